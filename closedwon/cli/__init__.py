@@ -1,0 +1,5 @@
+"""`closedwon`: the operator's and developer's command. One file per group of commands; `main` is the entry point."""
+
+from closedwon.cli.main import main
+
+__all__ = ["main"]

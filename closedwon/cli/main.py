@@ -1,0 +1,33 @@
+"""The entry point: puts the groups of commands together and ends the process cleanly."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="closedwon",
+    help="Getting won deals safely out of Salesforce and into the ERP.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run a command and leave the process at once with its exit code.
+
+    The Temporal SDK may crash the interpreter's finalisation after all work is done
+    (temporalio/sdk-python issue 300), which would turn a clean stop into exit code 134 or 139.
+    """
+    code = 1
+    try:
+        code = app(standalone_mode=True) or 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

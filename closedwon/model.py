@@ -1,0 +1,122 @@
+"""The words of Closedwon as frozen models. No input or output here, and no Temporal.
+
+Everything that crosses a process border (workflow input, activity argument and result, signal) is one of these.
+They may gain optional fields; a field is never renamed or removed, since old workflow histories hold it.
+Money is `Decimal` with its currency beside it; every time is aware.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from closedwon.ids import OrgId, RecordId
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Channel(StrEnum):
+    """How word of a record arrives."""
+
+    PLATFORM_EVENT = "platform-event"
+    OUTBOUND_MESSAGE = "outbound-message"
+    CALLOUT = "callout"
+    SWEEP = "sweep"
+    OPERATOR = "operator"
+
+
+class Message(Frozen):
+    """One notification about one record on one channel, with its own `id` (an event's EventUuid, a notification's Id)."""
+
+    id: str
+    channel: Channel
+    received_at: AwareDatetime
+    payload: dict[str, Any] | None = None
+    """The event's fields, kept only where the route takes the order from the message itself."""
+
+
+class Customer(Frozen):
+    """Who buys: the Salesforce Account, as the ERP's party needs it."""
+
+    id: RecordId
+    name: str = Field(min_length=1)
+    street: str | None = None
+    city: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+    """ISO 3166-1 alpha-2 code."""
+
+
+class OrderLine(Frozen):
+    """One product sold. `unit_price` is net, in the order's currency."""
+
+    product: str = Field(min_length=1)
+    quantity: Decimal
+    unit_price: Decimal
+    description: str | None = None
+
+
+class Order(Frozen):
+    """What the ERP is asked to create."""
+
+    org: OrgId
+    record: RecordId
+    name: str
+    customer: Customer
+    currency: Currency
+    lines: tuple[OrderLine, ...] = Field(min_length=1)
+    reference: str | None = None
+    """The customer's own order number."""
+    order_date: date | None = None
+    delivery_date: date | None = None
+    extra: dict[str, str] = Field(default_factory=dict)
+    """Free fields that the adapter passes on under these names."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """`<org id>:<record id>`, stored in the ERP under a unique constraint."""
+        return f"{self.org}:{self.record}"
+
+    @property
+    def amount(self) -> Decimal:
+        """The net total in `currency`."""
+        return sum((line.quantity * line.unit_price for line in self.lines), Decimal(0))
+
+
+class ErpStatus(StrEnum):
+    """Where an order stands in the ERP, in words that all adapters share."""
+
+    DRAFT = "draft"
+    QUOTATION = "quotation"
+    CONFIRMED = "confirmed"
+    PROCESSING = "processing"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+    @property
+    def exists_as_order(self) -> bool:
+        """Whether the ERP has taken the order: every state after confirmed is success."""
+        return self in (ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE)
+
+
+class ErpOrder(Frozen):
+    """An order as the ERP has it. `id` is the ERP's internal handle, `number` what people call it."""
+
+    id: str
+    number: str | None
+    status: ErpStatus
+    currency: Currency
+    amount: Decimal
+    """Net total."""
+    line_count: int
+    url: str | None = None

@@ -1,0 +1,93 @@
+"""Every name that Temporal knows us by: workflow ids, task queues, signals, search attributes, with their inverses.
+
+Nobody builds or takes apart such a name anywhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from closedwon.ids import OrgId, RecordId
+
+ORDERS_QUEUE: Final = "orders"
+"""Order workflows and their Salesforce activities."""
+ERP_QUEUE: Final = "erp"
+"""ERP activities only: its rate limit protects the ERP, and limit 0 is the maintenance switch."""
+SUBSCRIBER_QUEUE: Final = "subscriber"
+"""Subscription workflows and their never-ending activity."""
+
+ORDER_WORKFLOW: Final = "OrderWorkflow"
+SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
+UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
+
+SIGNAL_NOTIFIED: Final = "notified"
+SIGNAL_RETRY: Final = "retry"
+SIGNAL_CANCEL: Final = "cancel"
+
+# Search attributes, all of type Keyword. They are not encrypted: ids and stable words only, never personal data.
+SALESFORCE_RECORD_ID: Final = "SalesforceRecordId"
+SALESFORCE_ORG_ID: Final = "SalesforceOrgId"
+ORDER_STAGE: Final = "OrderStage"
+ATTENTION_REASON: Final = "AttentionReason"
+ERP_ORDER_NUMBER: Final = "ErpOrderNumber"
+ROUTE: Final = "Route"
+CHANNEL: Final = "Channel"
+SEARCH_ATTRIBUTES: Final = (
+    SALESFORCE_RECORD_ID,
+    SALESFORCE_ORG_ID,
+    ORDER_STAGE,
+    ATTENTION_REASON,
+    ERP_ORDER_NUMBER,
+    ROUTE,
+    CHANNEL,
+)
+
+
+class RecordKey(NamedTuple):
+    """A record as the whole world of orgs knows it."""
+
+    org: OrgId
+    record: RecordId
+
+
+class ChannelKey(NamedTuple):
+    """An event bus channel (`/event/Order_Requested__e`) of one org."""
+
+    org: OrgId
+    channel: str
+
+
+def order_workflow_id(org: OrgId, record: RecordId) -> str:
+    """`order:<record id>@<org id>`: record first, so that it is found by prefix; no slash, which proxies mangle."""
+    return f"order:{record}@{org}"
+
+
+def parse_order_workflow_id(workflow_id: str) -> RecordKey:
+    """Invert `order_workflow_id`. Raises `ValueError` for any other text."""
+    record, org = _parts(workflow_id, "order")
+    return RecordKey(OrgId(org), RecordId(record))
+
+
+def subscription_workflow_id(org: OrgId, channel: str) -> str:
+    """`subscription:<channel, dots for slashes>@<org id>`."""
+    return f"subscription:{channel.strip('/').replace('/', '.')}@{org}"
+
+
+def parse_subscription_workflow_id(workflow_id: str) -> ChannelKey:
+    """Invert `subscription_workflow_id`. Raises `ValueError` for any other text."""
+    channel, org = _parts(workflow_id, "subscription")
+    return ChannelKey(OrgId(org), "/" + channel.replace(".", "/"))
+
+
+def unreadable_message_workflow_id(org: OrgId, message_id: str) -> str:
+    """`message:<message id>@<org id>`, for word that names no record we can read."""
+    return f"message:{message_id}@{org}"
+
+
+def _parts(workflow_id: str, kind: str) -> tuple[str, str]:
+    head, _, rest = workflow_id.partition(":")
+    subject, at, org = rest.rpartition("@")
+    if head != kind or not at or not subject:
+        message = f"{workflow_id!r} is no id of the form {kind}:<...>@<org id>"
+        raise ValueError(message)
+    return subject, org
