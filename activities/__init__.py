@@ -1,0 +1,1 @@
+"""Side effects, thin: they call `closedwon.*` and turn its errors into Temporal failures."""

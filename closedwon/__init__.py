@@ -1,0 +1,1 @@
+"""Closedwon: vocabulary, protocols and clients. Only `telemetry`, `temporal` and `cli` know Temporal."""

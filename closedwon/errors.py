@@ -6,7 +6,8 @@
     │   └── BenignError             expected (throttling, maintenance, not visible yet): retry, raise no alarm
     └── AttentionError          no retry can help: a person must mend something; carries a stable reason word
 
-Classes of one system stand in that system's module (`closedwon.salesforce.errors`, `closedwon.erp.base`) and derive from these.
+Classes of one system stand in that system's module (`closedwon.salesforce.errors`, `closedwon.erp.base`) and derive
+from these.
 Messages are for people and end in logs and in Temporal's UI: they name keys, fields and codes, never field values,
 tokens or whole remote bodies.
 """

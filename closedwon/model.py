@@ -36,7 +36,7 @@ class Channel(StrEnum):
 
 
 class Message(Frozen):
-    """One notification about one record on one channel, with its own `id` (an event's EventUuid, a notification's Id)."""
+    """One notification about one record on one channel; `id` is its own (EventUuid, notification id)."""
 
     id: str
     channel: Channel

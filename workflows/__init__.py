@@ -1,0 +1,1 @@
+"""Decisions only, deterministic: no input or output here."""

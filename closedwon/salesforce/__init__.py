@@ -1,0 +1,1 @@
+"""Clients of Salesforce: login, reads and write-backs, the event bus."""
