@@ -1,0 +1,14 @@
+"""Back-end ERPs: the protocol (`base`), one adapter a file, and the one place that chooses among them."""
+
+from __future__ import annotations
+
+from closedwon.erp.base import Erp
+from closedwon.erp.rest import RestAdapter
+from closedwon.settings import RestErp, TrytonErp
+
+
+def open_erp(settings: TrytonErp | RestErp) -> Erp:
+    """Make the adapter for one `[[erps]]` table. It connects at its first call; `close` it in the end."""
+    if isinstance(settings, RestErp):
+        return RestAdapter(settings)
+    raise NotImplementedError

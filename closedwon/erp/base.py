@@ -1,17 +1,39 @@
-"""What every ERP adapter offers, and the errors it may raise.
+"""What every ERP adapter offers, the errors it may raise, and the rule that makes orders exactly-once.
 
-An adapter is a thin client: four calls, no retries of its own, no state. The rule that makes orders exactly-once
-(look before creating, look again after every unknown outcome, the ERP's unique constraint has the last word) lives
-in `find_or_create`, once, for all adapters.
+An adapter is a thin client: a few calls, no retries of its own, no state but look-ups it can do again. The rule (look
+before creating, look again after every unknown outcome, the ERP's unique constraint has the last word) lives in
+`find_or_create`, once, for all adapters. No Temporal here, no HTTP, and nothing that only one ERP needs.
+
+The tree of errors below `closedwon.errors`:
+
+    RetryError
+    ├── UnreachableError        no connection, so nothing happened: retry, and let the alarm ring if it lasts
+    ├── UnknownError            it may have happened: look before doing it again
+    └── BusyError               (benign) the ERP asks for patience: retry in silence
+    AttentionError
+    ├── RejectedError           a business reason; reason `erp-rejected`, `unknown-product` or `configuration`
+    ├── AuthFailedError         the credentials are refused, or their rights do not suffice
+    ├── AmountDiffersError      what the ERP holds under the key is not what was sold
+    └── TooLateError            it can no longer be cancelled
+    DuplicateError              the key is taken; never leaves `find_or_create`
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Protocol
+from decimal import Decimal
+from typing import Final, Literal, Protocol
 
-from closedwon.errors import AttentionError, AttentionReason, BenignError, ClosedwonError, UnknownOutcomeError
-from closedwon.model import ErpOrder, Order
+from closedwon.errors import (
+    AttentionError,
+    AttentionReason,
+    BenignError,
+    ClosedwonError,
+    RetryError,
+    UnknownOutcomeError,
+)
+from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
 
 
 class DuplicateError(ClosedwonError):
@@ -26,6 +48,19 @@ class RejectedError(AttentionError):
     ) -> None:
         """Take the ERP's own words, shortened, as `message`."""
         super().__init__(message, reason=reason, cure=cure or "Mend the order's data or the ERP's, then send `retry`.")
+
+
+class AmountDiffersError(AttentionError):
+    """The ERP's order under this key has another total, currency or number of lines than the order that was sold."""
+
+    def __init__(self, found: ErpOrder, order: Order) -> None:
+        """Name both totals; nothing of the customer."""
+        super().__init__(
+            f"ERP order {found.number or found.id} holds {found.amount} {found.currency} on {found.line_count} "
+            f"line(s), but the record asks for {order.amount} {order.currency} on {len(order.lines)} line(s)",
+            reason=AttentionReason.AMOUNT_DIFFERS,
+            cure="Make the ERP's order or the record agree with what was sold, then send `retry`.",
+        )
 
 
 class AuthFailedError(AttentionError):
@@ -44,6 +79,10 @@ class BusyError(BenignError):
         super().__init__(message, retry_after=retry_after)
 
 
+class UnreachableError(RetryError):
+    """No connection (refused, unknown host, TLS), so nothing happened there. Not benign: nobody announced it."""
+
+
 class UnknownError(UnknownOutcomeError):
     """Timeout, disconnect, 500, 502, 504: the call may have taken effect."""
 
@@ -56,12 +95,13 @@ class TooLateError(AttentionError):
         super().__init__(
             message,
             reason=AttentionReason.TOO_LATE_TO_CANCEL,
-            cure="Cancel its invoice and shipment in the ERP by hand, then send `cancel` again; or leave the order and send `retry`.",
+            cure="Cancel its invoice and shipment in the ERP by hand, then send `cancel` again; "
+            "or leave the order and send `retry`.",
         )
 
 
 class Erp(Protocol):
-    """One configured ERP. Every call raises `RejectedError`, `AuthFailedError`, `BusyError` or `UnknownError`."""
+    """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
 
     name: str
 
@@ -82,3 +122,121 @@ class Erp(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+
+
+class Handoff(Frozen):
+    """The order as the ERP has it now, confirmed or beyond."""
+
+    order: ErpOrder
+    adopted: bool
+    """It was found under the key (made by an earlier attempt, or by a parallel one) rather than made by this call."""
+
+
+Step = Literal["before-create", "after-create", "after-advance"]
+"""Named points of danger. `after-create` stands between the ERP's commit and everything that could remember it."""
+OnStep = Callable[[Step], Awaitable[None]]
+"""Called at each point; a test arms it to block, raise or kill."""
+
+_ADVANCES: Final = 3
+"""Rounds of advance-and-look. Parallel callers may each take one of the two steps; more is not ours to sort out."""
+_WITHOUT_DECIMALS: Final = frozenset({
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
+})  # fmt: skip
+"""ISO 4217 currencies whose smallest unit is 1."""
+_TELLING: Final = 3
+"""Characters; blanking anything shorter would only make the message unreadable."""
+
+
+async def _no_step(_step: Step) -> None:
+    """Do nothing: production."""
+
+
+async def find_or_create(erp: Erp, order: Order, *, on_step: OnStep = _no_step) -> Handoff:
+    """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
+
+    Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that
+    is found under the key is adopted after its total, currency and number of lines have been compared. A cancelled
+    one is not replaced: somebody decided against this deal in the ERP, and the key is taken in any case.
+
+    Raises `RejectedError`, `AmountDiffersError` or `AuthFailedError` when a person must act, and `UnreachableError`,
+    `UnknownError` or `BusyError` when calling again is the answer.
+    """
+    try:
+        found = await erp.find(order.idempotency_key)
+        adopted = found is not None
+        if found is None:
+            found, adopted = await _create(erp, order, on_step)
+        _compare(found, order)
+        return Handoff(order=await _advance(erp, found, order, on_step), adopted=adopted)
+    except RejectedError as error:
+        raise _without_customer(error, order) from error.__cause__
+
+
+async def _create(erp: Erp, order: Order, on_step: OnStep) -> tuple[ErpOrder, bool]:
+    await on_step("before-create")
+    try:
+        created = await erp.create(order)
+    except (DuplicateError, UnknownError) as error:
+        # Taken by a parallel caller, or made by the very request whose answer was lost. One look, not a loop: if the
+        # request is still at work in there, the next attempt will see it, or will meet the unique constraint.
+        found = await erp.find(order.idempotency_key)
+        if found is not None:
+            return found, True
+        if isinstance(error, UnknownError):
+            raise
+        raise UnknownError("the ERP says that this order exists already, but does not show it yet") from error
+    await on_step("after-create")
+    return created, False
+
+
+async def _advance(erp: Erp, found: ErpOrder, order: Order, on_step: OnStep) -> ErpOrder:
+    """Advance until the ERP itself says confirmed or beyond, asked anew: the answer to a step is not proof of it."""
+    for _ in range(_ADVANCES):
+        if found.status is ErpStatus.CANCELLED:
+            raise _cancelled(found)
+        if found.status.exists_as_order:
+            return found
+        refusal: RejectedError | None = None
+        try:
+            await erp.advance(found)
+        except RejectedError as error:
+            refusal = error  # perhaps only because a parallel caller was faster
+        await on_step("after-advance")
+        now = await erp.find(order.idempotency_key)
+        if now is None:
+            raise UnknownError(f"ERP order {found.number or found.id} is gone after it was advanced")
+        if refusal is not None and now.status is found.status:
+            raise refusal
+        found = now
+    if found.status.exists_as_order:
+        return found
+    raise UnknownError(f"ERP order {found.number or found.id} is still {found.status.value} after it was advanced")
+
+
+def _compare(found: ErpOrder, order: Order) -> None:
+    """Raise `AmountDiffersError` unless both agree; each line may have been rounded to the smallest unit."""
+    half_a_unit = Decimal("0.5") if order.currency in _WITHOUT_DECIMALS else Decimal("0.005")
+    rounding = half_a_unit * len(order.lines)
+    if (
+        found.currency != order.currency
+        or found.line_count != len(order.lines)
+        or abs(found.amount - order.amount) > rounding
+    ):
+        raise AmountDiffersError(found, order)
+
+
+def _cancelled(found: ErpOrder) -> RejectedError:
+    return RejectedError(
+        f"ERP order {found.number or found.id} of this record has been cancelled in the ERP",
+        cure="Take that order back to draft in the ERP and send `retry`, or send `cancel` to give the order up.",
+    )
+
+
+def _without_customer(error: RejectedError, order: Order) -> RejectedError:
+    """Blank what the ERP quotes of the customer and the deal: its words end in logs and in Temporal's UI."""
+    customer = order.customer
+    texts = (customer.name, customer.street, customer.city, customer.postal_code, order.name, order.reference)
+    message = str(error)
+    for text in sorted((text for text in texts if text and len(text) >= _TELLING), key=len, reverse=True):
+        message = message.replace(text, "…")
+    return RejectedError(message, reason=error.reason, cure=error.cure)

@@ -1,0 +1,137 @@
+"""One HTTP call to an ERP, and what its failure means. Shared by the adapters that speak HTTP; knows none of them.
+
+What may be retried is decided here, by the status alone: bodies of error answers are often a proxy's HTML. Client
+errors other than 401, 403, 408 and 429 are returned, since only the adapter can tell what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+
+from closedwon.erp.base import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
+from closedwon.errors import AttentionReason
+
+_CONNECT_SECONDS: Final = 10
+_LONGEST_QUOTE: Final = 300
+"""Characters of the ERP's own words that a message may carry."""
+
+
+class Reply(NamedTuple):
+    """A status below 500 with its parsed JSON body; None where there is none."""
+
+    status: int
+    body: Any
+
+    @property
+    def ok(self) -> bool:
+        """Whether the ERP did what it was asked."""
+        return self.status < HTTPStatus.BAD_REQUEST
+
+
+class HttpClient:
+    """Calls below one base address with one bearer token. Opens its connections at the first call."""
+
+    def __init__(self, *, erp: str, url: str, token: str, setting: str, timeout: timedelta) -> None:
+        """`setting` names the place of the token, e.g. `erps[tryton].key`, for the cure of a 401."""
+        self._erp = erp
+        self._url = url
+        self._token = token
+        self._setting = setting
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: list[tuple[str, str]] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request, never twice, and return the answer.
+
+        Raises `UnreachableError` when no request was sent, `UnknownError` when it was and its outcome is not known
+        (no or no readable answer, 408, 5xx), `BusyError` on 429 and 503, `AuthFailedError` on 401 and 403.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds(), sock_connect=_CONNECT_SECONDS),
+            )
+        try:
+            # No redirects: a client that follows one would turn the POST into a GET.
+            async with self._session.request(
+                method, self._url + path, params=params, json=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UnreachableError(f"{self._erp}: no connection to the ERP ({type(error).__name__})") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnknownError(f"{self._erp}: {method} {path} got no answer ({type(error).__name__})") from error
+        self._refuse(response, f"{self._erp}: {method} {path} answered {response.status}")
+        return Reply(response.status, self._parse(content, ok=response.ok))
+
+    async def close(self) -> None:
+        """Release connections; a later call opens new ones."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _refuse(self, response: aiohttp.ClientResponse, what: str) -> None:
+        match response.status:
+            case HTTPStatus.UNAUTHORIZED:
+                cure = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."
+                raise AuthFailedError(f"{what}: the ERP does not accept our credential", cure=cure)
+            case HTTPStatus.FORBIDDEN:
+                cure = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
+                raise AuthFailedError(f"{what}: the ERP user lacks a right", cure=cure)
+            case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
+                raise BusyError(what, retry_after=_retry_after(response.headers.get("Retry-After")))
+            case HTTPStatus.REQUEST_TIMEOUT:
+                raise UnknownError(what)
+            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise UnknownError(what)
+            case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+                raise RejectedError(
+                    f"{what}: the ERP sends us elsewhere",
+                    reason=AttentionReason.CONFIGURATION,
+                    cure=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
+                )
+
+    def _parse(self, content: bytes, *, ok: bool) -> Any:
+        if not content:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            if not ok:
+                return None  # an error page; its status says enough
+            raise UnknownError(f"{self._erp}: an answer is not JSON") from error
+
+
+def quote(words: object) -> str:
+    """The ERP's own words in one short line."""
+    line = " ".join(str(words or "").split())
+    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
+
+
+def _retry_after(value: str | None) -> timedelta | None:
+    """Seconds or an HTTP date (RFC 9110, 10.2.3); anything else counts as not sent."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return timedelta(seconds=int(value))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(at - datetime.now(UTC), timedelta(0))

@@ -1,0 +1,121 @@
+"""Adapter for any ERP behind a facade or an iPaaS that speaks our small JSON contract.
+
+The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, below the configured address:
+
+    GET  /orders?idempotency_key=KEY     200 {"orders": [ORDER]}, or an empty list
+    POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body is `closedwon.model.Order`
+    POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
+    POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing
+
+ORDER is `closedwon.model.ErpOrder`. Money and quantities travel as strings. Every call carries `Authorization: Bearer`.
+Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409), `too-late` (409), `unknown-product`
+(422, with `product`), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx means that the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, NoReturn
+from urllib.parse import quote as quote_path
+
+from pydantic import ValidationError
+
+from closedwon.erp.base import DuplicateError, RejectedError, TooLateError
+from closedwon.erp.http import HttpClient, Reply, quote
+from closedwon.errors import AttentionReason
+from closedwon.model import ErpOrder, Order
+from closedwon.settings import RestErp
+
+
+class RestAdapter:
+    """One ERP that speaks the contract. Two calls per new order where the ERP confirms at once, else four."""
+
+    def __init__(self, settings: RestErp) -> None:
+        """Connect to nothing yet."""
+        self.name = settings.name
+        self._url = settings.url
+        self._http = HttpClient(
+            erp=settings.name,
+            url=settings.url,
+            token=settings.token.get_secret_value(),
+            setting=f"erps[{settings.name}].token",
+            timeout=settings.timeout,
+        )
+
+    async def find(self, idempotency_key: str) -> ErpOrder | None:
+        """Look the order up by its idempotency key."""
+        reply = await self._http.call("GET", "/orders", params=[("idempotency_key", idempotency_key)])
+        if not reply.ok:
+            self._reject(reply)
+        orders = reply.body.get("orders") if isinstance(reply.body, dict) else None
+        if not isinstance(orders, list):
+            raise self._off_contract("orders")
+        return self._order(orders[0]) if orders else None
+
+    async def create(self, order: Order) -> ErpOrder:
+        """Create the order. Raises `DuplicateError` when the key is taken."""
+        reply = await self._http.call(
+            "POST",
+            "/orders",
+            body=order.model_dump(mode="json"),
+            headers={"Idempotency-Key": order.idempotency_key},
+        )
+        if reply.status == HTTPStatus.CONFLICT:
+            raise DuplicateError(f"{self.name}: the idempotency key is taken")
+        if not reply.ok:
+            self._reject(reply)
+        return self._order(reply.body)
+
+    async def advance(self, found: ErpOrder) -> ErpOrder:
+        """Confirm the order; one that is confirmed or beyond is left alone."""
+        if found.status.exists_as_order:
+            return found
+        reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/confirm")
+        if not reply.ok:
+            self._reject(reply)
+        return self._order(reply.body)
+
+    async def cancel(self, found: ErpOrder) -> ErpOrder:
+        """Cancel the order. Raises `TooLateError` on 409."""
+        reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/cancel")
+        if reply.status == HTTPStatus.CONFLICT:
+            raise TooLateError(f"{self.name}: order {found.number or found.id} can no longer be cancelled")
+        if not reply.ok:
+            self._reject(reply)
+        return self._order(reply.body)
+
+    async def check(self) -> str:
+        """Ask for an order that cannot exist: that needs the address, the contract and the credential."""
+        await self.find("closedwon-check")
+        return f"{self._url} answers by the contract and accepts the token"
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._http.close()
+
+    def _reject(self, reply: Reply) -> NoReturn:
+        problem = reply.body if isinstance(reply.body, dict) else {}
+        if problem.get("reason") == AttentionReason.UNKNOWN_PRODUCT:
+            product = quote(problem.get("product"))
+            raise RejectedError(
+                f"{self.name}: the ERP has no product {product!r}",
+                reason=AttentionReason.UNKNOWN_PRODUCT,
+                cure=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
+            )
+        words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
+        raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")
+
+    def _order(self, body: Any) -> ErpOrder:
+        known = {name: body[name] for name in ErpOrder.model_fields if name in body} if isinstance(body, dict) else {}
+        try:
+            return ErpOrder.model_validate(known)
+        except ValidationError as error:
+            fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors()}))
+            raise self._off_contract(fields) from None
+
+    def _off_contract(self, fields: str) -> RejectedError:
+        return RejectedError(
+            f"{self.name}: an answer does not follow the contract in: {fields}",
+            reason=AttentionReason.CONFIGURATION,
+            cure="Mend the facade so that it follows docs/erp-rest-contract.md, then send `retry`.",
+        )
