@@ -140,7 +140,8 @@ OnStep = Callable[[Step], Awaitable[None]]
 _ADVANCES: Final = 3
 """Rounds of advance-and-look. Parallel callers may each take one of the two steps; more is not ours to sort out."""
 _WITHOUT_DECIMALS: Final = frozenset({
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF",
+    "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
 })  # fmt: skip
 """ISO 4217 currencies whose smallest unit is 1."""
 _TELLING: Final = 3

@@ -1,0 +1,55 @@
+"""`closedwon erp`: ERPs for one's own machine."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="erp", help="ERPs for one's own machine: a real one and a light one.", no_args_is_help=True)
+
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
+]
+
+
+@app.command()
+def light(
+    data_dir: Annotated[Path, typer.Option(help="Where the orders are kept.")] = Path(".closedwon/light"),
+    port: Port = None,
+) -> None:
+    """Run a **light ERP** that speaks the `rest` contract, with faults on demand (default port 8090).
+
+    Address and token are written to `connection.json` in the data dir. Example, in two terminals:
+
+        closedwon erp light
+
+        curl localhost:8090/_admin/faults -d '{"lose_reply": 3}' -H 'Content-Type: application/json'
+    """
+    import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    from closedwon.localerp.light import serve  # noqa: PLC0415
+
+    _log_to_terminal()
+    with _port_may_be_taken():
+        asyncio.run(serve(data_dir, port))
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+@contextmanager
+def _port_may_be_taken() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        typer.echo("The port is taken, perhaps by an ERP that runs already. Stop that one, or use --port 0.", err=True)
+        raise typer.Exit(1) from None
