@@ -1,0 +1,302 @@
+"""Settings: one TOML file (`closedwon.toml`) plus the environment, checked at start.
+
+Orgs, ERPs and routes are lists in the file. Secrets never stand in it: a secret is `{ env = "NAME" }` or
+`{ file = "path" }` (relative to the settings file). Values outside the lists can be overridden by the environment, e.g.
+`CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address, namespace, TLS, API key) come from
+Temporal's standard environment and file, not from here. Every error names file, key and cure.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import pydantic_settings
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId
+from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
+from closedwon.settings.routes import (
+    CustomerMapping,
+    ErpByExpression,
+    LinesMapping,
+    Lookup,
+    OrderMapping,
+    Route,
+    WriteBack,
+)
+from closedwon.settings.values import Duration, Name, Secret, Section, Url, base_folder, shaped
+
+__all__ = [
+    "DEFAULT_FILE",
+    "ENV_FILE",
+    "ClientCredentials",
+    "CustomerMapping",
+    "ErpByExpression",
+    "ErpSettings",
+    "JwtBearer",
+    "LinesMapping",
+    "Lookup",
+    "OrderMapping",
+    "Org",
+    "RestErp",
+    "Retry",
+    "Route",
+    "Settings",
+    "SettingsError",
+    "Subscriber",
+    "Telemetry",
+    "TrytonErp",
+    "Workers",
+    "WriteBack",
+    "load_settings",
+]
+
+DEFAULT_FILE = "closedwon.toml"
+ENV_FILE = "CLOSEDWON_CONFIG"
+"""Names the settings file, where no `--config` does."""
+_ENV_PREFIX, _ENV_DELIMITER = "CLOSEDWON_", "__"
+
+_T = TypeVar("_T")
+
+
+class SettingsError(ClosedwonError):
+    """The settings cannot be used. The text has one line per problem, each with file, key and cure."""
+
+
+class ClientCredentials(Section):
+    """OAuth 2.0 client credentials: works on the My Domain host only and needs a run-as user."""
+
+    flow: Literal["client-credentials"]
+    client_id: str
+    client_secret: Secret
+
+
+class JwtBearer(Section):
+    """OAuth 2.0 JWT bearer: `client_id` is the consumer key, `username` the integration user."""
+
+    flow: Literal["jwt-bearer"]
+    client_id: str
+    username: str
+    private_key: Secret
+    """The RSA key in PEM form."""
+    audience: Url = "https://login.salesforce.com"
+
+
+class Org(Section):
+    """One Salesforce org."""
+
+    name: Name
+    id: OrgId
+    url: Url
+    """The My Domain address. Tokens are sent to this host only, never to an address inside a message."""
+    api_version: Annotated[str, shaped(r"\d{2}\.0", 'a version of the Salesforce API, as in "67.0"')] = "67.0"
+    auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
+    timeout: Duration = timedelta(seconds=30)
+    """The longest that one call may take."""
+
+
+class TrytonErp(Section):
+    """A Tryton database, reached by its REST API (series 8.0 and later) with a user-application key."""
+
+    kind: Literal["tryton"]
+    name: Name
+    url: Url
+    """Server and database, e.g. `https://erp.example.com/erp`."""
+    key: Secret
+    timeout: Duration = timedelta(seconds=90)
+    """Confirming a sale can take a minute on a busy server."""
+
+
+class RestErp(Section):
+    """An ERP behind a facade or an iPaaS that speaks `docs/erp-rest-contract.md`."""
+
+    kind: Literal["rest"]
+    name: Name
+    url: Url
+    token: Secret
+    timeout: Duration = timedelta(seconds=30)
+
+
+ErpSettings = Annotated[TrytonErp | RestErp, Field(discriminator="kind")]
+
+
+class Retry(Section):
+    """Pace of the retries: doubling from `first_interval` up to `longest_interval`."""
+
+    first_interval: Duration = timedelta(seconds=1)
+    longest_interval: Duration = timedelta(minutes=15)
+
+
+class Subscriber(Section):
+    """The event bus reader."""
+
+    concurrent_starts: Annotated[int, Field(ge=1, le=1000)] = 32
+    """How many order workflows are started at the same time."""
+    handover: Duration = timedelta(hours=1)
+    """How often the cursor is handed through the workflow."""
+    heartbeat_timeout: Duration = timedelta(seconds=30)
+    """Silence after which another worker takes over."""
+    silence: Duration = timedelta(seconds=130)
+    """Nothing at all from the bus for so long, not even an empty poll: the stream is dead."""
+
+
+class Workers(Section):
+    """The worker process."""
+
+    concurrent_erp_calls: Annotated[int, Field(ge=1)] = 4
+    """Cap per process on calls to the ERP."""
+    concurrent_salesforce_calls: Annotated[int, Field(ge=1)] = 200
+    """Cap per process on waiting Salesforce activities; many of them share one call."""
+    shutdown_grace: Duration = timedelta(seconds=100)
+    """How long a stopping process lets running calls finish; above the longest ERP call."""
+
+
+class Telemetry(Section):
+    """Logs, metrics and health."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """One port per process for `/metrics`, `/livez` and `/readyz`; 0 picks a free one."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: readable on a terminal, JSON elsewhere."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(BaseSettings):
+    """Everything that a process needs to know. Made by `load_settings`; the environment outranks the file."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=_ENV_PREFIX,
+        env_nested_delimiter=_ENV_DELIMITER,
+    )
+
+    orgs: Annotated[tuple[Org, ...], Field(min_length=1)]
+    erps: Annotated[tuple[ErpSettings, ...], Field(min_length=1)]
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    retry: Retry = Retry()
+    subscriber: Subscriber = Subscriber()
+    workers: Workers = Workers()
+    telemetry: Telemetry = Telemetry()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then the arguments (the file's content)."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels()]
+        if problems:
+            raise ProblemsError(problems)
+        return self
+
+    def org(self, key: str) -> Org:
+        """Find an org by name or id. Raises `KeyError`."""
+        return _by(self.orgs, key, "name", "id")
+
+    def erp(self, name: str) -> TrytonErp | RestErp:
+        """Find an ERP by name. Raises `KeyError`."""
+        return _by(self.erps, name, "name")
+
+    def route(self, name: str) -> Route:
+        """Find a route by name. Raises `KeyError`."""
+        return _by(self.routes, name, "name")
+
+    def _doubles(self) -> Iterator[Problem]:
+        for table, items in (("orgs", self.orgs), ("erps", self.erps), ("routes", self.routes)):
+            yield from _second_ones(table, "name", [item.name for item in items])
+        yield from _second_ones("orgs", "id", [org.id for org in self.orgs])
+
+    def _dangling_names(self) -> Iterator[Problem]:
+        orgs, erps = [org.name for org in self.orgs], [erp.name for erp in self.erps]
+        for place, route in enumerate(self.routes):
+            if route.org not in orgs:
+                yield Problem(("routes", place, "org"), f"there is no org {route.org!r}; {suggest(route.org, orgs)}")
+            if isinstance(route.erp, str) and route.erp not in erps:
+                yield Problem(("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}")
+
+    def _shared_channels(self) -> Iterator[Problem]:
+        """An event goes to one route: otherwise it would not be clear which order a record becomes."""
+        taken: dict[tuple[str, str], str] = {}
+        for place, route in enumerate(self.routes):
+            for number, channel in enumerate(route.events):
+                other = taken.setdefault((route.org, channel), route.name)
+                if other != route.name or channel in route.events[:number]:
+                    text = f"{channel} of org {route.org!r} is read by route {other!r} already; leave it to one route"
+                    yield Problem(("routes", place, "events", number), text)
+
+
+def _by(items: Sequence[_T], key: str, *attributes: str) -> _T:
+    for item in items:
+        if any(getattr(item, attribute) == key for attribute in attributes):
+            return item
+    raise KeyError(key)
+
+
+def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[Problem]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            first = values.index(value)
+            yield Problem((table, place, key), f"{value!r} is that of {table}[{first}] already; each needs its own")
+
+
+def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
+    """Read and check the file. Raises `SettingsError` with one line per problem."""
+    path = Path(file)
+    data = _read_toml(path)
+    token = base_folder.set(path.parent)
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        problems = problems_in(error, Settings)
+        raise SettingsError("\n".join(_line(path, data, problem) for problem in problems)) from None
+    except pydantic_settings.SettingsError as error:
+        raise SettingsError(
+            f"environment: {error}; sections are set key by key, as in {_variable('retry.first_interval')}"
+        ) from None
+    finally:
+        base_folder.reset(token)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        cure = f"copy closedwon.example.toml to {DEFAULT_FILE}, or name your file by --config or {ENV_FILE}"
+        raise SettingsError(f"{path}: there is no such file; {cure}") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; mend the path or the rights") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is no TOML: {error}; mend that line") from None
+
+
+def _variable(key: str) -> str:
+    return _ENV_PREFIX + key.replace(".", _ENV_DELIMITER).upper()
+
+
+def _line(path: Path, data: dict[str, Any], problem: Problem) -> str:
+    key = dotted(problem.keys, data)
+    variable = _variable(key)
+    if variable in os.environ:
+        return f"{variable} (environment): {problem.text}"
+    return f"{path}: {key}: {problem.text}"

@@ -1,0 +1,232 @@
+"""Routes: which records become orders, how they map, where the order goes and what is written back."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from closedwon import expressions
+from closedwon.settings.problems import Problem, ProblemsError, suggest
+from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, Name, Section
+
+
+class CustomerMapping(Section):
+    """JMESPath expressions, evaluated on the record, that make the customer."""
+
+    id: Expression
+    name: Expression
+    street: Expression | None = None
+    city: Expression | None = None
+    postal_code: Expression | None = None
+    country: Expression | None = None
+
+
+class LinesMapping(Section):
+    """`each` yields the list of lines; the others are evaluated on one line."""
+
+    each: Expression
+    product: Expression
+    quantity: Expression
+    unit_price: Expression
+    description: Expression | None = None
+
+    def on_line(self) -> Iterator[tuple[str, str]]:
+        """Yield key and expression of everything that is evaluated on one line."""
+        yield from (("product", self.product), ("quantity", self.quantity), ("unit_price", self.unit_price))
+        if self.description is not None:
+            yield "description", self.description
+
+
+class Lookup(Section):
+    """A table that replaces the value of one mapped field, e.g. country names by codes."""
+
+    field: str
+    """The order's text field, dotted: `customer.country`, `currency`, `lines.product`, `extra.warehouse`."""
+    values: dict[str, str]
+    default: str | None = None
+    """Used where the record has no value or one that is not in the table; without it such a value needs attention."""
+
+
+class OrderMapping(Section):
+    """How a record (or an event's payload) becomes an order."""
+
+    name: Expression
+    currency: Expression
+    reference: Expression | None = None
+    order_date: Expression | None = None
+    delivery_date: Expression | None = None
+    customer: CustomerMapping
+    lines: LinesMapping
+    extra: dict[str, Expression] = Field(default_factory=dict)
+    lookups: tuple[Lookup, ...] = ()
+
+    @model_validator(mode="after")
+    def _lookups_name_mapped_fields(self) -> Self:
+        known = {key for key, _ in self.texts()}
+        problems = []
+        for place, lookup in enumerate(self.lookups):
+            if lookup.field not in known:
+                text = f"{lookup.field!r} is no text field that this route maps; {suggest(lookup.field, known)}"
+                problems.append(Problem(("lookups", place, "field"), text))
+            elif lookup.field in {earlier.field for earlier in self.lookups[:place]}:
+                problems.append(Problem(("lookups", place, "field"), "has a table already; put all values into one"))
+        if problems:
+            raise ProblemsError(problems)
+        return self
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield key and expression of every mapped field that is a text, and so may have a lookup."""
+        for table, prefix, keys in (
+            (self, "", ("name", "currency", "reference")),
+            (self.customer, "customer.", ("name", "street", "city", "postal_code", "country")),
+            (self.lines, "lines.", ("product", "description")),
+        ):
+            yield from ((prefix + key, value) for key in keys if (value := getattr(table, key)) is not None)
+        yield from ((f"extra.{key}", value) for key, value in self.extra.items())
+
+    def on_record(self) -> Iterator[tuple[str, str]]:
+        """Yield key and expression of everything that is evaluated on the record itself, not on a line."""
+        yield from ((key, value) for key, value in self.texts() if not key.startswith("lines."))
+        yield from (("customer.id", self.customer.id), ("lines.each", self.lines.each))
+        for key, value in (("order_date", self.order_date), ("delivery_date", self.delivery_date)):
+            if value is not None:
+                yield key, value
+
+
+class WriteBack(Section):
+    """Which fields of the record receive what. A field that is not named is not written."""
+
+    number: FieldName | None = None
+    status: FieldName | None = None
+    link: FieldName | None = None
+    error: FieldName | None = None
+    stage: Annotated[str, Field(min_length=1)] | None = None
+    """The StageName that the record gets when its order exists, e.g. `Ordered`."""
+
+    @model_validator(mode="after")
+    def _every_field_once(self) -> Self:
+        twice = [field for field, count in Counter(map(str.lower, self.fields)).items() if count > 1]
+        if twice:
+            raise ValueError(f"names the field {twice[0]} twice; give each value a field of its own")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The API names of all fields that may be written."""
+        named = (self.number, self.status, self.link, self.error, "StageName" if self.stage else None)
+        return tuple(field for field in named if field)
+
+
+class ErpByExpression(Section):
+    """Pick the ERP by an expression that yields its name."""
+
+    expression: Expression
+
+
+def _erp_kind(value: object) -> str:
+    return "name" if isinstance(value, str) else "table"
+
+
+class Route(Section):
+    """The path from an object and its channels to one ERP."""
+
+    name: Name
+    org: Name
+    object: FieldName = "Opportunity"
+    events: tuple[EventChannel, ...] = ()
+    """Event bus channels, e.g. `/event/Order_Requested__e`."""
+    record_id: Expression = "Opportunity_Id__c"
+    """Finds the record id in an event's payload."""
+    source: Literal["record", "event"] = "record"
+    """`record`: look at the record (a message is only a hint). `event`: the payload is complete."""
+    payload: Expression = "@"
+    """With source `event`: what the mapping is evaluated on, e.g. `Payload__c`; a JSON text is parsed."""
+    select: str | None = None
+    """With source `record`: the SELECT list of the SOQL query, child queries included."""
+    qualify: Expression = "IsWon"
+    """True for records that deserve an order."""
+    erp: Annotated[Annotated[Name, Tag("name")] | Annotated[ErpByExpression, Tag("table")], Discriminator(_erp_kind)]
+    order: OrderMapping
+    write_back: WriteBack = WriteBack()
+    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=10)
+    """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
+    horizon: Duration = timedelta(days=30)
+    """How long to retry before the order needs attention."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        problems = [*self._source_problems(), *self._select_problems()]
+        if self.write_back.stage and self.object != "Opportunity":
+            problems.append(Problem(("write_back", "stage"), f"{self.object} has no StageName; leave it out"))
+        if problems:
+            raise ProblemsError(problems)
+        return self
+
+    @property
+    def query_fields(self) -> str:
+        """The SELECT list to send: `select`, and with it `Id` and the fields that the write-back compares."""
+        selected = _selected(self.select or "")
+        more = [field for field in ("Id", *self.write_back.fields) if field.lower() not in selected]
+        return ", ".join([self.select.strip(), *more] if self.select else more)
+
+    def _source_problems(self) -> Iterator[Problem]:
+        if self.source == "record" and self.select is None:
+            yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
+        if self.source == "event" and self.select is not None:
+            yield Problem(("select",), 'is only read with source = "record"; leave it out')
+        if self.source == "record" and self.payload != "@":
+            yield Problem(("payload",), 'is only read with source = "event"; leave it out')
+
+    def _select_problems(self) -> Iterator[Problem]:
+        """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""
+        if self.select is None:
+            return
+        on_record = [("qualify", self.qualify), *((f"order.{key}", text) for key, text in self.order.on_record())]
+        if isinstance(self.erp, ErpByExpression):
+            on_record.append(("erp.expression", self.erp.expression))
+        yield from _not_selected(on_record, self.query_fields)
+        for path in expressions.paths(self.order.lines.each):
+            inner = _selected(self.select).get(path.partition(".")[0].lower())
+            if inner:
+                yield from _not_selected(
+                    [(f"order.lines.{key}", text) for key, text in self.order.lines.on_line()], inner
+                )
+
+
+def _not_selected(read: list[tuple[str, str]], select: str) -> Iterator[Problem]:
+    if re.search(r"\bFIELDS\s*\(|\bTYPEOF\s", select, re.IGNORECASE):
+        return  # what these fetch is not known here
+    selected = _selected(select)
+    for key, expression in read:
+        for path in sorted(expressions.paths(expression)):
+            # Either may be the longer one: `Account` is read as a whole, `BillingAddress` and child queries have parts.
+            if not any(
+                f"{path.lower()}.".startswith(f"{name}.") or name.startswith(f"{path.lower()}.") for name in selected
+            ):
+                yield Problem(
+                    tuple(key.split(".")), f"reads {path}, which `select` does not fetch; mend one of the two"
+                )
+
+
+def _selected(select: str) -> dict[str, str]:
+    """Return the lower-case names of what a SELECT list fetches; a child query's name comes with its own list."""
+    items, depth = [""], 0
+    for char in select:
+        depth += (char == "(") - (char == ")")
+        if char == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += char
+    selected = {}
+    for item in filter(None, map(str.strip, items)):
+        child = re.match(r"\(\s*SELECT\s+(.*?)\s+FROM\s+(\w+)", item, re.IGNORECASE | re.DOTALL)
+        if child:
+            selected[child[2].lower()] = child[1]
+        else:
+            selected[item.lower()] = ""
+    return selected

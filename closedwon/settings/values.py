@@ -1,0 +1,107 @@
+"""The kinds of values that settings are made of: secrets, addresses, names, expressions, durations.
+
+Each refuses what it cannot use with a sentence that says what it must be. No sections of the file here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from contextvars import ContextVar
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from closedwon import expressions
+
+base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
+"""Where the settings file lies, while it is read: paths of secrets are relative to it."""
+
+
+def _read_secret(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, dict) or len(value) != 1 or not {"env", "file"}.issuperset(value):
+        raise ValueError('a secret never stands in the file; write { env = "NAME" } or { file = "path" } instead')
+    ((kind, where),) = value.items()
+    if kind == "env":
+        secret = os.environ.get(str(where))
+        if not secret:
+            raise ValueError(f"the environment variable {where} is not set; set it to the secret")
+        return SecretStr(secret)
+    path = base_folder.get() / str(where)
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ValueError(f"the secret's file {path} cannot be read: {reason}; mend the path or the file") from error
+    if not secret:
+        raise ValueError(f"the secret's file {path} is empty; put the secret into it")
+    return SecretStr(secret)
+
+
+def _check_expression(text: str) -> str:
+    expressions.check(text)
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_url(text: str) -> str:
+    # The text is never shown: a password may stand in it.
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no address: {error}; write it like https://host.example.com") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("is no http(s) address; write it like https://host.example.com")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must not hold a user, a password, a query or a fragment; leave them out")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(f"would send credentials to {host} in clear; use https (http only to localhost)")
+    return text.rstrip("/")
+
+
+def shaped(pattern: str, meaning: str) -> AfterValidator:
+    """Make a check of the whole text that says in words what it must be."""
+    shape = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not shape.fullmatch(text):
+            raise ValueError(f"must be {meaning}")
+        return text
+
+    return AfterValidator(check)
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
+Expression = Annotated[str, AfterValidator(_check_expression)]
+"""A JMESPath expression, checked when the file is read."""
+Url = Annotated[str, AfterValidator(_check_url)]
+"""An http(s) address, without a closing slash; http to this machine only."""
+Name = Annotated[str, shaped(r"[a-z0-9][a-z0-9-]{0,62}", "lower-case letters, digits and hyphens, as in `won-deals`")]
+"""It appears in ids, metrics and commands."""
+FieldName = Annotated[str, shaped(r"[A-Za-z]\w*", "the API name of a field or object, as in `ERP_Order_Number__c`")]
+EventChannel = Annotated[
+    str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
+]
+Duration = Annotated[timedelta, Field(gt=timedelta(0))]
+"""Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
+
+
+class Section(BaseModel):
+    """A table of the file: an unknown key is an error, not a silent no-op."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
