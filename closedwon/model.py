@@ -7,7 +7,7 @@ Money is `Decimal` with its currency beside it; every time is aware.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
@@ -43,6 +43,37 @@ class Message(Frozen):
     received_at: AwareDatetime
     payload: dict[str, Any] | None = None
     """The event's fields, kept only where the route takes the order from the message itself."""
+
+
+class Pace(Frozen):
+    """How long and how often to retry: doubling from `first_interval` to `longest_interval`, until `horizon`."""
+
+    first_interval: timedelta = timedelta(seconds=1)
+    longest_interval: timedelta = timedelta(minutes=15)
+    horizon: timedelta = timedelta(days=30)
+
+
+class OrderStart(Frozen):
+    """The input of an order workflow."""
+
+    org: OrgId
+    record: RecordId
+    route: str
+    pace: Pace = Pace()
+
+
+class UnreadableMessage(Frozen):
+    """Word that names no record we can read: kept whole until a person has decided."""
+
+    id: str
+    org: OrgId
+    channel: Channel
+    source: str
+    """Where it came from: the event bus channel or the route's path."""
+    received_at: AwareDatetime
+    problem: str
+    raw: str
+    """What arrived, as text."""
 
 
 class Customer(Frozen):

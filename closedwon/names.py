@@ -5,6 +5,7 @@ Nobody builds or takes apart such a name anywhere else.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from closedwon.ids import OrgId, RecordId
@@ -41,6 +42,19 @@ SEARCH_ATTRIBUTES: Final = (
     ROUTE,
     CHANNEL,
 )
+
+
+class OrderStage(StrEnum):
+    """Where an order stands: the values of the search attribute `OrderStage`."""
+
+    LOADING = "loading"
+    ORDERING = "ordering"
+    WRITING_BACK = "writing-back"
+    CANCELLING = "cancelling"
+    ATTENTION = "attention"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    NOT_NEEDED = "not-needed"
 
 
 class RecordKey(NamedTuple):

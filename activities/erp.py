@@ -1,0 +1,63 @@
+"""The ERP side of an order, on a task queue of its own: find or create, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from temporalio import activity
+
+from activities.failures import as_failures, to_its_end
+from closedwon.erp.base import Erp, find_or_create
+from closedwon.errors import AttentionError, AttentionReason
+from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+
+
+class CreateOrder(Frozen):
+    """The order to create, and in which configured ERP."""
+
+    erp: str
+    order: Order
+
+
+class CancelOrder(Frozen):
+    """The order to cancel, by its idempotency key."""
+
+    erp: str
+    idempotency_key: str
+
+
+class ErpActivities:
+    """Activities over the configured ERPs, by name."""
+
+    def __init__(self, erps: Mapping[str, Erp]) -> None:
+        """Take the open adapters."""
+        self._erps = erps
+
+    @activity.defn
+    async def create_order(self, request: CreateOrder) -> ErpOrder:
+        """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
+        with as_failures():
+            handoff = await to_its_end(find_or_create(self._erp(request.erp), request.order))
+            return handoff.order
+
+    @activity.defn
+    async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
+        """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
+        with as_failures():
+            return await to_its_end(self._cancel(self._erp(request.erp), request.idempotency_key))
+
+    async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:
+        found = await erp.find(idempotency_key)
+        if found is None or found.status is ErpStatus.CANCELLED:
+            return found
+        return await erp.cancel(found)
+
+    def _erp(self, name: str) -> Erp:
+        try:
+            return self._erps[name]
+        except KeyError:
+            raise AttentionError(
+                f"This worker has no ERP named {name!r}",
+                reason=AttentionReason.CONFIGURATION,
+                cure="Add it to `erps` in closedwon.toml, restart the worker, then send `retry`.",
+            ) from None

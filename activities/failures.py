@@ -1,0 +1,84 @@
+"""How our errors become Temporal failures, and how a call survives its worker.
+
+What may be done about an error is a property of its type (`closedwon.errors`); this module only translates it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from closedwon.errors import AttentionError, AttentionReason, BenignError, RetryError
+from closedwon.model import Frozen
+
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
+"""Silence after which the server gives a dead worker's activity to another one."""
+_HEARTBEAT_EVERY: Final = 3.0
+"""Seconds; the first beat comes after one interval, so a quick call costs no extra round trip."""
+
+_Result = TypeVar("_Result")
+
+
+class Problem(Frozen):
+    """Why no retry can help: the details of an `AttentionError` as a workflow reads them."""
+
+    reason: AttentionReason
+    message: str
+    cure: str
+
+
+@contextmanager
+def as_failures() -> Iterator[None]:
+    """Turn our errors into Temporal failures.
+
+    The cause is cut off on purpose: its message and stack trace would travel into Temporal's history and may hold
+    what a remote system said about a customer.
+    """
+    try:
+        yield
+    except AttentionError as error:
+        raise ApplicationError(
+            str(error),
+            Problem(reason=error.reason, message=str(error), cure=error.cure),
+            type=type(error).__name__,
+            non_retryable=True,
+        ) from None
+    except RetryError as error:
+        benign = isinstance(error, BenignError)
+        raise ApplicationError(
+            str(error),
+            type=type(error).__name__,
+            next_retry_delay=error.retry_after,
+            category=ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED,
+        ) from None
+
+
+async def to_its_end(call: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run `call` with heartbeats, and to its end even when a cancellation arrives meanwhile.
+
+    Heartbeats let the server notice a killed worker in seconds instead of at the call's own timeout. But they also
+    deliver cancellations, and a call that has left for the ERP or for Salesforce must not be torn off half-way: its
+    true outcome is what the workflow waits for (`WAIT_CANCELLATION_COMPLETED`). Only a worker whose shutdown grace is
+    over gives up.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        while not task.done():
+            try:
+                await asyncio.wait({task}, timeout=_HEARTBEAT_EVERY)
+            except asyncio.CancelledError:
+                details = activity.cancellation_details()
+                if details is None or details.worker_shutdown:
+                    raise
+            if not task.done():
+                activity.heartbeat()
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()

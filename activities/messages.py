@@ -1,0 +1,116 @@
+"""From a message to a durable workflow: the one way for every channel that carries event payloads.
+
+A message that names a record becomes (or signals) that record's order workflow; one that nobody can read becomes a
+workflow of its own that needs attention. There is no third way out, and none of them is silent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.failures import as_failures
+from closedwon import mapping, temporal
+from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
+from closedwon.ids import OrgId
+from closedwon.model import Channel, Message, OrderStart, Pace, UnreadableMessage
+from closedwon.settings import Route, Settings
+
+_log = logging.getLogger(__name__)
+
+
+class UnreadableError(AttentionError):
+    """A message that names no record we can read."""
+
+    def __init__(self, problem: str) -> None:
+        """Say what is wrong with it, without its values."""
+        super().__init__(
+            problem,
+            reason=AttentionReason.BAD_MESSAGE,
+            cure="Mend the route's `record_id` and send `retry`, or see to the record by hand and send `cancel`.",
+        )
+
+
+class MessageActivities:
+    """Turns event payloads into workflows."""
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        """Take the client that starts the workflows."""
+        self._settings = settings
+        self._client = client
+
+    @activity.defn
+    async def read_again(self, message: UnreadableMessage) -> None:
+        """Try once more to make an order workflow of a message that could not be read."""
+        with as_failures():
+            route = self.route_of(message.org, message.source)
+            raw = json.loads(message.raw)
+            payload = raw.get("payload") if isinstance(raw, dict) else None
+            await self._start_order(route, message.org, payload, message.id, message.received_at)
+
+    async def accept(
+        self, route: Route, org: OrgId, raw: dict[str, Any], *, event_id: str | None, source: str, at: datetime
+    ) -> None:
+        """Make an event durable. `raw` is all that came; its `payload` holds the event's fields.
+
+        When this returns, the event is a workflow. Raises Temporal's errors when it could not be stored.
+        """
+        text = json.dumps(raw, sort_keys=True)
+        message_id = event_id or hashlib.sha256(text.encode()).hexdigest()[:32]
+        try:
+            await self._start_order(route, org, raw.get("payload"), message_id, at)
+        except ClosedwonError as error:
+            _log.warning("message %s from %s cannot be read: %s", message_id, source, error)
+            await temporal.keep_unreadable(
+                self._client,
+                UnreadableMessage(
+                    id=message_id,
+                    org=org,
+                    channel=Channel.PLATFORM_EVENT,
+                    source=source,
+                    received_at=at,
+                    problem=str(error),
+                    raw=text,
+                ),
+            )
+
+    def route_of(self, org: OrgId, channel: str) -> Route:
+        """Find the route that reads an event bus channel of an org. Raises `AttentionError`."""
+        for route in self._settings.routes:
+            if channel in route.events and self._settings.org(route.org).id == org:
+                return route
+        raise AttentionError(
+            f"No route of org {org} reads {channel}",
+            reason=AttentionReason.CONFIGURATION,
+            cure="Add the channel to a route's `events` in closedwon.toml, or terminate this workflow.",
+        )
+
+    async def _start_order(self, route: Route, org: OrgId, payload: object, message_id: str, at: datetime) -> None:
+        if not isinstance(payload, dict):
+            raise UnreadableError("it has no payload")
+        await temporal.start_order(
+            self._client,
+            OrderStart(
+                org=org,
+                record=mapping.record_id_of(route, payload),
+                route=route.name,
+                pace=Pace(
+                    first_interval=self._settings.retry.first_interval,
+                    longest_interval=self._settings.retry.longest_interval,
+                    horizon=route.horizon,
+                ),
+            ),
+            Message(
+                id=message_id,
+                channel=Channel.PLATFORM_EVENT,
+                received_at=at,
+                payload=payload if route.source == "event" else None,
+            ),
+            summary=mapping.summary_of(route, payload),
+        )

@@ -1,0 +1,162 @@
+"""The Salesforce side of an order: look at the record, write back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from closedwon.salesforce.rest import SalesforceClient
+from pydantic import Field
+from temporalio import activity
+
+from activities.failures import as_failures, to_its_end
+from closedwon import mapping
+from closedwon.errors import AttentionError, AttentionReason, BenignError
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import ErpOrder, Frozen, Message, Order
+from closedwon.settings import Route, Settings
+
+Values = dict[str, str | None]
+"""Field values by API name."""
+
+
+class LookAt(Frozen):
+    """Which record to look at; `message` brings the payload where the route takes the order from there."""
+
+    org: OrgId
+    record: RecordId
+    route: str
+    message: Message | None = None
+
+
+class Look(Frozen):
+    """What was seen: the order that the record asks for, or None when it asks for none."""
+
+    order: Order | None = None
+    erp: str | None = None
+    written: Values = Field(default_factory=dict)
+    """Present values of the write-back fields; empty when the record was not read."""
+
+
+class WriteBack(Frozen):
+    """What the record shall say. Fields whose value in `written` is the same already are left alone."""
+
+    org: OrgId
+    record: RecordId
+    route: str
+    order: ErpOrder | None = None
+    status: str | None = None
+    """Replaces the ERP's status word, e.g. while the order needs attention."""
+    error: str | None = None
+    written: Values = Field(default_factory=dict)
+
+
+class NotVisibleYetError(BenignError):
+    """The record does not ask for an order, but word of it is fresh: the change may not be visible to reads yet."""
+
+
+class SalesforceActivities:
+    """Activities over the configured orgs."""
+
+    def __init__(self, settings: Settings, clients: Mapping[OrgId, SalesforceClient]) -> None:
+        """Take one open client per org."""
+        self._settings = settings
+        self._clients = clients
+
+    @activity.defn
+    async def load_order(self, request: LookAt) -> Look:
+        """Read the record (or the event's payload) and map it to an order by the route's expressions.
+
+        A record that does not qualify is looked at again for the route's grace period before it is called not
+        needed: with "publish immediately" an event overtakes the commit of its own record.
+        """
+        with as_failures():
+            route = self._route(request.route)
+            if route.source == "event":
+                record = self._from_event(route, request.message)
+                written: Values = Field(default_factory=dict)
+            else:
+                client = self._client(request.org)
+                found = await to_its_end(client.read(route.object, select_of(route), request.record))
+                if found is None or not mapping.qualifies(route, found):
+                    _wait_until_visible(route.grace)
+                    return Look()
+                record, written = found, mapping.written(route, found)
+            if not mapping.qualifies(route, record):
+                return Look(written=written)
+            return Look(
+                order=mapping.map_order(route, request.org, request.record, record),
+                erp=mapping.choose_erp(route, record),
+                written=written,
+            )
+
+    @activity.defn
+    async def write_back(self, request: WriteBack) -> Values:
+        """Write what differs; return all values as they stand now. Nothing differs: no call is made."""
+        with as_failures():
+            route = self._route(request.route)
+            order = request.order
+            wanted = mapping.write_back_fields(
+                route,
+                number=order.number if order else None,
+                status=request.status or (order.status if order else None),
+                link=order.url if order else None,
+                error=request.error,
+                ordered=order is not None and order.status.exists_as_order,
+            )
+            differing = {
+                field: value
+                for field, value in wanted.items()
+                if field not in request.written or request.written[field] != value
+            }
+            if differing:
+                await to_its_end(self._client(request.org).update(route.object, request.record, differing))
+            return {**request.written, **wanted}
+
+    def _from_event(self, route: Route, message: Message | None) -> dict[str, Any]:
+        if message is None or message.payload is None:
+            raise AttentionError(
+                f"Route {route.name!r} takes the order from the event, but no event with a payload came",
+                reason=AttentionReason.BAD_MESSAGE,
+                cure='Set source = "record" for this route, or let Salesforce publish the event again.',
+            )
+        return mapping.event_record(route, message.payload)
+
+    def _route(self, name: str) -> Route:
+        try:
+            return self._settings.route(name)
+        except KeyError:
+            raise _not_configured("route", name, "routes") from None
+
+    def _client(self, org: OrgId) -> SalesforceClient:
+        try:
+            return self._clients[org]
+        except KeyError:
+            raise _not_configured("org", org, "orgs") from None
+
+
+def select_of(route: Route) -> str:
+    """The route's SELECT list with the fields that the write-back compares with."""
+    listed = {part.strip().lower() for part in (route.select or "").split(",")}
+    missing = [field for field in route.write_back.fields if field.lower() not in listed]
+    return ", ".join([route.select or "Id", *missing])
+
+
+def _wait_until_visible(grace: timedelta) -> None:
+    """Raise `NotVisibleYetError` until the activity is older than `grace`; looks get rarer with age."""
+    info = activity.info()
+    age = info.current_attempt_scheduled_time - info.scheduled_time
+    if age < grace:
+        raise NotVisibleYetError(
+            "The record does not ask for an order (yet); looking again in a moment",
+            retry_after=min(timedelta(seconds=2 ** min(info.attempt - 1, 2)), grace),
+        )
+
+
+def _not_configured(kind: str, name: str, key: str) -> AttentionError:
+    return AttentionError(
+        f"This worker has no {kind} named {name!r}",
+        reason=AttentionReason.CONFIGURATION,
+        cure=f"Add it to `{key}` in closedwon.toml, restart the worker, then send `retry`.",
+    )

@@ -1,0 +1,220 @@
+"""Reading the event bus: a never-ending activity that turns events into durable workflows and keeps the cursor.
+
+The cursor moves over a closed prefix only: event N counts when every event before it is durably a workflow. It lives
+in the heartbeat details, so a dead reader's successor resumes from it; what was read but not counted is read again,
+which is harmless, since starting an order is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRejectedError, StreamInterruptedError
+from pydantic import AwareDatetime
+from temporalio import activity
+
+from activities.failures import as_failures
+from activities.messages import MessageActivities
+from closedwon.errors import BenignError
+from closedwon.ids import OrgId
+from closedwon.model import Frozen
+from closedwon.settings import Route, Settings, Subscriber
+
+_HEARTBEAT_EVERY: Final = 2.0
+"""Seconds; the SDK thins them out to 0.8 of the heartbeat timeout."""
+
+
+class Cursor(Frozen):
+    """The position up to which every event is durably a workflow. No `replay_id`: from the earliest retained event."""
+
+    replay_id: str | None = None
+    event_time: AwareDatetime | None = None
+    """When the event at `replay_id` was published; the beginning of a gap, should the bus forget the position."""
+    count: int = 0
+    """Events counted since the subscription began, for people."""
+
+
+class Gap(Frozen):
+    """A stretch of the event bus that can no longer be replayed; open until a sweep has covered it."""
+
+    since: AwareDatetime | None
+    until: AwareDatetime
+    reason: str
+
+
+class Subscribe(Frozen):
+    """Which channel to read, and from where."""
+
+    org: OrgId
+    channel: str
+    cursor: Cursor = Cursor()
+
+
+class Subscribed(Frozen):
+    """The hand-over to the workflow: where the reading stands, and a gap if the position was lost."""
+
+    cursor: Cursor
+    gap: Gap | None = None
+
+
+class ClosedPrefix:
+    """Which events are durable, in the order of the bus, whatever the order in which their starts finish."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        """Continue from `cursor`."""
+        self.cursor = cursor
+        self._waiting: deque[tuple[Event, asyncio.Future[None]]] = deque()
+
+    def add(self, event: Event, start: asyncio.Future[None]) -> None:
+        """Count `event` once `start` and everything added before it has succeeded."""
+        self._waiting.append((event, start))
+
+    def __len__(self) -> int:
+        """How many events are read but not counted yet."""
+        self._advance()
+        return len(self._waiting)
+
+    def advance(self) -> Cursor:
+        """Move over what is durable and return the cursor. Raises the error of a start that failed."""
+        self._advance()
+        if self._waiting and self._waiting[0][1].done():
+            self._waiting[0][1].result()
+        return self.cursor
+
+    def _advance(self) -> None:
+        while self._waiting:
+            event, start = self._waiting[0]
+            if not start.done() or start.cancelled() or start.exception() is not None:
+                return
+            self._waiting.popleft()
+            self.cursor = Cursor(
+                replay_id=event.replay_id or self.cursor.replay_id,
+                event_time=event.created_at or self.cursor.event_time,
+                count=self.cursor.count + 1,
+            )
+
+
+class InterruptedWhileAliveError(BenignError):
+    """A connection that had worked has ended: routine, for the bus drops clients every few hours."""
+
+    def __init__(self, why: str) -> None:
+        """Come back at once, but not all readers of an org in the same instant."""
+        super().__init__(why, retry_after=timedelta(seconds=random.uniform(0.2, 1.5)))  # noqa: S311 - no secret
+
+
+class SubscriptionActivities:
+    """The event bus reader."""
+
+    def __init__(
+        self, settings: Settings, messages: MessageActivities, open_stream: Callable[[OrgId], EventStream]
+    ) -> None:
+        """Take a way to open a stream to an org: one stream is one connection."""
+        self._settings = settings
+        self._messages = messages
+        self._open_stream = open_stream
+
+    @activity.defn
+    async def subscribe(self, request: Subscribe) -> Subscribed:
+        """Read the channel until it is time to hand the cursor over, the worker stops, or the position is lost.
+
+        Any trouble fails the attempt; the next one opens a new connection and resumes from the cursor. Trouble after
+        the connection had worked is routine and retried at once.
+        """
+        details = activity.info().heartbeat_details
+        cursor = Cursor.model_validate(details[0]) if details else request.cursor
+        with as_failures():
+            route = self._messages.route_of(request.org, request.channel)
+            reading = _Reading(self._settings.subscriber, self._messages, route, cursor)
+            return await reading.run(self._open_stream(request.org), request)
+
+
+class _Reading:
+    """One attempt of the activity: one connection, its outstanding starts, its cursor."""
+
+    def __init__(self, pace: Subscriber, messages: MessageActivities, route: Route, cursor: Cursor) -> None:
+        self._pace = pace
+        self._messages = messages
+        self._route = route
+        self._prefix = ClosedPrefix(cursor)
+        self._slots = asyncio.Semaphore(pace.concurrent_starts)
+        self._starts: set[asyncio.Task[None]] = set()
+        self._alive = False
+
+    async def run(self, stream: EventStream, request: Subscribe) -> Subscribed:
+        stop: set[asyncio.Task[Any]] = {
+            asyncio.create_task(activity.wait_for_worker_shutdown()),
+            asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
+        }
+        beat = asyncio.create_task(self._beat())
+        try:
+            await stream.subscribe(request.channel, self._prefix.cursor.replay_id or EARLIEST)
+            await self._read_until(stream, request, stop, beat)
+            return Subscribed(cursor=await self._settle())
+        except ReplayIdRejectedError as error:
+            cursor = self._prefix.cursor
+            gap = Gap(since=cursor.event_time, until=datetime.now(UTC), reason=str(error))
+            return Subscribed(cursor=Cursor(count=cursor.count), gap=gap)
+        except StreamInterruptedError as error:
+            if not self._alive:
+                raise
+            raise InterruptedWhileAliveError(str(error)) from error
+        finally:
+            for task in (*stop, beat, *self._starts):
+                task.cancel()
+            await stream.close()
+
+    async def _read_until(
+        self, stream: EventStream, request: Subscribe, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]
+    ) -> None:
+        """Start workflows for what comes; return when a task of `stop` is done, raise when a start has failed."""
+        batches = stream.batches()
+        while True:
+            batch = asyncio.ensure_future(anext(batches))
+            try:
+                await asyncio.wait({batch, beat, *stop}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not batch.done():
+                    batch.cancel()  # nothing is lost: what was not counted is read again
+            if beat.done():
+                beat.result()
+            if any(task.done() for task in stop):
+                return
+            self._alive = True
+            for event in batch.result().events:
+                await self._slots.acquire()
+                start = asyncio.create_task(self._accept(event, request))
+                self._starts.add(start)
+                start.add_done_callback(self._finished)
+                self._prefix.add(event, start)
+            self._prefix.advance()
+
+    async def _accept(self, event: Event, request: Subscribe) -> None:
+        await self._messages.accept(
+            self._route,
+            request.org,
+            event.raw,
+            event_id=event.uuid,
+            source=request.channel,
+            at=event.created_at or datetime.now(UTC),
+        )
+
+    def _finished(self, start: asyncio.Task[None]) -> None:
+        self._starts.discard(start)
+        self._slots.release()
+
+    async def _beat(self) -> None:
+        """Send the cursor to the server every moment; raise when a start has failed."""
+        while True:
+            activity.heartbeat(self._prefix.advance())
+            await asyncio.sleep(_HEARTBEAT_EVERY)
+
+    async def _settle(self) -> Cursor:
+        """Wait for the outstanding starts."""
+        if self._starts:
+            await asyncio.wait(self._starts)
+        return self._prefix.advance()

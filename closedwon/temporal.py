@@ -1,0 +1,149 @@
+"""Connecting to Temporal: the client, our search attributes, and the one way to start an order workflow.
+
+Address, namespace, TLS and API key come from Temporal's own environment variables and file (`TEMPORAL_ADDRESS`,
+`TEMPORAL_NAMESPACE`, `TEMPORAL_CONFIG_FILE`, …), so its command line and Closedwon always agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from closedwon import names
+from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.model import Message, OrderStart, UnreadableMessage
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_ADDRESS = "localhost:7233"
+_KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+KEYS = {name: SearchAttributeKey.for_keyword(name) for name in names.SEARCH_ATTRIBUTES}
+"""Typed keys of our search attributes, by name."""
+
+
+class TemporalUnavailableError(ClosedwonError):
+    """Temporal cannot be reached."""
+
+
+class SearchAttributesMissingError(ClosedwonError):
+    """The namespace lacks our search attributes and we may not add them."""
+
+
+async def connect(
+    *, runtime: Runtime | None = None, identity: str | None = None, patience: timedelta = timedelta(seconds=60)
+) -> Client:
+    """Connect, trying for as long as `patience`. Raises `TemporalUnavailableError` with the cure."""
+    config = ClientConfig.load_client_connect_config()
+    address = config.setdefault("target_host", _DEFAULT_ADDRESS)
+    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
+    pause = 0.2
+    while True:
+        try:
+            return await Client.connect(
+                **config, data_converter=pydantic_data_converter, runtime=runtime, identity=identity
+            )
+        except RuntimeError as error:  # what the SDK raises when the first connection fails
+            if asyncio.get_running_loop().time() + pause > deadline:
+                raise TemporalUnavailableError(
+                    f"Temporal at {address} cannot be reached. Is it running? Its address comes from TEMPORAL_ADDRESS "
+                    "or from Temporal's own configuration file (TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE)."
+                ) from error
+            _log.warning("Temporal at %s cannot be reached yet; trying again", address)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+async def missing_search_attributes(client: Client) -> tuple[str, ...]:
+    """Name those of our search attributes that the namespace does not have as keywords."""
+    listing = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    known = listing.custom_attributes
+    return tuple(name for name in names.SEARCH_ATTRIBUTES if known.get(name) != _KEYWORD)
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Register what is missing, or stop with the command to do so.
+
+    A worker must not start without them: an unknown search attribute wedges every workflow in Running.
+    Raises `SearchAttributesMissingError`.
+    """
+    missing = await missing_search_attributes(client)
+    if not missing:
+        return
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, _KEYWORD))
+        )
+    except RPCError as error:
+        if error.status != RPCStatusCode.ALREADY_EXISTS:
+            command = "temporal operator search-attribute create " + " ".join(
+                f"--name {name} --type Keyword" for name in missing
+            )
+            raise SearchAttributesMissingError(
+                f"The namespace {client.namespace!r} lacks search attributes, and adding them was refused "
+                f"({error.status.name}). Let an administrator run: {command}"
+            ) from error
+    while still := await missing_search_attributes(client):
+        _log.info("waiting for Temporal to know the search attributes %s", ", ".join(still))
+        await asyncio.sleep(0.1)
+
+
+async def start_order(client: Client, start: OrderStart, message: Message, *, summary: str | None = None) -> None:
+    """Start the record's workflow or signal the running one; when this returns, the message is durable.
+
+    Safe to repeat. `summary` (deal name, amount) is shown in the UI's list of workflows; it belongs to the first start.
+    """
+    await client.start_workflow(
+        names.ORDER_WORKFLOW,
+        start,
+        id=names.order_workflow_id(start.org, start.record),
+        task_queue=names.ORDERS_QUEUE,
+        start_signal=names.SIGNAL_NOTIFIED,
+        start_signal_args=[message],
+        static_summary=summary,
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(KEYS[names.SALESFORCE_RECORD_ID], start.record),
+                SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], start.org),
+                SearchAttributePair(KEYS[names.ROUTE], start.route),
+                SearchAttributePair(KEYS[names.CHANNEL], message.channel),
+                SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.LOADING),
+            ]
+        ),
+    )
+
+
+async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:
+    """Start the workflow that holds a message nobody could read; when this returns, it is durable. Safe to repeat."""
+    await client.start_workflow(
+        names.UNREADABLE_MESSAGE_WORKFLOW,
+        message,
+        id=names.unreadable_message_workflow_id(message.org, message.id),
+        task_queue=names.ORDERS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary=f"unreadable message from {message.source}",
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], message.org),
+                SearchAttributePair(KEYS[names.CHANNEL], message.channel),
+                SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.ATTENTION),
+                SearchAttributePair(KEYS[names.ATTENTION_REASON], AttentionReason.BAD_MESSAGE),
+            ]
+        ),
+    )

@@ -1,0 +1,53 @@
+"""The clients that one process shares: a login and a REST client per org, an adapter per ERP."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from closedwon.erp import open_erp
+from closedwon.erp.base import Erp
+from closedwon.ids import OrgId
+from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.events import EventStream
+from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.streaming import CometdStream
+from closedwon.settings import Settings
+
+
+class Connections:
+    """Everything remote but Temporal; opened lazily, closed together."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect to nothing yet."""
+        self._settings = settings
+        self._closing = AsyncExitStack()
+        self.salesforce: dict[OrgId, SalesforceClient] = {}
+        self.erps: dict[str, Erp] = {}
+        self._logins: dict[OrgId, TokenSource] = {}
+
+    async def __aenter__(self) -> Self:
+        """Make the clients."""
+        for org in self._settings.orgs:
+            login = TokenSource(org)
+            self._closing.push_async_callback(login.close)
+            self._logins[org.id] = login
+            client = SalesforceClient(org, login)
+            self._closing.push_async_callback(client.close)
+            self.salesforce[org.id] = client
+        for erp_settings in self._settings.erps:
+            erp = open_erp(erp_settings)
+            self._closing.push_async_callback(erp.close)
+            self.erps[erp.name] = erp
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release all connections."""
+        await self._closing.aclose()
+
+    def open_stream(self, org: OrgId) -> EventStream:
+        """Make a new stream to an org's event bus; it connects when it subscribes."""
+        return CometdStream(self._settings.org(org), self._logins[org], silence=self._settings.subscriber.silence)

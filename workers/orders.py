@@ -1,0 +1,45 @@
+"""The worker of the orders: workflows and Salesforce activities on one queue, ERP activities on their own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.erp import ErpActivities
+from activities.messages import MessageActivities
+from activities.salesforce import SalesforceActivities
+from closedwon import names
+from closedwon.settings import Settings
+from workers.connections import Connections
+from workflows.message import UnreadableMessageWorkflow
+from workflows.order import OrderWorkflow
+
+
+def order_workers(client: Client, settings: Settings, connections: Connections) -> tuple[Worker, Worker]:
+    """Make the two workers of this role.
+
+    The ERP's queue has no workflows, so its activities are never started eagerly: the queue's rate limit always holds.
+    """
+    salesforce = SalesforceActivities(settings, connections.salesforce)
+    messages = MessageActivities(settings, client)
+    erp = ErpActivities(connections.erps)
+    grace: timedelta = settings.workers.shutdown_grace
+    return (
+        Worker(
+            client,
+            task_queue=names.ORDERS_QUEUE,
+            workflows=[OrderWorkflow, UnreadableMessageWorkflow],
+            activities=[salesforce.load_order, salesforce.write_back, messages.read_again],
+            max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
+            graceful_shutdown_timeout=grace,
+        ),
+        Worker(
+            client,
+            task_queue=names.ERP_QUEUE,
+            activities=[erp.create_order, erp.cancel_order],
+            max_concurrent_activities=settings.workers.concurrent_erp_calls,
+            graceful_shutdown_timeout=grace,
+        ),
+    )

@@ -1,0 +1,56 @@
+"""The worker of the subscriptions, and the start of one subscription workflow per org and channel."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.worker import Worker
+
+from activities.messages import MessageActivities
+from activities.subscription import SubscriptionActivities
+from closedwon import names, temporal
+from closedwon.settings import Settings
+from workers.connections import Connections
+from workflows.subscription import Subscription, SubscriptionWorkflow
+
+_log = logging.getLogger(__name__)
+
+_THROTTLE: Final = timedelta(seconds=5)
+"""How often the cursor reaches the server at most: what a crash can make the next reader read again."""
+
+
+def subscription_worker(client: Client, settings: Settings, connections: Connections) -> Worker:
+    """Make the worker of this role."""
+    subscription = SubscriptionActivities(settings, MessageActivities(settings, client), connections.open_stream)
+    return Worker(
+        client,
+        task_queue=names.SUBSCRIBER_QUEUE,
+        workflows=[SubscriptionWorkflow],
+        activities=[subscription.subscribe],
+        max_heartbeat_throttle_interval=_THROTTLE,
+        graceful_shutdown_timeout=settings.workers.shutdown_grace,
+    )
+
+
+async def start_subscriptions(client: Client, settings: Settings) -> None:
+    """See to it that every channel of every route has its subscription; running ones are left alone."""
+    for route in settings.routes:
+        org = settings.org(route.org)
+        for channel in route.events:
+            workflow_id = names.subscription_workflow_id(org.id, channel)
+            await client.start_workflow(
+                SubscriptionWorkflow.run,
+                Subscription(org=org.id, channel=channel, heartbeat_timeout=settings.subscriber.heartbeat_timeout),
+                id=workflow_id,
+                task_queue=names.SUBSCRIBER_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=f"reads {channel} of org {org.name}",
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(temporal.KEYS[names.SALESFORCE_ORG_ID], org.id)]
+                ),
+            )
+            _log.info("subscription %s is running", workflow_id)

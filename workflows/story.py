@@ -1,0 +1,96 @@
+"""The order's story in Markdown, as Temporal's UI shows it under the current details. Pure text, no decisions.
+
+Pipe tables do not render there; bold, code and bullet lists do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from closedwon.model import ErpOrder, Message, Order
+from closedwon.names import OrderStage
+
+if TYPE_CHECKING:
+    from activities.failures import Problem
+    from activities.salesforce import WriteBack
+
+_LONGEST: Final = 40
+"""Entries kept; the first ones matter as much as the last, so the middle goes."""
+
+_STANDS: Final = {
+    OrderStage.LOADING: "Reading the record from Salesforce.",
+    OrderStage.ORDERING: "Waiting for the ERP to take the order. `retry` tries at once, `cancel` stops it.",
+    OrderStage.WRITING_BACK: "The ERP has the order. Waiting for Salesforce to take its number.",
+    OrderStage.CANCELLING: "Cancelling.",
+    OrderStage.ATTENTION: "**Needs attention.** Nothing happens until somebody sends `retry` or `cancel`.",
+    OrderStage.COMPLETED: "Done: the order exists and Salesforce knows its number.",
+    OrderStage.CANCELLED: "Cancelled.",
+    OrderStage.NOT_NEEDED: "Not needed: the record does not ask for an order.",
+}
+
+
+class Story:
+    """What came when, what was read, what the ERP said, what was written back."""
+
+    def __init__(self, record: str) -> None:
+        """Begin the story of one record."""
+        self._record = record
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=_LONGEST // 2)
+        self._left_out = 0
+
+    def tell(self, at: datetime, text: str, reason: str | None = None) -> None:
+        """Add an entry."""
+        entry = f"- `{at:%Y-%m-%d %H:%M:%S}` {text}" + (f": {reason}" if reason else "")
+        if len(self._first) < _LONGEST // 2:
+            self._first.append(entry)
+            return
+        self._left_out += len(self._last) == self._last.maxlen
+        self._last.append(entry)
+
+    def heard(self, at: datetime, message: Message) -> None:
+        """Word arrived."""
+        self.tell(at, f"word came by {message.channel} (`{message.id}`)")
+
+    def looked(self, at: datetime, order: Order | None, erp: str | None) -> None:
+        """The record was read."""
+        if order is None:
+            self.tell(at, "the record was read: it does not ask for an order")
+        else:
+            lines = f"{len(order.lines)} line{'s' if len(order.lines) > 1 else ''}"
+            self.tell(at, f"the record was read: {lines}, **{_money(order)}**, for ERP `{erp}`")
+
+    def placed(self, at: datetime, placed: ErpOrder, erp: str | None) -> None:
+        """The ERP has the order."""
+        self.tell(at, f"ERP `{erp}` has it as order **{placed.number or placed.id}** ({placed.status})")
+
+    def written(self, at: datetime, request: WriteBack) -> None:
+        """Salesforce was told."""
+        what = request.order.number if request.order else request.status
+        self.tell(at, f"Salesforce knows: {what}")
+
+    def cancelled(self, at: datetime, placed: ErpOrder | None) -> None:
+        """The order is off."""
+        self.tell(at, f"order {placed.number or placed.id} was cancelled in the ERP" if placed else "no order was made")
+
+    def markdown(
+        self, stage: OrderStage, *, order: Order | None, placed: ErpOrder | None, problem: Problem | None
+    ) -> str:
+        """The page: where it stands, what it is about, what can be done, what happened."""
+        head = [f"### {_STANDS[stage]}", ""]
+        if problem is not None:
+            head += [f"- **Reason** `{problem.reason}`: {problem.message}", f"- **What to do**: {problem.cure}"]
+        if order is not None:
+            head.append(f"- **Deal** {order.name} ({self._record}), {order.customer.name}, **{_money(order)}**")
+        if placed is not None:
+            number = placed.number or placed.id
+            link = f"[{number}]({placed.url})" if placed.url else f"**{number}**"
+            head.append(f"- **Order** {link}, {placed.status}")
+        middle = [f"- … {self._left_out} more …"] if self._left_out else []
+        return "\n".join([*head, "", "**What happened** (UTC)", "", *self._first, *middle, *self._last])
+
+
+def _money(order: Order) -> str:
+    return f"{order.amount:,.2f} {order.currency}"

@@ -1,0 +1,117 @@
+"""One subscription to one event bus channel of one org: keeps the cursor while readers come and go.
+
+A single never-ending activity does the reading; this workflow takes its cursor over at least once an hour and hands
+it to the next activity and, through continue-as-new, to the next run. A position that the bus has forgotten opens a
+gap: a durable note, kept here until a sweep has covered it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.subscription import Cursor, Gap, Subscribe, SubscriptionActivities
+    from closedwon import names
+    from closedwon.ids import OrgId
+    from closedwon.model import Frozen
+    from workflows.problems import problem_of
+
+_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=2)
+)
+_LOOK_AGAIN: Final = timedelta(minutes=5)
+"""How long a refused subscription rests, unless `retry` is sent: an administrator may mend it meanwhile."""
+
+
+class Subscription(Frozen):
+    """The input, and what is carried from run to run."""
+
+    org: OrgId
+    channel: str
+    heartbeat_timeout: timedelta = timedelta(seconds=30)
+    cursor: Cursor = Cursor()
+    gaps: tuple[Gap, ...] = ()
+
+
+@workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
+class SubscriptionWorkflow:
+    """Reads one channel for ever."""
+
+    @workflow.init
+    def __init__(self, subscription: Subscription) -> None:
+        """Take over what the previous run carried."""
+        self._subscription = subscription
+        self._retry = False
+        self._show("Reading.")
+
+    @workflow.signal(name=names.SIGNAL_RETRY, description="Connect again now. Input: nothing, or a reason.")
+    def retry(self, reason: str | None = None) -> None:
+        """End the rest after a refusal."""
+        del reason
+        self._retry = True
+
+    @workflow.query(description="The position up to which every event is durably a workflow, as last handed over.")
+    def cursor(self) -> Cursor:
+        """Return the cursor."""
+        return self._subscription.cursor
+
+    @workflow.query(description="Stretches of the bus that could not be replayed and await a sweep.")
+    def gaps(self) -> tuple[Gap, ...]:
+        """Return the open gaps."""
+        return self._subscription.gaps
+
+    @workflow.run
+    async def run(self, subscription: Subscription) -> None:
+        """Read, take the cursor over, read on."""
+        del subscription  # held since __init__
+        while not workflow.info().is_continue_as_new_suggested():
+            await self._read_once()
+        workflow.continue_as_new(self._subscription)
+
+    async def _read_once(self) -> None:
+        now = self._subscription
+        try:
+            result = await workflow.execute_activity_method(
+                SubscriptionActivities.subscribe,
+                Subscribe(org=now.org, channel=now.channel, cursor=now.cursor),
+                activity_id="subscribe",
+                summary=f"read {now.channel} after {now.cursor.replay_id or 'the earliest retained event'}",
+                schedule_to_close_timeout=timedelta(days=3650),
+                heartbeat_timeout=now.heartbeat_timeout,
+                retry_policy=_RETRY,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await self._rest(error)
+            return
+        gaps = (*now.gaps, result.gap) if result.gap else now.gaps
+        self._subscription = now.model_copy(update={"cursor": result.cursor, "gaps": gaps})
+        self._show("Reading.")
+
+    async def _rest(self, error: ActivityError) -> None:
+        """Wait after a refusal that needs a person, then try again."""
+        problem = problem_of(error)
+        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
+        self._retry = False
+        try:
+            await workflow.wait_condition(
+                lambda: self._retry, timeout=_LOOK_AGAIN, timeout_summary="rest, then connect"
+            )
+        except TimeoutError:
+            return
+
+    def _show(self, stands: str) -> None:
+        now = self._subscription
+        position = f"`{now.cursor.replay_id}`" if now.cursor.replay_id else "the earliest retained event"
+        gaps = "\n".join(f"- **open gap** {gap.since or 'unknown'} to {gap.until}: {gap.reason}" for gap in now.gaps)
+        workflow.set_current_details(
+            f"### {stands}\n\n- **Channel** `{now.channel}`\n- **Cursor as last handed over** {position}, "
+            f"{now.cursor.count} events\n- The live cursor is in the heartbeat of the pending activity `subscribe`.\n{gaps}"
+        )
