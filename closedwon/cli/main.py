@@ -7,6 +7,8 @@ import sys
 
 import typer
 
+from closedwon.cli import erp, orders, run
+
 app = typer.Typer(
     name="closedwon",
     help="Getting won deals safely out of Salesforce and into the ERP.",
@@ -14,6 +16,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(run.app)
+app.add_typer(orders.app)
+app.add_typer(erp.app)
 
 
 def main() -> None:

@@ -1,0 +1,39 @@
+"""What the groups of commands share: the settings option, and errors as sentences instead of stack traces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from closedwon.errors import ClosedwonError
+from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_settings
+
+Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
+DEFAULT_CONFIG = Path(DEFAULT_FILE)
+
+_Result = TypeVar("_Result")
+
+
+def settings_from(config: Path) -> Settings:
+    """Read the settings or end the command with one line per problem."""
+    try:
+        return load_settings(config)
+    except SettingsError as error:
+        raise _stop(error) from None
+
+
+def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run an asynchronous command; our own errors end it with their sentence and exit code 1."""
+    try:
+        return asyncio.run(command)
+    except ClosedwonError as error:
+        raise _stop(error) from None
+
+
+def _stop(error: ClosedwonError) -> typer.Exit:
+    typer.secho(str(error), err=True, fg=typer.colors.RED)
+    return typer.Exit(1)

@@ -1,0 +1,121 @@
+"""`closedwon orders`: where each order stands, asked of Temporal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from closedwon import names
+from closedwon.cli.common import complete
+from closedwon.ids import InvalidIdError, RecordId
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, WorkflowExecution
+
+app = typer.Typer(name="orders", help="Where each order stands.", no_args_is_help=True)
+
+_STYLES = {
+    names.OrderStage.COMPLETED: "green",
+    names.OrderStage.ATTENTION: "bold red",
+    names.OrderStage.CANCELLED: "yellow",
+    names.OrderStage.NOT_NEEDED: "dim",
+}
+
+
+@app.command("list")
+def list_orders(
+    stage: Annotated[names.OrderStage | None, typer.Option(help="Only orders at this stage.")] = None,
+    route: Annotated[str | None, typer.Option(help="Only orders of this route.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+) -> None:
+    """List orders, the newest first. Example: what waits for a person?
+
+        closedwon orders list --stage attention
+    """
+    complete(_list(stage, route, limit))
+
+
+@app.command()
+def show(record_id: Annotated[str, typer.Argument(help="The Salesforce record id, 15 or 18 characters.")]) -> None:
+    """Tell the story of one record's order.
+
+        closedwon orders show 0065g00000XyZabAAF
+    """
+    try:
+        record = RecordId(record_id)
+    except InvalidIdError as error:
+        raise typer.BadParameter(str(error)) from None
+    complete(_show(record))
+
+
+async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -> None:
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.table import Table  # noqa: PLC0415
+
+    terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'"]
+    if stage:
+        terms.append(f"{names.ORDER_STAGE} = '{stage}'")
+    if route:
+        quoted = route.replace("'", "")
+        terms.append(f"{names.ROUTE} = '{quoted}'")
+    client = await _client()
+    table = Table("record", "stage", "order", "reason", "route", "channel", "since", box=None, header_style="bold")
+    async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
+        table.add_row(*_row(execution))
+    Console().print(table if table.row_count else "No such orders.")
+
+
+async def _show(record: RecordId) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    client = await _client()
+    console = Console()
+    query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND {names.SALESFORCE_RECORD_ID} = '{record}'"
+    found = [execution async for execution in client.list_workflows(query, limit=10)]
+    if not found:
+        console.print(f"Temporal knows no order of record {record}.")
+        raise typer.Exit(1)
+    for execution in found:
+        console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
+        console.print("  ".join(cell for cell in _row(execution)[1:] if cell))
+        console.print(Markdown(await _details(client, execution)))
+
+
+async def _details(client: Client, execution: WorkflowExecution) -> str:
+    from temporalio.api.sdk.v1 import WorkflowMetadata  # noqa: PLC0415
+    from temporalio.service import RPCError  # noqa: PLC0415
+
+    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+    try:
+        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    except RPCError as error:
+        return f"*The story needs a running worker to tell it: {error.message}*"
+    return metadata.current_details
+
+
+async def _client() -> Client:
+    from datetime import timedelta  # noqa: PLC0415
+
+    from closedwon import temporal  # noqa: PLC0415
+
+    return await temporal.connect(patience=timedelta(seconds=5))
+
+
+def _row(execution: WorkflowExecution) -> tuple[str, ...]:
+    def attribute(name: str) -> str:
+        values = execution.search_attributes.get(name) or [""]
+        return str(values[0])
+
+    stage = attribute(names.ORDER_STAGE)
+    style = _STYLES.get(names.OrderStage(stage)) if stage else None
+    return (
+        attribute(names.SALESFORCE_RECORD_ID),
+        f"[{style}]{stage}[/]" if style else stage,
+        attribute(names.ERP_ORDER_NUMBER),
+        attribute(names.ATTENTION_REASON),
+        attribute(names.ROUTE),
+        attribute(names.CHANNEL),
+        f"{execution.start_time:%Y-%m-%d %H:%M:%S}",
+    )

@@ -1,0 +1,47 @@
+"""`closedwon run`, `worker` and `subscriber`: the processes that do the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+
+app = typer.Typer()
+
+
+@app.command()
+def run(config: Config = DEFAULT_CONFIG) -> None:
+    """Run **everything in one process**: the worker of the orders and the reader of the event bus.
+
+    Temporal is found by its own settings (`TEMPORAL_ADDRESS`, …). Stops gracefully on SIGTERM. Example:
+
+        TEMPORAL_ADDRESS=localhost:7233 closedwon run --config closedwon.toml
+    """
+    _run(config, "orders", "subscriber")
+
+
+@app.command()
+def worker(config: Config = DEFAULT_CONFIG) -> None:
+    """Run a **worker**: it carries orders to the ERP and writes back. Start as many as you like.
+
+        closedwon worker --config closedwon.toml
+    """
+    _run(config, "orders")
+
+
+@app.command()
+def subscriber(config: Config = DEFAULT_CONFIG) -> None:
+    """Run a **reader of the event bus**. Two or more stand in for each other; each channel has one reader at a time.
+
+        closedwon subscriber --config closedwon.toml
+    """
+    _run(config, "subscriber")
+
+
+def _run(config: Path, *roles: str) -> None:
+    settings = settings_from(config)
+    from workers import process  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    complete(process.run(settings, [process.Role(role) for role in roles]))
