@@ -145,7 +145,8 @@ class Route(Section):
     source: Literal["record", "event"] = "record"
     """`record`: look at the record (a message is only a hint). `event`: the payload is complete."""
     payload: Expression = "@"
-    """With source `event`: what the mapping is evaluated on, e.g. `Payload__c`; a JSON text is parsed."""
+    """Where an event holds the record's content, e.g. `Payload__c`; a JSON text is parsed. With source `event` the
+    order is made of it; with `record` it only names the deal in Temporal's lists."""
     select: str | None = None
     """With source `record`: the SELECT list of the SOQL query, child queries included."""
     qualify: Expression = "IsWon"
@@ -179,8 +180,6 @@ class Route(Section):
             yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
         if self.source == "event" and self.select is not None:
             yield Problem(("select",), 'is only read with source = "record"; leave it out')
-        if self.source == "record" and self.payload != "@":
-            yield Problem(("payload",), 'is only read with source = "event"; leave it out')
 
     def _select_problems(self) -> Iterator[Problem]:
         """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""
