@@ -44,7 +44,8 @@ class MappingError(AttentionError):
         super().__init__(
             f"Route {route.name!r}, {key}: {problem}",
             reason=reason,
-            cure=f"Mend the record, or `{key}` of route {route.name!r} in the settings (then restart the workers), and send `retry`.",
+            cure=f"Mend the record, or `{key}` of route {route.name!r} in the settings (then restart the workers); "
+            "then send `retry`.",
         )
 
 
