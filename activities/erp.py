@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
-from closedwon.erp.base import Erp, find_or_create
+from closedwon.erp.base import Erp, OnStep, find_or_create, no_step
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
 
@@ -29,15 +29,16 @@ class CancelOrder(Frozen):
 class ErpActivities:
     """Activities over the configured ERPs, by name."""
 
-    def __init__(self, erps: Mapping[str, Erp]) -> None:
-        """Take the open adapters."""
+    def __init__(self, erps: Mapping[str, Erp], *, on_step: OnStep = no_step) -> None:
+        """Take the open adapters; `on_step` lets a test strike at a named moment."""
         self._erps = erps
+        self._on_step = on_step
 
     @activity.defn
     async def create_order(self, request: CreateOrder) -> ErpOrder:
         """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
         with as_failures():
-            handoff = await to_its_end(find_or_create(self._erp(request.erp), request.order))
+            handoff = await to_its_end(find_or_create(self._erp(request.erp), request.order, on_step=self._on_step))
             return handoff.order
 
     @activity.defn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -56,13 +56,24 @@ class NotVisibleYetError(BenignError):
     """The record does not ask for an order, but word of it is fresh: the change may not be visible to reads yet."""
 
 
+async def _nothing() -> None:
+    """Do nothing: production."""
+
+
 class SalesforceActivities:
     """Activities over the configured orgs."""
 
-    def __init__(self, settings: Settings, clients: Mapping[OrgId, SalesforceClient]) -> None:
-        """Take one open client per org."""
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Mapping[OrgId, SalesforceClient],
+        *,
+        on_written: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        """Take one open client per org; `on_written` lets a test strike between a write-back and its completion."""
         self._settings = settings
         self._clients = clients
+        self._on_written = on_written
 
     @activity.defn
     async def load_order(self, request: LookAt) -> Look:
@@ -112,6 +123,7 @@ class SalesforceActivities:
             }
             if differing:
                 await to_its_end(self._client(request.org).update(route.object, request.record, differing))
+                await self._on_written()
             return {**request.written, **wanted}
 
     def _from_event(self, route: Route, message: Message | None) -> dict[str, Any]:

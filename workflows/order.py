@@ -93,7 +93,7 @@ class OrderWorkflow:
 
     @workflow.signal(
         name=names.SIGNAL_CANCEL,
-        description="Stop before the ERP, or cancel the ERP's order and say so in Salesforce. Input: nothing, or a reason.",
+        description="Stop, or cancel the ERP's order, and say so in Salesforce. Input: nothing, or a reason.",
     )
     def cancel(self, reason: str | None = None) -> None:
         """Ask for cancellation; safe at any moment, any number of times."""
@@ -209,8 +209,9 @@ class OrderWorkflow:
         Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
         wins over a late cancel (the caller sees the cancel afterwards and then cancels the order itself).
         """
-        while True:
+        while not self._cancel_requested():
             self._retry = False
+            self._continue_if_long()
             handle = schedule()
             await self._until(handle.done)
             if not handle.done():
@@ -218,13 +219,16 @@ class OrderWorkflow:
             try:
                 return await handle
             except ActivityError as error:
-                if self._cancel_requested():
-                    raise _CancelRequestedError from error
-                if self._retry:
+                if self._cancel_requested() or self._retry:
                     continue
-                if workflow.info().is_continue_as_new_suggested():
-                    workflow.continue_as_new(self._start)
+                self._continue_if_long()
                 await self._need_attention(problem_of(error))
+            except asyncio.CancelledError:
+                # The command and the activity's result came in one batch; the SDK then drops the result. What was
+                # done there is found again: every step may be repeated, and a cancel asks the ERP what it has.
+                if not (self._cancel_requested() or self._retry):
+                    raise
+        raise _CancelRequestedError
 
     async def _until(self, ready: Callable[[], bool]) -> None:
         """Wait for `ready` or a command; a cancellation of the whole workflow counts as `cancel`.
@@ -254,8 +258,7 @@ class OrderWorkflow:
             await self._report(problem)
         self._refresh(problem)
         await self._until(lambda: self._news)
-        if workflow.info().is_continue_as_new_suggested():
-            workflow.continue_as_new(self._start)
+        self._continue_if_long()
         self._show(stopped_at)
         if self._cancel_requested():
             raise _CancelRequestedError
@@ -281,10 +284,18 @@ class OrderWorkflow:
             handle.cancel()
         try:
             self._written = await handle
+        except asyncio.CancelledError:
+            if not (self._cancel_requested() or self._retry or self._news):
+                raise
         except ActivityError as error:
             self._story.tell(
                 workflow.now(), f"the problem could not be written to the record: {problem_of(error).message}"
             )
+
+    def _continue_if_long(self) -> None:
+        """Begin a new run before the history grows too long, unless a cancel is still to be answered."""
+        if workflow.info().is_continue_as_new_suggested() and not self._cancel_requested():
+            workflow.continue_as_new(self._start)
 
     def _cancel_requested(self) -> bool:
         if not self._workflow_cancelled and workflow.cancellation_reason() is not None:

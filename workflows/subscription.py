@@ -112,6 +112,6 @@ class SubscriptionWorkflow:
         position = f"`{now.cursor.replay_id}`" if now.cursor.replay_id else "the earliest retained event"
         gaps = "\n".join(f"- **open gap** {gap.since or 'unknown'} to {gap.until}: {gap.reason}" for gap in now.gaps)
         workflow.set_current_details(
-            f"### {stands}\n\n- **Channel** `{now.channel}`\n- **Cursor as last handed over** {position}, "
-            f"{now.cursor.count} events\n- The live cursor is in the heartbeat of the pending activity `subscribe`.\n{gaps}"
+            f"### {stands}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "
+            f"{now.cursor.count} events\n- The live cursor: heartbeat of the pending activity `subscribe`.\n{gaps}"
         )

@@ -19,6 +19,38 @@ Port = Annotated[
 
 
 @app.command()
+def tryton(
+    data_dir: Annotated[Path, typer.Option(help="Where the database and connection.json are kept.")] = Path(
+        ".closedwon/tryton"
+    ),
+    port: Port = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(help="A PostgreSQL server in place of SQLite: `postgresql://USER:PASSWORD@HOST:PORT`."),
+    ] = None,
+    cache_dir: Annotated[Path, typer.Option(help="Where the finished empty database is kept.")] = Path(
+        ".closedwon/cache"
+    ),
+) -> None:
+    """Run a real **Tryton** ERP with a demo company (default port 8000).
+
+    The first start builds the database, which takes up to a minute; later ones take seconds. Address, login,
+    password and REST key are written to `connection.json` in the data dir. Example:
+
+        closedwon erp tryton
+    """
+    from closedwon.localerp.tryton import serve  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.localerp.tryton_database import SetupError  # noqa: PLC0415
+
+    _log_to_terminal()
+    try:
+        serve(data_dir, port, cache_dir=cache_dir, postgres=postgres)
+    except SetupError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
 def light(
     data_dir: Annotated[Path, typer.Option(help="Where the orders are kept.")] = Path(".closedwon/light"),
     port: Port = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -13,6 +14,7 @@ app = typer.Typer(
     name="closedwon",
     help="Getting won deals safely out of Salesforce and into the ERP.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -29,12 +31,14 @@ def main() -> None:
     The Temporal SDK may crash the interpreter's finalisation after all work is done
     (temporalio/sdk-python issue 300), which would turn a clean stop into exit code 134 or 139.
     """
-    code = 1
+    code = 0
     try:
-        code = app(standalone_mode=True) or 0
+        app()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    except BaseException:  # noqa: BLE001 - a bug: shown here, since the interpreter will not get to it
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

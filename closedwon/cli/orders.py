@@ -31,7 +31,7 @@ def list_orders(
 ) -> None:
     """List orders, the newest first. Example: what waits for a person?
 
-        closedwon orders list --stage attention
+    closedwon orders list --stage attention
     """
     complete(_list(stage, route, limit))
 
@@ -40,7 +40,7 @@ def list_orders(
 def show(record_id: Annotated[str, typer.Argument(help="The Salesforce record id, 15 or 18 characters.")]) -> None:
     """Tell the story of one record's order.
 
-        closedwon orders show 0065g00000XyZabAAF
+    closedwon orders show 0065g00000XyZabAAF
     """
     try:
         record = RecordId(record_id)

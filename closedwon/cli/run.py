@@ -26,7 +26,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
 def worker(config: Config = DEFAULT_CONFIG) -> None:
     """Run a **worker**: it carries orders to the ERP and writes back. Start as many as you like.
 
-        closedwon worker --config closedwon.toml
+    closedwon worker --config closedwon.toml
     """
     _run(config, "orders")
 
@@ -35,7 +35,7 @@ def worker(config: Config = DEFAULT_CONFIG) -> None:
 def subscriber(config: Config = DEFAULT_CONFIG) -> None:
     """Run a **reader of the event bus**. Two or more stand in for each other; each channel has one reader at a time.
 
-        closedwon subscriber --config closedwon.toml
+    closedwon subscriber --config closedwon.toml
     """
     _run(config, "subscriber")
 

@@ -148,11 +148,11 @@ _TELLING: Final = 3
 """Characters; blanking anything shorter would only make the message unreadable."""
 
 
-async def _no_step(_step: Step) -> None:
+async def no_step(_step: Step) -> None:
     """Do nothing: production."""
 
 
-async def find_or_create(erp: Erp, order: Order, *, on_step: OnStep = _no_step) -> Handoff:
+async def find_or_create(erp: Erp, order: Order, *, on_step: OnStep = no_step) -> Handoff:
     """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
 
     Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that

@@ -1,0 +1,187 @@
+"""The order workflow on the time-skipping test server, with activities that a test scripts.
+
+Only here are activities stood in for: what is tested is the workflow's decisions, which are pure logic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.erp import CancelOrder, CreateOrder
+from activities.failures import as_failures, to_its_end
+from activities.salesforce import Look, LookAt, Values, WriteBack
+from closedwon import names, temporal
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Message, Order, OrderLine, OrderStart
+from workflows.order import OrderWorkflow, Outcome
+
+ORG = OrgId("00D000000000001")
+_Script = Callable[[Any], Awaitable[Any]]
+
+
+def binary(name: str) -> str:
+    """Find a server that a wheel has put beside python."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+@pytest.fixture(scope="module")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A test server whose clock jumps over waiting times; one per module, for its clock is shared."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+    ) as environment:
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=environment.client.namespace,
+                search_attributes=dict.fromkeys(names.SEARCH_ATTRIBUTES, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
+            )
+        )
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
+    """A real Temporal dev server with our search attributes."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"),
+        data_converter=pydantic_data_converter,
+        search_attributes=list(temporal.KEYS.values()),
+    ) as environment:
+        yield environment
+
+
+def new_record() -> RecordId:
+    """A record id that no other test uses."""
+    return RecordId("006" + uuid.uuid4().hex[:12])
+
+
+def order_of(record: RecordId, *, quantity: str = "2") -> Order:
+    """The order that the scripted record asks for."""
+    return Order(
+        org=ORG,
+        record=record,
+        name="Ten generators",
+        customer=Customer(id=RecordId("001000000000001"), name="Edge"),
+        currency="EUR",
+        lines=(OrderLine(product="GC1040", quantity=Decimal(quantity), unit_price=Decimal("5000.00")),),
+    )
+
+
+def erp_order(status: ErpStatus = ErpStatus.PROCESSING, amount: str = "10000.00") -> ErpOrder:
+    """The order as the scripted ERP has it."""
+    return ErpOrder(id="1", number="SO-1", status=status, currency="EUR", amount=Decimal(amount), line_count=1)
+
+
+class World:
+    """Salesforce and ERP as four scripted activities, with a record of every call."""
+
+    def __init__(self, client: Client, record: RecordId) -> None:
+        self.client = client
+        self.record = record
+        self.calls: list[str] = []
+        self.written: list[WriteBack] = []
+        self.load: _Script = self._load
+        self.create: _Script = self._create
+        self.cancel: _Script = self._cancel
+        self.write: _Script = self._write
+
+    async def _load(self, _request: LookAt) -> Look:
+        return Look(order=order_of(self.record), erp="light", written={"Number": None, "Status": None})
+
+    async def _create(self, _request: CreateOrder) -> ErpOrder:
+        return erp_order()
+
+    async def _cancel(self, _request: CancelOrder) -> ErpOrder | None:
+        return erp_order(ErpStatus.CANCELLED)
+
+    async def _write(self, request: WriteBack) -> Values:
+        self.written.append(request)
+        return request.written
+
+    @activity.defn
+    async def load_order(self, request: LookAt) -> Look:
+        return await self._play("load", self.load, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def create_order(self, request: CreateOrder) -> ErpOrder:
+        return await self._play("create", self.create, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
+        return await self._play("cancel", self.cancel, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def write_back(self, request: WriteBack) -> Values:
+        return await self._play("write", self.write, request)  # type: ignore[no-any-return]
+
+    async def _play(self, call: str, script: _Script, request: Any) -> Any:
+        self.calls.append(call)
+        with as_failures():
+            return await to_its_end(script(request))  # type: ignore[arg-type]
+
+    async def notify(self, message_id: str = "m-1") -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """Deliver word of the record as every channel does."""
+        await temporal.start_order(
+            self.client,
+            OrderStart(org=ORG, record=self.record, route="won-deals"),
+            Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+        )
+        return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))
+
+    async def until(self, condition: Callable[[], bool | Awaitable[bool]]) -> None:
+        """Wait for a condition of this world."""
+        async with asyncio.timeout(30):
+            while True:
+                now = condition()
+                if now if isinstance(now, bool) else await now:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def stage(self) -> str | None:
+        """The order's stage as the list of workflows shows it."""
+        handle = self.client.get_workflow_handle(names.order_workflow_id(ORG, self.record))
+        description = await handle.describe()
+        return description.typed_search_attributes.get(temporal.KEYS[names.ORDER_STAGE])
+
+    async def until_stage(self, stage: names.OrderStage) -> None:
+        """Wait until the order stands there."""
+
+        async def stands() -> bool:
+            return await self.stage() == stage
+
+        await self.until(stands)
+
+
+@asynccontextmanager
+async def running(client: Client, record: RecordId | None = None) -> AsyncIterator[World]:
+    """A world with workers for one record."""
+    world = World(client, record or new_record())
+    async with (
+        Worker(
+            client,
+            task_queue=names.ORDERS_QUEUE,
+            workflows=[OrderWorkflow],
+            activities=[world.load_order, world.write_back],
+        ),
+        Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
+    ):
+        yield world

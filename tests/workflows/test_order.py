@@ -1,0 +1,316 @@
+"""What the order workflow decides, in every turn that an order can take."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from conftest import erp_order, order_of, running
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
+from temporalio.testing import WorkflowEnvironment
+
+from activities.salesforce import Look
+from closedwon.erp.base import AuthFailedError, RejectedError, TooLateError, UnknownError
+from closedwon.model import ErpStatus
+from closedwon.names import OrderStage
+
+
+async def test_a_won_deal_becomes_one_order(temporal_server: WorkflowEnvironment) -> None:
+    """Look, order, write back, once each, and the outcome says so."""
+    async with running(temporal_server.client) as world:
+        outcome = await (await world.notify()).result()
+
+    assert outcome.stage is OrderStage.COMPLETED
+    assert outcome.order == erp_order()
+    assert ["load", "create", "write"] == world.calls
+    assert "SO-1" == world.written[0].order.number if world.written[0].order else None
+
+
+async def test_word_that_comes_meanwhile_makes_it_look_once_more(temporal_server: WorkflowEnvironment) -> None:
+    """Fifty messages during the hand-off cost one more look and no second order."""
+    async with running(temporal_server.client) as world:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def create(_request: object) -> Any:
+            started.set()
+            await go_on.wait()
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await started.wait()
+        await asyncio.gather(*(world.notify(f"again-{number}") for number in range(50)))
+        go_on.set()
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert 1 == world.calls.count("create")
+    assert 2 == world.calls.count("load")
+
+
+async def test_a_record_that_asks_for_nothing_is_not_needed(temporal_server: WorkflowEnvironment) -> None:
+    """No order, no write-back, and the end is known."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> Look:
+            return Look()
+
+        world.load = load
+        outcome = await (await world.notify()).result()
+
+    assert OrderStage.NOT_NEEDED is outcome.stage
+    assert ["load"] == world.calls
+
+
+async def test_a_rejected_order_waits_for_a_person_and_looks_again_after_retry(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The problem is told to Salesforce; `retry` reads the record afresh, for it may have been mended there."""
+    async with running(temporal_server.client) as world:
+        mended = False
+
+        async def create(_request: object) -> Any:
+            if not mended:
+                raise RejectedError("no such product")
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: len(world.written) == 1)
+        mended = True
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert "no such product" == world.written[0].error
+    assert world.written[-1].error is None
+    assert ["load", "create", "write", "load", "create", "write"] == world.calls
+
+
+async def test_new_word_wakes_an_order_that_needs_attention(temporal_server: WorkflowEnvironment) -> None:
+    """Whoever mends the record in Salesforce need not know of Temporal."""
+    async with running(temporal_server.client) as world:
+        failures = 1
+
+        async def create(_request: object) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise RejectedError("no such product")
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: len(world.written) == 1)
+        await world.notify("m-2")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+
+
+async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnvironment) -> None:
+    """A record that Salesforce does not give us can still be given up, and Salesforce is told."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> Look:
+            raise UnknownError("Salesforce is down")
+
+        world.load = load
+        handle = await world.notify()
+        await world.until(lambda: "load" in world.calls)
+        await handle.signal("cancel", "the customer changed their mind")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert "create" not in world.calls
+    assert "cancel" not in world.calls
+    assert ErpStatus.CANCELLED == world.written[-1].status
+
+
+@pytest.mark.parametrize("by", ["signal", "workflow"])
+async def test_cancel_while_the_erp_call_is_in_flight_cancels_the_order_that_it_makes(
+    temporal_server: WorkflowEnvironment, by: str
+) -> None:
+    """The call's true outcome counts: the order was made, so it is cancelled in the ERP."""
+    async with running(temporal_server.client) as world:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def create(_request: object) -> Any:
+            started.set()
+            await go_on.wait()
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await started.wait()
+        await (handle.signal("cancel") if by == "signal" else handle.cancel(reason="no longer wanted"))
+        go_on.set()
+        if by == "signal":
+            assert OrderStage.CANCELLED is (await handle.result()).stage
+        else:
+            with pytest.raises(WorkflowFailureError) as failure:
+                await handle.result()
+            assert isinstance(failure.value.cause, CancelledError)
+        assert OrderStage.CANCELLED == await world.stage()
+
+    assert ["load", "create", "cancel", "write"] == world.calls
+
+
+async def test_cancel_during_back_off_asks_the_erp_what_came_of_the_attempts(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """An attempt without an answer may have made the order, so the ERP is asked before the end is told."""
+    async with running(temporal_server.client) as world:
+
+        async def create(_request: object) -> Any:
+            raise UnknownError("the reply was lost")
+
+        world.create = create
+        handle = await world.notify()
+        await world.until(lambda: "create" in world.calls)
+        await handle.signal("cancel")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert "cancel" in world.calls
+
+
+async def test_cancel_after_the_order_exists_cancels_it(temporal_server: WorkflowEnvironment) -> None:
+    """While Salesforce refuses the write-back the order can still be taken back."""
+    async with running(temporal_server.client) as world:
+        refuse = True
+
+        async def write(request: Any) -> Any:
+            if refuse:
+                raise UnknownError("Salesforce is down")
+            world.written.append(request)
+            return {}
+
+        world.write = write
+        handle = await world.notify()
+        await world.until(lambda: "write" in world.calls)
+        await handle.signal("cancel")
+        await world.until(lambda: "cancel" in world.calls)
+        refuse = False
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert outcome.order is not None
+    assert ErpStatus.CANCELLED is outcome.order.status
+
+
+async def test_too_late_to_cancel_needs_a_person_who_may_let_the_order_live(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """`retry` then gives the cancel up: the order lives and its number is written back."""
+    async with running(temporal_server.client) as world:
+        hold = asyncio.Event()
+        placed = asyncio.Event()
+
+        async def write(request: Any) -> Any:
+            placed.set()
+            if not hold.is_set():
+                raise UnknownError("Salesforce is down")
+            world.written.append(request)
+            return {}
+
+        async def cancel(_request: object) -> Any:
+            raise TooLateError("the goods have left")
+
+        world.write, world.cancel = write, cancel
+        handle = await world.notify()
+        await placed.wait()
+        await handle.signal("cancel")
+        hold.set()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: any(request.error for request in world.written))
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert world.written[-1].order == erp_order()
+    assert world.written[-1].error is None
+
+
+async def test_retry_makes_a_waiting_attempt_happen_now(temporal_server: WorkflowEnvironment) -> None:
+    """An ERP that is back need not wait for the next attempt's time."""
+    async with running(temporal_server.client) as world:
+        is_back = False
+
+        async def create(_request: object) -> Any:
+            if not is_back:
+                raise UnknownError("the ERP is down", retry_after=timedelta(days=20))
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await world.until(lambda: "create" in world.calls)
+        is_back = True
+        await handle.signal("retry")
+        assert OrderStage.COMPLETED is (await handle.result()).stage
+
+
+async def test_retrying_ends_at_the_horizon_in_attention(skipping: WorkflowEnvironment) -> None:
+    """After thirty days of retrying a person is asked; nothing is given up."""
+    async with running(skipping.client) as world:
+        is_back = False
+
+        async def create(_request: object) -> Any:
+            if not is_back:
+                raise UnknownError("the ERP is down")
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await skipping.sleep(timedelta(days=31))
+        await world.until_stage(OrderStage.ATTENTION)
+        is_back = True
+        await handle.signal("retry")
+        assert OrderStage.COMPLETED is (await handle.result()).stage
+
+
+async def test_refused_credentials_need_attention_without_hammering(temporal_server: WorkflowEnvironment) -> None:
+    """One attempt with a wrong key, then a person."""
+    async with running(temporal_server.client) as world:
+
+        async def create(_request: object) -> Any:
+            raise AuthFailedError("401", cure="Set the key.")
+
+        world.create = create
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("cancel")
+        await handle.result()
+
+    assert 1 == world.calls.count("create")
+
+
+async def test_a_changed_order_is_compared_with_what_the_erp_has(temporal_server: WorkflowEnvironment) -> None:
+    """A second look that finds other lines asks the ERP again instead of trusting what was placed."""
+    async with running(temporal_server.client) as world:
+        looks = 0
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def load(_request: object) -> Look:
+            nonlocal looks
+            looks += 1
+            return Look(order=order_of(world.record, quantity=str(looks)), erp="light")
+
+        async def write(request: Any) -> Any:
+            started.set()
+            await go_on.wait()
+            return request.written
+
+        world.load, world.write = load, write
+        handle = await world.notify()
+        await started.wait()
+        await world.notify("m-2")
+        go_on.set()
+        await handle.result()
+
+    assert 2 == world.calls.count("create")
