@@ -1,0 +1,222 @@
+"""Logging in: one token per org and process, fetched once however many callers wait for it.
+
+The OAuth flows are the two that run without a person: client credentials and JWT bearer. Salesforce names no
+lifetime, so a token is used until it is refused (`invalidate`). Every refused or failed login is remembered for a
+growing while, in which callers get the same failure at once: nobody hammers Salesforce's login, and a mended
+configuration is still found within about a minute. Secrets and tokens go to the configured My Domain host only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import jwt
+
+from closedwon.errors import ClosedwonError
+from closedwon.salesforce.errors import AuthFailedError, ConfigurationError, UnavailableError, shortened
+from closedwon.settings import ClientCredentials, Org
+
+_JWT_LIFETIME: Final = 180
+"""Seconds. Salesforce accepts at most about five minutes; three allow for clocks that differ."""
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds between logins after failures, doubling from the first to the longest."""
+_YOUNG: Final = 30.0
+"""Seconds. A token refused at this age counts like a failed login: perhaps something refuses every token."""
+_MANY_YOUNG_DEATHS: Final = 4
+"""From so many in a row on, a person must look; fewer may be an administrator who revokes tokens."""
+_NOT_THE_LOGINS_FAULT: Final = frozenset({"server_error", "temporarily_unavailable", "unknown_error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token. `instance_url` is what Salesforce said, for people; tokens are never sent there."""
+
+    access_token: str = field(repr=False)
+    instance_url: str | None = None
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def safe_url(org: Org) -> str:
+    """Return the org's address. Raises `ConfigurationError` when a token would travel unencrypted."""
+    if not org.url.startswith("https://") and not is_loopback(org.url):
+        raise ConfigurationError(
+            f"`orgs.url` of org {org.name!r} is not https: the token would travel in clear",
+            cure="Set `orgs.url` to the https address; http is allowed for this machine (localhost) only.",
+        )
+    return org.url
+
+
+class _LoginFailedError(Exception):
+    """`refused`: a person must mend something; otherwise it gets better by itself."""
+
+    def __init__(self, message: str, *, refused: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.refused = refused
+
+
+class TokenSource:
+    """The one login of an org in this process; shared by any number of tasks of one event loop."""
+
+    def __init__(self, org: Org, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Log in when a token is asked for. `clock` yields seconds."""
+        self._org = org
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._token: Token | None = None
+        self._born = 0.0
+        self._young_deaths = 0
+        self._failures = 0
+        self._failure: _LoginFailedError | None = None
+        self._not_before = 0.0
+        self.logins = 0
+        """Logins tried so far, for metrics."""
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"TokenSource({self._org.name!r})"
+
+    async def token(self) -> Token:
+        """Return the present token, or log in.
+
+        Raises `AuthFailedError` when Salesforce refuses and `UnavailableError` when it cannot be reached; while such
+        a failure is fresh, at once and without asking Salesforce.
+        """
+        if self._token is not None:
+            return self._token
+        async with self._lock:
+            if self._token is None:
+                if self._failure is not None and self._clock() < self._not_before:
+                    raise self._error(self._failure)
+                self._token = await self._log_in()
+                self._born = self._clock()
+            return self._token
+
+    def invalidate(self, token: Token) -> None:
+        """Tell that Salesforce refused `token`. Of many callers with the same token only the first has an effect."""
+        if self._token is not token:
+            return
+        self._token = None
+        if self._clock() - self._born > _YOUNG:
+            self._young_deaths = 0
+            return
+        self._young_deaths += 1
+        if self._young_deaths > 1:
+            message = "Salesforce accepts the login but refuses the fresh token"
+            refused = self._young_deaths >= _MANY_YOUNG_DEATHS
+            self._remember(_LoginFailedError(message, refused=refused), failures=self._young_deaths - 1)
+
+    async def close(self) -> None:
+        """Forget the token."""
+        self._token = None
+
+    async def _log_in(self) -> Token:
+        self.logins += 1
+        try:
+            token = await self._ask()
+        except _LoginFailedError as failure:
+            self._failures += 1
+            self._remember(failure, failures=self._failures)
+            raise self._error(failure) from None
+        self._failures = 0
+        self._failure = None
+        return token
+
+    def _remember(self, failure: _LoginFailedError, *, failures: int) -> None:
+        pause = min(_FIRST_PAUSE * 2.0 ** (failures - 1), _LONGEST_PAUSE)
+        self._failure = failure
+        self._not_before = self._clock() + pause * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+
+    def _error(self, failure: _LoginFailedError) -> ClosedwonError:
+        pause = max(self._not_before - self._clock(), 0.0)
+        if not failure.refused:
+            return UnavailableError(failure.message, retry_after=timedelta(seconds=pause))
+        return AuthFailedError(
+            f"{failure.message} (not asked again for {pause:.0f} s)",
+            cure=f"Check `auth` and `url` of org {self._org.name!r} in closedwon.toml, the connected app and its user; "
+            "then send `retry`.",
+        )
+
+    async def _ask(self) -> Token:
+        url = safe_url(self._org) + "/services/oauth2/token"
+        headers, form = self._grant()
+        limit = aiohttp.ClientTimeout(total=self._org.timeout.total_seconds())
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit, trust_env=not is_loopback(url)) as session,
+                # A redirect would carry the secret to another host.
+                session.post(url, data=form, headers=headers, allow_redirects=False) as response,
+            ):
+                body = await _json(response)
+                return _read_token(response.status, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _LoginFailedError(
+                f"Salesforce's login cannot be reached: {type(error).__name__}", refused=False
+            ) from error
+
+    def _grant(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the headers and the form of the token request (OAuth 2.0; RFC 7523 for the JWT)."""
+        auth = self._org.auth
+        if isinstance(auth, ClientCredentials):
+            pair = f"{auth.client_id}:{auth.client_secret.get_secret_value()}"
+            basic = b64encode(pair.encode()).decode()
+            return {"Authorization": f"Basic {basic}"}, {"grant_type": "client_credentials"}
+        claims = {
+            "iss": auth.client_id,
+            "sub": auth.username,
+            "aud": auth.audience,
+            "exp": int(time.time()) + _JWT_LIFETIME,
+        }
+        try:
+            assertion = jwt.encode(claims, auth.private_key.get_secret_value(), algorithm="RS256")
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise _LoginFailedError(
+                f"`auth.private_key` of org {self._org.name!r} is no RSA key in PEM form", refused=True
+            ) from error
+        return {}, {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    try:
+        return await response.json(content_type=None)
+    except ValueError:
+        return None
+
+
+def _read_token(status: int, body: Any) -> Token:
+    """Read the token endpoint's answer: an object with `access_token`, or with `error` and `error_description`."""
+    answer = body if isinstance(body, dict) else {}
+    if status == HTTPStatus.OK and isinstance(answer.get("access_token"), str):
+        instance_url = answer.get("instance_url")
+        return Token(answer["access_token"], instance_url if isinstance(instance_url, str) else None)
+    code = str(answer.get("error") or f"HTTP {status}")
+    text = str(answer.get("error_description") or "")
+    in_trouble = (
+        status < HTTPStatus.MULTIPLE_CHOICES
+        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        or code in _NOT_THE_LOGINS_FAULT
+        or "rate exceeded" in text
+    )
+    words = f": {shortened(text)}" if text else ""
+    raise _LoginFailedError(f"Salesforce's login answers {code}{words}", refused=not in_trouble)

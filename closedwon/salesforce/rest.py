@@ -1,0 +1,299 @@
+"""Reading records and writing back to them: one client per org and process.
+
+Callers ask for one record; what is asked at the same moment leaves as one API call (a query over up to 100 ids, an
+sObject collection of up to 200 updates), since calls per day are what an org runs out of. simple-salesforce speaks to
+Salesforce, from threads of our own; it never logs in by itself. What Salesforce answers becomes an error of
+`closedwon.salesforce.errors` here. Nothing here retries but the one repetition with a fresh token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, NamedTuple, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
+from simple_salesforce.exceptions import SalesforceError
+
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId, RecordId
+from closedwon.salesforce.auth import Token, TokenSource, is_loopback, safe_url
+from closedwon.salesforce.coalesce import Coalescer, own
+from closedwon.salesforce.errors import (
+    AuthFailedError,
+    ConfigurationError,
+    Refusal,
+    SessionExpiredError,
+    TooLargeError,
+    UnavailableError,
+    classify,
+)
+from closedwon.settings import Org
+
+Fields = Mapping[str, str | int | float | bool | None]
+
+_READS_PER_CALL: Final = 100
+"""Ids in one query: some 2.7 kB of a URL that may have 16 kB, and few enough for child queries to fit a page."""
+_UPDATES_PER_CALL: Final = 200
+"""The most that one sObject collection takes."""
+_PARALLEL_READS: Final = 4
+_THREADS: Final = 8
+_SPOILS_ALL: Final = frozenset({"JSON_PARSER_ERROR", "MALFORMED_ID"})
+"""One record with such an error makes Salesforce refuse the whole collection."""
+_LIMIT_INFO: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+
+_T = TypeVar("_T")
+
+
+class Usage(NamedTuple):
+    """API calls of the org in the last 24 hours, all clients together."""
+
+    used: int
+    max: int
+
+
+class _Update(NamedTuple):
+    record_id: RecordId
+    fields: Fields
+
+
+class SalesforceClient:
+    """One org's records. All methods raise the errors of `closedwon.salesforce.errors`."""
+
+    def __init__(self, org: Org, tokens: TokenSource) -> None:
+        """Connect to nothing yet. Raises `ConfigurationError` for an address that is not https."""
+        self._org = org
+        self._url = safe_url(org)
+        self._tokens = tokens
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"salesforce-{org.name}")
+        self._lock = threading.Lock()
+        self._session = self._new_session()
+        self._reads: dict[tuple[str, str], Coalescer[RecordId, dict[str, Any] | None]] = {}
+        self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
+        self.calls = 0
+        """Requests sent to the org so far, for metrics."""
+        self.usage: Usage | None = None
+        """What the last response said about the org's API calls, for metrics."""
+
+    async def read(self, object_name: str, select: str, record_id: RecordId) -> dict[str, Any] | None:
+        """Read one record; None when it does not exist or our user may not see it.
+
+        `select` is a SOQL SELECT list, child queries included; the answer is as Salesforce gives it, all pages of
+        child queries put together, numbers with a fraction as `Decimal`. A list that the org does not understand
+        raises `ConfigurationError`.
+        """
+        group = (object_name, select)
+        if group not in self._reads:
+            self._reads[group] = Coalescer(
+                lambda ids: self._read_batch(object_name, select, ids), limit=_READS_PER_CALL, parallel=_PARALLEL_READS
+            )
+        return await self._reads[group].submit(record_id)
+
+    async def update(self, object_name: str, record_id: RecordId, fields: Fields) -> None:
+        """Set fields of one record; safe to repeat. Updates of one record with the same fields keep their order."""
+        json.dumps(dict(fields))  # a value that is no JSON fails its own caller, not the whole batch
+        # Records with other fields travel apart: a field that the org does not know spoils the whole collection.
+        group = (object_name, frozenset(fields))
+        if group not in self._updates:
+            # One call at a time: two at once would lock each other's parents out, and what waits meanwhile is batched.
+            self._updates[group] = Coalescer(
+                lambda updates: self._update_batch(object_name, updates),
+                key=lambda update: update.record_id,
+                limit=_UPDATES_PER_CALL,
+                parallel=1,
+            )
+        await self._updates[group].submit(_Update(record_id, fields))
+
+    async def check(self) -> str:
+        """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
+        who = await self._call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
+        found = who.get("organization_id")
+        if found is None or OrgId(found) != self._org.id:
+            raise ConfigurationError(
+                f"{self._url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
+                cure="Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant.",
+            )
+        await self._call(lambda salesforce: salesforce.restful(""))
+        user = who.get("preferred_username") or who.get("user_id")
+        left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
+        return f"org {self._org.id} at {self._url}, API {self._org.api_version}, user {user}, {left} API calls left"
+
+    async def close(self) -> None:
+        """Cancel who still waits and release the connections; running calls end by themselves in their threads."""
+        await asyncio.gather(*(group.close() for group in self._reads.values()))
+        await asyncio.gather(*(group.close() for group in self._updates.values()))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    async def _read_batch(
+        self, object_name: str, select: str, ids: Sequence[RecordId]
+    ) -> list[dict[str, Any] | Exception | None]:
+        wanted = sorted(set(ids))
+        soql = f"SELECT {_with_id(object_name, select)} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
+        try:
+            records = await self._call(lambda salesforce: _query(salesforce, soql))
+        except TooLargeError:
+            if len(wanted) == 1:
+                raise
+            return await _in_halves(lambda half: self._read_batch(object_name, select, half), ids)
+        found = {RecordId(record["Id"]): record for record in records}
+        return [found.get(record_id) for record_id in ids]
+
+    async def _update_batch(self, object_name: str, updates: Sequence[_Update]) -> list[Exception | None]:
+        records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
+        body = {"allOrNone": False, "records": records}
+        try:
+            results = await self._call(
+                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body)
+            )
+        except (TooLargeError, ConfigurationError) as error:
+            if len(updates) == 1 or (isinstance(error, ConfigurationError) and error.code not in _SPOILS_ALL):
+                raise
+            return await _in_halves(lambda half: self._update_batch(object_name, half), updates)
+        if not isinstance(results, list) or len(results) != len(updates):
+            raise UnavailableError("Salesforce answered an sObject collection without one result per record")
+        return [_outcome(result) for result in results]
+
+    async def _call(self, work: Callable[[Salesforce], _T]) -> _T:
+        """Run `work` in a thread; once more with a fresh token when the first one is refused."""
+        token = await self._tokens.token()
+        try:
+            return await self._in_thread(work, token)
+        except SessionExpiredError:
+            self._tokens.invalidate(token)
+        token = await self._tokens.token()
+        try:
+            return await self._in_thread(work, token)
+        except SessionExpiredError as error:
+            self._tokens.invalidate(token)
+            raise AuthFailedError(
+                f"{error}, and so was a fresh token",
+                cure=f"Let the user of `orgs.auth` of org {self._org.name!r} use the API; then send `retry`.",
+            ) from None
+
+    async def _in_thread(self, work: Callable[[Salesforce], _T], token: Token) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work, token)
+
+    def _run(self, work: Callable[[Salesforce], _T], token: Token) -> _T:
+        salesforce = Salesforce(
+            session_id=token.access_token,
+            instance_url=self._url,
+            version=self._org.api_version,
+            session=self._session,
+            parse_float=Decimal,
+            object_pairs_hook=dict,
+        )
+        del salesforce.headers["X-PrettyPrint"]
+        try:
+            return work(salesforce)
+        except SalesforceError as error:
+            # Its own text holds the whole remote body.
+            raise classify(Refusal.read(error.status, error.content)) from None
+        except requests.TooManyRedirects:
+            raise ConfigurationError(
+                f"{self._url} redirects to another address",
+                cure="Set `orgs.url` to the org's present My Domain address.",
+            ) from None
+        except (requests.RequestException, ValueError, KeyError) as error:
+            raise UnavailableError(f"Salesforce gave no usable answer: {type(error).__name__}") from error
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("https://", _Adapter(self._org, self._count))
+        session.hooks["response"].append(self._note_usage)
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no state shared between threads
+        session.max_redirects = 0  # the token stays with the configured host
+        session.auth = _as_it_is  # else an entry in .netrc would replace our token
+        session.trust_env = not is_loopback(self._url)
+        return session
+
+    def _count(self) -> None:
+        with self._lock:
+            self.calls += 1
+
+    def _note_usage(self, response: requests.Response, **_: Any) -> None:
+        info = _LIMIT_INFO.search(response.headers.get("Sforce-Limit-Info", ""))
+        if info:
+            self.usage = Usage(int(info[1]), int(info[2]))
+
+
+class _Adapter(HTTPAdapter):
+    """What simple-salesforce lacks: a limit of time for every call, and plain http for a loopback host."""
+
+    def __init__(self, org: Org, sent: Callable[[], None]) -> None:
+        self._timeout = org.timeout.total_seconds()
+        self._plain = org.url.startswith("http://")
+        self._sent = sent
+        super().__init__(pool_maxsize=_THREADS)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self._sent()
+        if self._plain and request.url:
+            request.url = request.url.replace("https://", "http://", 1)
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout
+        return super().send(request, *args, **kwargs)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _with_id(object_name: str, select: str) -> str:
+    """Add `Id` to a SELECT list that lacks it; SOQL refuses a field named twice."""
+    top, nested = select, 1
+    while nested:
+        top, nested = re.subn(r"\([^()]*\)", "", top)
+    names = {name.strip().lower() for name in top.split(",")}
+    return select if names & {"id", f"{object_name}.id".lower()} else f"Id, {select}"
+
+
+def _quoted(ids: Sequence[RecordId]) -> str:
+    return ", ".join(f"'{record_id}'" for record_id in ids)
+
+
+def _query(salesforce: Salesforce, soql: str) -> list[dict[str, Any]]:
+    """Run a query to its last page, and each of its child queries too."""
+    records = _all_pages(salesforce, salesforce.query(soql))
+    for record in records:
+        for value in record.values():
+            if isinstance(value, dict) and value.get("nextRecordsUrl"):
+                value.update(records=_all_pages(salesforce, value), done=True)
+                del value["nextRecordsUrl"]
+    return records
+
+
+def _all_pages(salesforce: Salesforce, page: dict[str, Any]) -> list[dict[str, Any]]:
+    records = list(page["records"])
+    while not page["done"]:
+        page = salesforce.query_more(page["nextRecordsUrl"], identifier_is_url=True)
+        records += page["records"]
+    return records
+
+
+def _outcome(result: Any) -> Exception | None:
+    """Read one SaveResult: {id, success, errors: [{statusCode, message, fields}]}."""
+    if isinstance(result, dict) and result.get("success"):
+        return None
+    errors = result.get("errors") if isinstance(result, dict) else None
+    return classify(Refusal.read(HTTPStatus.BAD_REQUEST, errors))
+
+
+async def _in_halves(send: Callable[[Sequence[_T]], Awaitable[list[Any]]], items: Sequence[_T]) -> list[Any]:
+    results: list[Any] = []
+    middle = len(items) // 2
+    for half in (items[:middle], items[middle:]):
+        try:
+            results += await send(half)
+        except ClosedwonError as error:
+            results += [own(error) for _ in half]
+    return results
