@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 
 from temporalio import activity
 
@@ -10,6 +13,7 @@ from activities.failures import as_failures, to_its_end
 from closedwon.erp.base import Erp, OnStep, find_or_create, no_step
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+from closedwon.telemetry import Metrics
 
 
 class CreateOrder(Frozen):
@@ -29,22 +33,23 @@ class CancelOrder(Frozen):
 class ErpActivities:
     """Activities over the configured ERPs, by name."""
 
-    def __init__(self, erps: Mapping[str, Erp], *, on_step: OnStep = no_step) -> None:
+    def __init__(self, erps: Mapping[str, Erp], metrics: Metrics, *, on_step: OnStep = no_step) -> None:
         """Take the open adapters; `on_step` lets a test strike at a named moment."""
         self._erps = erps
+        self._metrics = metrics
         self._on_step = on_step
 
     @activity.defn
     async def create_order(self, request: CreateOrder) -> ErpOrder:
         """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
-        with as_failures():
+        with as_failures(), self._timed(request.erp):
             handoff = await to_its_end(find_or_create(self._erp(request.erp), request.order, on_step=self._on_step))
             return handoff.order
 
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
         """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
-        with as_failures():
+        with as_failures(), self._timed(request.erp):
             return await to_its_end(self._cancel(self._erp(request.erp), request.idempotency_key))
 
     async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:
@@ -52,6 +57,20 @@ class ErpActivities:
         if found is None or found.status is ErpStatus.CANCELLED:
             return found
         return await erp.cancel(found)
+
+    @contextmanager
+    def _timed(self, erp: str) -> Iterator[None]:
+        """Record how long the hand-over took, and the kind of error that ended it."""
+        began = time.monotonic()
+        outcome = "ok"
+        try:
+            yield
+        except BaseException as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            took = timedelta(seconds=time.monotonic() - began)
+            self._metrics.erp_latency.record(took, {"erp": erp, "outcome": outcome})
 
     def _erp(self, name: str) -> Erp:
         try:

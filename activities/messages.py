@@ -21,6 +21,7 @@ from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.model import Channel, Message, OrderStart, Pace, UnreadableMessage
 from closedwon.settings import Route, Settings
+from closedwon.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +41,11 @@ class UnreadableError(AttentionError):
 class MessageActivities:
     """Turns event payloads into workflows."""
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(self, settings: Settings, client: Client, metrics: Metrics) -> None:
         """Take the client that starts the workflows."""
         self._settings = settings
         self._client = client
+        self.metrics = metrics
 
     @activity.defn
     async def read_again(self, message: UnreadableMessage) -> None:
@@ -63,9 +65,11 @@ class MessageActivities:
         """
         text = json.dumps(raw, sort_keys=True)
         message_id = event_id or hashlib.sha256(text.encode()).hexdigest()[:32]
+        outcome = "accepted"
         try:
             await self._start_order(route, org, raw.get("payload"), message_id, at)
         except ClosedwonError as error:
+            outcome = "unreadable"
             _log.warning("message %s from %s cannot be read: %s", message_id, source, error)
             await temporal.keep_unreadable(
                 self._client,
@@ -79,6 +83,7 @@ class MessageActivities:
                     raw=text,
                 ),
             )
+        self.metrics.messages.add(1, {"channel": Channel.PLATFORM_EVENT, "outcome": outcome})
 
     def route_of(self, org: OrgId, channel: str) -> Route:
         """Find the route that reads an event bus channel of an org. Raises `AttentionError`."""

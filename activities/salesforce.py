@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from closedwon.salesforce.rest import SalesforceClient
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
 from closedwon import mapping
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, Frozen, Message, Order
+from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order
+from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
+from closedwon.telemetry import Metrics
 
 Values = dict[str, str | None]
 """Field values by API name."""
@@ -35,6 +36,8 @@ class Look(Frozen):
 
     order: Order | None = None
     erp: str | None = None
+    note: str = ""
+    """Why no order is asked for, where that is not plain."""
     written: Values = Field(default_factory=dict)
     """Present values of the write-back fields; empty when the record was not read."""
 
@@ -49,6 +52,8 @@ class WriteBack(Frozen):
     status: str | None = None
     """Replaces the ERP's status word, e.g. while the order needs attention."""
     error: str | None = None
+    heard_at: AwareDatetime | None = None
+    """When the first word of the deal came, for the metric of the whole way."""
     written: Values = Field(default_factory=dict)
 
 
@@ -67,12 +72,14 @@ class SalesforceActivities:
         self,
         settings: Settings,
         clients: Mapping[OrgId, SalesforceClient],
+        metrics: Metrics,
         *,
         on_written: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Take one open client per org; `on_written` lets a test strike between a write-back and its completion."""
         self._settings = settings
         self._clients = clients
+        self._metrics = metrics
         self._on_written = on_written
 
     @activity.defn
@@ -89,13 +96,16 @@ class SalesforceActivities:
                 written: Values = Field(default_factory=dict)
             else:
                 client = self._client(request.org)
-                found = await to_its_end(client.read(route.object, select_of(route), request.record))
+                found = await to_its_end(client.read(route.object, route.query_fields, request.record))
                 if found is None or not mapping.qualifies(route, found):
                     _wait_until_visible(route.grace)
                     return Look()
                 record, written = found, mapping.written(route, found)
             if not mapping.qualifies(route, record):
                 return Look(written=written)
+            if route.write_back.status and written.get(route.write_back.status) == ErpStatus.CANCELLED:
+                # A late duplicate of the first message must not order what somebody has cancelled since.
+                return Look(written=written, note=f"its order was cancelled; empty {route.write_back.status} to order")
             return Look(
                 order=mapping.map_order(route, request.org, request.record, record),
                 erp=mapping.choose_erp(route, record),
@@ -124,6 +134,8 @@ class SalesforceActivities:
             if differing:
                 await to_its_end(self._client(request.org).update(route.object, request.record, differing))
                 await self._on_written()
+                if request.heard_at is not None and order is not None:
+                    self._metrics.won_to_written_back.record(datetime.now(UTC) - request.heard_at)
             return {**request.written, **wanted}
 
     def _from_event(self, route: Route, message: Message | None) -> dict[str, Any]:
@@ -146,13 +158,6 @@ class SalesforceActivities:
             return self._clients[org]
         except KeyError:
             raise _not_configured("org", org, "orgs") from None
-
-
-def select_of(route: Route) -> str:
-    """The route's SELECT list with the fields that the write-back compares with."""
-    listed = {part.strip().lower() for part in (route.select or "").split(",")}
-    missing = [field for field in route.write_back.fields if field.lower() not in listed]
-    return ", ".join([route.select or "Id", *missing])
 
 
 def _wait_until_visible(grace: timedelta) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRejectedError, StreamInterruptedError
 from pydantic import AwareDatetime
 from temporalio import activity
 
@@ -23,6 +22,7 @@ from activities.messages import MessageActivities
 from closedwon.errors import BenignError
 from closedwon.ids import OrgId
 from closedwon.model import Frozen
+from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRejectedError, StreamInterruptedError
 from closedwon.settings import Route, Settings, Subscriber
 
 _HEARTBEAT_EVERY: Final = 2.0
@@ -74,29 +74,18 @@ class ClosedPrefix:
         """Count `event` once `start` and everything added before it has succeeded."""
         self._waiting.append((event, start))
 
-    def __len__(self) -> int:
-        """How many events are read but not counted yet."""
-        self._advance()
-        return len(self._waiting)
-
     def advance(self) -> Cursor:
         """Move over what is durable and return the cursor. Raises the error of a start that failed."""
-        self._advance()
-        if self._waiting and self._waiting[0][1].done():
-            self._waiting[0][1].result()
-        return self.cursor
-
-    def _advance(self) -> None:
-        while self._waiting:
+        while self._waiting and self._waiting[0][1].done():
             event, start = self._waiting[0]
-            if not start.done() or start.cancelled() or start.exception() is not None:
-                return
+            start.result()
             self._waiting.popleft()
             self.cursor = Cursor(
                 replay_id=event.replay_id or self.cursor.replay_id,
                 event_time=event.created_at or self.cursor.event_time,
                 count=self.cursor.count + 1,
             )
+        return self.cursor
 
 
 class InterruptedWhileAliveError(BenignError):
@@ -129,15 +118,19 @@ class SubscriptionActivities:
         cursor = Cursor.model_validate(details[0]) if details else request.cursor
         with as_failures():
             route = self._messages.route_of(request.org, request.channel)
-            reading = _Reading(self._settings.subscriber, self._messages, route, cursor)
-            return await reading.run(self._open_stream(request.org), request)
+            reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
+            return await reading.run(self._open_stream(request.org))
 
 
 class _Reading:
     """One attempt of the activity: one connection, its outstanding starts, its cursor."""
 
-    def __init__(self, pace: Subscriber, messages: MessageActivities, route: Route, cursor: Cursor) -> None:
+    def __init__(
+        self, pace: Subscriber, messages: MessageActivities, route: Route, request: Subscribe, cursor: Cursor
+    ) -> None:
         self._pace = pace
+        self._org = request.org
+        self._channel = request.channel
         self._messages = messages
         self._route = route
         self._prefix = ClosedPrefix(cursor)
@@ -145,18 +138,19 @@ class _Reading:
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
 
-    async def run(self, stream: EventStream, request: Subscribe) -> Subscribed:
+    async def run(self, stream: EventStream) -> Subscribed:
         stop: set[asyncio.Task[Any]] = {
             asyncio.create_task(activity.wait_for_worker_shutdown()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
         }
         beat = asyncio.create_task(self._beat())
         try:
-            await stream.subscribe(request.channel, self._prefix.cursor.replay_id or EARLIEST)
-            await self._read_until(stream, request, stop, beat)
+            await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
+            await self._read_until(stream, stop, beat)
             return Subscribed(cursor=await self._settle())
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
+            self._messages.metrics.gaps.add(1, {"reason": "replay-id-rejected"})
             gap = Gap(since=cursor.event_time, until=datetime.now(UTC), reason=str(error))
             return Subscribed(cursor=Cursor(count=cursor.count), gap=gap)
         except StreamInterruptedError as error:
@@ -168,9 +162,7 @@ class _Reading:
                 task.cancel()
             await stream.close()
 
-    async def _read_until(
-        self, stream: EventStream, request: Subscribe, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]
-    ) -> None:
+    async def _read_until(self, stream: EventStream, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]) -> None:
         """Start workflows for what comes; return when a task of `stop` is done, raise when a start has failed."""
         batches = stream.batches()
         while True:
@@ -187,19 +179,19 @@ class _Reading:
             self._alive = True
             for event in batch.result().events:
                 await self._slots.acquire()
-                start = asyncio.create_task(self._accept(event, request))
+                start = asyncio.create_task(self._accept(event))
                 self._starts.add(start)
                 start.add_done_callback(self._finished)
                 self._prefix.add(event, start)
             self._prefix.advance()
 
-    async def _accept(self, event: Event, request: Subscribe) -> None:
+    async def _accept(self, event: Event) -> None:
         await self._messages.accept(
             self._route,
-            request.org,
+            self._org,
             event.raw,
             event_id=event.uuid,
-            source=request.channel,
+            source=self._channel,
             at=event.created_at or datetime.now(UTC),
         )
 
@@ -210,7 +202,11 @@ class _Reading:
     async def _beat(self) -> None:
         """Send the cursor to the server every moment; raise when a start has failed."""
         while True:
-            activity.heartbeat(self._prefix.advance())
+            cursor = self._prefix.advance()
+            activity.heartbeat(cursor)
+            if cursor.event_time is not None:
+                lag = (datetime.now(UTC) - cursor.event_time).total_seconds()
+                self._messages.metrics.cursor_lag.set(lag, {"channel": self._channel})
             await asyncio.sleep(_HEARTBEAT_EVERY)
 
     async def _settle(self) -> Cursor:

@@ -12,19 +12,22 @@ from activities.messages import MessageActivities
 from activities.salesforce import SalesforceActivities
 from closedwon import names
 from closedwon.settings import Settings
+from closedwon.telemetry import Metrics
 from workers.connections import Connections
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 
 
-def order_workers(client: Client, settings: Settings, connections: Connections) -> tuple[Worker, Worker]:
+def order_workers(
+    client: Client, settings: Settings, connections: Connections, metrics: Metrics
+) -> tuple[Worker, Worker]:
     """Make the two workers of this role.
 
     The ERP's queue has no workflows, so its activities are never started eagerly: the queue's rate limit always holds.
     """
-    salesforce = SalesforceActivities(settings, connections.salesforce)
-    messages = MessageActivities(settings, client)
-    erp = ErpActivities(connections.erps)
+    salesforce = SalesforceActivities(settings, connections.salesforce, metrics)
+    messages = MessageActivities(settings, client, metrics)
+    erp = ErpActivities(connections.erps, metrics)
     grace: timedelta = settings.workers.shutdown_grace
     return (
         Worker(

@@ -43,10 +43,10 @@ async def run(settings: Settings, roles: Sequence[Role]) -> None:
         await temporal.ensure_search_attributes(client)
         connections = await stack.enter_async_context(Connections(settings))
         if Role.ORDERS in roles:
-            for worker in order_workers(client, settings, connections):
+            for worker in order_workers(client, settings, connections, telemetry.metrics):
                 await stack.enter_async_context(worker)
         if Role.SUBSCRIBER in roles:
-            await stack.enter_async_context(subscription_worker(client, settings, connections))
+            await stack.enter_async_context(subscription_worker(client, settings, connections, telemetry.metrics))
             await start_subscriptions(client, settings)
         await telemetry.serve({"temporal": lambda: _temporal_ready(client)})
         stack.push_async_callback(telemetry.close)

@@ -14,6 +14,7 @@ from activities.messages import MessageActivities
 from activities.subscription import SubscriptionActivities
 from closedwon import names, temporal
 from closedwon.settings import Settings
+from closedwon.telemetry import Metrics
 from workers.connections import Connections
 from workflows.subscription import Subscription, SubscriptionWorkflow
 
@@ -23,9 +24,10 @@ _THROTTLE: Final = timedelta(seconds=5)
 """How often the cursor reaches the server at most: what a crash can make the next reader read again."""
 
 
-def subscription_worker(client: Client, settings: Settings, connections: Connections) -> Worker:
+def subscription_worker(client: Client, settings: Settings, connections: Connections, metrics: Metrics) -> Worker:
     """Make the worker of this role."""
-    subscription = SubscriptionActivities(settings, MessageActivities(settings, client), connections.open_stream)
+    messages = MessageActivities(settings, client, metrics)
+    subscription = SubscriptionActivities(settings, messages, connections.open_stream)
     return Worker(
         client,
         task_queue=names.SUBSCRIBER_QUEUE,

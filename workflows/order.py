@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.errors import AttentionReason
     from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
     from closedwon.names import OrderStage
+    from closedwon.telemetry import Metrics
     from workflows.problems import problem_of
     from workflows.story import Story
 
@@ -62,6 +63,8 @@ class OrderWorkflow:
         """State that signals change: `_news` and `_retry` are flags, cancels are counted."""
         self._start = start
         self._story = Story(start.record)
+        self._metrics = Metrics(workflow.metric_meter())
+        self._heard_at: datetime | None = None
         self._news = False
         self._payload: Message | None = None
         self._retry = False
@@ -79,6 +82,7 @@ class OrderWorkflow:
     def notified(self, message: Message) -> None:
         """Mark the record as worth another look."""
         self._news = True
+        self._heard_at = self._heard_at or message.received_at
         if message.payload is not None:
             self._payload = message
         self._story.heard(workflow.now(), message)
@@ -122,7 +126,9 @@ class OrderWorkflow:
             return Outcome(stage=stage, order=self._placed)
         placed = await self._create(look.order, look.erp)
         self._show(OrderStage.WRITING_BACK)
-        await self._write_back(WriteBack(**self._record(), order=placed, written=self._written))
+        await self._write_back(
+            WriteBack(**self._record(), order=placed, heard_at=self._heard_at, written=self._written)
+        )
         return Outcome(stage=OrderStage.COMPLETED, order=placed)
 
     async def _load(self) -> Look:
@@ -139,7 +145,7 @@ class OrderWorkflow:
             )
         )
         self._written = {**self._written, **look.written}
-        self._story.looked(workflow.now(), look.order, look.erp)
+        self._story.looked(workflow.now(), look)
         return look
 
     async def _create(self, order: Order, erp: str | None) -> ErpOrder:
@@ -334,11 +340,13 @@ class OrderWorkflow:
             updates: list[Any] = [_STAGE.value_set(stage)]
             if problem:
                 updates.append(_REASON.value_set(problem.reason))
+                self._metrics.attention.add(1, {"reason": problem.reason})
             elif self._stage is OrderStage.ATTENTION:
                 updates.append(_REASON.value_unset())
             if self._placed is not None and self._placed.number:
                 updates.append(_NUMBER.value_set(self._placed.number))
             workflow.upsert_search_attributes(updates)
+            self._metrics.orders.add(1, {"stage": stage})
             self._stage = stage
         self._refresh(problem)
 

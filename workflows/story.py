@@ -14,7 +14,7 @@ from closedwon.names import OrderStage
 
 if TYPE_CHECKING:
     from activities.failures import Problem
-    from activities.salesforce import WriteBack
+    from activities.salesforce import Look, WriteBack
 
 _LONGEST: Final = 40
 """Entries kept; the first ones matter as much as the last, so the middle goes."""
@@ -54,13 +54,13 @@ class Story:
         """Word arrived."""
         self.tell(at, f"word came by {message.channel} (`{message.id}`)")
 
-    def looked(self, at: datetime, order: Order | None, erp: str | None) -> None:
+    def looked(self, at: datetime, look: Look) -> None:
         """The record was read."""
-        if order is None:
-            self.tell(at, "the record was read: it does not ask for an order")
+        if look.order is None:
+            self.tell(at, "the record was read: it does not ask for an order", look.note)
         else:
-            lines = f"{len(order.lines)} line{'s' if len(order.lines) > 1 else ''}"
-            self.tell(at, f"the record was read: {lines}, **{_money(order)}**, for ERP `{erp}`")
+            lines = f"{len(look.order.lines)} line{'s' if len(look.order.lines) > 1 else ''}"
+            self.tell(at, f"the record was read: {lines}, **{_money(look.order)}**, for ERP `{look.erp}`")
 
     def placed(self, at: datetime, placed: ErpOrder, erp: str | None) -> None:
         """The ERP has the order."""
