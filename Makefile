@@ -1,0 +1,72 @@
+# Everything that a developer types. Needs make, Python 3.11 or later and the package registries; nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCKS := requirements/dev.txt
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+# The interpreter that makes the virtual environment: `make setup PYTHON=/path/to/python3.12`.
+PYTHON ?= python3
+# Passed on: `make demo ARGS="--deals 50 --erp light --kill"`, `make test ARGS="-k audit"`.
+ARGS ?=
+# `make demo KEEP=1` leaves everything running at the end, to look around.
+KEEP ?=
+
+.PHONY: help
+help: ## Show what can be made
+	@echo "Closedwon: won deals from Salesforce into the ERP."
+	@echo
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make demo KEEP=1                                   keep everything running afterwards'
+	@echo '  make demo ARGS="--deals 50 --erp light --kill"     kill a worker in the middle'
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything installed, as locked in requirements/
+
+$(STAMP): $(LOCKS) pyproject.toml $(wildcard deploy/tryton/pyproject.toml deploy/tryton/*/*.*)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "'$(PYTHON)' is no Python 3.11 or later. Name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what requirements/dev.txt locks (the first time takes a minute)"
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $(LOCKS)
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e . ./deploy/tryton
+	@touch $@
+
+.PHONY: demo
+demo: setup ## Deals are won, orders appear in a real ERP, numbers come back
+	@$(BIN)/closedwon demo $(if $(KEEP),--keep) $(ARGS)
+
+.PHONY: test
+test: lint ## Lint, then every test
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: quick
+quick: setup ## The tests that take no minutes
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy and import-linter
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: setup ## Format, and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## Write requirements/ anew from pyproject.toml (needs uv)
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml --extra demo --extra dev -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove everything that was made, .venv and the demo's data too
+	rm -rf $(VENV) .closedwon build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,283 @@
+"""`Stack`: the whole world on one laptop, part by part. Which parts there are, how each is started, when it is ready.
+
+    async with Stack(data_dir, erp=ErpKind.LIGHT, workers=2) as stack:
+        await stack.workers[0].kill()
+        await stack.workers[0].start()
+
+In the data dir: `closedwon.toml` and `env` (to run single parts by hand), `ports.json`, `logs/<part>.log`,
+`temporal.db`, and a directory with `connection.json` for the org and for the ERP. A second stack on the same data dir
+goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shlex
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from string import Template
+from types import TracebackType
+from typing import Any, Final, Self, TextIO
+
+import aiohttp
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+
+from closedwon import names
+from closedwon.demo.parts import Guard, Part, PartError, Ports, program
+from closedwon.localerp import connection
+
+NAMESPACE: Final = "default"
+_USUAL_PORTS: Final = {"temporal": 7233, "temporal-ui": 8233}
+
+
+class ErpKind(StrEnum):
+    """Which ERP to run."""
+
+    TRYTON = "tryton"
+    LIGHT = "light"
+
+
+class TemporalServer(Part):
+    """Temporal's development server on a file database."""
+
+    def __init__(self, data_dir: Path, **how: Any) -> None:
+        """Keep its state in `data_dir`."""
+        super().__init__("temporal", **how)
+        self._database = data_dir / "temporal.db"
+        self._client: Client | None = None
+
+    @property
+    def port_names(self) -> Sequence[str]:
+        """Its API and its UI."""
+        return ("temporal", "temporal-ui")
+
+    @property
+    def address(self) -> str:
+        """Where its API is."""
+        return f"localhost:{self.port}"
+
+    @property
+    def ui(self) -> str:
+        """Where its UI is, in the namespace that we use."""
+        return f"http://localhost:{self._ports.get('temporal-ui')}/namespaces/{NAMESPACE}"
+
+    def command(self) -> list[str]:
+        """WAL and NORMAL make it three times faster, and lose nothing when the process dies (only with the machine)."""
+        return [
+            program("temporal"), "server", "start-dev",
+            "--ip", "127.0.0.1", "--port", str(self.port), "--ui-port", str(self._ports.get("temporal-ui")),
+            "--db-filename", str(self._database),
+            "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL",
+            "--ui-disable-news-fetch", "--log-level", "warn",
+            *(word for name in names.SEARCH_ATTRIBUTES for word in ("--search-attribute", f"{name}=Keyword")),
+        ]  # fmt: skip
+
+    async def is_ready(self) -> bool:
+        """Whether it answers and has made our namespace."""
+        try:
+            client = await self.client()
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
+        except (RuntimeError, RPCError):
+            return False
+        return True
+
+    async def client(self) -> Client:
+        """The client of this stack; it survives restarts of the server. Raises `RuntimeError` while it is down."""
+        if self._client is None:
+            self._client = await Client.connect(
+                self.address, namespace=NAMESPACE, data_converter=pydantic_data_converter
+            )
+        return self._client
+
+
+class Server(Part):
+    """The local org or a local ERP: ready when it has written `connection.json` with its own process id."""
+
+    def __init__(self, name: str, words: Sequence[str], data_dir: Path, **how: Any) -> None:
+        """Run `closedwon <words>` on `data_dir`."""
+        super().__init__(name, **how)
+        self._words = words
+        self.data_dir = data_dir
+        self.connection: dict[str, Any] = {}
+        """Its address and credentials, once it is ready."""
+
+    def command(self) -> list[str]:
+        """Its command with port and data dir."""
+        return [program("closedwon"), *self._words, "--data-dir", str(self.data_dir), "--port", str(self.port)]
+
+    async def is_ready(self) -> bool:
+        """Whether this process, not an earlier one, says that it serves."""
+        self.connection = connection.read(self.data_dir)
+        return self.connection.get("pid") == self.pid
+
+
+class Closedwon(Part):
+    """A process of Closedwon itself: ready when its own `/readyz` says so."""
+
+    def __init__(self, name: str, command: str, config: Path, **how: Any) -> None:
+        """`command` is one of `run`, `worker` and `subscriber`."""
+        super().__init__(name, **how)
+        self._command = command
+        self._config = config
+
+    def command(self) -> list[str]:
+        """Its command; the port for metrics and health goes by the environment."""
+        self.environment["CLOSEDWON_TELEMETRY__PORT"] = str(self.port)
+        return [program("closedwon"), self._command, "--config", str(self._config)]
+
+    async def is_ready(self) -> bool:
+        """Whether it is connected to Temporal and works."""
+        try:
+            async with aiohttp.request("GET", f"http://localhost:{self.port}/readyz") as response:
+                return response.ok
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+
+class Stack:
+    """Temporal, the local org, an ERP and Closedwon's processes; see the module's text.
+
+    `workers` are processes `closedwon worker` beside `subscribers` processes `closedwon subscriber`, or, with no
+    subscribers, processes `closedwon run` that do both. `environment` is given to Closedwon's processes, for settings
+    (`CLOSEDWON_SUBSCRIBER__HEARTBEAT_TIMEOUT=2`). Raises `PartError` when a part does not start.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        erp: ErpKind = ErpKind.LIGHT,
+        workers: int = 1,
+        subscribers: int = 0,
+        environment: Mapping[str, str] | None = None,
+        usual_ports: bool = False,
+    ) -> None:
+        """Start nothing yet. With `usual_ports` a new data dir takes Temporal's usual ports where they are free."""
+        self.data_dir = data_dir.absolute()
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.erp_kind = erp
+        self.config = self.data_dir / "closedwon.toml"
+        self._environment = dict(environment or {})
+        self._lock: TextIO | None = None
+        ports = Ports(self.data_dir / "ports.json")
+        if usual_ports:
+            ports.suggest(_USUAL_PORTS)
+        self._guard = Guard()
+        how = {"log_dir": self.data_dir / "logs", "ports": ports, "guard": self._guard}
+        self.temporal = TemporalServer(self.data_dir, **how)
+        self.org = Server("org", ["org", "serve"], self.data_dir / "org", **how)
+        self.erp = Server("erp", ["erp", erp], self.data_dir / erp, **how)
+        if erp is ErpKind.TRYTON:
+            self.erp.patience = 300  # the first start builds a database
+        self.workers = [
+            Closedwon(f"worker-{number}", "worker" if subscribers else "run", self.config, **how)
+            for number in range(1, workers + 1)
+        ]
+        self.subscribers = [
+            Closedwon(f"subscriber-{number}", "subscriber", self.config, **how) for number in range(1, subscribers + 1)
+        ]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All of them, in the order in which they depend on each other."""
+        return (self.temporal, self.org, self.erp, *self.workers, *self.subscribers)
+
+    async def __aenter__(self) -> Self:
+        """Start everything."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the servers side by side, then Closedwon's processes."""
+        self._take_data_dir()
+        self._guard.start()
+        await _all(part.start() for part in (self.temporal, self.org, self.erp))
+        self._write_settings()
+        await _all(part.start() for part in (*self.workers, *self.subscribers))
+
+    async def stop(self) -> None:
+        """Stop Closedwon's processes first: they finish what they have begun. Then the servers."""
+        for group in ((*self.subscribers, *self.workers), (self.temporal, self.org, self.erp)):
+            await asyncio.gather(*(part.stop() for part in group))
+        self._guard.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def check(self) -> None:
+        """Raise `PartError` when a part has ended and nobody asked it to."""
+        for part in self.parts:
+            part.check()
+
+    def child_environment(self) -> dict[str, str]:
+        """What Closedwon's processes, and people who run single parts by hand, need in their environment.
+
+        Temporal's configuration file is turned off: a person's own one may lead to another server.
+        """
+        secret = {ErpKind.TRYTON: "key", ErpKind.LIGHT: "token"}[self.erp_kind]
+        return self._environment | {
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_NAMESPACE": NAMESPACE,
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+            "CLOSEDWON_CONFIG": str(self.config),
+            "DEMO_ORG_SECRET": self.org.connection["client_secret"],
+            "DEMO_ERP_SECRET": self.erp.connection[secret],
+        }
+
+    def _write_settings(self) -> None:
+        """Write `closedwon.toml` and, with the secrets, `env`, and give both to Closedwon's processes."""
+        org, erp = self.org.connection, self.erp.connection
+        template = Template(resources.files("closedwon.demo").joinpath("closedwon.template.toml").read_text("utf-8"))
+        self.config.write_text(
+            template.substitute(
+                org_id=org["org_id"],
+                org_url=org["url"],
+                client_id=org["client_id"],
+                erp=self.erp_kind,
+                erp_kind=erp["kind"],
+                erp_url=erp["url"],
+                erp_secret="key" if self.erp_kind is ErpKind.TRYTON else "token",
+            ),
+            encoding="utf-8",
+        )
+        environment = self.child_environment()
+        for part in (*self.workers, *self.subscribers):
+            part.environment |= environment
+        file = self.data_dir / "env"
+        file.touch(mode=0o600)
+        file.write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()), encoding="utf-8"
+        )
+
+    def _take_data_dir(self) -> None:
+        self._lock = (self.data_dir / "lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PartError(f"Another demo runs on {self.data_dir}. Stop it, or use another --data-dir.") from None
+
+
+async def _all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run side by side; the first error ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for start in starts:
+                group.create_task(start)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
