@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import erp_order, order_of, running
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
@@ -16,6 +15,7 @@ from activities.salesforce import Look
 from closedwon.erp.base import AuthFailedError, RejectedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
+from tests.support.world import erp_order, order_of, running
 
 
 async def test_a_won_deal_becomes_one_order(temporal_server: WorkflowEnvironment) -> None:

@@ -1,4 +1,4 @@
-"""The order workflow on the time-skipping test server, with activities that a test scripts.
+"""The order workflow with activities that a test scripts.
 
 Only here are activities stood in for: what is tested is the workflow's decisions, which are pure logic.
 """
@@ -6,8 +6,8 @@ Only here are activities stood in for: what is tested is the workflow's decision
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
+import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,13 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from temporalio import activity
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.erp import CancelOrder, CreateOrder
@@ -33,40 +28,10 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Message, Order, OrderLine, OrderStart
 from workflows.order import OrderWorkflow, Outcome
 
+HISTORIES = "CLOSEDWON_RECORD_HISTORIES"
+"""Set to a folder, it makes every scripted world leave its workflow's history there (`make histories`)."""
 ORG = OrgId("00D000000000001")
 _Script = Callable[[Any], Awaitable[Any]]
-
-
-def binary(name: str) -> str:
-    """Find a server that a wheel has put beside python."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else shutil.which(name) or name
-
-
-@pytest.fixture(scope="module")
-async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A test server whose clock jumps over waiting times; one per module, for its clock is shared."""
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
-    ) as environment:
-        await environment.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(
-                namespace=environment.client.namespace,
-                search_attributes=dict.fromkeys(names.SEARCH_ATTRIBUTES, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
-            )
-        )
-        yield environment
-
-
-@pytest.fixture(scope="session")
-async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
-    """A real Temporal dev server with our search attributes."""
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=binary("temporal"),
-        data_converter=pydantic_data_converter,
-        search_attributes=list(temporal.KEYS.values()),
-    ) as environment:
-        yield environment
 
 
 def new_record() -> RecordId:
@@ -185,3 +150,21 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
         Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
     ):
         yield world
+        if HISTORIES in os.environ:
+            await _keep_history(world, Path(os.environ[HISTORIES]))
+
+
+async def _keep_history(world: World, folder: Path) -> None:
+    """Write the order's history as a golden one, named after the test that made it."""
+    test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0].removeprefix("test_")
+    handle = world.client.get_workflow_handle(names.order_workflow_id(ORG, world.record))
+    history = await handle.fetch_history()
+    events = _without_stack_traces(json.loads(history.to_json()))
+    (folder / f"{test}.json").write_text(json.dumps(events, indent=1) + "\n")
+
+
+def _without_stack_traces(value: Any) -> Any:
+    """Drop what replay does not read and what names folders of the machine that recorded it."""
+    if isinstance(value, dict):
+        return {key: _without_stack_traces(item) for key, item in value.items() if key != "stackTrace"}
+    return [_without_stack_traces(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,42 @@
+"""The replay gate: today's workflow code must agree with every history that an earlier version has written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from workflows.message import UnreadableMessageWorkflow
+from workflows.order import OrderWorkflow
+from workflows.subscription import SubscriptionWorkflow
+
+_HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+
+_ADVICE = """\
+The workflow code no longer agrees with a history that may be running in production: {error}
+
+Orders wait for days, so a deploy would wedge them. Put the new branch behind
+`if workflow.patched("what-changed"):` and keep the old one. Only for a version that was never released may
+`make histories` write the golden histories anew.
+"""
+
+
+@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
+async def test_todays_code_agrees_with_the_history(path: Path) -> None:
+    """A deploy wedges no order that is under way."""
+    replayer = Replayer(
+        workflows=[OrderWorkflow, SubscriptionWorkflow, UnreadableMessageWorkflow],
+        data_converter=pydantic_data_converter,
+    )
+    try:
+        await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+    except Exception as error:  # noqa: BLE001 - whatever replay raises is the finding
+        pytest.fail(_ADVICE.format(error=error))
+
+
+def test_there_are_histories() -> None:
+    """An empty folder would make the gate say yes to everything."""
+    assert len(_HISTORIES) >= 10

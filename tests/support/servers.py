@@ -1,0 +1,43 @@
+"""Temporal servers for tests: the real dev server and the one that skips time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from closedwon import names, temporal
+
+
+def binary(name: str) -> str:
+    """Find a server that a wheel has put beside python."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+async def start_time_skipping() -> WorkflowEnvironment:
+    """Start a test server whose clock jumps over waiting times; it knows our search attributes."""
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+    )
+    await environment.client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=environment.client.namespace,
+            search_attributes=dict.fromkeys(names.SEARCH_ATTRIBUTES, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
+        )
+    )
+    return environment
+
+
+async def start_temporal() -> WorkflowEnvironment:
+    """Start a real Temporal dev server with our search attributes."""
+    return await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"),
+        data_converter=pydantic_data_converter,
+        search_attributes=list(temporal.KEYS.values()),
+    )
