@@ -23,9 +23,8 @@ from closedwon.ids import InvalidIdError, OrgId, RecordId
 from closedwon.model import Currency, Customer, Order, OrderLine
 from closedwon.settings import ErpByExpression, Route
 
-_LARGEST = Decimal(10) ** 18
-_FINEST = -18
-"""A Salesforce number has at most 18 digits; anything beyond is a mistake, and would lose digits in sums."""
+_DIGITS = 18
+"""Before and after the point: Salesforce's numbers have no more, and beyond them sums would lose digits."""
 _SUMMARY_BYTES = 200
 """More than the row of a list shows."""
 
@@ -267,8 +266,8 @@ class _Reader:
             raise self._unfit(key, expression, value, "a Salesforce id of 15 or 18 characters") from None
 
     def _in_range(self, key: str, expression: str, number: Decimal) -> Decimal:
-        exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int) or exponent < _FINEST or abs(number) >= _LARGEST:
+        exponent = number.as_tuple().exponent  # a letter for infinity and NaN
+        if not isinstance(exponent, int) or exponent < -_DIGITS or number.adjusted() >= _DIGITS:
             raise self._error(key, f"the expression {expression!r}{self._where} gives a number beyond 18 digits")
         return number
 

@@ -225,4 +225,4 @@ def _temporal_context() -> dict[str, object]:
 
 def _without_sdk_objects(entry: EventDict) -> EventDict:
     """Leave out what the SDK attaches to its log records: it repeats the context, or is no plain value."""
-    return {key: value for key, value in entry.items() if not key.startswith("temporal_")}
+    return {key: value for key, value in entry.items() if not key.lstrip("_").startswith("temporal_")}

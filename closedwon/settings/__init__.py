@@ -269,9 +269,8 @@ def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
         problems = problems_in(error, Settings)
         raise SettingsError("\n".join(_line(path, data, problem) for problem in problems)) from None
     except pydantic_settings.SettingsError as error:
-        raise SettingsError(
-            f"environment: {error}; sections are set key by key, as in {_variable('retry.first_interval')}"
-        ) from None
+        example = _variable("telemetry.port")
+        raise SettingsError(f"environment: {error}; set sections key by key, as in {example}=9464") from None
     finally:
         base_folder.reset(token)
 

@@ -96,6 +96,7 @@ _PLAIN: Mapping[str, Callable[[ErrorDetails], str]] = {
     "missing": lambda _details: "is missing; add it (docs/configuration.md says what it means)",
     "time_delta_parsing": _duration,
     "time_delta_type": _duration,
+    "tuple_type": lambda _details: "must be a list; a list of tables is written [[name]]",
     "model_type": lambda _details: "must be a table",
     "too_short": lambda _details: "must have at least one entry",
     "string_too_short": lambda _details: "must not be empty",

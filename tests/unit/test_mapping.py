@@ -1,0 +1,441 @@
+"""A record becomes the order that the route's expressions say, exactly, or an error that tells what to mend."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from closedwon import mapping
+from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId, RecordId
+from closedwon.mapping import MappingError
+from closedwon.model import Customer, Order, OrderLine
+from closedwon.settings import Route, Settings
+
+ORG = OrgId("00D5g000004Kx1X")
+RECORD = RecordId("0065g00000AbCdE")
+Record = dict[str, Any]
+Load = Callable[[str], Settings]
+Change = Callable[[str, str], Route]
+
+
+@pytest.fixture
+def changed(example: str, load: Load) -> Change:
+    """Return a function that makes the example's route with one text replaced."""
+
+    def change(old: str, new: str) -> Route:
+        assert old in example
+        return load(example.replace(old, new)).routes[0]
+
+    return change
+
+
+def map_order(route: Route, record: Record) -> Order:
+    """Map the record under test."""
+    return mapping.map_order(route, ORG, RECORD, record)
+
+
+def put(record: Record, path: str, value: Any) -> Record:
+    """Return the record with another value at a dotted path; a number is a list's index."""
+    record = copy.deepcopy(record)
+    *parents, last = path.split(".")
+    here: Any = record
+    for key in parents:
+        here = here[int(key) if key.isdigit() else key]
+    here[last] = value
+    return record
+
+
+def test_a_record_becomes_an_order(route: Route, record: Record) -> None:
+    """Every mapped field arrives; the amount is exact although JSON numbers came as floats."""
+    order = map_order(route, record)
+    expected = Order(
+        org=ORG,
+        record=RECORD,
+        name="Roof for Acme",
+        customer=Customer(
+            id=RecordId("0015g00000AbCdE"),
+            name="Acme",
+            street="Main Street 1",
+            city="Vienna",
+            postal_code="1010",
+            country="AT",
+        ),
+        currency="EUR",
+        lines=(
+            OrderLine(product="GC1040", quantity=Decimal(3), unit_price=Decimal("19.99")),
+            OrderLine(product="SL9080", quantity=Decimal("0.1"), unit_price=Decimal("1234.50"), description="Setup"),
+        ),
+        reference="PO-77",
+        order_date=date(2025, 11, 3),
+    )
+    assert expected == order
+    assert Decimal("183.42") == order.amount
+
+
+numbers = st.decimals(min_value=Decimal("0.01"), max_value=Decimal("99999999.99"), places=2)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_totals_add_up(route: Route, record: Record, figures: list[tuple[Decimal, Decimal]]) -> None:
+    """Whatever the figures, the order's amount is the exact sum, also when they came through JSON as floats."""
+    lines = [
+        {
+            "Product2": {"ProductCode": "GC1040"},
+            "Quantity": float(quantity),
+            "UnitPrice": float(price),
+            "Description": None,
+        }
+        for quantity, price in figures
+    ]
+    order = map_order(route, json.loads(json.dumps(put(record, "OpportunityLineItems.records", lines))))
+    assert sum((quantity * price for quantity, price in figures), Decimal(0)) == order.amount
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+PATHS = (
+    "Name",
+    "IsWon",
+    "CloseDate",
+    "CurrencyIsoCode",
+    "PO_Number__c",
+    "Account",
+    "Account.Id",
+    "Account.Name",
+    "Account.BillingCity",
+    "OpportunityLineItems",
+    "OpportunityLineItems.records",
+    "OpportunityLineItems.records.0",
+    "OpportunityLineItems.records.1.Product2",
+    "OpportunityLineItems.records.1.Product2.ProductCode",
+    "OpportunityLineItems.records.1.Quantity",
+    "OpportunityLineItems.records.1.UnitPrice",
+    "OpportunityLineItems.records.1.Description",
+    "ERP_Order_Number__c",
+)
+
+
+@given(path=st.sampled_from(PATHS), value=json_values)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+def test_no_value_of_a_record_breaks_the_mapping(route: Route, record: Record, path: str, value: Any) -> None:
+    """A record that makes no sense needs attention; it is never a bug that retries for ever."""
+    *parents, last = path.split(".")
+    changed = copy.deepcopy(record)
+    here: Any = changed
+    for key in parents:
+        here = here[int(key) if key.isdigit() else key]
+    here[int(last) if last.isdigit() else last] = value
+    for function in (
+        lambda: mapping.qualifies(route, changed),
+        lambda: map_order(route, changed).model_dump_json(),
+        lambda: mapping.written(route, changed),
+        lambda: mapping.choose_erp(route, changed),
+        lambda: mapping.summary_of(route, changed),
+    ):
+        try:
+            function()
+        except MappingError as error:
+            assert error.reason == AttentionReason.MAPPING_FAILED  # noqa: PT017 - not every value is an error
+
+
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=5))
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_payload_breaks_the_reading_of_an_event(route: Route, payload: Record) -> None:
+    """An event that cannot be understood is a bad message, whatever it holds."""
+    event = {**payload, "Opportunity_Id__c": next(iter(payload.values()), None)}
+    with pytest.raises(MappingError) as caught:
+        mapping.record_id_of(route, event)
+    assert caught.value.reason == AttentionReason.BAD_MESSAGE
+    mapping.summary_of(route, event)
+
+
+LINE = "OpportunityLineItems.records.1"
+UNFIT = [
+    ("Name", None, "order.name: the expression 'Name' gives no value, but one is needed"),
+    ("Name", "  ", "order.name: the expression 'Name' gives no value"),
+    ("Name", ["secret"], "order.name: the expression 'Name' gives a list, not a text"),
+    ("Name", "secret\ud800", "order.name: the expression 'Name' gives a text, not a text of whole characters"),
+    ("Account", None, "order.customer.id: the expression 'Account.Id' gives no value, but one is needed"),
+    ("Account.Id", "secret", "order.customer.id: the expression 'Account.Id' gives a text, not a Salesforce id"),
+    ("Account.BillingCity", {"secret": 1}, "order.customer.city: the expression 'Account.BillingCity' gives an object"),
+    ("CurrencyIsoCode", "secret", "order.currency: the expression 'CurrencyIsoCode' gives a text, not a currency code"),
+    ("CurrencyIsoCode", None, "order.currency: the expression 'CurrencyIsoCode' gives no value, but one is needed"),
+    ("CloseDate", "secret", "order.order_date: the expression 'CloseDate' gives a text, not a date like 2025-11-03"),
+    ("CloseDate", 20251103, "order.order_date: the expression 'CloseDate' gives a number, not a date"),
+    (
+        "OpportunityLineItems",
+        None,
+        "order.lines.each: the expression 'OpportunityLineItems.records' gives no value, not",
+    ),
+    (
+        "OpportunityLineItems.records",
+        [],
+        "'OpportunityLineItems.records' gives an empty list, not a list of at least one",
+    ),
+    (
+        f"{LINE}.Product2",
+        None,
+        "order.lines.product: the expression 'Product2.ProductCode' on OpportunityLineItems.records[1]",
+    ),
+    (f"{LINE}.Quantity", "secret", "'Quantity' on OpportunityLineItems.records[1] gives a text, not a number"),
+    (f"{LINE}.Quantity", True, "gives a boolean, not a number"),
+    (f"{LINE}.Quantity", None, "'Quantity' on OpportunityLineItems.records[1] gives no value, but one is needed"),
+    (f"{LINE}.Quantity", float("nan"), "gives a number beyond 18 digits"),
+    (f"{LINE}.UnitPrice", "1e999999999", "gives a number beyond 18 digits"),
+    (f"{LINE}.UnitPrice", "1,50", "'UnitPrice' on OpportunityLineItems.records[1] gives a text, not a number"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), UNFIT, ids=[f"{path}={value!r}" for path, value, _ in UNFIT])
+def test_what_is_missing_or_unfit_is_named_but_not_shown(
+    route: Route, record: Record, path: str, value: Any, expected: str
+) -> None:
+    """The operator reads route, key, expression, place and type; no customer's data ends in a log."""
+    with pytest.raises(MappingError) as caught:
+        map_order(route, put(record, path, value))
+    text = str(caught.value)
+    assert text.startswith("Route 'won-deals', order.")
+    assert expected in text
+    assert "secret" not in text
+    assert caught.value.reason == AttentionReason.MAPPING_FAILED
+    assert "of route 'won-deals' in the settings (then restart the workers); then send `retry`" in caught.value.cure
+
+
+def test_what_is_optional_may_be_missing(route: Route, record: Record) -> None:
+    """An account without an address makes an order without one."""
+    bare = {key: record[key] for key in ("Name", "IsWon", "CurrencyIsoCode", "OpportunityLineItems")}
+    order = map_order(route, {**bare, "Account": {"Id": "0015g00000AbCdE", "Name": "Acme", "BillingStreet": ""}})
+    assert Customer(id=RecordId("0015g00000AbCdE"), name="Acme") == order.customer
+    assert (None, None, None) == (order.reference, order.order_date, order.delivery_date)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2025-11-03", date(2025, 11, 3)),
+        ("2025-11-03T23:30:00.000+0000", date(2025, 11, 3)),
+        ("2025-11-03T00:30:00Z", date(2025, 11, 3)),
+        ("2025-11-03T00:30:00.123-0800", date(2025, 11, 3)),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_dates_come_in_all_forms_that_salesforce_writes(
+    route: Route, record: Record, value: str | None, expected: date | None
+) -> None:
+    """A date, or the day of a date and time as it is written."""
+    assert expected == map_order(route, put(record, "CloseDate", value)).order_date
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2", " 2.00 ", Decimal("2.0")])
+def test_numbers_come_as_numbers_and_as_texts(route: Route, record: Record, value: Any) -> None:
+    """A flow's JSON often has numbers as texts."""
+    assert Decimal(2) == map_order(route, put(record, f"{LINE}.Quantity", value)).lines[1].quantity
+
+
+def test_a_number_may_stand_for_a_text(route: Route, record: Record) -> None:
+    """Product codes may look like numbers; they are written without exponent or rounding."""
+    assert "1040" == map_order(route, put(record, f"{LINE}.Product2", {"ProductCode": 1040})).lines[1].product
+    assert "1040.5" == map_order(route, put(record, f"{LINE}.Product2", {"ProductCode": 1040.5})).lines[1].product
+
+
+def test_free_fields_are_passed_on_as_texts(changed: Change, record: Record) -> None:
+    """A free field without a value is left out."""
+    extra = '[routes.order.extra]\nstage = "StageName"\nwon = "IsWon"\nempty = "ERP_Order_Number__c"\n'
+    route = changed(
+        "[routes.write_back]", f"{extra}total = 'sum(OpportunityLineItems.records[].Quantity)'\n[routes.write_back]"
+    )
+    assert {"stage": "Closed Won", "won": "true", "total": "3.1"} == map_order(route, record).extra
+
+
+LOOKUPS = """
+[[routes.order.lookups]]
+field = "customer.country"
+values = {{ AT = "Austria" }}
+{}
+[routes.write_back]
+"""
+
+
+def test_a_lookup_replaces_a_value(changed: Change, record: Record) -> None:
+    """A code of Salesforce becomes the ERP's."""
+    route = changed("[routes.write_back]", LOOKUPS.format(""))
+    assert "Austria" == map_order(route, record).customer.country
+    assert map_order(route, put(record, "Account.BillingCountryCode", None)).customer.country is None
+    with pytest.raises(
+        MappingError, match=r"order\.customer\.country: .* gives a text that its lookup table does not have"
+    ):
+        map_order(route, put(record, "Account.BillingCountryCode", "DE"))
+
+
+@pytest.mark.parametrize("value", ["DE", None, ""])
+def test_a_lookups_default_stands_in(changed: Change, record: Record, value: str | None) -> None:
+    """The default is for everything that the table does not have, nothing at all included."""
+    route = changed("[routes.write_back]", LOOKUPS.format('default = "Elsewhere"'))
+    assert "Elsewhere" == map_order(route, put(record, "Account.BillingCountryCode", value)).customer.country
+
+
+def test_lookups_work_on_lines_and_before_the_check_of_the_currency(changed: Change, record: Record) -> None:
+    """Each line's product is looked up; a currency may be a name until the table has made a code of it."""
+    tables = (
+        '[[routes.order.lookups]]\nfield = "lines.product"\nvalues = { GC1040 = "A-1", SL9080 = "A-2" }\n'
+        '[[routes.order.lookups]]\nfield = "currency"\nvalues = { Euro = "EUR" }\n[routes.write_back]'
+    )
+    order = map_order(changed("[routes.write_back]", tables), put(record, "CurrencyIsoCode", "Euro"))
+    assert ("EUR", ["A-1", "A-2"]) == (order.currency, [line.product for line in order.lines])
+
+
+@pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), (None, False)])
+def test_a_record_qualifies_by_a_boolean(route: Route, record: Record, value: object, expected: object) -> None:
+    """No value is no."""
+    assert expected is mapping.qualifies(route, put(record, "IsWon", value))
+
+
+def test_a_qualification_that_is_no_boolean_is_a_mistake(changed: Change, record: Record) -> None:
+    """A text would count as true for every record and order them all."""
+    with pytest.raises(MappingError, match="qualify: the expression 'StageName' gives a text, not true or false"):
+        mapping.qualifies(changed('qualify = "IsWon"', 'qualify = "StageName"'), record)
+
+
+def test_a_qualification_compares_exactly(changed: Change, record: Record) -> None:
+    """A limit on an amount means what it says."""
+    route = changed('qualify = "IsWon"', "qualify = 'IsWon && sum(OpportunityLineItems.records[].Quantity) == `3.1`'")
+    assert mapping.qualifies(route, record)
+
+
+def test_an_expression_that_fails_needs_attention(changed: Change, record: Record) -> None:
+    """A function that gets another type than it takes is told with its names."""
+    route = changed('reference = "PO_Number__c"', "reference = 'join(`\"-\"`, [PO_Number__c, Account])'")
+    with pytest.raises(
+        MappingError, match=r"order.reference: the expression .* fails: join\(\) got dict, not array-string"
+    ):
+        map_order(route, record)
+
+
+def test_an_expression_picks_the_erp(changed: Change, record: Record) -> None:
+    """Large deals may go to another ERP than small ones."""
+    expression = "\"CurrencyIsoCode == 'EUR' && 'tryton' || 'facade'\""
+    route = changed('erp = "tryton" ', f"erp = {{ expression = {expression} }} ")
+    assert "tryton" == mapping.choose_erp(route, record)
+    assert "facade" == mapping.choose_erp(route, put(record, "CurrencyIsoCode", "USD"))
+    nothing = changed('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } ')
+    with pytest.raises(MappingError, match=r"erp\.expression: .* gives no value"):
+        mapping.choose_erp(nothing, put(record, "PO_Number__c", None))
+
+
+def test_an_event_names_its_record(route: Route) -> None:
+    """In either form of the id."""
+    assert RECORD == mapping.record_id_of(route, {"Opportunity_Id__c": "0065g00000AbCdE"})
+    assert RECORD == mapping.record_id_of(route, {"Opportunity_Id__c": "0065g00000AbCdEAAV"})
+
+
+@pytest.fixture
+def event_route(example: str, load: Load) -> Route:
+    """Return a route that takes the order from the event."""
+    select = example[example.index("select = ") : example.index("qualify")]
+    text = example.replace(select, 'source = "event"\npayload = "Payload__c"\n')
+    return load(text).routes[0]
+
+
+def test_an_events_payload_becomes_the_order(event_route: Route, record: Record) -> None:
+    """A JSON text is parsed; its numbers are exact."""
+    text = json.dumps(record).replace("19.99", "19.990000000000000001")
+    found = mapping.event_record(event_route, {"Opportunity_Id__c": RECORD, "Payload__c": text})
+    assert mapping.qualifies(event_route, found)
+    assert Decimal("19.990000000000000001") == map_order(event_route, found).lines[0].unit_price
+    assert mapping.event_record(event_route, {"Payload__c": record})["Name"] == "Roof for Acme"
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (None, "gives no value, not an object"),
+        ("{secret", "gives a text that is no JSON"),
+        ("[1]", "gives a list, not an object"),
+        ("[" * 100_000, "gives a text that is no JSON"),
+        (5, "gives a number, not an object"),
+    ],
+)
+def test_an_event_without_a_usable_payload_is_a_bad_message(event_route: Route, payload: Any, problem: str) -> None:
+    """It becomes a workflow in need of attention, without its content in the error."""
+    with pytest.raises(MappingError, match=problem) as caught:
+        mapping.event_record(event_route, {"Payload__c": payload})
+    assert caught.value.reason == AttentionReason.BAD_MESSAGE
+    assert "secret" not in str(caught.value)
+
+
+def test_data_nested_beyond_measure_needs_attention(route: Route) -> None:
+    """Not even that makes the worker retry for ever."""
+    nested: Any = {}
+    for _ in range(5000):
+        nested = {"a": nested}
+    with pytest.raises(MappingError, match="nested too deeply"):
+        map_order(route, nested)
+
+
+def test_a_deal_is_named_for_lists(event_route: Route, record: Record) -> None:
+    """Name and amount where the event tells them, the name alone where it does not, else nothing."""
+    assert "Roof for Acme · 183.42 EUR" == mapping.summary_of(event_route, {"Payload__c": record})
+    assert "Roof" == mapping.summary_of(event_route, {"Payload__c": '{"Name": "Roof"}'})
+    assert mapping.summary_of(event_route, {"Opportunity_Id__c": RECORD}) is None
+    assert mapping.summary_of(event_route, {"Payload__c": "{"}) is None
+    long = mapping.summary_of(event_route, {"Payload__c": {"Name": "ü" * 500}})
+    assert long is not None
+    assert "ü" * 100 == long
+
+
+def test_present_values_are_read_for_comparison(route: Route, record: Record) -> None:
+    """An empty text is no value, as Salesforce sees it."""
+    expected = {
+        "ERP_Order_Number__c": None,
+        "ERP_Order_Status__c": "confirmed",
+        "ERP_Order_Link__c": None,
+        "ERP_Order_Error__c": None,
+    }
+    assert expected == mapping.written(route, record)
+
+
+def test_the_write_back_is_the_whole_truth(route: Route) -> None:
+    """What no longer holds, an error above all, is emptied."""
+    expected = {
+        "ERP_Order_Number__c": "SO-7",
+        "ERP_Order_Status__c": "confirmed",
+        "ERP_Order_Link__c": "https://erp.example.com/7",
+        "ERP_Order_Error__c": None,
+    }
+    fields = mapping.write_back_fields(
+        route, number="SO-7", status="confirmed", link="https://erp.example.com/7", error="", ordered=True
+    )
+    assert expected == fields
+
+
+def test_only_named_fields_are_written_and_the_stage_only_for_an_order(changed: Change) -> None:
+    """An org without a link field is not asked to store one; a failed order does not move the deal."""
+    route = changed('link = "ERP_Order_Link__c"\n', 'stage = "Ordered"\n')
+    done = mapping.write_back_fields(route, number="7", status="done", link="x", error=None, ordered=True)
+    failed = mapping.write_back_fields(
+        route, number=None, status=None, link=None, error="no such product", ordered=False
+    )
+    assert {"ERP_Order_Number__c", "ERP_Order_Status__c", "ERP_Order_Error__c", "StageName"} == set(done)
+    assert "Ordered" == done["StageName"]
+    assert "StageName" not in failed
+
+
+def test_equal_values_compare_equal(route: Route, record: Record) -> None:
+    """What was written and read back does not look like a difference, so a write-back never repeats itself."""
+    fields = mapping.write_back_fields(route, number=" SO-7 ", status="confirmed", link=None, error="", ordered=True)
+    assert fields == mapping.written(route, {**record, **fields})
