@@ -44,7 +44,8 @@ def tryton(
 
     _log_to_terminal()
     try:
-        serve(data_dir, port, cache_dir=cache_dir, postgres=postgres)
+        with _port_may_be_taken():
+            serve(data_dir, port, cache_dir=cache_dir, postgres=postgres)
     except SetupError as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None

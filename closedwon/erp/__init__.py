@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from closedwon.erp.base import Erp
 from closedwon.erp.rest import RestAdapter
+from closedwon.erp.tryton import TrytonAdapter
 from closedwon.settings import RestErp, TrytonErp
 
 
@@ -11,4 +12,4 @@ def open_erp(settings: TrytonErp | RestErp) -> Erp:
     """Make the adapter for one `[[erps]]` table. It connects at its first call; `close` it in the end."""
     if isinstance(settings, RestErp):
         return RestAdapter(settings)
-    raise NotImplementedError
+    return TrytonAdapter(settings)

@@ -23,6 +23,10 @@ _LONGEST_QUOTE: Final = 300
 """Characters of the ERP's own words that a message may carry."""
 
 
+class ServerFaultError(UnknownError):
+    """A 5xx other than 503: a fault in there, or with some servers one of the request."""
+
+
 class Reply(NamedTuple):
     """A status below 500 with its parsed JSON body; None where there is none."""
 
@@ -98,7 +102,7 @@ class HttpClient:
             case HTTPStatus.REQUEST_TIMEOUT:
                 raise UnknownError(what)
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise UnknownError(what)
+                raise ServerFaultError(what)
             case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
                 raise RejectedError(
                     f"{what}: the ERP sends us elsewhere",

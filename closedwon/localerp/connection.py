@@ -12,31 +12,31 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-_FILE: Final = "connection.json"
+FILE: Final = "connection.json"
 
 
 def read(data_dir: Path) -> dict[str, Any]:
     """What the last server on this data dir wrote; empty where there was none. Makes the data dir, private."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        return dict(json.loads((data_dir / _FILE).read_text(encoding="utf-8")))
+        return dict(json.loads((data_dir / FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
 
 
 def write(data_dir: Path, facts: dict[str, Any]) -> None:
     """Replace the file. `facts` hold url, port, credentials; the pid is added."""
-    draft = data_dir / f".{_FILE}.{os.getpid()}"
+    draft = data_dir / f".{FILE}.{os.getpid()}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(facts | {"pid": os.getpid()}, file, indent=2)
-    draft.replace(data_dir / _FILE)
+    draft.replace(data_dir / FILE)
 
 
 def choose_port(wanted: int | None, before: dict[str, Any], default: int) -> int:
-    """The wanted port (0 picks a free one), else the one served last time, else `default`."""
-    if wanted is None:
-        return int(before.get("port", default))
-    if wanted:
-        return wanted
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+    """The wanted port (0 picks a free one), else the one served last time, else `default`.
+
+    Raises `OSError` (`EADDRINUSE`) when it is taken: better here than by a server that another one answers for.
+    """
+    port = int(before.get("port", default)) if wanted is None else wanted
+    with socket.create_server(("127.0.0.1", port)) as probe:
         return int(probe.getsockname()[1])

@@ -1,0 +1,140 @@
+"""A real Tryton 8.2 with a demo company on one's own machine: set up once, then run as a child process.
+
+Tryton is GPL and stays in processes of its own: nothing here imports it. What must run inside it (the unique external
+ID, the demo company) is the package in `deploy/tryton/`. Its finished database comes from `tryton_database`.
+
+A confirmed sale makes its draft invoice and its shipment in the same request, which is Tryton's default (no queue
+worker): what a customer's ERP does, at some two sales a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn, Self
+
+from closedwon.localerp import connection
+from closedwon.localerp.tryton_database import (
+    DATABASE,
+    Place,
+    SetupError,
+    die_with_parent,
+    finished_database,
+    python,
+    require_tryton,
+)
+
+DEFAULT_PORT: Final = 8000
+_LOGIN: Final = "closedwon"
+_SECRETS: Final = ("key", "login", "password", "admin_password")
+_LOGGING: Final = Path(__file__).with_name("trytond_logging.ini")
+_START_SECONDS: Final = 60
+"""A start takes a second or two; ten on a loaded machine."""
+_STOP_SECONDS: Final = 10
+_log = logging.getLogger(__name__)
+
+
+def serve(data_dir: Path, port: int | None, *, cache_dir: Path, postgres: str | None = None) -> NoReturn:
+    """Run Tryton on `data_dir` until SIGTERM or SIGINT, then raise `SystemExit(0)`.
+
+    The database is SQLite in `data_dir`, or on the server `postgres` (`postgresql://user:password@host:port`). The
+    Tryton server is a child that dies with this process; on Linux also when this one is killed.
+    Raises `SetupError` when it cannot be set up or started, or ends by itself.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    require_tryton()
+    before = connection.read(data_dir)
+    port = connection.choose_port(port, before, DEFAULT_PORT)
+    place = Place(data_dir=data_dir, cache_dir=cache_dir, postgres=postgres)
+    fresh = finished_database(place)
+    config = place.write_config(data_dir, port)
+    known: dict[str, str] = {name: before[name] for name in _SECRETS if name in before}
+    credentials = _replace_secrets(config) if fresh or len(known) < len(_SECRETS) else known
+    with _Server(config) as server:
+        server.wait_until_it_answers(port)
+        url = f"http://localhost:{port}/{DATABASE}"
+        connection.write(data_dir, {"kind": "tryton", "url": url, "port": port, **credentials})
+        _log.info("Tryton serves %s; Ctrl-C ends it", url)
+        _log.info(
+            "look inside with the Tryton client: server localhost:%d, database %s, user %s", port, DATABASE, _LOGIN
+        )
+        _log.info("password, REST key and admin's password: %s", (data_dir / connection.FILE).resolve())
+        server.wait()
+
+
+class _Server:
+    """The child process, from start to end."""
+
+    def __init__(self, config: Path) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            python("trytond.cli", "-c", str(config), "-d", DATABASE, "--logconf", str(_LOGGING)),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches us only, and we end the child
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait_until_it_answers(self, port: int) -> None:
+        """Ask for the version until it is told (`common.server.version` needs no login)."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/rpc/",
+            data=json.dumps({"id": 1, "method": "common.server.version", "params": []}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(request, timeout=2).close()  # noqa: S310 - http, loopback
+            except OSError:
+                if self._process.poll() is not None:
+                    raise SetupError(f"trytond did not start on port {port}; its own words are above.") from None
+                time.sleep(0.1)
+            else:
+                return
+        raise SetupError(f"trytond does not answer on port {port} after {_START_SECONDS} s.")
+
+    def wait(self) -> NoReturn:
+        """Wait until the child ends by itself, which it should not. Raises `SetupError`."""
+        code = self._process.wait()
+        raise SetupError(f"trytond ended by itself with exit code {code}; its own words are above.")
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind the main thread: whatever is being built or run is ended on the way out."""
+    sys.exit(0)
+
+
+def _replace_secrets(config: Path) -> dict[str, str]:
+    """Give this database secrets of its own and return them; the cached one has none that anybody knows."""
+    new = {
+        "key": secrets.token_urlsafe(48),
+        "login": _LOGIN,
+        "password": secrets.token_urlsafe(12),
+        "admin_password": secrets.token_urlsafe(12),
+    }
+    subprocess.run(  # noqa: S603 - our own interpreter
+        python("trytond_sale_external_id.demo", "credentials", str(config), DATABASE),
+        input=json.dumps(new),
+        text=True,
+        check=True,
+    )
+    return new

@@ -1,0 +1,1 @@
+"""Tryton module `sale_external_id`: a unique external ID on sales."""
