@@ -115,6 +115,8 @@ class SalesforceClient:
 
     async def check(self) -> str:
         """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
+        # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
+        await self._call(lambda salesforce: salesforce.restful(""))
         who = await self._call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
         found = who.get("organization_id")
         if found is None or OrgId(found) != self._org.id:
@@ -122,7 +124,6 @@ class SalesforceClient:
                 f"{self._url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
                 cure="Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant.",
             )
-        await self._call(lambda salesforce: salesforce.restful(""))
         user = who.get("preferred_username") or who.get("user_id")
         left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
         return f"org {self._org.id} at {self._url}, API {self._org.api_version}, user {user}, {left} API calls left"
