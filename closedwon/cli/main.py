@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import erp, orders, run
+from closedwon.cli import erp, orders, org, run
 
 app = typer.Typer(
     name="closedwon",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(run.app)
 app.add_typer(orders.app)
 app.add_typer(erp.app)
+app.add_typer(org.app)
 
 
 def main() -> None:

@@ -1,0 +1,121 @@
+"""`closedwon org`: a Salesforce org of one's own, to serve, fill, win deals in, and torment."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from closedwon.cli import org_fault
+
+if TYPE_CHECKING:
+    from closedwon.localorg.client import Deal, OrgClient
+    from closedwon.localorg.server import LocalOrg
+
+app = typer.Typer(name="org", help="A Salesforce org on one's own machine.", no_args_is_help=True)
+app.add_typer(org_fault.app)
+
+
+@app.command()
+def serve(
+    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Keep records and events in memory only.")] = False,  # noqa: FBT002 - a flag
+    org_id: Annotated[str | None, typer.Option(help="The org's id (`00D…`), fixed at the first start.")] = None,
+) -> None:
+    """Serve a **Salesforce org** on this machine (default port 8080) until Ctrl-C.
+
+    Records and events are kept in the data dir; address and credentials are written to `connection.json` there.
+    `org.toml` in the data dir may configure flows, validation rules, custom fields and timings. Example:
+
+        closedwon org serve
+    """
+    from closedwon.localorg import serve as serve_org  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    try:
+        asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_tell_ready(data_dir)))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise org_fault.stop(
+            "The port is taken, perhaps by an org that runs already. Stop it, or use --port 0."
+        ) from None
+    except ValueError as error:  # a configuration or an id that does not fit
+        raise org_fault.stop(str(error)) from None
+
+
+@app.command()
+def seed(
+    opportunities: Annotated[int, typer.Option(min=0, help="How many open Opportunities to add.")] = 100,
+    seed_number: Annotated[int, typer.Option("--seed", help="The same number makes the same data.")] = 1,
+    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+) -> None:
+    """Fill the org with accounts, products and **open Opportunities**, each with one to three line items.
+
+    Example:
+        closedwon org seed --opportunities 100
+    """
+    arguments = {"opportunities": opportunities, "seed": seed_number}
+    answer = org_fault.talk(data_dir, lambda client: client.admin("POST", "seed", arguments))
+    typer.echo(f"Added {len(answer['ids'])} open Opportunities. Win some with: closedwon org win --count 5")
+
+
+@app.command()
+def win(
+    record: Annotated[str | None, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Without an id: how many of the oldest open ones.")] = 1,
+    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+) -> None:
+    """**Close deals as won**, through the org's REST API, as a sales person would.
+
+    Examples:
+        closedwon org win --count 5
+
+        closedwon org win 006Qy000008rpQaIAI
+    """
+    from closedwon.ids import InvalidIdError, RecordId  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    try:
+        wanted = RecordId(record) if record else None
+    except InvalidIdError as error:
+        raise org_fault.stop(str(error)) from None
+    deals = org_fault.talk(data_dir, lambda client: _win(client, wanted, count))
+    if not deals:
+        raise org_fault.stop("No Opportunity is open. Add some with: closedwon org seed")
+    _show(deals)
+
+
+async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:
+    deals = [await client.deal(wanted)] if wanted else await client.open_deals(count)
+    for deal in deals:
+        await client.win(deal.id)
+    return deals
+
+
+def _show(deals: list[Deal]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("Won", "Opportunity", box=None, header_style="bold", pad_edge=False)
+    table.add_column("Amount", justify="right")
+    table.add_column("Id", style="dim", no_wrap=True)
+    for deal in deals:
+        amount = "no amount" if deal.amount is None else f"{deal.amount:,.2f} {deal.currency}"
+        table.add_row("[green]✔[/green]", deal.name, amount, deal.id)
+    console = Console()
+    console.print(table)
+    total = sum(deal.amount or 0 for deal in deals)
+    console.print(f"[bold]{len(deals)}[/bold] won, {total:,.2f} in total")
+
+
+def _tell_ready(data_dir: Path) -> Callable[[LocalOrg], None]:
+    def tell(org: LocalOrg) -> None:
+        typer.echo(f"Org {org.org_id} at {org.url}, credentials in {data_dir / 'connection.json'}. Ctrl-C stops it.")
+
+    return tell

@@ -1,0 +1,127 @@
+"""The administration of a local org under `/_admin`: faults, the clock, counters, raw events. No Salesforce has this.
+
+Every request carries `Authorization: Bearer <admin_token>` of `connection.json`; bodies and answers are JSON.
+
+    GET  /_admin/state                       org id, clock, counters, armed faults, CometD clients, replay position
+    GET  /_admin/opportunities               every Opportunity with its write-back fields, for audits
+    GET  /_admin/faults                      the names of all faults with what each does
+    POST /_admin/faults/<name> {arguments}   arm a fault, or strike at once
+    POST /_admin/clock {"advance_s": 3600}   move the org's clock
+    POST /_admin/seed {"opportunities": 100, "seed": 1}   add accounts, products and open Opportunities
+    POST /_admin/events {"channel", "data"}  put anything on the bus
+"""
+
+from __future__ import annotations
+
+import hmac
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError, validate_call
+
+from closedwon.ids import RecordId
+from closedwon.localorg.clock import rest_time
+from closedwon.localorg.faults import Faults
+from closedwon.localorg.oauth import bearer
+from closedwon.localorg.org import Org
+from closedwon.localorg.seed import seed
+
+_ARMED = (
+    Faults.lock_rows,
+    Faults.record_error,
+    Faults.request_limit,
+    Faults.rest_error,
+    Faults.lose_answers,
+    Faults.lose_events,
+    Faults.double_events,
+    Faults.read_lag,
+    Faults.down,
+    Faults.mute,
+    Faults.cometd_unauthorized,
+    Faults.cometd_error,
+    Faults.broken_json,
+    Faults.advice_interval,
+    Faults.clear,
+)
+_AUDIT = (
+    "SELECT Id, Name, StageName, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, ERP_Order_Link__c, "
+    "ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
+)
+
+
+class Admin:
+    """Answers `/_admin`."""
+
+    def __init__(self, org: Org) -> None:
+        """Administrate `org`."""
+        self._org = org
+        armed: dict[str, Callable[..., Any]] = {one.__name__: getattr(org.faults, one.__name__) for one in _ARMED}
+        actions: dict[str, Callable[..., Any]] = {
+            "cut_polls": org.cometd.cut_polls,
+            "unknown_client": org.cometd.forget_clients,
+            "kick": org.cometd.kick,
+            "expire_tokens": org.oauth.expire_all,
+            "revoke_tokens": org.revoke_tokens,
+            "move_bus": org.move_bus,
+        }
+        self._faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
+
+    async def handle(self, request: web.Request, path: str) -> web.Response:
+        """Answer one request."""
+        token = bearer(request.headers.get("Authorization")) or ""
+        if not hmac.compare_digest(token.encode(), self._org.credentials.admin_token.encode()):
+            return _error(401, "send the admin_token of connection.json as a bearer token")
+        body = await request.json() if request.can_read_body else {}
+        if not isinstance(body, dict):
+            return _error(400, "the body must be a JSON object")
+        try:
+            return self._answer(request.method, path.removeprefix("/_admin").strip("/"), body)
+        except (ValidationError, KeyError) as error:
+            return _error(400, f"bad arguments: {error}")
+
+    def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
+        head, _, fault = name.partition("/")
+        if head == "faults" and method == "POST" and fault in self._faults:
+            return web.json_response({"fault": fault, "result": self._faults[fault](**body)})
+        answers: dict[tuple[str, str], Callable[[], Any]] = {
+            ("GET", "state"): self.state,
+            ("GET", "opportunities"): lambda: self._org.query(_AUDIT),
+            ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self._faults.items())},
+            ("POST", "clock"): lambda: self._advance(float(body["advance_s"])),
+            ("POST", "seed"): lambda: {"ids": self._seed(int(body["opportunities"]), int(body.get("seed", 1)))},
+            ("POST", "events"): lambda: self._org.publish_raw(str(body["channel"]), dict(body["data"])),
+        }
+        answer = answers.get((method, name))
+        return web.json_response(answer()) if answer else _error(404, f"there is no {method} /_admin/{name}")
+
+    def _advance(self, seconds: float) -> dict[str, str]:
+        self._org.clock.advance(timedelta(seconds=seconds))
+        return {"now": rest_time(self._org.clock.now_ms())}
+
+    def _seed(self, opportunities: int, number: int) -> list[RecordId]:
+        return seed(self._org, opportunities=opportunities, seed=number)
+
+    def state(self) -> dict[str, Any]:
+        """The body of `/_admin/state`."""
+        org = self._org
+        return {
+            "org_id": org.org_id,
+            "now": rest_time(org.clock.now_ms()),
+            "clock_ahead_s": org.clock.offset.total_seconds(),
+            "api_calls": dict(org.api_calls),
+            "api_calls_total": org.api_calls.total(),
+            "events_published": org.bus.published,
+            "events_sent": org.cometd.events_sent,
+            "last_replay_id": org.bus.last_replay_id(),
+            "valid_tokens": org.oauth.valid_tokens,
+            "cometd_clients": len(org.cometd.clients),
+            "held_polls": org.cometd.held_polls,
+            "faults": org.faults.armed(),
+        }
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)

@@ -1,0 +1,117 @@
+"""A small client of a served org, for the command line, the demo and benchmarks: to win deals, seed, and arm faults.
+
+It speaks REST as a sales person's browser would, and `/_admin` with the token of `connection.json`. Closedwon itself
+never uses it: its own client is `closedwon.salesforce`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from closedwon.ids import RecordId
+from closedwon.localorg.calls import NEWEST
+from closedwon.localorg.connection import Connection
+
+_API = f"/services/data/v{NEWEST}.0"
+_TIMEOUT = aiohttp.ClientTimeout(total=60)
+_FIRST_FAILURE = 400
+
+
+class OrgRefusedError(Exception):
+    """The org refused. The message is the org's own: this org holds no customer's data."""
+
+
+class Deal(NamedTuple):
+    """An Opportunity as the command line shows it."""
+
+    id: RecordId
+    name: str
+    stage: str
+    amount: float | None
+    currency: str
+
+
+class OrgClient:
+    """Talks to one org. Use `open`."""
+
+    def __init__(self, connection: Connection, http: aiohttp.ClientSession) -> None:
+        """Talk over `http`."""
+        self._connection = connection
+        self._http = http
+        self._token: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, connection: Connection) -> AsyncIterator[OrgClient]:
+        """A client for the time of a block. Its methods raise `aiohttp.ClientConnectionError` while no org is there."""
+        async with aiohttp.ClientSession(connection.url, timeout=_TIMEOUT) as http:
+            yield cls(connection, http)
+
+    async def open_deals(self, count: int) -> list[Deal]:
+        """The `count` oldest open Opportunities."""
+        where = f"IsClosed = false ORDER BY Id LIMIT {count}"
+        return await self._deals(where)
+
+    async def deal(self, record: RecordId) -> Deal:
+        """One Opportunity. Raises `OrgRefusedError` when it is not there."""
+        found = await self._deals(f"Id = '{record}'")
+        if not found:
+            raise OrgRefusedError(f"there is no Opportunity {record} in this org")
+        return found[0]
+
+    async def win(self, record: RecordId) -> None:
+        """Close an Opportunity as won."""
+        await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"StageName": "Closed Won"})
+
+    async def query(self, soql: str) -> list[dict[str, Any]]:
+        """The first page of a query's records."""
+        records: list[dict[str, Any]] = (await self._rest("GET", "/query", params={"q": soql}))["records"]
+        return records
+
+    async def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """A call below `/_admin/`."""
+        headers = {"Authorization": f"Bearer {self._connection.admin_token}"}
+        async with self._http.request(method, f"/_admin/{path}", json=body or {}, headers=headers) as response:
+            answer = await response.json()
+            if response.status >= _FIRST_FAILURE:
+                raise OrgRefusedError(answer["error"])
+            return answer
+
+    async def _deals(self, where: str) -> list[Deal]:
+        query = f"SELECT Id, Name, StageName, Amount, CurrencyIsoCode FROM Opportunity WHERE {where}"  # noqa: S608 - SOQL
+        return [
+            Deal(RecordId(one["Id"]), one["Name"], one["StageName"], one["Amount"], one["CurrencyIsoCode"])
+            for one in await self.query(query)
+        ]
+
+    async def _rest(self, method: str, path: str, **arguments: Any) -> Any:
+        headers = {"Authorization": f"Bearer {await self._login()}"}
+        async with self._http.request(method, _API + path, headers=headers, **arguments) as response:
+            answer = await response.json() if response.content_type == "application/json" else None
+            if response.status >= _FIRST_FAILURE:
+                raise OrgRefusedError(_told(answer))
+            return answer
+
+    async def _login(self) -> str:
+        if self._token is None:
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": self._connection.sales_client_id,
+                "client_secret": self._connection.sales_client_secret,
+            }
+            async with self._http.post("/services/oauth2/token", data=form) as response:
+                answer = await response.json()
+                if response.status >= _FIRST_FAILURE:
+                    raise OrgRefusedError(_told(answer))
+                self._token = str(answer["access_token"])
+        return self._token
+
+
+def _told(answer: Any) -> str:
+    if isinstance(answer, list) and answer:
+        return f"{answer[0].get('errorCode')}: {answer[0].get('message')}"
+    return str(answer.get("error_description", answer)) if isinstance(answer, dict) else "the org refused"

@@ -1,0 +1,46 @@
+"""The org's clock: wall time plus an offset that a test may move, and Salesforce's spellings of a moment.
+
+Retention of events, idle sessions, token expiry and record stamps go by this clock. What the network waits for
+(a held poll) goes by real time.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class Clock:
+    """Milliseconds since 1970, movable forward and back."""
+
+    def __init__(self) -> None:
+        """Start at the present."""
+        self._offset_ms = 0
+
+    def now_ms(self) -> int:
+        """The org's present."""
+        return time.time_ns() // 1_000_000 + self._offset_ms
+
+    def advance(self, by: timedelta) -> None:
+        """Move the org's present by `by`."""
+        self._offset_ms += by // timedelta(milliseconds=1)
+
+    @property
+    def offset(self) -> timedelta:
+        """How far the org is ahead of the wall clock."""
+        return timedelta(milliseconds=self._offset_ms)
+
+
+def rest_time(milliseconds: int) -> str:
+    """As REST writes a date and time: `2026-01-02T03:04:05.000+0000`."""
+    return _iso(milliseconds) + "+0000"
+
+
+def event_time(milliseconds: int) -> str:
+    """As events write a date and time: `2026-01-02T03:04:05.000Z`."""
+    return _iso(milliseconds) + "Z"
+
+
+def _iso(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}"

@@ -1,0 +1,372 @@
+"""CometD (Bayeux) at `/cometd/<version>`: sessions, subscriptions with replay, held polls. No HTTP library here.
+
+`Cometd.answer` takes a request's messages and gives the replies; it waits while a `/meta/connect` is held. A session
+holds one position per channel and reads the bus from there: an event that was put into an answer is not sent again,
+whether or not the answer arrived. Source: Streaming API Developer Guide (Bayeux protocol, clients and timeouts,
+message durability, error codes); the Bayeux specification for what Salesforce does not say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from closedwon.localorg.clock import Clock
+from closedwon.localorg.eventbus import NEW_EVENTS, EventBus
+from closedwon.localorg.faults import Faults
+from closedwon.localorg.oauth import OAuth
+from closedwon.localorg.schema import Schema
+
+Message = dict[str, Any]
+
+COOKIE = "BAYEUX_BROWSER"
+MAX_BODY = 32_768
+_OLDEST_VERSION, _EVENT_UUID_SINCE = 37.0, 52.0
+_MAX_EVENTS_IN_ANSWER = 500
+_EXT = {"replay": True, "payload.format": True}
+_INVALID_AUTH, _NO_AUTH = "401::Authentication invalid", "401::Request requires authentication"
+
+
+@dataclass
+class Client:
+    """A CometD session: one subscriber's channels with the position each has reached."""
+
+    client_id: str
+    browser: str
+    seen_ms: int
+    positions: dict[str, int] = field(default_factory=dict)
+    connected: bool = False
+    """Whether the first connect, which is never held, was answered."""
+    farewell: list[Message] | None = None
+    """What a kicked client's poll is answered with."""
+    poll: asyncio.Event | None = None
+    """Set to end the held poll; None while none is held."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a request says beside its messages."""
+
+    version: float
+    token: str | None
+    browser: str | None
+
+
+class CutPoll(Exception):  # noqa: N818 - an order to the web application, not an error
+    """The connection is to be dropped without an answer."""
+
+
+class DuplicatePoll(Exception):  # noqa: N818 - likewise
+    """Another connect of the same session took this poll's place."""
+
+
+class Cometd:
+    """All sessions of the org. They live in memory: after a restart every client is unknown, as in Salesforce."""
+
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        bus: EventBus,
+        oauth: OAuth,
+        clock: Clock,
+        faults: Faults,
+        poll_timeout_s: float,
+        session_idle_s: float,
+    ) -> None:
+        """Deliver what is on `bus`."""
+        self._schema = schema
+        self._bus = bus
+        self._oauth = oauth
+        self._clock = clock
+        self._faults = faults
+        self._poll_timeout_s = poll_timeout_s
+        self._idle_ms = round(session_idle_s * 1000)
+        self.clients: dict[str, Client] = {}
+        self._cut: set[str] = set()
+        self.events_sent = 0
+        bus.listeners.append(self._on_published)
+        self._handlers: dict[str, Callable[[Request, Message], Message]] = {
+            "/meta/handshake": self._handshake,
+            "/meta/connect": self._connect,
+            "/meta/subscribe": self._subscribe,
+            "/meta/unsubscribe": self._unsubscribe,
+            "/meta/disconnect": self._disconnect,
+        }
+
+    async def answer(self, request: Request, messages: list[Message]) -> list[Message]:
+        """Reply to every message of a request, after the held poll if there is one among them, events first.
+
+        Raises `CutPoll` and `DuplicatePoll`.
+        """
+        replies = [self._reply(request, message) for message in messages]
+        connects = [index for index, reply in enumerate(replies) if _is_connected(reply)]
+        if not connects:
+            return replies
+        client = self.clients[replies[connects[0]]["clientId"]]
+        if self._must_wait(client, messages[connects[0]]):
+            await self._hold(client)
+            if client.farewell is not None:
+                return [_with_id(reply, messages[connects[0]]) for reply in client.farewell]
+            self._oauth.extend(request.token or "")  # a connected client's session never expires
+            replies[connects[0]] = self._reply(request, messages[connects[0]], after_poll=True)
+        client.connected = True
+        events = self._events(client, request) if replies[connects[0]]["successful"] else []
+        return events + replies
+
+    @property
+    def held_polls(self) -> int:
+        """How many polls are held now."""
+        return sum(client.poll is not None for client in self.clients.values())
+
+    # Orders of the fault administration
+
+    def cut_polls(self) -> int:
+        """Drop the connections of all held polls; how many there were."""
+        held = [client for client in self.clients.values() if client.poll is not None]
+        for client in held:
+            self._cut.add(client.client_id)
+            self._release(client)
+        return len(held)
+
+    def forget_clients(self) -> None:
+        """Forget every session: held polls and later requests answer `403::Unknown client`."""
+        gone = list(self.clients.values())
+        self.clients.clear()
+        for client in gone:
+            self._release(client)
+
+    def kick(self) -> None:
+        """Say `/meta/disconnect` to every client with a held poll, then refuse it with reconnect none; forget all."""
+        for client in self.clients.values():
+            refusal = _failed({"channel": "/meta/connect"}, "403::Unknown client", "none")
+            client.farewell = [
+                {"channel": "/meta/disconnect", "clientId": client.client_id, "successful": True},
+                {**refusal, "clientId": client.client_id},
+            ]
+        self.forget_clients()
+
+    def recheck_polls(self) -> None:
+        """End held polls, so that the session or the token behind each is looked at again."""
+        for client in self.clients.values():
+            self._release(client)
+
+    # Messages
+
+    def _reply(self, request: Request, message: Message, *, after_poll: bool = False) -> Message:
+        channel = str(message.get("channel"))
+        failed = None if after_poll else self._faults.take_cometd_error(channel)
+        if failed is not None:
+            return _with_id({**failed, "successful": False}, message)
+        handler = self._handlers.get(channel)
+        if handler is None:
+            return _with_id(_failed({"channel": channel}, "403::Cannot create channel", "none"), message)
+        refused = self._unauthorized(request, channel)
+        return _with_id(handler(request, message) if refused is None else refused, message)
+
+    def _unauthorized(self, request: Request, channel: str) -> Message | None:
+        if request.token is not None and self._oauth.user_of(request.token) is not None:
+            return None
+        reason = _NO_AUTH if request.token is None else _INVALID_AUTH
+        if channel != "/meta/handshake":
+            return _failed({"channel": channel}, reason, "none")
+        denied = _failed({"channel": channel}, "403::Handshake denied", "none")
+        return {**denied, "ext": {**_EXT, "sfdc": {"failureReason": reason}}}
+
+    def _handshake(self, request: Request, message: Message) -> Message:
+        types = message.get("supportedConnectionTypes")
+        if not isinstance(types, list) or "long-polling" not in types:
+            named = types[0] if isinstance(types, list) and types else None
+            return _failed({"channel": "/meta/handshake"}, f"400::Invalid connection type {named}", "none")
+        client = Client(secrets.token_hex(14), request.browser or secrets.token_hex(8), self._clock.now_ms())
+        self.clients[client.client_id] = client
+        return {
+            "channel": "/meta/handshake",
+            "ext": dict(_EXT),
+            "version": "1.0",
+            "minimumVersion": "1.0",
+            "supportedConnectionTypes": ["long-polling"],
+            "clientId": client.client_id,
+            "successful": True,
+        }
+
+    def _connect(self, request: Request, message: Message) -> Message:
+        client = self._client(request, message)
+        if not isinstance(client, Client):
+            return client
+        if message.get("connectionType") != "long-polling":
+            named = message.get("connectionType")
+            return _failed({"channel": "/meta/connect"}, f"400::Invalid connection type {named}", "none")
+        advice = {
+            "reconnect": "retry",
+            "interval": self._faults.advice_interval_ms,
+            "timeout": round(self._poll_timeout_s * 1000),
+        }
+        return {"channel": "/meta/connect", "clientId": client.client_id, "advice": advice, "successful": True}
+
+    def _subscribe(self, request: Request, message: Message) -> Message:
+        client = self._client(request, message)
+        if not isinstance(client, Client):
+            return client
+        channel = message.get("subscription")
+        reply = {"channel": "/meta/subscribe", "clientId": client.client_id, "subscription": channel}
+        error = self._channel_error(channel)
+        if error is None:
+            replay = _replay_option(message, str(channel))
+            position = self._bus.position(replay) if isinstance(replay, int) else None
+            if position is not None:
+                client.positions[str(channel)] = position
+                self._release_if_news(client)
+                return {**reply, "successful": True}
+            error = (
+                f"400::The replayId {{{replay}}} you provided was invalid.  Please provide a valid ID, -2 to replay "
+                "all events, or -1 to replay only new events."
+            )
+        return {**reply, "error": error, "successful": False}
+
+    def _channel_error(self, channel: Any) -> str | None:
+        if not isinstance(channel, str) or not channel:
+            return "400::Channel name not specified"
+        if not channel.startswith("/"):
+            return "400::Channel subscriptions must start with a leading '/'"
+        if channel.startswith("/meta/"):
+            return "403::Restricted channel"
+        root, _, name = channel[1:].partition("/")
+        event = self._schema.find(name)
+        if root == "event" and event is not None and event.is_event:
+            return None
+        return f"400::The channel you requested to subscribe to does not exist {{{channel}}}"
+
+    def _unsubscribe(self, request: Request, message: Message) -> Message:
+        client = self._client(request, message)
+        if not isinstance(client, Client):
+            return client
+        channel = str(message.get("subscription"))
+        client.positions.pop(channel, None)
+        reply = {"channel": "/meta/unsubscribe", "clientId": client.client_id, "subscription": channel}
+        return {**reply, "successful": True}
+
+    def _disconnect(self, request: Request, message: Message) -> Message:
+        client = self._client(request, message)
+        if not isinstance(client, Client):
+            return client
+        self._release(self.clients.pop(client.client_id))
+        return {"channel": "/meta/disconnect", "clientId": client.client_id, "successful": True}
+
+    def _client(self, request: Request, message: Message) -> Client | Message:
+        """The session a message belongs to, or the reply that refuses it."""
+        channel = str(message.get("channel"))
+        client_id = str(message.get("clientId"))
+        client = self.clients.get(client_id)
+        now = self._clock.now_ms()
+        if client is not None and client.poll is None and now - client.seen_ms > self._idle_ms:
+            del self.clients[client_id]
+            client = None
+        if client is None:
+            return _failed({"channel": channel}, "403::Unknown client", "handshake")
+        if request.browser != client.browser:
+            error = f"400::Client {client_id} has established a session, but no {COOKIE} cookie present"
+            return _failed({"channel": channel, "clientId": client_id}, error, "none")
+        client.seen_ms = now
+        return client
+
+    # Held polls
+
+    def _must_wait(self, client: Client, message: Message) -> bool:
+        """The first connect is answered at once, and so is one that asks for it or finds events."""
+        advice = message.get("advice")
+        asked = isinstance(advice, dict) and advice.get("timeout") == 0
+        return client.connected and not asked and not self._has_news(client)
+
+    async def _hold(self, client: Client) -> None:
+        if client.poll is not None:
+            client.poll.set()  # the older poll notices that it is no longer the client's
+        mine = client.poll = asyncio.Event()
+        try:
+            async with asyncio.timeout(self._poll_timeout_s):
+                await mine.wait()
+        except TimeoutError:
+            pass
+        finally:
+            taken = client.poll is not mine
+            if not taken:
+                client.poll = None
+            client.seen_ms = self._clock.now_ms()
+        if client.client_id in self._cut:
+            self._cut.discard(client.client_id)
+            raise CutPoll
+        if taken:
+            raise DuplicatePoll
+
+    def _on_published(self) -> None:
+        for client in self.clients.values():
+            self._release_if_news(client)
+
+    def _release_if_news(self, client: Client) -> None:
+        if client.poll is not None and self._has_news(client):
+            client.poll.set()
+
+    def _release(self, client: Client) -> None:
+        if client.poll is not None:
+            client.poll.set()
+
+    def _has_news(self, client: Client) -> bool:
+        return any(self._bus.after(channel, position, 1) for channel, position in client.positions.items())
+
+    def _events(self, client: Client, request: Request) -> list[Message]:
+        """The events that go with this answer; from now on they count as sent."""
+        found = [
+            event
+            for channel, position in client.positions.items()
+            for event in self._bus.after(channel, position, _MAX_EVENTS_IN_ANSWER)
+        ]
+        found.sort(key=lambda event: event.replay_id)
+        messages = []
+        for event in found[:_MAX_EVENTS_IN_ANSWER]:
+            client.positions[event.channel] = event.replay_id
+            data = {**event.data, "event": {**event.data.get("event", {}), "replayId": event.replay_id}}
+            if request.version < _EVENT_UUID_SINCE:
+                data["event"].pop("EventUuid", None)
+            messages.append({"channel": event.channel, "data": data})
+        self.events_sent += len(messages)
+        return messages
+
+
+def version_error(text: str) -> str | None:
+    """What is wrong with the version in the URI, as the error text of the protocol."""
+    if not text:
+        return "400::API version in the URI is mandatory. URI format: '/cometd/67.0'"
+    try:
+        supported = float(text) >= _OLDEST_VERSION
+    except ValueError:
+        supported = False
+    if supported:
+        return None
+    return (
+        f"400::Unsupported API version. Only API versions '{_OLDEST_VERSION}' and above are supported. "
+        "URI format: '/cometd/67.0'"
+    )
+
+
+def _is_connected(reply: Message) -> bool:
+    return reply.get("channel") == "/meta/connect" and bool(reply.get("successful"))
+
+
+def _failed(reply: Message, error: str, reconnect: str) -> Message:
+    return {**reply, "error": error, "advice": {"reconnect": reconnect, "interval": 0}, "successful": False}
+
+
+def _with_id(reply: Message, message: Message) -> Message:
+    return {**reply, "id": message["id"]} if "id" in message else reply
+
+
+def _replay_option(message: Message, channel: str) -> Any:
+    """The replay option for `channel` in `ext.replay`, a map of channels; -1 when there is none."""
+    ext = message.get("ext")
+    replay = ext.get("replay") if isinstance(ext, dict) else None
+    if not isinstance(replay, dict):
+        return NEW_EVENTS
+    return replay.get(channel.partition("?")[0], NEW_EVENTS)

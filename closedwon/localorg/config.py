@@ -1,0 +1,91 @@
+"""What a local org is configured to do: its flow, its validation rules, its timings.
+
+Read from `org.toml`, or built by a test. Everything has a default that suits the demo; nothing here is secret.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+WHOLE_DEAL = "$Deal"
+"""In a flow's assignments: the record with its Account and line items as JSON text, shaped like a query's record."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CustomField(_Frozen):
+    """A field that an administrator added, on an object or on an event."""
+
+    on: str
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*__c$")
+    type: Literal["string", "textarea", "url", "double", "currency", "boolean", "date", "datetime"] = "string"
+    length: int = 255
+
+
+class ValidationRule(_Frozen):
+    """Refuses a write, with FIELD_CUSTOM_VALIDATION_EXCEPTION, that makes a record meet `when` (a SOQL condition)."""
+
+    on: str
+    when: str
+    message: str
+    field: str | None = None
+
+
+class Flow(_Frozen):
+    """A record-triggered flow: publishes an event when `field` of a record becomes `becomes`.
+
+    `assignments` maps each field of the event to a path from the record (`Account.Name`), or to `$Deal`.
+    """
+
+    on: str
+    field: str
+    becomes: str
+    publishes: str
+    assignments: dict[str, str]
+
+
+ORDER_REQUESTED = Flow(
+    on="Opportunity",
+    field="StageName",
+    becomes="Closed Won",
+    publishes="Order_Requested__e",
+    assignments={
+        "Opportunity_Id__c": "Id",
+        "Amount__c": "Amount",
+        "Account_Name__c": "Account.Name",
+        "Payload__c": WHOLE_DEAL,
+    },
+)
+
+
+class OrgConfig(_Frozen):
+    """The whole configuration of one org."""
+
+    flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
+    validation_rules: tuple[ValidationRule, ...] = ()
+    custom_fields: tuple[CustomField, ...] = ()
+    publish_immediately: frozenset[str] = frozenset()
+    """Events whose publish behaviour is Publish Immediately; all others are Publish After Commit."""
+    poll_timeout_s: float = 110.0
+    """How long `/meta/connect` is held (Streaming API guide, "Clients and Timeouts")."""
+    session_idle_s: float = 40.0
+    """A CometD session without a request for so long is forgotten (same page)."""
+    token_idle_s: float = 7200.0
+    """The session policy's default: two hours without a request end a token."""
+    retention_s: float = 72 * 3600.0
+    """High-volume platform events are kept for 72 hours."""
+    daily_api_requests: int = 100_000
+    """Shown by `/limits` and `Sforce-Limit-Info`, not enforced: use the fault for that."""
+
+
+def read_config(path: Path) -> OrgConfig:
+    """Read `path`, or take the defaults. Raises pydantic's `ValidationError` or `tomllib.TOMLDecodeError`."""
+    if not path.exists():
+        return OrgConfig()
+    return OrgConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,68 @@
+"""Record-triggered flows: which of them a write triggers, and what they put into their event.
+
+A flow is triggered when the record *becomes* what the flow waits for: by its creation or by a change of that one field.
+Source: Flow Builder, "Only when a record is updated to meet the condition requirements".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from closedwon.localorg.config import WHOLE_DEAL, Flow
+from closedwon.localorg.schema import SObject
+from closedwon.localorg.soql import Record, Soql
+from closedwon.localorg.store import Row
+
+_DEAL = (
+    "SELECT Id, Name, StageName, IsWon, IsClosed, Amount, CurrencyIsoCode, CloseDate, Description, PO_Number__c, "
+    "AccountId, Account.Id, Account.Name, Account.AccountNumber, Account.BillingStreet, Account.BillingCity, "
+    "Account.BillingPostalCode, Account.BillingState, Account.BillingCountry, Account.BillingCountryCode, "
+    "(SELECT Id, Product2Id, ProductCode, Product2.Name, Quantity, UnitPrice, TotalPrice, Description "
+    "FROM OpportunityLineItems ORDER BY SortOrder) FROM Opportunity WHERE Id = '{record}'"
+)
+
+
+class Flows:
+    """The active flows of an org."""
+
+    def __init__(self, flows: tuple[Flow, ...]) -> None:
+        """Run `flows`."""
+        self._flows = flows
+
+    def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
+        """The flows that a write from `before` to `after` triggers."""
+        for flow in self._flows:
+            if flow.on == owner.name and after.get(flow.field) == flow.becomes:
+                already = before is not None and before.get(flow.field) == flow.becomes
+                if not already and not after["IsDeleted"]:
+                    yield flow
+
+    def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
+        """The fields of the event that `flow` publishes for a record."""
+        paths = {path for path in flow.assignments.values() if path != WHOLE_DEAL}
+        query = f"SELECT {', '.join(sorted(paths | {'Id'}))} FROM {flow.on} WHERE Id = '{record}'"  # noqa: S608 - SOQL, of our own configuration
+        found = soql.records(query, url="")[0]
+        return {
+            name: _deal(soql, record) if path == WHOLE_DEAL else _at(found, path)
+            for name, path in flow.assignments.items()
+        }
+
+
+def _at(record: Record, path: str) -> Any:
+    value: Any = record
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _deal(soql: Soql, record: str) -> str:
+    found = soql.records(_DEAL.format(record=record), url="")[0]
+    return json.dumps(_without_attributes(found), ensure_ascii=False)
+
+
+def _without_attributes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_attributes(inner) for key, inner in value.items() if key != "attributes"}
+    return [_without_attributes(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,198 @@
+"""One org: its parts put together over one store, and what tests do with it without HTTP; `server` serves it."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from closedwon.ids import OrgId, RecordId
+from closedwon.localorg.clock import Clock
+from closedwon.localorg.cometd import Cometd
+from closedwon.localorg.config import OrgConfig
+from closedwon.localorg.eventbus import EventBus
+from closedwon.localorg.faults import Faults
+from closedwon.localorg.oauth import App, OAuth
+from closedwon.localorg.records import Records
+from closedwon.localorg.rest import RestApi
+from closedwon.localorg.schema import Schema, SObject
+from closedwon.localorg.store import Row, Store, record_id
+
+_INTEGRATION, _SALES = 1, 2
+_SERIAL_BITS = 50  # fits the nine base-62 digits of an id
+_CONSUMER_KEY_REST = 80
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What an org's apps are known by. Made up per org, never fixed in code."""
+
+    client_id: str
+    client_secret: str
+    sales_client_id: str
+    sales_client_secret: str
+    admin_token: str
+
+    @classmethod
+    def generate(cls) -> Credentials:
+        """Fresh ones."""
+        return cls(
+            _consumer_key(), secrets.token_hex(32), _consumer_key(), secrets.token_hex(32), secrets.token_hex(24)
+        )
+
+
+class Org:
+    """The parts of one org. `path` is its SQLite file; memory without one."""
+
+    def __init__(
+        self,
+        *,
+        config: OrgConfig | None = None,
+        credentials: Credentials | None = None,
+        path: Path | None = None,
+        org_id: str | None = None,
+        public_key: str | None = None,
+    ) -> None:
+        """Open or create the org. Raises `ValueError` when the file belongs to an org of another id."""
+        self.config = config or OrgConfig()
+        self.credentials = credentials or Credentials.generate()
+        self.clock = Clock()
+        self.faults = Faults()
+        self.schema = Schema(self.config)
+        self.store = Store(self.schema, path)
+        self.org_id = _org_id(self.store, org_id)
+        self.bus = EventBus(self.store, self.clock, retention_s=self.config.retention_s)
+        self.records = Records(self.schema, self.store, self.clock, self.bus, self.faults, self.config)
+        self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle_s)
+        self.cometd = Cometd(
+            schema=self.schema,
+            bus=self.bus,
+            oauth=self.oauth,
+            clock=self.clock,
+            faults=self.faults,
+            poll_timeout_s=self.config.poll_timeout_s,
+            session_idle_s=self.config.session_idle_s,
+        )
+        self.rest = RestApi(self.records, self.limits)
+        self.api_calls: Counter[str] = Counter()
+        self.faults.on_down = self.cometd.cut_polls
+        self._add_users(public_key)
+
+    def _add_users(self, public_key: str | None) -> None:
+        domain = f"{self.org_id.short.lower()}.example.com"
+        self.username = f"integration@{domain}"
+        self.integration_user = record_id("005", _INTEGRATION)
+        self.sales_user = record_id("005", _SALES)
+        users = {
+            self.integration_user: ("Closedwon Integration", self.username),
+            self.sales_user: ("Sam Sales", f"sales@{domain}"),
+        }
+        for user_id, (name, username) in users.items():
+            if self.store.get("User", user_id) is None:
+                row: Row = {"Id": user_id, "Name": name, "Username": username, "Email": username, "IsActive": 1}
+                self.records.add_standard_row(self.object("User"), row, user_id)
+        if self.store.get("Organization", self.org_id) is None:
+            born: Row = {"Id": self.org_id, "Name": "Local Org", "OrganizationType": "Developer Edition"}
+            born |= {"IsSandbox": 1, "InstanceName": "LOC1"}
+            self.records.add_standard_row(self.object("Organization"), born, self.integration_user)
+        ours, theirs = self.credentials.client_id, self.credentials.sales_client_id
+        self.oauth.apps = {
+            ours: App(ours, self.credentials.client_secret, self.integration_user, self.username, public_key),
+            theirs: App(theirs, self.credentials.sales_client_secret, self.sales_user, f"sales@{domain}"),
+        }
+
+    def set_public_key(self, public_key: str) -> None:
+        """Register the key that verifies the integration's assertions."""
+        app = self.oauth.apps[self.credentials.client_id]
+        self.oauth.apps[app.client_id] = replace(app, public_key=public_key)
+
+    def object(self, name: str) -> SObject:
+        """An object or event of the schema. Raises `KeyError` for an unknown name."""
+        found = self.schema.find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def limits(self) -> dict[str, Any]:
+        """The body of `/limits`."""
+        most = self.config.daily_api_requests
+        return {
+            "DailyApiRequests": {"Max": most, "Remaining": most - self.api_calls.total()},
+            "HourlyPublishedPlatformEvents": {"Max": 250_000, "Remaining": 250_000 - self.bus.published},
+            "DailyDeliveredPlatformEvents": {"Max": 50_000, "Remaining": 50_000 - self.cometd.events_sent},
+        }
+
+    # Without HTTP, for tests: as a sales person or an administrator would do it in the browser
+
+    def create(self, object_name: str, **fields: Any) -> RecordId:
+        """Create a record. Raises `ApiError`."""
+        return self.records.create(self.object(object_name), fields, actor=self.sales_user)
+
+    def update(self, object_name: str, record: str, **fields: Any) -> None:
+        """Change fields of a record. Raises `ApiError`."""
+        self.records.update(self.object(object_name), record, fields, actor=self.sales_user)
+
+    def get(self, object_name: str, record: str) -> dict[str, Any]:
+        """A record with all its fields. Raises `ApiError` when it is not there."""
+        return self.records.retrieve(self.object(object_name), record)
+
+    def query(self, soql: str) -> list[dict[str, Any]]:
+        """The records of a SOQL query. Raises `ApiError`."""
+        found = self.records.query(soql)
+        assert isinstance(found, list), "use get() or the REST API for COUNT()"
+        return found
+
+    def win(self, record: str) -> None:
+        """Close an Opportunity as won."""
+        self.update("Opportunity", record, StageName="Closed Won")
+
+    def win_next(self, count: int) -> list[RecordId]:
+        """Win the `count` oldest open Opportunities and return their ids."""
+        found = self.query(f"SELECT Id FROM Opportunity WHERE IsClosed = false ORDER BY Id LIMIT {count}")  # noqa: S608 - SOQL
+        ids = [RecordId(one["Id"]) for one in found]
+        for one in ids:
+            self.win(one)
+        return ids
+
+    def publish(self, event: str, **fields: Any) -> str:
+        """Publish a platform event and return its EventUuid. Raises `ApiError`."""
+        return self.records.publish(self.object(event), fields, actor=self.sales_user)
+
+    def publish_raw(self, channel: str, data: dict[str, Any]) -> int:
+        """Put anything on the bus, also what no org would publish. Returns the replay id."""
+        with self.store.transaction():
+            replay_id = self.bus.publish_raw(channel, data)
+        self.bus.wake()
+        return replay_id
+
+    # Faults that touch several parts
+
+    def revoke_tokens(self) -> None:
+        """Revoke every token; held polls learn it at once."""
+        self.oauth.revoke_all()
+        self.cometd.recheck_polls()
+
+    def move_bus(self) -> None:
+        """Move the org: every replay id becomes invalid, every CometD session is forgotten."""
+        self.bus.move()
+        self.cometd.forget_clients()
+
+
+def _org_id(store: Store, wanted: str | None) -> OrgId:
+    """The id of the org in `store`: fixed at its first start."""
+    present = store.meta("org_id")
+    if present is None:
+        chosen = OrgId(wanted) if wanted else OrgId(record_id("00D", secrets.randbits(_SERIAL_BITS)))
+        store.set_meta("org_id", chosen)
+        return chosen
+    if wanted and OrgId(wanted) != present:
+        raise ValueError(f"this data directory holds the org {present}, not {OrgId(wanted)}: use another --data-dir")
+    return OrgId(present)
+
+
+def _consumer_key() -> str:
+    letters = string.ascii_letters + string.digits
+    return "3MVG9" + "".join(secrets.choice(letters) for _ in range(_CONSUMER_KEY_REST))

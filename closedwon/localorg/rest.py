@@ -1,0 +1,138 @@
+"""The REST API under `/services/data`: a table of paths, each answered by one short function. No HTTP library here.
+
+`RestApi.call` takes a `Call` and returns an `Answer`; the web application and composite requests use the same door.
+Source: REST API Developer Guide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote
+
+from closedwon.localorg.calls import Answer, Call
+from closedwon.localorg.composite import Composite
+from closedwon.localorg.describe import describe_global, describe_object
+from closedwon.localorg.errors import ApiError, not_found
+from closedwon.localorg.queries import Queries
+from closedwon.localorg.records import Records
+from closedwon.localorg.schema import SObject
+from closedwon.localorg.values import parse_date_time
+
+Handler = Callable[..., Answer]
+
+
+class RestApi:
+    """Finds the function for a path and turns refusals into answers."""
+
+    def __init__(self, records: Records, limits: Callable[[], dict[str, Any]]) -> None:
+        """Serve `records`; `limits` tells the body of `/limits`."""
+        self._records = records
+        self._queries = Queries(records)
+        composite = Composite(records, self.call)
+        self._limits = limits
+        routes: dict[str, dict[str, Handler]] = {
+            "/": {"GET": self._resources},
+            "/limits": {"GET": lambda _: Answer(200, self._limits())},
+            "/query": {"GET": self._queries.first},
+            "/queryAll": {"GET": self._queries.first_with_deleted},
+            "/query/([^/]+)": {"GET": self._queries.more},
+            "/queryAll/([^/]+)": {"GET": self._queries.more},
+            "/sobjects": {"GET": lambda call: Answer(200, describe_global(records.schema, call.base))},
+            "/sobjects/([^/]+)": {"GET": self._about, "POST": self._create},
+            "/sobjects/([^/]+)/describe": {"GET": self._describe},
+            "/sobjects/([^/]+)/([^/]+)": {"GET": self._read, "PATCH": self._update, "DELETE": self._delete},
+            "/composite": {"POST": composite.run},
+            "/composite/sobjects": {
+                "POST": composite.create,
+                "PATCH": composite.update,
+                "DELETE": composite.delete,
+            },
+            "/composite/sobjects/([^/]+)": {"GET": composite.retrieve, "POST": composite.retrieve},
+        }
+        self._routes = [(re.compile(f"^{path}$"), path, handlers) for path, handlers in routes.items()]
+
+    def call(self, call: Call) -> Answer:
+        """Answer a call; every refusal of the API becomes its answer."""
+        try:
+            handler, arguments, _ = self._find(call.method, call.path)
+            return handler(call, *arguments)
+        except ApiError as error:
+            return Answer(error.status, error.rest_body())
+
+    def template(self, method: str, path: str) -> str:
+        """The counter's name for a call: `PATCH /sobjects/*/*`."""
+        try:
+            return f"{method} {self._find(method, path)[2].replace('([^/]+)', '*')}"
+        except ApiError:
+            return f"{method} (unknown)"
+
+    def _find(self, method: str, path: str) -> tuple[Handler, list[str], str]:
+        for pattern, template, handlers in self._routes:
+            if match := pattern.match(path):
+                wanted = "GET" if method == "HEAD" else method
+                if wanted not in handlers:
+                    allowed = ",".join(sorted(handlers))
+                    raise ApiError("METHOD_NOT_ALLOWED", f"HTTP Method '{method}' not allowed. Allowed are {allowed}")
+                return handlers[wanted], [unquote(group) for group in match.groups()], template
+        raise not_found()
+
+    def _resources(self, call: Call) -> Answer:
+        return Answer(200, {name: f"{call.base}/{name}" for name in ("sobjects", "query", "limits", "composite")})
+
+    def _object(self, name: str) -> SObject:
+        found = self._records.schema.find(name)
+        if found is None:
+            raise not_found()
+        return found
+
+    def _about(self, call: Call, name: str) -> Answer:
+        whole = describe_object(self._object(name), call.base)
+        keys = ("name", "label", "keyPrefix", "custom", "queryable", "createable", "updateable", "urls")
+        return Answer(200, {"objectDescribe": {key: whole[key] for key in keys}, "recentItems": []})
+
+    def _describe(self, call: Call, name: str) -> Answer:
+        return Answer(200, describe_object(self._object(name), call.base))
+
+    def _create(self, call: Call, name: str) -> Answer:
+        owner = self._object(name)
+        created = self._records.create_result(owner, call.json(), actor=call.user)
+        return Answer(201, created, {"Location": f"{call.base}/sobjects/{owner.name}/{created['id']}"})
+
+    def _read(self, call: Call, name: str, record: str) -> Answer:
+        wanted = call.query.get("fields")
+        found = self._records.retrieve(self._object(name), record, wanted.split(",") if wanted else None)
+        since = call.headers.get("If-Modified-Since")
+        if since and _seconds(found["LastModifiedDate"]) <= _http_date(since):
+            return Answer(304)
+        return Answer(200, found)
+
+    def _update(self, call: Call, name: str, record: str) -> Answer:
+        owner = self._object(name)
+        since = call.headers.get("If-Unmodified-Since")
+        if since:  # the only conditional update that Opportunity knows; whole seconds
+            stamp = self._records.retrieve(owner, record, ["LastModifiedDate"])["LastModifiedDate"]
+            if _seconds(stamp) > _http_date(since):
+                raise ApiError("PRECONDITION_FAILED", "One or more conditions provided in the request were not met.")
+        body = call.json()
+        if "Id" in body or "id" in body:
+            raise ApiError("INVALID_FIELD", "The Id field should not be specified in the sobject data.", fields=("Id",))
+        self._records.update(owner, record, body, actor=call.user)
+        return Answer(204)
+
+    def _delete(self, call: Call, name: str, record: str) -> Answer:
+        self._records.delete(self._object(name), record, actor=call.user)
+        return Answer(204)
+
+
+def _http_date(text: str) -> float:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        raise ApiError("INVALID_HTTP_HEADER", "a date header holds no HTTP date") from None
+
+
+def _seconds(rest_time: str) -> int:
+    return parse_date_time(rest_time) // 1000

@@ -1,0 +1,85 @@
+"""Plausible data for a fresh org: accounts, products, open Opportunities with line items. Same seed, same data."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from random import Random
+
+from closedwon.ids import RecordId
+from closedwon.localorg.org import Org
+
+PRODUCTS = {
+    "GC1040": ("GenWatt Diesel 200kW", 5000.0),
+    "GC3020": ("GenWatt Propane 500kW", 9500.0),
+    "SL9080": ("SLA: Gold", 1200.0),
+}
+_ACCOUNTS = (
+    ("Nordwind Energie GmbH", "Am Kai 4", "Hamburg", "20457", "Germany", "DE"),
+    ("Atelier Lumière SARL", "12 rue des Lilas", "Lyon", "69003", "France", "FR"),
+    ("Bianchi & Figli S.p.A.", "Via Roma 21", "Torino", "10121", "Italy", "IT"),
+    ("Van Dijk Logistiek B.V.", "Havenstraat 88", "Rotterdam", "3011", "Netherlands", "NL"),
+    ("Hermanos Ortega S.L.", "Calle Mayor 5", "Zaragoza", "50001", "Spain", "ES"),
+    ("Kaltenbrunner Maschinenbau AG", "Industriering 9", "Linz", "4020", "Austria", "AT"),
+    ("Ó Briain Dairies Ltd", "3 Mill Lane", "Cork", "T12 X70A", "Ireland", "IE"),
+    ("Øresund Kraft A/S", "Nyhavn 17", "København", "1051", "Denmark", "DK"),
+)
+_OPEN_STAGES = ("Prospecting", "Qualification", "Proposal/Price Quote", "Negotiation/Review")
+_FIRST_CLOSE = date(2026, 1, 31)
+
+
+def seed(org: Org, *, opportunities: int, seed: int = 1) -> list[RecordId]:
+    """Add open Opportunities of 1 to 3 lines each, and accounts and products if missing; returns their ids."""
+    random = Random(seed)  # noqa: S311 - made-up data, no secret
+    with org.records.transaction():
+        products = [_product(org, code) for code in PRODUCTS]
+        accounts = [_account(org, index) for index in range(len(_ACCOUNTS))]
+        return [_opportunity(org, random, accounts, products, number) for number in range(1, opportunities + 1)]
+
+
+def _product(org: Org, code: str) -> RecordId:
+    found = org.query(f"SELECT Id FROM Product2 WHERE ProductCode = '{code}'")  # noqa: S608 - SOQL with a constant
+    name, _ = PRODUCTS[code]
+    return RecordId(found[0]["Id"]) if found else org.create("Product2", Name=name, ProductCode=code, IsActive=True)
+
+
+def _account(org: Org, index: int) -> RecordId:
+    number = f"CW-{index + 1:04d}"
+    found = org.query(f"SELECT Id FROM Account WHERE AccountNumber = '{number}'")  # noqa: S608 - SOQL with a constant
+    if found:
+        return RecordId(found[0]["Id"])
+    name, street, city, postal_code, country, code = _ACCOUNTS[index]
+    return org.create(
+        "Account",
+        Name=name,
+        AccountNumber=number,
+        BillingStreet=street,
+        BillingCity=city,
+        BillingPostalCode=postal_code,
+        BillingCountry=country,
+        BillingCountryCode=code,
+    )
+
+
+def _opportunity(org: Org, random: Random, accounts: list[RecordId], products: list[RecordId], number: int) -> RecordId:
+    account = random.randrange(len(accounts))
+    created = org.create(
+        "Opportunity",
+        Name=f"{_ACCOUNTS[account][0].rpartition(' ')[0]} deal {number}",
+        AccountId=accounts[account],
+        StageName=random.choice(_OPEN_STAGES),
+        CloseDate=(_FIRST_CLOSE + timedelta(days=random.randrange(300))).isoformat(),
+        CurrencyIsoCode="EUR",
+        PO_Number__c=f"PO-{random.randrange(10_000, 100_000)}",
+    )
+    for position, index in enumerate(sorted(random.sample(range(len(products)), random.randint(1, 3))), start=1):
+        code = list(PRODUCTS)[index]
+        org.create(
+            "OpportunityLineItem",
+            OpportunityId=created,
+            Product2Id=products[index],
+            Quantity=random.randint(1, 5),
+            UnitPrice=PRODUCTS[code][1],
+            Description=PRODUCTS[code][0],
+            SortOrder=position,
+        )
+    return created

@@ -1,0 +1,198 @@
+"""Runs an org as a web server: in a test's event loop (`LocalOrg.running`) or as a process (`serve`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from closedwon.ids import RecordId
+from closedwon.localorg.app import build
+from closedwon.localorg.config import read_config
+from closedwon.localorg.connection import Connection, read_connection, write_connection, write_secret
+from closedwon.localorg.org import Credentials, Org
+from closedwon.localorg.seed import seed
+
+DEFAULT_PORT = 8080
+_KEY_FILE = "integration-key.pem"
+_DATABASE = "org.sqlite3"
+_CONFIG = "org.toml"
+_MAX_LINE = 65_536
+_STOP_GRACE_S = 2.0
+
+
+class LocalOrg(Org):
+    """An org with a web server on `localhost`. Everything of `Org`, and `url`, `start`, `stop`."""
+
+    def __init__(self, *, port: int = 0, private_key: str | None = None, **settings: Any) -> None:
+        """Prepare the org; `port` 0 picks a free one, which a restart keeps."""
+        self._private_key = private_key
+        public_key = _public_key(private_key) if private_key else None
+        super().__init__(public_key=public_key, **settings)
+        self._port = port
+        self._runner: web.AppRunner | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, **settings: Any) -> AsyncIterator[LocalOrg]:
+        """A served org in this event loop: `async with LocalOrg.running(config=..., org_id=...) as org`.
+
+        State is in memory unless `path` names a file.
+        """
+        org = cls(**settings)
+        await org.start()
+        try:
+            yield org
+        finally:
+            await org.stop()
+            org.store.close()
+
+    @property
+    def url(self) -> str:
+        """The org's URL: a host name, because clients keep no cookies for bare addresses."""
+        return f"http://localhost:{self._port}"
+
+    @property
+    def client_id(self) -> str:
+        """Consumer key of the integration's app."""
+        return self.credentials.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """Consumer secret of the integration's app."""
+        return self.credentials.client_secret
+
+    @property
+    def private_key(self) -> str:
+        """PEM of the key that signs the integration's assertions; made at first use."""
+        if self._private_key is None:
+            self._private_key = new_private_key()
+            self.set_public_key(_public_key(self._private_key))
+        return self._private_key
+
+    async def start(self) -> None:
+        """Begin to listen, on loopback only. Raises `OSError` when the port is taken."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self._runner = web.AppRunner(
+            build(self),
+            access_log=None,
+            handler_cancellation=True,  # a poll whose client is gone must not swallow events
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            shutdown_timeout=_STOP_GRACE_S,
+        )
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
+
+    async def stop(self) -> None:
+        """Stop listening and forget the CometD sessions; records, events and tokens stay."""
+        self.cometd.cut_polls()
+        self.cometd.forget_clients()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def seed(self, opportunities: int, *, seed_number: int = 1) -> list[RecordId]:
+        """Add open Opportunities with accounts, products and line items; returns their ids."""
+        return seed(self, opportunities=opportunities, seed=seed_number)
+
+    def connection(self, private_key_file: Path | None = None) -> Connection:
+        """What `connection.json` says."""
+        return Connection(
+            url=self.url,
+            org_id=self.org_id,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            username=self.username,
+            private_key_file=str(private_key_file) if private_key_file else None,
+            sales_client_id=self.credentials.sales_client_id,
+            sales_client_secret=self.credentials.sales_client_secret,
+            admin_token=self.credentials.admin_token,
+            pid=os.getpid(),
+        )
+
+
+async def serve(
+    data_dir: Path,
+    *,
+    port: int | None = None,
+    memory: bool = False,
+    org_id: str | None = None,
+    on_ready: Callable[[LocalOrg], None] | None = None,
+) -> None:
+    """Serve the org of `data_dir` until SIGTERM or SIGINT.
+
+    The credentials, the id and the port of an earlier run are kept. Raises `OSError` when the port is taken and
+    `ValueError` when the directory belongs to another org.
+    """
+    os.umask(0o077)  # SQLite's side files hold tokens too
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - before anything is served
+    earlier = read_connection(data_dir)
+    key_file = data_dir / _KEY_FILE
+    if not key_file.exists():
+        write_secret(key_file, new_private_key())
+    org = LocalOrg(
+        port=_port(port, earlier),
+        private_key=key_file.read_text(encoding="utf-8"),
+        config=read_config(data_dir / _CONFIG),
+        credentials=_credentials(earlier),
+        path=None if memory else data_dir / _DATABASE,
+        org_id=org_id or (earlier.org_id if earlier and memory else None),
+    )
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await org.start()
+    write_connection(data_dir, org.connection(key_file))
+    if on_ready is not None:
+        on_ready(org)
+    await stopped.wait()
+    await org.stop()
+    org.store.close()
+
+
+def new_private_key() -> str:
+    """A fresh RSA key as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _public_key(private_key: str) -> str:
+    key = serialization.load_pem_private_key(private_key.encode(), password=None)
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+
+
+def _port(wanted: int | None, earlier: Connection | None) -> int:
+    if wanted is not None:
+        return wanted
+    return int(earlier.url.rpartition(":")[2]) if earlier else DEFAULT_PORT
+
+
+def _credentials(earlier: Connection | None) -> Credentials:
+    if earlier is None:
+        return Credentials.generate()
+    return Credentials(
+        client_id=earlier.client_id,
+        client_secret=earlier.client_secret,
+        sales_client_id=earlier.sales_client_id,
+        sales_client_secret=earlier.sales_client_secret,
+        admin_token=earlier.admin_token,
+    )
