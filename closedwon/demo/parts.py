@@ -18,10 +18,10 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from closedwon.demo import guard
 from closedwon.errors import ClosedwonError
@@ -313,6 +313,16 @@ class Part(ABC):
 
     def _error(self, what: str) -> PartError:
         return PartError(f"{self.name} {what}. Its log is {self.log} and ends with:\n{_indented(self.words())}")
+
+
+async def together(*jobs: Coroutine[Any, Any, object]) -> None:
+    """Do the jobs side by side; the first error ends the others and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(job)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _indented(text: str) -> str:

@@ -15,7 +15,7 @@ import asyncio
 import fcntl
 import os
 import shlex
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -30,7 +30,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from closedwon import names
-from closedwon.demo.parts import Guard, Part, PartError, Ports, program
+from closedwon.demo.parts import Guard, Part, PartError, Ports, program, together
 from closedwon.localerp import connection
 
 NAMESPACE: Final = "default"
@@ -75,7 +75,7 @@ class TemporalServer(Part):
             "--ip", "127.0.0.1", "--port", str(self.port), "--ui-port", str(self._ports.get("temporal-ui")),
             "--db-filename", str(self._database),
             "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL",
-            "--ui-disable-news-fetch", "--log-level", "warn",
+            "--ui-disable-news-fetch", "--log-level", "error",
             *(word for name in names.SEARCH_ATTRIBUTES for word in ("--search-attribute", f"{name}=Keyword")),
         ]  # fmt: skip
 
@@ -208,9 +208,9 @@ class Stack:
         """Start the servers side by side, then Closedwon's processes."""
         self._take_data_dir()
         self._guard.start()
-        await _all(part.start() for part in (self.temporal, self.org, self.erp))
+        await together(*(part.start() for part in (self.temporal, self.org, self.erp)))
         self._write_settings()
-        await _all(part.start() for part in (*self.workers, *self.subscribers))
+        await together(*(part.start() for part in (*self.workers, *self.subscribers)))
 
     async def stop(self) -> None:
         """Stop Closedwon's processes first: they finish what they have begun. Then the servers."""
@@ -271,13 +271,3 @@ class Stack:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PartError(f"Another demo runs on {self.data_dir}. Stop it, or use another --data-dir.") from None
-
-
-async def _all(starts: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run side by side; the first error ends the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for start in starts:
-                group.create_task(start)
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
