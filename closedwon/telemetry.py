@@ -114,14 +114,12 @@ class Telemetry:
 
     async def serve(self, checks: Mapping[str, Check]) -> None:
         """Open the public port. `checks` decide `/readyz`. Raises `TelemetryError` when the port is taken."""
+
+        async def ready(_request: web.Request) -> web.Response:
+            return await _readiness(checks)
+
         app = web.Application()
-        app.add_routes(
-            [
-                web.get("/livez", lambda _request: _alive()),
-                web.get("/readyz", lambda _request: _ready(checks)),
-                web.get("/metrics", lambda _request: self._metrics()),
-            ]
-        )
+        app.add_routes([web.get("/livez", _alive), web.get("/readyz", ready), web.get("/metrics", self._exported)])
         server = web.AppRunner(app, access_log=None)
         await server.setup()
         host, port = self._settings.host, self._settings.port
@@ -144,7 +142,7 @@ class Telemetry:
             await self._server.cleanup()
             self._server = self.address = None
 
-    async def _metrics(self) -> web.Response:
+    async def _exported(self, _request: web.Request) -> web.Response:
         try:
             async with aiohttp.ClientSession() as session, session.get(self._exporter) as response:
                 return web.Response(body=await response.read(), headers={"Content-Type": _PROMETHEUS})
@@ -157,11 +155,11 @@ class Telemetry:
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def _alive() -> web.Response:
+async def _alive(_request: web.Request) -> web.Response:
     return web.json_response({"alive": True})
 
 
-async def _ready(checks: Mapping[str, Check]) -> web.Response:
+async def _readiness(checks: Mapping[str, Check]) -> web.Response:
     states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
     ready = all(state == "ready" for state in states.values())
     return web.json_response({"ready": ready, "checks": states}, status=200 if ready else 503)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from closedwon.logs import OUR_PACKAGES
 from closedwon.settings import Route, Settings, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "closedwon.example.toml"
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in OUR_PACKAGES:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
