@@ -1,0 +1,161 @@
+"""What a Tryton sale refers to: company, currency, products with their taxes, the customer; all found by API calls.
+
+Nothing is configured by Tryton's own ids. Company, currency and products are remembered for a minute; whoever meets a
+refusal should `forget` and ask again, so that a memory gone stale does no more than one extra round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from closedwon.erp.base import RejectedError
+from closedwon.erp.tryton_api import Record, TrytonApi
+from closedwon.errors import AttentionReason
+from closedwon.model import Customer
+
+_REMEMBER_SECONDS: Final = 60
+"""How long a changed tax or unit may go unnoticed."""
+_PRODUCT_FIELDS: Final = ("code", "salable", "sale_uom", "account_category.customer_taxes_used")
+_PARTY_FIELDS: Final = (
+    "addresses.invoice",
+    "addresses.delivery",
+    "customer_payment_term",
+    "customer_tax_rule",
+    "sale_invoice_method",
+    "sale_shipment_method",
+)
+
+
+class Party(NamedTuple):
+    """A customer as a sale needs it."""
+
+    sale_fields: Record
+    """What the party decides of a sale: party, addresses, and where it has its own, payment term and methods."""
+    has_tax_rule: bool
+
+
+class Product(NamedTuple):
+    """A product as a sale's line needs it. The API adds neither unit nor taxes by itself."""
+
+    id: int
+    unit: int
+    taxes: list[int]
+
+
+class LookUps:
+    """Finds, and for a minute remembers. Raises `RejectedError` where something is missing."""
+
+    def __init__(self, api: TrytonApi, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._api = api
+        self._clock = clock
+        self._memory: dict[tuple[str, str], Any] = {}
+        self._until = clock()
+
+    def forget(self) -> bool:
+        """Forget everything; true when there was something to forget."""
+        had = bool(self._memory)
+        self._memory.clear()
+        return had
+
+    async def company(self) -> int:
+        """The current company of the key's user."""
+        memory = self._remembered()
+        if ("company", "") not in memory:
+            preferences = await self._api.ask("res.user/get_preferences", {"context_only": True})
+            memory["company", ""] = preferences.get("company")
+        if not (company := memory["company", ""]):
+            raise self._api.misconfigured("the key's user has no current company", "Give that user one in Tryton")
+        return int(company)
+
+    async def currency(self, code: str) -> int:
+        """The currency with this ISO code."""
+        memory = self._remembered()
+        if ("currency", code) not in memory:
+            found = await self._api.search("currency.currency", [["code", "=", code]], ("id",))
+            if not found:
+                raise RejectedError(f"{self._api.name}: Tryton has no currency {code}")
+            memory["currency", code] = found[0]["id"]
+        return int(memory["currency", code])
+
+    async def products(self, codes: Iterable[str], company: int) -> dict[str, Product]:
+        """The salable products with these codes, which are unique among active ones."""
+        memory, wanted = self._remembered(), sorted(set(codes))
+        if missing := [code for code in wanted if ("product", code) not in memory]:
+            found = await self._api.search("product.product", [["code", "in", missing]], _PRODUCT_FIELDS, company)
+            memory.update({("product", each["code"]): _product(each) for each in found if each["salable"]})
+        if unknown := [code for code in wanted if ("product", code) not in memory]:
+            raise RejectedError(
+                f"{self._api.name}: Tryton has no product that can be sold with code {', '.join(unknown)}",
+                reason=AttentionReason.UNKNOWN_PRODUCT,
+                cure="Create it in Tryton (salable, with this code) or correct the code in Salesforce, then `retry`.",
+            )
+        return {code: memory["product", code] for code in wanted}
+
+    async def require_sale_fields(self, names: Iterable[str], cure: str) -> None:
+        """See that the sale has fields of these names: an unknown one in a request would be answered by a bare 500."""
+        memory, wanted = self._remembered(), sorted(set(names))
+        if missing := [name for name in wanted if ("field", name) not in memory]:
+            known = await self._api.ask("sale.sale/fields_get", {"fields_names": missing})
+            memory.update({("field", name): True for name in known})
+        if unknown := [name for name in wanted if ("field", name) not in memory]:
+            raise self._api.misconfigured(f"Tryton's sale has no field {', '.join(unknown)}", cure)
+
+    async def party(self, customer: Customer, company: int) -> Party:
+        """The party whose code is the Account id; made when there is none, afterwards Tryton's to keep.
+
+        Never remembered: people change addresses and payment terms. An unknown country is left out of a new address.
+        """
+        by_code = [["code", "=", customer.id]]  # party.code is unique
+        found = await self._api.search("party.party", by_code, _PARTY_FIELDS, company)
+        if not found:
+            address = {
+                "street": customer.street,
+                "city": customer.city,
+                "postal_code": customer.postal_code,
+                "country": await self._country(customer.country),
+            }
+            values = {"name": customer.name, "code": customer.id, "addresses": [["create", [address]]]}
+            reply = await self._api.try_create("party.party", values, _PARTY_FIELDS, company)
+            if reply.status == HTTPStatus.BAD_REQUEST:  # perhaps made by a parallel order of the same customer
+                found = await self._api.search("party.party", by_code, _PARTY_FIELDS, company)
+            if not found:
+                found = [self._api.accept(reply)]
+        return await self._as_party(found[0])
+
+    async def _as_party(self, party: Record) -> Party:
+        # A sale without addresses is accepted, and refused only when it is quoted.
+        addresses = party["addresses"] or [await self._api.create("party.address", {"party": party["id"]}, ("id",))]
+        fields = {
+            "party": party["id"],
+            "invoice_address": _first(addresses, "invoice"),
+            "shipment_address": _first(addresses, "delivery"),
+            "payment_term": party["customer_payment_term"],
+            "invoice_method": party["sale_invoice_method"],
+            "shipment_method": party["sale_shipment_method"],
+        }
+        return Party({name: value for name, value in fields.items() if value}, bool(party["customer_tax_rule"]))
+
+    async def _country(self, code: str | None) -> int | None:
+        found = await self._api.search("country.country", [["code", "=", code]], ("id",)) if code else []
+        return int(found[0]["id"]) if found else None
+
+    def _remembered(self) -> dict[tuple[str, str], Any]:
+        if self._clock() >= self._until:
+            self._memory.clear()
+            self._until = self._clock() + _REMEMBER_SECONDS
+        return self._memory
+
+
+def _product(record: Record) -> Product:
+    """Taxes as the desktop client would propose them: those of the product's accounting category."""
+    category = record["account_category"]
+    return Product(record["id"], record["sale_uom"], category["customer_taxes_used"] if category else [])
+
+
+def _first(addresses: list[Record], use: str) -> int:
+    """The first address for that use, else the first one, as Tryton's own `address_get` decides."""
+    return int(next((address["id"] for address in addresses if address.get(use)), addresses[0]["id"]))
