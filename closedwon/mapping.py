@@ -121,8 +121,7 @@ def summary_of(route: Route, payload: dict[str, Any]) -> str | None:
     except MappingError:
         return None
     try:
-        amount = sum((line.quantity * line.unit_price for line in _lines(reader)), Decimal(0))
-        parts = [name, f"{amount:,.2f} {reader.currency('order.currency', route.order.currency) or ''}".strip()]
+        parts = [name, _amount(reader)]
     except MappingError:
         parts = [name]
     return " · ".join(filter(None, parts)).encode(errors="replace")[:_SUMMARY_BYTES].decode(errors="ignore") or None
@@ -151,10 +150,6 @@ def write_back_fields(
 
 def _lines(reader: _Reader) -> tuple[OrderLine, ...]:
     mapping = reader.route.order.lines
-    each = reader.value("order.lines.each", mapping.each)
-    if not isinstance(each, list) or not each:
-        raise MappingError(reader.route, "order.lines.each", _unfit(mapping.each, each, "a list of at least one line"))
-    readers = (_Reader(reader.route, line, f" on {mapping.each}[{place}]") for place, line in enumerate(each))
     return tuple(
         OrderLine(
             product=line.need(line.text, "order.lines.product", mapping.product),
@@ -162,8 +157,29 @@ def _lines(reader: _Reader) -> tuple[OrderLine, ...]:
             unit_price=line.need(line.number, "order.lines.unit_price", mapping.unit_price),
             description=line.text("order.lines.description", mapping.description),
         )
-        for line in readers
+        for line in _each_line(reader)
     )
+
+
+def _amount(reader: _Reader) -> str:
+    mapping = reader.route.order.lines
+    amount = sum(
+        (
+            line.need(line.number, "order.lines.quantity", mapping.quantity)
+            * line.need(line.number, "order.lines.unit_price", mapping.unit_price)
+            for line in _each_line(reader)
+        ),
+        Decimal(0),
+    )
+    return f"{amount:,.2f} {reader.need(reader.currency, 'order.currency', reader.route.order.currency)}"
+
+
+def _each_line(reader: _Reader) -> list[_Reader]:
+    expression = reader.route.order.lines.each
+    lines = reader.value("order.lines.each", expression)
+    if not isinstance(lines, list) or not lines:
+        raise MappingError(reader.route, "order.lines.each", _unfit(expression, lines, "a list of at least one line"))
+    return [_Reader(reader.route, line, f" on {expression}[{place}]") for place, line in enumerate(lines)]
 
 
 def _reader(route: Route, data: dict[str, Any], reason: AttentionReason = AttentionReason.MAPPING_FAILED) -> _Reader:

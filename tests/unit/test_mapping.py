@@ -391,6 +391,9 @@ def test_a_deal_is_named_for_lists(event_route: Route, record: Record) -> None:
     """Name and amount where the event tells them, the name alone where it does not, else nothing."""
     assert "Roof for Acme · 183.42 EUR" == mapping.summary_of(event_route, {"Payload__c": record})
     assert "Roof" == mapping.summary_of(event_route, {"Payload__c": '{"Name": "Roof"}'})
+    without_codes = [{"Quantity": 2, "UnitPrice": 0.5}]
+    payload = json.dumps(put(record, "OpportunityLineItems.records", without_codes))
+    assert "Roof for Acme · 1.00 EUR" == mapping.summary_of(event_route, {"Payload__c": payload})
     assert mapping.summary_of(event_route, {"Opportunity_Id__c": RECORD}) is None
     assert mapping.summary_of(event_route, {"Payload__c": "{"}) is None
     long = mapping.summary_of(event_route, {"Payload__c": {"Name": "ü" * 500}})
