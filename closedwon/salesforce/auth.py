@@ -32,10 +32,8 @@ _JWT_LIFETIME: Final = 180
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 """Seconds between logins after failures, doubling from the first to the longest."""
-_YOUNG: Final = 30.0
-"""Seconds. A token refused at this age counts like a failed login: perhaps something refuses every token."""
-_MANY_YOUNG_DEATHS: Final = 4
-"""From so many in a row on, a person must look; fewer may be an administrator who revokes tokens."""
+_YOUNG: Final = 5.0
+"""Seconds. From the second time on, a token refused at this age counts as a failure: perhaps all are refused."""
 _NOT_THE_LOGINS_FAULT: Final = frozenset({"server_error", "temporarily_unavailable", "unknown_error"})
 
 
@@ -122,9 +120,8 @@ class TokenSource:
             return
         self._young_deaths += 1
         if self._young_deaths > 1:
-            message = "Salesforce accepts the login but refuses the fresh token"
-            refused = self._young_deaths >= _MANY_YOUNG_DEATHS
-            self._remember(_LoginFailedError(message, refused=refused), failures=self._young_deaths - 1)
+            message = "Salesforce accepts the login but soon refuses the token"
+            self._remember(_LoginFailedError(message, refused=False), failures=self._young_deaths - 1)
 
     async def close(self) -> None:
         """Forget the token."""

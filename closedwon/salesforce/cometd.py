@@ -31,7 +31,11 @@ _MAY_GO_ON: Final = (None, "retry")
 
 
 class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd has no types
-    """One CometD session. `received` gets every answer's events (maybe none); `ended` the error that ends it all."""
+    """One CometD session.
+
+    `received` gets the event messages of every answer that has some, and of every poll, maybe none. `ended` gets the
+    error that ends the polling; errors of all other requests are raised.
+    """
 
     def __init__(
         self,
@@ -87,7 +91,9 @@ class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd ha
             interval = message.get("advice", {}).get("interval")
             if isinstance(interval, int | float):
                 message["advice"]["interval"] = interval / 1000  # milliseconds; aiocometd sleeps seconds
-        self._received([message for message in messages if not message["channel"].startswith(("/meta/", "/service/"))])
+        events = [message for message in messages if not message["channel"].startswith(("/meta/", "/service/"))]
+        if events or (request["channel"] == _CONNECT and self._may_hold.is_set()):
+            self._received(events)
         answer = await self._consume_payload(meta, find_response_for=request)
         for message in meta:
             if message.get("successful") is False:

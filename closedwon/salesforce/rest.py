@@ -25,7 +25,7 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError
 
 from closedwon.errors import ClosedwonError
-from closedwon.ids import OrgId, RecordId
+from closedwon.ids import RecordId
 from closedwon.salesforce.auth import Token, TokenSource, is_loopback, safe_url
 from closedwon.salesforce.coalesce import Coalescer, own
 from closedwon.salesforce.errors import (
@@ -118,8 +118,8 @@ class SalesforceClient:
         # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
         await self._call(lambda salesforce: salesforce.restful(""))
         who = await self._call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
-        found = who.get("organization_id")
-        if found is None or OrgId(found) != self._org.id:
+        found = str(who.get("organization_id"))
+        if found[:15] != self._org.id.short:
             raise ConfigurationError(
                 f"{self._url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
                 cure="Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant.",

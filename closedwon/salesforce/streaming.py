@@ -34,8 +34,8 @@ _SILENCE: Final = timedelta(seconds=130)
 """Salesforce holds a poll for 110 s."""
 _MOST_WAITING: Final = 10_000
 """Events, some 30 MB; more than a poll's answer usually holds."""
-_PATIENCE_AT_THE_END: Final = 5.0
-"""Seconds that a goodbye may take."""
+_LONGEST_GOODBYE: Final = 5.0
+"""Seconds."""
 
 
 class CometdStream:
@@ -168,7 +168,7 @@ class CometdStream:
             if self._connection is not None:
                 # The server may be dead, or tell us once more that it has forgotten us.
                 with suppress(Exception):
-                    async with asyncio.timeout(_PATIENCE_AT_THE_END):
+                    async with asyncio.timeout(min(_LONGEST_GOODBYE, self._org.timeout.total_seconds())):
                         await self._connection.disconnect()
         finally:
             if self._http is not None:
