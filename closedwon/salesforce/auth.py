@@ -9,7 +9,6 @@ configuration is still found within about a minute. Secrets and tokens go to the
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import time
 from base64 import b64encode
@@ -18,13 +17,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
 
 from closedwon.errors import ClosedwonError
-from closedwon.salesforce.errors import AuthFailedError, ConfigurationError, UnavailableError, shortened
+from closedwon.salesforce.errors import AuthFailedError, UnavailableError, shortened
 from closedwon.settings import ClientCredentials, Org
 
 _JWT_LIFETIME: Final = 180
@@ -45,23 +43,9 @@ class Token:
     instance_url: str | None = None
 
 
-def is_loopback(url: str) -> bool:
-    """Say whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def safe_url(org: Org) -> str:
-    """Return the org's address. Raises `ConfigurationError` when a token would travel unencrypted."""
-    if not org.url.startswith("https://") and not is_loopback(org.url):
-        raise ConfigurationError(
-            f"`orgs.url` of org {org.name!r} is not https: the token would travel in clear",
-            cure="Set `orgs.url` to the https address; http is allowed for this machine (localhost) only.",
-        )
-    return org.url
+def is_local(org: Org) -> bool:
+    """Say whether the org is a local one. Settings allow http for this machine only."""
+    return org.url.startswith("http://")
 
 
 class _LoginFailedError(Exception):
@@ -155,12 +139,12 @@ class TokenSource:
         )
 
     async def _ask(self) -> Token:
-        url = safe_url(self._org) + "/services/oauth2/token"
+        url = f"{self._org.url}/services/oauth2/token"
         headers, form = self._grant()
         limit = aiohttp.ClientTimeout(total=self._org.timeout.total_seconds())
         try:
             async with (
-                aiohttp.ClientSession(timeout=limit, trust_env=not is_loopback(url)) as session,
+                aiohttp.ClientSession(timeout=limit, trust_env=not is_local(self._org)) as session,
                 # A redirect would carry the secret to another host.
                 session.post(url, data=form, headers=headers, allow_redirects=False) as response,
             ):

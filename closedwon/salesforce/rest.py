@@ -26,7 +26,7 @@ from simple_salesforce.exceptions import SalesforceError
 
 from closedwon.errors import ClosedwonError
 from closedwon.ids import RecordId
-from closedwon.salesforce.auth import Token, TokenSource, is_loopback, safe_url
+from closedwon.salesforce.auth import Token, TokenSource, is_local
 from closedwon.salesforce.coalesce import Coalescer, own
 from closedwon.salesforce.errors import (
     AuthFailedError,
@@ -70,9 +70,8 @@ class SalesforceClient:
     """One org's records. All methods raise the errors of `closedwon.salesforce.errors`."""
 
     def __init__(self, org: Org, tokens: TokenSource) -> None:
-        """Connect to nothing yet. Raises `ConfigurationError` for an address that is not https."""
+        """Connect to nothing yet."""
         self._org = org
-        self._url = safe_url(org)
         self._tokens = tokens
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"salesforce-{org.name}")
         self._lock = threading.Lock()
@@ -121,12 +120,12 @@ class SalesforceClient:
         found = str(who.get("organization_id"))
         if found[:15] != self._org.id.short:
             raise ConfigurationError(
-                f"{self._url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
+                f"{self._org.url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
                 cure="Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant.",
             )
         user = who.get("preferred_username") or who.get("user_id")
         left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
-        return f"org {self._org.id} at {self._url}, API {self._org.api_version}, user {user}, {left} API calls left"
+        return f"org {self._org.id} at {self._org.url}, API {self._org.api_version}, user {user}, {left} API calls left"
 
     async def close(self) -> None:
         """Cancel who still waits and release the connections; running calls end by themselves in their threads."""
@@ -187,7 +186,7 @@ class SalesforceClient:
     def _run(self, work: Callable[[Salesforce], _T], token: Token) -> _T:
         salesforce = Salesforce(
             session_id=token.access_token,
-            instance_url=self._url,
+            instance_url=self._org.url,
             version=self._org.api_version,
             session=self._session,
             parse_float=Decimal,
@@ -201,7 +200,7 @@ class SalesforceClient:
             raise classify(Refusal.read(error.status, error.content)) from None
         except requests.TooManyRedirects:
             raise ConfigurationError(
-                f"{self._url} redirects to another address",
+                f"{self._org.url} redirects to another address",
                 cure="Set `orgs.url` to the org's present My Domain address.",
             ) from None
         except (requests.RequestException, ValueError, KeyError) as error:
@@ -214,7 +213,7 @@ class SalesforceClient:
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no state shared between threads
         session.max_redirects = 0  # the token stays with the configured host
         session.auth = _as_it_is  # else an entry in .netrc would replace our token
-        session.trust_env = not is_loopback(self._url)
+        session.trust_env = not is_local(self._org)
         return session
 
     def _count(self) -> None:
@@ -232,7 +231,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, org: Org, sent: Callable[[], None]) -> None:
         self._timeout = org.timeout.total_seconds()
-        self._plain = org.url.startswith("http://")
+        self._plain = is_local(org)
         self._sent = sent
         super().__init__(pool_maxsize=_THREADS)
 

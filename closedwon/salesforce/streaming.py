@@ -18,7 +18,7 @@ import aiohttp
 from aiocometd_noloop.constants import ConnectionType
 
 from closedwon.errors import ClosedwonError
-from closedwon.salesforce.auth import Token, TokenSource, is_loopback, safe_url
+from closedwon.salesforce.auth import Token, TokenSource, is_local
 from closedwon.salesforce.bayeux import Message
 from closedwon.salesforce.cometd import OneConnection
 from closedwon.salesforce.errors import (
@@ -67,9 +67,9 @@ class CometdStream:
         """Log in where needed and connect."""
         if self._connection is not None:
             return
-        url = f"{safe_url(self._org)}/cometd/{self._org.api_version}"
+        url = f"{self._org.url}/cometd/{self._org.api_version}"
         self._token = await self._tokens.token()
-        local = is_loopback(url)
+        local = is_local(self._org)
         # unsafe: a session needs its cookie, also from a local org whose address is an IP number.
         self._http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=local), trust_env=not local)
         connection = OneConnection(

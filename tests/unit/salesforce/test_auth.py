@@ -1,0 +1,228 @@
+"""Logging in to Salesforce."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from datetime import timedelta
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from closedwon.salesforce.auth import Token, TokenSource
+from closedwon.salesforce.errors import AuthFailedError, UnavailableError
+from tests.support.salesforce import Logins, org_at, serving, with_jwt
+
+REFUSED = (400, {"error": "invalid_client", "error_description": "invalid client credentials"})
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_hundred_callers_share_one_login() -> None:
+    """However many callers need a token at the same moment, Salesforce sees one login."""
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url))
+        tokens = await asyncio.gather(*(source.token() for _ in range(100)))
+
+    assert 1 == len(logins.requests) == source.logins
+    assert {"00D!token-1"} == {token.access_token for token in tokens}
+
+
+async def test_client_credentials_travel_in_the_header() -> None:
+    """The client credentials flow sends HTTP Basic and the grant type."""
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        await TokenSource(org_at(url, client_id="id", secret="geheim")).token()
+
+    headers, form = logins.requests[0]
+    assert "Basic aWQ6Z2VoZWlt" == headers["Authorization"]
+    assert {"grant_type": "client_credentials"} == form
+
+
+async def test_the_jwt_bearer_flow_signs_who_we_are() -> None:
+    """The assertion is signed with our key and names consumer key, user, audience and an expiry within minutes."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        await TokenSource(with_jwt(org_at(url), pem)).token()
+
+    _, form = logins.requests[0]
+    claims = jwt.decode(
+        form["assertion"], key.public_key(), algorithms=["RS256"], audience="https://login.salesforce.com"
+    )
+    assert "urn:ietf:params:oauth:grant-type:jwt-bearer" == form["grant_type"]
+    assert ("the-client", "integration@example.com") == (claims["iss"], claims["sub"])
+    assert time.time() < claims["exp"] < time.time() + 300
+
+
+async def test_a_key_that_is_none_is_named() -> None:
+    """A private key that cannot be read names the setting, not the key."""
+    source = TokenSource(with_jwt(org_at("http://localhost:1"), "no key at all"))
+
+    with pytest.raises(AuthFailedError, match=r"auth\.private_key") as raised:
+        await source.token()
+    assert "no key at all" not in str(raised.value)
+
+
+async def test_wrong_credentials_are_not_tried_again_at_once() -> None:
+    """A refused login is remembered: many callers get the same answer, Salesforce is asked once."""
+    logins = Logins(*[REFUSED] * 10)
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=Clock())
+        for _ in range(50):
+            with pytest.raises(AuthFailedError, match="invalid_client: invalid client credentials"):
+                await source.token()
+
+    assert 1 == len(logins.requests)
+
+
+async def test_pauses_between_refused_logins_grow_to_a_minute_and_no_further() -> None:
+    """Waiting doubles while the login is refused, yet a mended configuration is found within about a minute."""
+    logins = Logins(*[REFUSED] * 40)
+    clock = Clock()
+    moments = []
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=clock)
+        for second in range(600):
+            clock.now = 1000.0 + second
+            before = len(logins.requests)
+            with pytest.raises(AuthFailedError):
+                await source.token()
+            if len(logins.requests) > before:
+                moments.append(second)
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert pauses == sorted(pauses[:6]) + pauses[6:]
+    assert 60 <= max(pauses) <= 76
+
+
+async def test_a_mended_login_works_again() -> None:
+    """After the pause the login is tried, and a success ends the remembered failure."""
+    clock = Clock()
+    logins = Logins(REFUSED)
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=clock)
+        with pytest.raises(AuthFailedError):
+            await source.token()
+        clock.now += 2.0
+        assert "00D!token-2" == (await source.token()).access_token
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (503, {}),
+        (429, {}),
+        (200, {"no": "token"}),
+        (400, {"error": "server_error"}),
+        (400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
+    ],
+)
+async def test_a_login_in_trouble_is_retried_later(answer: tuple[int, object]) -> None:
+    """A busy or broken login is no matter for a person, and says when to come back."""
+    logins = Logins(answer)
+    async with serving(logins.handlers) as url:
+        with pytest.raises(UnavailableError) as raised:
+            await TokenSource(org_at(url), clock=Clock()).token()
+
+    assert raised.value.retry_after is not None
+    assert timedelta(0) < raised.value.retry_after <= timedelta(seconds=2)
+
+
+async def test_an_unreachable_login_is_retried_later() -> None:
+    """Nobody listens: that passes."""
+    async with serving({}) as url:
+        pass
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        await TokenSource(org_at(url)).token()
+
+
+async def test_a_login_that_never_answers_is_given_up() -> None:
+    """A silent login ends after the org's timeout."""
+
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serving({"POST /services/oauth2/token": silent}) as url:
+        with pytest.raises(UnavailableError, match="TimeoutError"):
+            await TokenSource(org_at(url, timeout=0.2)).token()
+
+
+async def test_a_secret_does_not_follow_a_redirect() -> None:
+    """A login that redirects gets no second request: the secret stays with the configured host."""
+    logins = Logins()
+
+    async with serving(logins.handlers) as elsewhere:
+
+        async def redirect(_: web.Request) -> web.Response:
+            raise web.HTTPTemporaryRedirect(f"{elsewhere}/services/oauth2/token")
+
+        async with serving({"POST /services/oauth2/token": redirect}) as url:
+            with pytest.raises(AuthFailedError, match="HTTP 307"):
+                await TokenSource(org_at(url)).token()
+
+    assert [] == logins.requests
+
+
+async def test_a_refused_token_is_replaced_once() -> None:
+    """Many callers tell that one token was refused: one new login."""
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url))
+        old = await source.token()
+        for _ in range(20):
+            source.invalidate(old)
+            assert "00D!token-2" == (await source.token()).access_token
+
+    assert 2 == len(logins.requests)
+
+
+async def test_tokens_that_die_young_slow_the_login_down() -> None:
+    """When every fresh token is refused, the second time already waits: no login per call."""
+    clock = Clock()
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=clock)
+        for _ in range(2):
+            source.invalidate(await source.token())
+        with pytest.raises(UnavailableError, match="soon refuses"):
+            await source.token()
+        clock.now += 2.0
+        await source.token()
+
+    assert 3 == len(logins.requests)
+
+
+async def test_a_token_that_died_of_age_is_replaced_at_once() -> None:
+    """Expiry after hours, again and again, is the usual course."""
+    clock = Clock()
+    async with serving(Logins().handlers) as url:
+        source = TokenSource(org_at(url), clock=clock)
+        for _ in range(5):
+            token = await source.token()
+            clock.now += 7200.0
+            source.invalidate(token)
+
+        assert "00D!token-6" == (await source.token()).access_token
+
+
+def test_no_secret_is_shown() -> None:
+    """Neither a token nor a source shows its secret when it is printed."""
+    assert "geheim" not in repr(Token("geheim"))
+    assert "geheim" not in repr(TokenSource(org_at("https://acme.my.salesforce.com", secret="geheim")))

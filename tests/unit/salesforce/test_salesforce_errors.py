@@ -1,0 +1,147 @@
+"""What Salesforce's error codes mean to us."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from closedwon.errors import AttentionReason, BenignError, RetryError, UnknownOutcomeError
+from closedwon.salesforce import errors
+from closedwon.salesforce.errors import Refusal, classify
+
+PERMANENT = [
+    ("FIELD_CUSTOM_VALIDATION_EXCEPTION", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("REQUIRED_FIELD_MISSING", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("STRING_TOO_LONG", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("INVALID_CROSS_REFERENCE_KEY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("INSUFFICIENT_ACCESS_OR_READONLY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("STORAGE_LIMIT_EXCEEDED", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("DUPLICATE_VALUE", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("DUPLICATES_DETECTED", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("SOMETHING_NEW", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
+    ("ENTITY_IS_DELETED", errors.RecordGoneError, AttentionReason.RECORD_GONE),
+    ("NOT_FOUND", errors.RecordGoneError, AttentionReason.RECORD_GONE),
+    ("INVALID_FIELD", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("INVALID_TYPE", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("MALFORMED_QUERY", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("JSON_PARSER_ERROR", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("MALFORMED_ID", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("API_DISABLED_FOR_ORG", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("API_CURRENTLY_DISABLED", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("INVALID_OPERATION_WITH_EXPIRED_PASSWORD", errors.AuthFailedError, AttentionReason.SALESFORCE_AUTH_FAILED),
+    ("INVALID_LOGIN", errors.AuthFailedError, AttentionReason.SALESFORCE_AUTH_FAILED),
+]
+
+
+@pytest.mark.parametrize(("code", "kind", "reason"), PERMANENT)
+def test_what_no_retry_can_mend_needs_attention(code: str, kind: type, reason: AttentionReason) -> None:
+    """A permanent error names its code, carries the stable reason word, and tells what to mend."""
+    error = classify(Refusal(400, code))
+
+    assert isinstance(error, errors.AttentionError)
+    assert kind is type(error)
+    assert reason == error.reason
+    assert code in str(error)
+    assert error.cure
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (Refusal(400, "UNABLE_TO_LOCK_ROW"), errors.LockedError),
+        (Refusal(400, "QUERY_TIMEOUT"), errors.TooLargeError),
+        (Refusal(500, "OPERATION_TOO_LARGE"), errors.TooLargeError),
+        (Refusal(400, "EXCEEDED_ID_LIMIT"), errors.TooLargeError),
+        (Refusal(414), errors.TooLargeError),
+        (Refusal(431), errors.TooLargeError),
+        (Refusal(401, "INVALID_SESSION_ID"), errors.SessionExpiredError),
+        (Refusal(401), errors.SessionExpiredError),
+        (Refusal(403, "TXN_SECURITY_METERING_ERROR"), errors.ThrottledError),
+        (Refusal(429), errors.ThrottledError),
+        (Refusal(503, "SERVER_UNAVAILABLE"), errors.UnavailableError),
+        (Refusal(500, "UNKNOWN_EXCEPTION"), errors.UnavailableError),
+        *((Refusal(status), errors.UnavailableError) for status in (420, 500, 502, 503, 504)),
+    ],
+)
+def test_what_passes_is_retried(refusal: Refusal, kind: type) -> None:
+    """An error that gets better by itself is a RetryError of the right kind."""
+    error = classify(refusal)
+
+    assert isinstance(error, RetryError)
+    assert kind is type(error)
+
+
+def test_the_outcome_after_a_server_error_is_unknown() -> None:
+    """After a 5xx nobody knows whether the update was made."""
+    assert isinstance(classify(Refusal(502)), UnknownOutcomeError)
+
+
+def test_a_lock_inside_a_triggers_failure_is_a_lock() -> None:
+    """A trigger that could not lock a row fails with its own code, but waiting helps."""
+    text = "Quote: execution of AfterUpdate caused by: System.DmlException: UNABLE_TO_LOCK_ROW, unable to obtain"
+
+    assert isinstance(classify(Refusal(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", text)), errors.LockedError)
+
+
+def test_the_daily_limit_waits_for_an_hour_and_the_concurrent_limit_for_seconds() -> None:
+    """REQUEST_LIMIT_EXCEEDED has two meanings, told apart by its text; both are no reason for an alarm."""
+    daily = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
+    short = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."))
+
+    assert isinstance(daily, BenignError)
+    assert isinstance(short, BenignError)
+    assert daily.retry_after is not None
+    assert short.retry_after is not None
+    assert timedelta(minutes=30) <= daily.retry_after <= timedelta(hours=2)
+    assert timedelta(seconds=1) <= short.retry_after <= timedelta(minutes=1)
+
+
+def test_throttled_callers_do_not_return_together() -> None:
+    """The time to come back is spread at random."""
+    times = {errors.ThrottledError("busy", between=errors.MINUTES).retry_after for _ in range(20)}
+
+    assert len(times) > 1
+
+
+def test_a_retired_version_is_a_matter_of_configuration() -> None:
+    """A 500 with UNSUPPORTED_API_VERSION, and a 410, never get better by themselves."""
+    for refusal in (Refusal(500, "UNSUPPORTED_API_VERSION"), Refusal(410), Refusal(404)):
+        error = classify(refusal)
+        assert isinstance(error, errors.ConfigurationError)
+        assert "orgs." in error.cure
+
+
+def test_a_validation_rules_text_reaches_the_operator_shortened() -> None:
+    """The administrator's text and the field's name are kept, on one line, and not without end."""
+    error = classify(Refusal(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "No order\nin August. " * 40, ("Stage__c",)))
+
+    assert "on Stage__c: No order in August." in str(error)
+    assert len(str(error)) < 300
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("STRING_TOO_LONG", "ERP Status: data value too large: Jane Doe, 5th Avenue (max length=10)"),
+        ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "bad value for restricted picklist field: Jane Doe"),
+        ("JSON_PARSER_ERROR", "Cannot deserialize instance of double from VALUE_STRING value Jane Doe"),
+        ("SOMETHING_NEW", "Jane Doe"),
+    ],
+)
+def test_no_field_value_ends_in_a_message(code: str, text: str) -> None:
+    """Where Salesforce's own text quotes the value, it is not repeated."""
+    assert "Jane" not in str(classify(Refusal(400, code, text)))
+
+
+def test_error_bodies_of_every_shape_are_read() -> None:
+    """REST arrays, SaveResult errors, and bodies that are not Salesforce's at all."""
+    assert Refusal(400, "A", "b", ("c",)) == Refusal.read(
+        400, [{"errorCode": "A", "message": "b", "fields": ["c"]}, {"errorCode": "Z", "message": ""}]
+    )
+    assert Refusal(400, "A", "b") == Refusal.read(400, {"statusCode": "A", "message": "b"})
+    for body in (None, [], "<html>", [1], {}, [{"fields": 3}]):
+        assert Refusal(502) == Refusal.read(502, body)
