@@ -36,8 +36,11 @@ def serve(
 
         closedwon org serve
     """
-    from closedwon.localorg import serve as serve_org  # noqa: PLC0415 - `closedwon --help` stays instant
+    import logging  # noqa: PLC0415 - `closedwon --help` stays instant
 
+    from closedwon.localorg import serve as serve_org  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_tell_ready(data_dir)))
     except OSError as error:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import hmac
 import inspect
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError, validate_call
+from pydantic import validate_call
 
 from closedwon.ids import RecordId
 from closedwon.localorg.clock import rest_time
@@ -28,6 +29,8 @@ from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import bearer
 from closedwon.localorg.org import Org
 from closedwon.localorg.seed import seed
+
+_log = logging.getLogger(__name__)
 
 _ARMED = (
     Faults.lock_rows,
@@ -74,17 +77,18 @@ class Admin:
         token = bearer(request.headers.get("Authorization")) or ""
         if not hmac.compare_digest(token.encode(), self._org.credentials.admin_token.encode()):
             return _error(401, "send the admin_token of connection.json as a bearer token")
-        body = await request.json() if request.can_read_body else {}
-        if not isinstance(body, dict):
-            return _error(400, "the body must be a JSON object")
         try:
+            body = await request.json() if request.can_read_body else {}
+            if not isinstance(body, dict):
+                return _error(400, "the body must be a JSON object")
             return self._answer(request.method, path.removeprefix("/_admin").strip("/"), body)
-        except (ValidationError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             return _error(400, f"bad arguments: {error}")
 
     def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
         head, _, fault = name.partition("/")
         if head == "faults" and method == "POST" and fault in self._faults:
+            _log.info("fault %s %s", fault, body or "")
             return web.json_response({"fault": fault, "result": self._faults[fault](**body)})
         answers: dict[tuple[str, str], Callable[[], Any]] = {
             ("GET", "state"): self.state,

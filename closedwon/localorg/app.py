@@ -16,6 +16,7 @@ from closedwon.localorg import cometd
 from closedwon.localorg.admin import Admin
 from closedwon.localorg.calls import Answer, Call, split_path, versions
 from closedwon.localorg.errors import ApiError, not_found, session_invalid
+from closedwon.localorg.faults import Fault
 from closedwon.localorg.oauth import OAuthError, bearer
 from closedwon.localorg.org import Org
 
@@ -106,7 +107,7 @@ class _Door:
         # from here to the answer nothing awaits: one call is one indivisible step
         before = self._org.records.commits
         answer = self._answer(request, path, body)
-        if self._org.records.commits > before and self._org.faults.loses_answer():
+        if self._org.records.commits > before and self._org.faults.strikes(Fault.LOST_ANSWER):
             _drop(request)
         used = f"api-usage={self._org.api_calls.total()}/{self._org.config.daily_api_requests}"
         headers = {**answer.headers, "Sforce-Limit-Info": used}
@@ -119,7 +120,7 @@ class _Door:
             user = self._user(request)
             version, below = split_path(path)
             self._org.api_calls[self._org.rest.template(request.method, below)] += 1
-            self._org.faults.take_rest_error()
+            self._org.faults.refuse_call()
         except ApiError as error:
             return Answer(error.status, error.rest_body())
         call = Call(
@@ -145,7 +146,7 @@ class _Door:
 
     async def _cometd(self, request: web.Request, path: str) -> web.Response:
         faults = self._org.faults
-        if faults.refuses_cometd():
+        if faults.strikes(Fault.COMETD_UNAUTHORIZED):
             return _refused(session_invalid())
         version = path.removeprefix("/cometd").strip("/").removeprefix("replay/")
         if (error := cometd.version_error(version)) is not None:
@@ -170,13 +171,15 @@ class _Door:
             return web.Response()
         except cometd.DuplicatePoll:
             return web.Response(status=500)  # CometD's duplicateMetaConnectHttpResponseCode
-        if any("data" in reply for reply in replies) and faults.loses_events():
+        if any("data" in reply for reply in replies) and faults.strikes(Fault.LOST_EVENTS):
             _drop(request)
         if faults.is_mute:
-            await faults.unmuted.wait()
+            await faults.until_audible()
             _drop(request)
         text = json.dumps(replies)
-        response = web.Response(text=text[:-2] if faults.breaks_json() else text, content_type="application/json")
+        if faults.strikes(Fault.BROKEN_JSON):
+            text = text[: len(text) // 2]
+        response = web.Response(text=text, content_type="application/json")
         self._set_cookie(response, asked, replies)
         return response
 

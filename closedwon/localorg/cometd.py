@@ -9,6 +9,7 @@ message durability, error codes); the Bayeux specification for what Salesforce d
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from closedwon.localorg.oauth import OAuth
 from closedwon.localorg.schema import Schema
 
 Message = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 COOKIE = "BAYEUX_BROWSER"
 MAX_BODY = 32_768
@@ -106,7 +109,9 @@ class Cometd:
         connects = [index for index, reply in enumerate(replies) if _is_connected(reply)]
         if not connects:
             return replies
-        client = self.clients[replies[connects[0]]["clientId"]]
+        client = self.clients.get(replies[connects[0]]["clientId"])
+        if client is None:  # the same request says good-bye
+            return replies
         if self._must_wait(client, messages[connects[0]]):
             await self._hold(client)
             if client.farewell is not None:
@@ -158,9 +163,9 @@ class Cometd:
 
     def _reply(self, request: Request, message: Message, *, after_poll: bool = False) -> Message:
         channel = str(message.get("channel"))
-        failed = None if after_poll else self._faults.take_cometd_error(channel)
+        failed = None if after_poll else self._faults.failed_reply(channel)
         if failed is not None:
-            return _with_id({**failed, "successful": False}, message)
+            return _with_id(failed, message)
         handler = self._handlers.get(channel)
         if handler is None:
             return _with_id(_failed({"channel": channel}, "403::Cannot create channel", "none"), message)
@@ -219,8 +224,10 @@ class Cometd:
             position = self._bus.position(replay) if isinstance(replay, int) else None
             if position is not None:
                 client.positions[str(channel)] = position
+                _log.info("CometD: %s subscribed to %s with replay %s", client.client_id[:6], channel, replay)
                 self._release_if_news(client)
                 return {**reply, "successful": True}
+            _log.info("CometD: %s refused on %s, replay %s is not valid", client.client_id[:6], channel, replay)
             error = (
                 f"400::The replayId {{{replay}}} you provided was invalid.  Please provide a valid ID, -2 to replay "
                 "all events, or -1 to replay only new events."

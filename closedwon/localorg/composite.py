@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from closedwon.localorg.calls import Answer, Call, split_path
 from closedwon.localorg.errors import ApiError, not_found
@@ -73,7 +73,7 @@ class Composite:
     def _subrequest(self, call: Call, request: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         try:
             url = urlsplit(str(_resolved(request.get("url", ""), results)))
-            version, path = split_path(url.path)
+            version, path = split_path(unquote(url.path))
             body = _resolved(request.get("body"), results)
             inner = Call(
                 method=str(request.get("method", "")).upper(),
@@ -139,11 +139,11 @@ class Composite:
             raise ApiError("EXCEEDED_ID_LIMIT", f"at most {_MAX_RETRIEVED} records can be retrieved in one call")
         if not ids or not fields:
             raise ApiError("MISSING_ARGUMENT", "ids and fields must be given")
-        return Answer(200, [self._record_or_none(owner, one_id, fields) for one_id in ids])
+        return Answer(200, [self._record_or_none(owner, one_id, fields, call.base) for one_id in ids])
 
-    def _record_or_none(self, owner: SObject, record: str, fields: list[str]) -> dict[str, Any] | None:
+    def _record_or_none(self, owner: SObject, record: str, fields: list[str], base: str) -> dict[str, Any] | None:
         try:
-            return self._records.retrieve(owner, record, fields)
+            return self._records.retrieve(owner, record, fields, base=base)
         except ApiError as error:
             if error.code == "NOT_FOUND":
                 return None

@@ -85,7 +85,10 @@ class OrgConfig(_Frozen):
 
 
 def read_config(path: Path) -> OrgConfig:
-    """Read `path`, or take the defaults. Raises pydantic's `ValidationError` or `tomllib.TOMLDecodeError`."""
+    """Read `path`, or take the defaults. Raises `ValueError` with the file, the key and what is wrong."""
     if not path.exists():
         return OrgConfig()
-    return OrgConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    try:
+        return OrgConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # of the TOML or of a value
+        raise ValueError(f"{path}: {error}") from error

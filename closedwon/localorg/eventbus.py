@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 
 from closedwon.localorg.clock import Clock, event_time
 from closedwon.localorg.store import Store
+
+_log = logging.getLogger(__name__)
 
 NEW_EVENTS, ALL_EVENTS = -1, -2
 _FIRST_REPLAY_ID, _STREAM_DISTANCE, _MAX_STEP = 2_000_000_000, 10_000_000, 9
@@ -64,6 +67,7 @@ class EventBus:
         )
         self._store.set_meta("last_replay_id", str(replay_id))
         self.published += 1
+        _log.info("event %s published on %s", replay_id, channel)
         self._purge()
         return replay_id
 

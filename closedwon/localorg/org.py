@@ -12,7 +12,8 @@ from typing import Any
 from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.clock import Clock
 from closedwon.localorg.cometd import Cometd
-from closedwon.localorg.config import OrgConfig
+from closedwon.localorg.config import WHOLE_DEAL, OrgConfig
+from closedwon.localorg.errors import ApiError
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import App, OAuth
@@ -60,7 +61,7 @@ class Org:
         self.config = config or OrgConfig()
         self.credentials = credentials or Credentials.generate()
         self.clock = Clock()
-        self.faults = Faults()
+        self.faults = Faults(on_down=self._cut_polls)
         self.schema = Schema(self.config)
         self.store = Store(self.schema, path)
         self.org_id = _org_id(self.store, org_id)
@@ -78,8 +79,8 @@ class Org:
         )
         self.rest = RestApi(self.records, self.limits)
         self.api_calls: Counter[str] = Counter()
-        self.faults.on_down = self.cometd.cut_polls
         self._add_users(public_key)
+        self._check_config()
 
     def _add_users(self, public_key: str | None) -> None:
         domain = f"{self.org_id.short.lower()}.example.com"
@@ -103,6 +104,24 @@ class Org:
             ours: App(ours, self.credentials.client_secret, self.integration_user, self.username, public_key),
             theirs: App(theirs, self.credentials.sales_client_secret, self.sales_user, f"sales@{domain}"),
         }
+
+    def _check_config(self) -> None:
+        """Raise `ValueError` for a flow or a rule that names what the org does not have."""
+        for flow in self.config.flows:
+            event = self.schema.find(flow.publishes)
+            unknown = [name for name in flow.assignments if event is None or event.find(name) is None]
+            if event is None or not event.is_event or unknown:
+                raise ValueError(f"flow on {flow.on}: there is no event {flow.publishes}, or it lacks {unknown}")
+            paths = {flow.field, *flow.assignments.values()} - {WHOLE_DEAL}
+            self._try(f"flow on {flow.on}", f"SELECT {', '.join(sorted(paths))} FROM {flow.on} LIMIT 0")  # noqa: S608 - SOQL
+        for rule in self.config.validation_rules:
+            self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL
+
+    def _try(self, what: str, soql: str) -> None:
+        try:
+            self.records.query(soql)
+        except ApiError as error:
+            raise ValueError(f"{what}: {error.message.strip()}") from None
 
     def set_public_key(self, public_key: str) -> None:
         """Register the key that verifies the integration's assertions."""
@@ -174,6 +193,9 @@ class Org:
         """Revoke every token; held polls learn it at once."""
         self.oauth.revoke_all()
         self.cometd.recheck_polls()
+
+    def _cut_polls(self) -> None:
+        self.cometd.cut_polls()
 
     def move_bus(self) -> None:
         """Move the org: every replay id becomes invalid, every CometD session is forgotten."""

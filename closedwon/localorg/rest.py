@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote
 
+from closedwon.localorg import conditions
 from closedwon.localorg.calls import Answer, Call
 from closedwon.localorg.composite import Composite
 from closedwon.localorg.describe import describe_global, describe_object
@@ -19,7 +18,6 @@ from closedwon.localorg.errors import ApiError, not_found
 from closedwon.localorg.queries import Queries
 from closedwon.localorg.records import Records
 from closedwon.localorg.schema import SObject
-from closedwon.localorg.values import parse_date_time
 
 Handler = Callable[..., Answer]
 
@@ -76,7 +74,7 @@ class RestApi:
                 if wanted not in handlers:
                     allowed = ",".join(sorted(handlers))
                     raise ApiError("METHOD_NOT_ALLOWED", f"HTTP Method '{method}' not allowed. Allowed are {allowed}")
-                return handlers[wanted], [unquote(group) for group in match.groups()], template
+                return handlers[wanted], list(match.groups()), template
         raise not_found()
 
     def _resources(self, call: Call) -> Answer:
@@ -102,20 +100,19 @@ class RestApi:
         return Answer(201, created, {"Location": f"{call.base}/sobjects/{owner.name}/{created['id']}"})
 
     def _read(self, call: Call, name: str, record: str) -> Answer:
+        owner = self._object(name)
         wanted = call.query.get("fields")
-        found = self._records.retrieve(self._object(name), record, wanted.split(",") if wanted else None)
-        since = call.headers.get("If-Modified-Since")
-        if since and _seconds(found["LastModifiedDate"]) <= _http_date(since):
-            return Answer(304)
-        return Answer(200, found)
+        found = self._records.retrieve(owner, record, wanted.split(",") if wanted else None, base=call.base)
+        modified = self._records.modified_ms(owner, record)
+        tag = conditions.entity_tag(owner, modified)
+        headers = {"ETag": tag} if tag else {}
+        if conditions.is_unchanged(owner, call.headers, modified):
+            return Answer(304, headers=headers)
+        return Answer(200, found, headers)
 
     def _update(self, call: Call, name: str, record: str) -> Answer:
         owner = self._object(name)
-        since = call.headers.get("If-Unmodified-Since")
-        if since:  # the only conditional update that Opportunity knows; whole seconds
-            stamp = self._records.retrieve(owner, record, ["LastModifiedDate"])["LastModifiedDate"]
-            if _seconds(stamp) > _http_date(since):
-                raise ApiError("PRECONDITION_FAILED", "One or more conditions provided in the request were not met.")
+        conditions.require_unchanged(owner, call.headers, self._records.modified_ms(owner, record))
         body = call.json()
         if "Id" in body or "id" in body:
             raise ApiError("INVALID_FIELD", "The Id field should not be specified in the sobject data.", fields=("Id",))
@@ -125,14 +122,3 @@ class RestApi:
     def _delete(self, call: Call, name: str, record: str) -> Answer:
         self._records.delete(self._object(name), record, actor=call.user)
         return Answer(204)
-
-
-def _http_date(text: str) -> float:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        raise ApiError("INVALID_HTTP_HEADER", "a date header holds no HTTP date") from None
-
-
-def _seconds(rest_time: str) -> int:
-    return parse_date_time(rest_time) // 1000

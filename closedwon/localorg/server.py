@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from closedwon.ids import RecordId
 from closedwon.localorg.app import build
-from closedwon.localorg.config import read_config
+from closedwon.localorg.config import OrgConfig, read_config
 from closedwon.localorg.connection import Connection, read_connection, write_connection, write_secret
 from closedwon.localorg.org import Credentials, Org
 from closedwon.localorg.seed import seed
@@ -33,22 +32,30 @@ _STOP_GRACE_S = 2.0
 class LocalOrg(Org):
     """An org with a web server on `localhost`. Everything of `Org`, and `url`, `start`, `stop`."""
 
-    def __init__(self, *, port: int = 0, private_key: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        config: OrgConfig | None = None,
+        port: int = 0,
+        path: Path | None = None,
+        org_id: str | None = None,
+        credentials: Credentials | None = None,
+        private_key: str | None = None,
+    ) -> None:
         """Prepare the org; `port` 0 picks a free one, which a restart keeps."""
         self._private_key = private_key
         public_key = _public_key(private_key) if private_key else None
-        super().__init__(public_key=public_key, **settings)
+        super().__init__(config=config, credentials=credentials, path=path, org_id=org_id, public_key=public_key)
         self._port = port
         self._runner: web.AppRunner | None = None
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, **settings: Any) -> AsyncIterator[LocalOrg]:
-        """A served org in this event loop: `async with LocalOrg.running(config=..., org_id=...) as org`.
-
-        State is in memory unless `path` names a file.
-        """
-        org = cls(**settings)
+    async def running(
+        cls, *, config: OrgConfig | None = None, path: Path | None = None, org_id: str | None = None, port: int = 0
+    ) -> AsyncIterator[LocalOrg]:
+        """A served org in this event loop: `async with LocalOrg.running() as org`. In memory without a `path`."""
+        org = cls(config=config, path=path, org_id=org_id, port=port)
         await org.start()
         try:
             yield org

@@ -7,6 +7,7 @@ given with 15 characters, a filter's literal must be of the field's kind, long t
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -163,7 +164,7 @@ class Soql:
             return None
         compiler = self._compiler(text, query)
         sql = self._sql(compiler, "count(*) AS n", query, include_deleted=False)
-        return int(self._store.select(sql, compiler.values)[0]["n"])
+        return int(self._select(sql, compiler.values)[0]["n"])
 
     def records(self, text: str, *, url: str, include_deleted: bool = False) -> list[Record]:
         """The records in REST's shape. `url` is the prefix of record URLs (`/services/data/v67.0/sobjects`)."""
@@ -234,7 +235,15 @@ class Soql:
         selected += [f"{alias}.Id AS {alias}_id" for alias, _ in list(compiler.joins.values())[1:]]
         extra = f't0."{lookup}" IN (SELECT value FROM json_each(?))' if lookup else ""  # noqa: S608 - a name of the schema
         sql = self._sql(compiler, ", ".join(selected), query, include_deleted=include_deleted, extra=extra)
-        return self._store.select(sql, [*compiler.values, *([json.dumps(parents)] if lookup else [])])
+        return self._select(sql, [*compiler.values, *([json.dumps(parents)] if lookup else [])])
+
+    def _select(self, sql: str, values: list[Stored]) -> list[Any]:
+        try:
+            return self._store.select(sql, values)
+        except sqlite3.OperationalError as error:
+            if "too large" not in str(error) and "too many" not in str(error):
+                raise
+            raise ApiError("QUERY_TOO_COMPLICATED", "Query is too complex.") from None
 
     def _sql(self, compiler: _Compiler, selected: str, query: Query, *, include_deleted: bool, extra: str = "") -> str:
         conditions = [] if include_deleted else ["t0.IsDeleted = 0"]

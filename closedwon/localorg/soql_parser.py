@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NoReturn
 
 from closedwon.localorg.errors import ApiError
@@ -109,11 +110,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
+_MAX_LENGTH = 100_000
 _COMPARISONS = ("=", "!=", "<>", "<=", ">=", "<", ">")
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> Query:
     """Parse one query. Raises `ApiError` MALFORMED_QUERY."""
+    if len(text) > _MAX_LENGTH:
+        raise ApiError("MALFORMED_QUERY", f"SOQL statements cannot be longer than {_MAX_LENGTH} characters.")
     parser = _Parser(text)
     query = parser.query()
     parser.expect_end()
