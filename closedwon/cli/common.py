@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from closedwon.errors import ClosedwonError
+from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_settings
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
@@ -36,4 +36,6 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
 
 def _stop(error: ClosedwonError) -> typer.Exit:
     typer.secho(str(error), err=True, fg=typer.colors.RED)
+    if isinstance(error, AttentionError):
+        typer.secho(error.cure, err=True, fg=typer.colors.YELLOW)
     return typer.Exit(1)

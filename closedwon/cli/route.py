@@ -1,0 +1,285 @@
+"""`closedwon route`: what would become of a record, without anything becoming of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.ids import InvalidIdError, RecordId
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from closedwon.model import Order
+    from closedwon.settings import Org, Route, Settings
+
+app = typer.Typer(name="route", help="Routes: from a record to an order.", no_args_is_help=True)
+
+
+class TrialError(ClosedwonError):
+    """The trial cannot be made as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What would become of a record."""
+
+    route: Route
+    record: dict[str, Any]
+    qualifies: bool = False
+    order: Order | None = None
+    erp: str | None = None
+    now: dict[str, str | None] = field(default_factory=dict)
+    """Present values of the write-back fields; unknown ones are missing."""
+    then: dict[str, str | None] = field(default_factory=dict)
+    """Their values once the order exists, with placeholders for what only the ERP knows."""
+    problem: AttentionError | None = None
+    """Why the record can make no order as it is."""
+
+
+@app.callback()
+def routes() -> None:
+    """Give `try` a group to be in: a lone command would take its place."""
+
+
+@app.command("try")
+def try_route(
+    route: Annotated[str, typer.Argument(help="The route's name.")],
+    record_id: Annotated[str, typer.Argument(help="The record's id, 15 or 18 characters.")],
+    payload: Annotated[
+        Path | None, typer.Option(help='For a route with source = "event": a JSON file with the event or its fields.')
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,  # noqa: FBT002 - a flag
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """**Show what would become of a record**: the order, its ERP and the write-back. Changes nothing.
+
+    Ends with exit code 1 when the record can make no order as it is. Example:
+
+        closedwon route try won-deals 0065g00000XyZabAAF
+    """
+    settings = settings_from(config)
+    trial = complete(_try(settings, route, record_id, payload))
+    if as_json:
+        typer.echo(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
+    else:
+        _show(trial)
+    if trial.problem:
+        raise typer.Exit(1)
+
+
+async def _try(settings: Settings, name: str, record_id: str, payload: Path | None) -> Trial:
+    from closedwon import mapping  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    route = _route(settings, name)
+    org = settings.org(route.org)
+    try:
+        record = RecordId(record_id)
+    except InvalidIdError as error:
+        raise TrialError(str(error)) from None
+    if route.source == "event":
+        trial = Trial(route, _from_event(route, record, payload))
+    elif payload is not None:
+        raise TrialError(f'Route {name!r} looks at the record (source = "record"): leave --payload out.')
+    else:
+        content = await _read(org, route, record)
+        trial = Trial(route, content, now=mapping.written(route, content))
+    try:
+        trial = replace(trial, qualifies=mapping.qualifies(route, trial.record))
+        trial = replace(trial, order=mapping.map_order(route, org.id, record, trial.record))
+        trial = replace(trial, erp=_known_erp(settings, mapping.choose_erp(route, trial.record)))
+    except AttentionError as error:
+        return replace(trial, problem=error)
+    then = mapping.write_back_fields(
+        route, number="<the ERP's number>", status="<its status>", link="<link to it>", error=None, ordered=True
+    )
+    return replace(trial, then=then)
+
+
+def _route(settings: Settings, name: str) -> Route:
+    from closedwon.settings.problems import suggest  # noqa: PLC0415
+
+    try:
+        return settings.route(name)
+    except KeyError:
+        hint = suggest(name, [route.name for route in settings.routes])
+        raise TrialError(f"There is no route {name!r}; {hint}") from None
+
+
+def _known_erp(settings: Settings, name: str) -> str:
+    from closedwon.errors import AttentionReason  # noqa: PLC0415
+
+    try:
+        return settings.erp(name).name
+    except KeyError:
+        raise AttentionError(
+            f"The route's expression picks the ERP {name!r}, which the settings do not have",
+            reason=AttentionReason.CONFIGURATION,
+            cure="Mend `erp.expression` of the route, or add the ERP to `erps`.",
+        ) from None
+
+
+def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[str, Any]:
+    from closedwon import mapping  # noqa: PLC0415
+
+    if payload is None:
+        raise TrialError(
+            f'Route {route.name!r} takes the order from the event (source = "event"): '
+            "give a JSON file with one by --payload."
+        )
+    try:
+        event = json.loads(payload.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise TrialError(f"{payload} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise TrialError(f"{payload} is no JSON: {error}") from None
+    fields = event.get("payload", event) if isinstance(event, dict) else event
+    if not isinstance(fields, dict):
+        raise TrialError(f"{payload} holds no event: it must be a JSON object with the event's fields")
+    named = mapping.record_id_of(route, fields)
+    if named != record:
+        raise TrialError(f"The event in {payload} is about record {named}, not {record}")
+    return mapping.event_record(route, fields)
+
+
+async def _read(org: Org, route: Route, record: RecordId) -> dict[str, Any]:
+    from closedwon.salesforce.auth import TokenSource  # noqa: PLC0415
+    from closedwon.salesforce.rest import SalesforceClient  # noqa: PLC0415
+
+    login = TokenSource(org)
+    client = SalesforceClient(org, login)
+    try:
+        found = await client.read(route.object, route.query_fields, record)
+    finally:
+        await client.close()
+        await login.close()
+    if found is None:
+        raise TrialError(
+            f"Org {org.name!r} has no {route.object} {record}, or its integration user may not see it: "
+            "mend the id, or share the record with the user."
+        )
+    return found
+
+
+def _as_json(trial: Trial) -> dict[str, Any]:
+    return {
+        "route": trial.route.name,
+        "record": _without_attributes(trial.record),
+        "qualifies": trial.qualifies,
+        "order": trial.order.model_dump(mode="json") if trial.order else None,
+        "erp": trial.erp,
+        "write_back": {name: {"now": trial.now.get(name), "then": value} for name, value in trial.then.items()},
+        "problem": {"text": str(trial.problem), "reason": trial.problem.reason, "cure": trial.problem.cure}
+        if trial.problem
+        else None,
+    }
+
+
+def _show(trial: Trial) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.json import JSON  # noqa: PLC0415
+
+    console = Console()
+    console.rule("record", align="left")
+    console.print(JSON(json.dumps(_without_attributes(trial.record), default=_plain_number, ensure_ascii=False)))
+    console.rule("order", align="left")
+    if trial.order:
+        console.print(*_order(trial.order), sep="\n")
+    if trial.problem:
+        _say(console, "✗ ", "bold red", str(trial.problem))
+        _say(console, "  ", "yellow", trial.problem.cure)
+        return
+    console.rule("where it goes", align="left")
+    if trial.qualifies:
+        _say(console, "✓ ", "green", f"ERP {trial.erp}: the record qualifies ({trial.route.qualify})")
+    else:
+        _say(
+            console,
+            "- ",
+            "yellow",
+            f"nowhere: the record does not qualify ({trial.route.qualify}); else ERP {trial.erp}",
+        )
+    console.rule("written back", align="left")
+    console.print(_write_back(trial))
+
+
+def _order(order: Order) -> tuple[RenderableType, ...]:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    customer = order.customer
+    address = ", ".join(filter(None, (customer.street, customer.postal_code, customer.city, customer.country)))
+    head = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "idempotency key": order.idempotency_key,
+        "name": order.name,
+        "customer": f"{customer.name} ({customer.id})",
+        "address": address,
+        "reference": order.reference,
+        "order date": order.order_date,
+        "delivery date": order.delivery_date,
+        **order.extra,
+    }
+    for key, value in rows.items():
+        if value:
+            head.add_row(Text(key, "dim"), Text(str(value)))
+    lines = Table("product", "description", box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    lines.add_column("quantity", justify="right")
+    lines.add_column("unit price", "total", justify="right")
+    lines.add_column("amount", f"{_money(order.amount)} {order.currency}", justify="right")
+    for line in order.lines:
+        lines.add_row(
+            Text(line.product),
+            Text(line.description or ""),
+            f"{line.quantity.normalize():,f}",
+            _money(line.unit_price),
+            _money(line.quantity * line.unit_price),
+        )
+    return head, lines
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,.2f}" if amount == round(amount, 2) else f"{amount.normalize():,f}"
+
+
+def _write_back(trial: Trial) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    if not trial.then:
+        return "nothing: the route names no field in write_back"
+    table = Table("field", "now", "then", box=None, pad_edge=False, header_style="dim")
+    for name, value in trial.then.items():
+        now = trial.now.get(name, "" if trial.now else "not read")
+        table.add_row(
+            Text(name), Text(now or "empty", "" if now else "dim"), Text(value or "empty", "" if value else "dim")
+        )
+    return table
+
+
+def _say(console: Console, mark: str, style: str, text: str) -> None:
+    from rich.text import Text  # noqa: PLC0415
+
+    console.print(Text.assemble((mark, style), (text, style if style == "yellow" else "")))
+
+
+def _without_attributes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_attributes(inner) for key, inner in value.items() if key != "attributes"}
+    return [_without_attributes(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _plain_number(value: object) -> object:
+    """Write a `Decimal` as a JSON number where that is exact, else as text."""
+    if not isinstance(value, Decimal):
+        return str(value)
+    number = float(value)
+    return number if Decimal(str(number)) == value else str(value)
