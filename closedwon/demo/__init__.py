@@ -2,3 +2,17 @@
 
 For `closedwon demo` and for the tests that kill things. Nothing that runs in production imports this.
 """
+
+from enum import StrEnum
+
+
+class ErpKind(StrEnum):
+    """Which ERP to run."""
+
+    TRYTON = "tryton"
+    LIGHT = "light"
+
+    @property
+    def words(self) -> str:
+        """As it is called in a sentence."""
+        return {ErpKind.TRYTON: "Tryton", ErpKind.LIGHT: "the light ERP"}[self]

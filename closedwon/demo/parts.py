@@ -219,16 +219,18 @@ class Part(ABC):
 
     async def kill(self) -> None:
         """End it as a crash would (SIGKILL), whatever it is doing."""
-        if self.exit_code is None:
-            self._signal_group(signal.SIGKILL)
-            await self._until_gone()
+        if self._process is None or self.exit_code is not None:
+            return
         self.state = State.KILLED
+        self._signal_group(signal.SIGKILL)
+        await self._until_gone()
 
     async def stop(self) -> int:
         """Ask it to end (SIGTERM) and return its exit code; it is killed when its grace is over."""
         if self._process is None:
             return 0
         if self.exit_code is None:
+            self.state = State.STOPPED
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
             try:
@@ -236,13 +238,11 @@ class Part(ABC):
             except TimeoutError:
                 self._signal_group(signal.SIGKILL)
                 await self._until_gone()
-        self.state = State.STOPPED
         return self._process.returncode
 
     async def restart(self) -> None:
         """Start it again, on the same ports and data, after stopping it where it runs."""
-        if self.exit_code is None:
-            await self.stop()
+        await self.stop()
         await self.start()
 
     def check(self) -> None:

@@ -16,7 +16,6 @@ import fcntl
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -30,18 +29,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from closedwon import names
+from closedwon.demo import ErpKind
 from closedwon.demo.parts import Guard, Part, PartError, Ports, program, together
 from closedwon.localerp import connection
 
 NAMESPACE: Final = "default"
 _USUAL_PORTS: Final = {"temporal": 7233, "temporal-ui": 8233}
-
-
-class ErpKind(StrEnum):
-    """Which ERP to run."""
-
-    TRYTON = "tryton"
-    LIGHT = "light"
 
 
 class TemporalServer(Part):
@@ -164,7 +157,7 @@ class Stack:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.erp_kind = erp
         self.config = self.data_dir / "closedwon.toml"
-        self._environment = dict(environment or {})
+        self._environment = {"CLOSEDWON_TELEMETRY__LOG_FORMAT": "console"} | dict(environment or {})
         self._lock: TextIO | None = None
         ports = Ports(self.data_dir / "ports.json")
         if usual_ports:

@@ -1,0 +1,43 @@
+"""`closedwon demo`: the whole way of a won deal, on one's own machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from closedwon.cli.common import complete
+from closedwon.demo import ErpKind
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    deals: Annotated[int, typer.Option(min=1, max=1000, help="How many deals are won.")] = 20,
+    erp: Annotated[ErpKind, typer.Option(help="A real Tryton, or a light ERP that starts at once.")] = ErpKind.TRYTON,
+    kill: Annotated[bool, typer.Option("--kill", help="Kill a worker (SIGKILL) while orders are half-way.")] = False,  # noqa: FBT002 - a flag
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running at the end, to look around.")] = False,  # noqa: FBT002 - a flag
+    data_dir: Annotated[Path, typer.Option(help="Where everything is kept from run to run.")] = Path(".closedwon/demo"),
+) -> None:
+    """**Win deals and watch them become orders**: Temporal, a Salesforce org and an ERP on this machine.
+
+    Ends with what Salesforce and the ERP say: won, ordered, written back, doubled, lost, and how long it took; the
+    same as JSON in `summary.json` in the data dir. The exit code is 0 only when all agree. Example:
+
+        closedwon demo --deals 50 --erp light --kill
+    """
+    import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    from closedwon.demo.run import Options, demo  # noqa: PLC0415
+
+    try:
+        good = complete(demo(Options(deals=deals, erp=erp, kill=kill, keep=keep, data_dir=data_dir)))
+    except KeyboardInterrupt:
+        typer.echo("Everything is stopped.", err=True)
+        raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        typer.echo("Everything is stopped.", err=True)
+        raise typer.Exit(143) from None
+    raise typer.Exit(0 if good else 1)

@@ -1,0 +1,236 @@
+"""The demo from start to end: start the world, win deals, watch them, kill a worker if asked, count, tell."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from closedwon import names
+from closedwon.demo import ErpKind, show
+from closedwon.demo.audit import ErpBooks, LightBooks, SalesforceBooks, Summary, TrytonBooks, summarise
+from closedwon.demo.parts import Part, State, together
+from closedwon.demo.show import Screen, Track
+from closedwon.demo.stack import Stack
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId, RecordId
+from closedwon.localorg.client import OrgClient
+from closedwon.localorg.connection import Connection
+from closedwon.names import OrderStage
+
+_TICK: Final = 0.2
+"""Seconds between two looks at Temporal and Salesforce."""
+_WINNING: Final = 8.0
+"""Seconds in which all deals are won: slow enough to be watched."""
+_BURST: Final = 3
+"""Deals won at once before a worker is killed, so that some are half-way."""
+_HALF_WAY: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK)
+
+
+class StuckError(ClosedwonError):
+    """Deals do not come through. The text says where they stand and which logs tell why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    deals: int
+    erp: ErpKind
+    kill: bool
+    keep: bool
+    data_dir: Path
+
+    @property
+    def patience(self) -> float:
+        """Seconds until deals that are not done count as stuck; Tryton takes two orders a second, at least."""
+        return 60 + 3 * self.deals + 60 * self.kill
+
+
+async def demo(options: Options) -> bool:
+    """Run it; return whether all counts agree. Raises `PartError` when a part fails and `StuckError`."""
+    _stop_on_sigterm()
+    screen = Screen()
+    # A world for each ERP: an order that is under way in one must not be finished in the other.
+    stack = Stack(options.data_dir / options.erp, erp=options.erp, workers=1, subscribers=1, usual_ports=True)
+    try:
+        await together(stack.start(), _draw_start(stack, screen))
+        summary = await _win_and_count(stack, screen, options)
+        file = options.data_dir / "summary.json"
+        file.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        screen.say(show.result(summary, erp=options.erp.words, file=str(file)))
+        screen.say(show.where_to_look(stack, stays=options.keep))
+        while options.keep:
+            stack.check()
+            await asyncio.sleep(1)
+    finally:
+        await stack.stop()
+    return summary.agree and summary.won == options.deals and not summary.all_runs.doubled
+
+
+async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> Summary:
+    org = Connection.model_validate(stack.org.connection)
+    async with OrgClient.open(org) as people, aiohttp.ClientSession() as http:
+        books: ErpBooks = (TrytonBooks if options.erp is ErpKind.TRYTON else LightBooks)(stack.erp.connection, http)
+        return await _Run(stack, screen, options, people, books).go(org.org_id)
+
+
+class _Run:
+    """One run on a world that is up."""
+
+    def __init__(self, stack: Stack, screen: Screen, options: Options, people: OrgClient, books: ErpBooks) -> None:
+        self._stack = stack
+        self._screen = screen
+        self._options = options
+        self._people = people
+        self._salesforce = SalesforceBooks(people)
+        self._erp = books
+        self._tracks: dict[RecordId, Track] = {}
+        self._note = ""
+        self._began = datetime.now(UTC)
+
+    async def go(self, org: OrgId) -> Summary:
+        """Seed, win, watch, count."""
+        seeded = await self._people.admin(
+            "POST", "seed", {"opportunities": self._options.deals, "seed": secrets.randbelow(10**6)}
+        )
+        new = set(seeded["ids"])
+        self._tracks = {deal.id: Track(deal) for deal in await self._salesforce.deals() if deal.id in new}
+        self._began = datetime.now(UTC)
+        with self._screen:
+            await together(self._win_all(), self._watch())
+        won_at = {record: track.won_at for record, track in self._tracks.items() if track.won_at}
+        return summarise(org, await self._salesforce.deals(), await self._erp.orders(), won_at)
+
+    async def _win_all(self) -> None:
+        tracks = list(self._tracks.values())
+        pause = _WINNING / len(tracks)
+        first = tracks[: -(-len(tracks) // 3)] if self._options.kill else tracks
+        for track in first:
+            await self._win(track)
+            await asyncio.sleep(pause)
+        if self._options.kill:
+            while not all(track.written for track in first):  # noqa: ASYNC110 - `_watch` looks
+                await asyncio.sleep(_TICK)
+            for track in await self._kill_worker(tracks[len(first) :]):
+                await self._win(track)
+                await asyncio.sleep(pause)
+
+    async def _win(self, track: Track) -> None:
+        await self._people.win(track.deal.id)
+        track.won_at = datetime.now(UTC)
+        if track.stage == "open":  # Temporal may have been quicker
+            track.stage = "won"
+
+    async def _kill_worker(self, tracks: Sequence[Track]) -> Sequence[Track]:
+        """Win some deals at once and kill the worker when some are half-way; return the deals that are left.
+
+        Half-way is proved after the kill. Should all have slipped through just before it, the next ones are taken.
+        """
+        worker = self._stack.workers[0]
+        while tracks:
+            burst, tracks = tracks[:_BURST], tracks[_BURST:]
+            await together(*(self._win(track) for track in burst))
+            while not any(track.stage in _HALF_WAY for track in burst) and not all(track.written for track in burst):
+                await self._look()
+            pid = worker.pid
+            await worker.kill()
+            await self._look()
+            caught = [track for track in self._tracks.values() if track.stage in _HALF_WAY and not track.written]
+            await worker.start()
+            if caught:
+                self._tell(
+                    f"After {self._passed():.0f} s {worker.name} (pid {pid}) was killed with SIGKILL, {len(caught)} "
+                    f"orders half-way; another was started (pid {worker.pid})"
+                )
+                break
+        return tracks
+
+    async def _watch(self) -> None:
+        """Draw until every deal is written back. Raises `PartError` and `StuckError`."""
+        while True:
+            self._stack.check()
+            await self._look()
+            self._draw()
+            if all(track.written for track in self._tracks.values()):
+                return
+            if self._passed() > self._options.patience:
+                raise self._stuck()
+            await asyncio.sleep(_TICK)
+
+    async def _look(self) -> None:
+        """Ask Temporal for the stages and Salesforce for the numbers."""
+        client = await self._stack.temporal.client()
+        query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND StartTime >= '{self._began.isoformat()}'"
+        async for execution in client.list_workflows(query):
+            stage = execution.search_attributes.get(names.ORDER_STAGE)
+            track = self._tracks.get(names.parse_order_workflow_id(execution.id).record)
+            if track and stage:
+                track.stage = str(stage[0])
+        for deal in await self._salesforce.deals():
+            if deal.id in self._tracks:
+                self._tracks[deal.id].deal = deal
+
+    def _draw(self) -> None:
+        picture, line = show.journey(
+            list(self._tracks.values()),
+            erp=self._options.erp.words,
+            passed=self._passed(),
+            note=self._note,
+            height=self._screen.console.height,
+            now=datetime.now(UTC),
+        )
+        self._screen.draw(picture, line)
+
+    def _tell(self, note: str) -> None:
+        """Show it in the picture, or print it where there is none."""
+        self._note = note
+        if not self._screen.console.is_terminal:
+            self._screen.say(note)
+
+    def _passed(self) -> float:
+        return (datetime.now(UTC) - self._began).total_seconds()
+
+    def _stuck(self) -> StuckError:
+        behind = Counter(track.stage for track in self._tracks.values() if not track.written)
+        stages = ", ".join(f"{number} {stage}" for stage, number in behind.most_common())
+        parts = [part for part in self._stack.parts if part is not self._stack.temporal]
+        return StuckError(
+            f"{sum(behind.values())} of {len(self._tracks)} deals are not written back after "
+            f"{self._options.patience:.0f} s: {stages}. Look into the last lines of "
+            + ", ".join(str(part.log) for part in parts)
+        )
+
+
+async def _draw_start(stack: Stack, screen: Screen) -> None:
+    """Draw until all parts are ready."""
+    began: dict[Part, float] = {}
+    took: dict[Part, float] = {}
+    with screen:
+        while len(took) < len(stack.parts):
+            for part in stack.parts:
+                if part.state is State.STARTING:
+                    began.setdefault(part, time.monotonic())
+                if part.state is State.READY and part not in took:
+                    took[part] = time.monotonic() - began.get(part, time.monotonic())
+                    if not screen.console.is_terminal:
+                        screen.say(f"{part.name} is ready ({took[part]:.1f} s)")
+            since = {part.name: took.get(part, time.monotonic() - start) for part, start in began.items()}
+            screen.draw(*show.starting(stack.parts, since))
+            await asyncio.sleep(0.1)
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does: cancel, so that everything is stopped in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,0 +1,235 @@
+"""What the demo puts on the screen: a live picture on a terminal, plain lines elsewhere. Looks only, no decisions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from closedwon import names
+from closedwon.demo.audit import Deal, Summary
+from closedwon.demo.parts import Part, State
+from closedwon.demo.stack import Stack
+from closedwon.names import OrderStage
+
+_PLAIN_EVERY: Final = 2.0
+"""Seconds between two progress lines where there is no terminal."""
+_ROWS_BESIDE_DEALS: Final = 9
+"""Lines of the picture that are no deals."""
+_LOOKS: Final[dict[str, tuple[str, str]]] = {
+    "open": ("open", "dim"),
+    "won": ("won, the event is on its way", "yellow"),
+    OrderStage.LOADING: ("reading the deal", "yellow"),
+    OrderStage.ORDERING: ("ordering in the ERP", "cyan"),
+    OrderStage.WRITING_BACK: ("writing the number back", "blue"),
+    OrderStage.ATTENTION: ("needs attention", "bold red"),
+    OrderStage.COMPLETED: ("written back", "green"),
+}
+"""Words and style of each stage; `open` and `won` are Salesforce's, the rest Temporal's."""
+_DONE: Final = "✔"
+
+
+class Track:
+    """A deal's way. `stage` is a key of `_LOOKS` or another stage's word."""
+
+    def __init__(self, deal: Deal) -> None:
+        """Not won yet."""
+        self.deal = deal
+        self.stage = "open"
+        self.won_at: datetime | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether Salesforce shows the order's number."""
+        return self.deal.number is not None
+
+    def seconds(self, now: datetime) -> float | None:
+        """Since it was won; until it was written back."""
+        if self.won_at is None:
+            return None
+        return max(((self.deal.modified_at if self.written else now) - self.won_at).total_seconds(), 0.0)
+
+
+class Screen:
+    """A live picture on a terminal; elsewhere a line every other second, when it says something new."""
+
+    def __init__(self) -> None:
+        """Draw on standard output."""
+        self.console = Console(highlight=False)
+        self._live: Live | None = None
+        self._said = ""
+        self._said_at = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin a picture."""
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=True, refresh_per_second=10)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last picture standing."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def draw(self, picture: RenderableType, line: str) -> None:
+        """Show the picture, or the line instead."""
+        if self._live is not None:
+            self._live.update(picture)
+        elif line and line != self._said and time.monotonic() - self._said_at >= _PLAIN_EVERY:
+            self.say(line)
+            self._said, self._said_at = line, time.monotonic()
+
+    def say(self, text: RenderableType) -> None:
+        """Print above the picture, to stay."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+
+def starting(parts: Sequence[Part], since: dict[str, float]) -> tuple[RenderableType, str]:
+    """Picture and line of the parts while they start. `since`: seconds that each has taken so far."""
+    table = Table.grid(padding=(0, 2))
+    waiting = []
+    for part in parts:
+        look: RenderableType = Text(_DONE, "green")
+        words = Text("ready", "green")
+        if part.state is State.NOT_STARTED:
+            look, words = Text("·", "dim"), Text("waits for the others", "dim")
+        elif part.state is not State.READY:
+            last = part.words().splitlines()[-1:]
+            look = Spinner("dots")
+            words = Text(" ".join(last) or "starting", "yellow", overflow="ellipsis", no_wrap=True)
+            waiting.append(f"{part.name}: {words.plain}")
+        seconds = since.get(part.name)
+        table.add_row(look, part.name, Text("" if seconds is None else f"{seconds:.1f} s", justify="right"), words)
+    return table, "  |  ".join(waiting)
+
+
+def journey(
+    tracks: Sequence[Track], *, erp: str, passed: float, note: str, height: int, now: datetime
+) -> tuple[RenderableType, str]:
+    """Picture and line of the deals' ways; a low terminal shows the latest that fit."""
+    won = sum(track.won_at is not None for track in tracks)
+    written = sum(track.written for track in tracks)
+    ordered = sum(track.written or track.stage == OrderStage.WRITING_BACK for track in tracks)
+    totals = f"won {won}  →  ordered {ordered}  →  written back {written}"
+    fitting = max(height - _ROWS_BESIDE_DEALS, 5)
+    shown = _that_fit(tracks, fitting)
+    title = Text.assemble((f"Won deals: Salesforce → Temporal → {erp} → Salesforce", "bold"), f"   {passed:.0f} s")
+    parts: list[RenderableType] = [title, _deals(shown, now)]
+    if len(shown) < len(tracks):
+        parts.append(Text(f"  … and {len(tracks) - len(shown)} more", "dim"))
+    parts.append(Text.assemble("  ", (totals, "bold"), f"   of {len(tracks)}"))
+    if note:
+        parts.append(Text(f"  {note}", "bold magenta"))
+    return Group(*parts), f"{totals}  of {len(tracks)}"
+
+
+def _that_fit(tracks: Sequence[Track], rows: int) -> Sequence[Track]:
+    """Those that move come first, then the last that are done, then the next that are open; in their own order."""
+
+    def rank(place: int) -> tuple[int, int]:
+        track = tracks[place]
+        if track.written:
+            return 1, -place
+        return (0 if track.won_at else 2), place
+
+    chosen = sorted(range(len(tracks)), key=rank)[:rows]
+    return [tracks[place] for place in sorted(chosen)]
+
+
+def _deals(tracks: Sequence[Track], now: datetime) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2), expand=False)
+    for heading in ("deal", "customer"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    table.add_column("amount", justify="right", no_wrap=True)
+    table.add_column("where it is", no_wrap=True, min_width=30)
+    table.add_column("order", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for track in tracks:
+        stage = OrderStage.COMPLETED if track.written else track.stage
+        words, style = _LOOKS.get(stage, (stage, "bold red"))
+        seconds = track.seconds(now)
+        table.add_row(
+            track.deal.name,
+            track.deal.account,
+            f"{track.deal.amount:,.0f} {track.deal.currency}",
+            Text(f"{_DONE if track.written else '•'} {words}", style),
+            Text(track.deal.number or "", "green"),
+            "" if seconds is None else f"{seconds:.1f}",
+            style="dim" if track.stage == "open" and not track.written else "",
+        )
+    return table
+
+
+def result(summary: Summary, *, erp: str, file: str) -> RenderableType:
+    """The end: what was counted, and whether all is well."""
+    good = summary.agree and summary.all_runs.doubled == 0
+    style = "bold green" if good else "bold red"
+    sign = "=" if good else "≠"
+    lines = [
+        Text.assemble(
+            (f"{_DONE} " if good else "✘ ", style),
+            (f"won {summary.won} {sign} ordered {summary.ordered} {sign} written back {summary.written_back}", style),
+            f"   doubled {summary.doubled}   lost {summary.lost}",
+        )
+    ]
+    if summary.median_s is not None:
+        lines.append(
+            Text(f"  from won to written back: median {summary.median_s:.1f} s, 95 % within {summary.p95_s:.1f} s")
+        )
+    whole = summary.all_runs
+    if whole.won != summary.won or whole.doubled:
+        lines.append(
+            Text(
+                f"  all runs on this data: won {whole.won}, ordered {whole.ordered}, "
+                f"written back {whole.written_back}, doubled {whole.doubled}, lost {whole.lost}"
+            )
+        )
+    lines.append(Text(f"  counted in Salesforce and in {erp}, not in our own state; the same as JSON: {file}", "dim"))
+    return Group(*lines)
+
+
+def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
+    """Temporal's UI, the org, the ERP and single parts by hand: now, or with `--keep`."""
+    query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
+    env = _short(stack.data_dir / "env")
+    if not stays:
+        return Text.assemble(
+            "\nTo look around in Temporal's UI, in the org and in the ERP: ", ("make demo KEEP=1", "bold"),
+            "  (closedwon demo --keep)\nTo run single parts by hand, each in a terminal of its own: ",
+            ("closedwon org serve", "bold"), ", ", ("closedwon erp tryton", "bold"), ", ",
+            ("closedwon run", "bold"), "; ", ("closedwon --help", "bold"), " tells more.",
+        )  # fmt: skip
+    rows = (
+        ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
+        ("Salesforce, the org", stack.org.connection["url"]),
+        (stack.erp_kind.words.capitalize(), stack.erp.connection["url"]),
+        ("Logs", _short(stack.parts[0].log.parent)),
+        ("", ""),
+        ("By hand, in another terminal:", f". {env}"),
+        ("  win three more deals", f"closedwon org win --count 3 --data-dir {_short(stack.org.data_dir)}"),
+        ("  where each order stands", "closedwon orders list"),
+        ("  another worker", "closedwon worker"),
+    )
+    table = Table.grid(padding=(0, 2))
+    for what, where in rows:
+        table.add_row(what, Text(where, "bold", overflow="fold"))
+    return Group(Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"), table)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
