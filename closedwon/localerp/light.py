@@ -123,7 +123,8 @@ class LightErp:
 
     def orders(self) -> list[dict[str, Any]]:
         """Every order with its key, in the order of creation."""
-        return [dict(row) for row in self._db.execute(f"SELECT {_AUDIT} FROM orders ORDER BY id")]  # noqa: S608 - constant
+        rows = self._db.execute(f"SELECT {_AUDIT} FROM orders ORDER BY id")  # noqa: S608 - constant
+        return [{"number": _number(row), **dict(row)} for row in rows]
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._misbehave])
@@ -249,7 +250,7 @@ class LightErp:
     def _answer(self, row: sqlite3.Row) -> dict[str, Any]:
         order = ErpOrder(
             id=str(row["id"]),
-            number=f"L{row['id']:06d}",
+            number=_number(row),
             status=ErpStatus(row["status"]),
             currency=row["currency"],
             amount=Decimal(row["amount"]),
@@ -257,6 +258,10 @@ class LightErp:
             url=f"{self.url}/_admin/orders/{row['id']}",
         )
         return order.model_dump(mode="json")
+
+
+def _number(row: sqlite3.Row) -> str:
+    return f"L{row['id']:06d}"
 
 
 def _problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> web.Response:

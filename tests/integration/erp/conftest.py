@@ -1,0 +1,87 @@
+"""One light ERP and one Tryton for all tests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from closedwon.erp import open_erp
+from closedwon.erp.base import Erp
+from closedwon.localerp.light import LightErp
+from closedwon.model import ErpOrder
+from closedwon.settings import RestErp
+from tests.integration.erp.worlds import TrytonProcess, World
+
+
+def light_settings(light: LightErp) -> RestErp:
+    """As they would stand in closedwon.toml."""
+    return RestErp(kind="rest", name="light", url=light.url, token=SecretStr(light.token))
+
+
+@asynccontextmanager
+async def light_world(light: LightErp) -> AsyncIterator[World]:
+    """The light ERP behind the rest adapter."""
+
+    async def count(key: str) -> int:
+        return sum(order["idempotency_key"] == key for order in light.orders())
+
+    async def process(found: ErpOrder) -> None:
+        async with aiohttp.request(
+            "POST", f"{light.url}/_admin/orders/{found.id}", json={"status": "processing"}
+        ) as response:
+            response.raise_for_status()
+
+    settings = light_settings(light)
+    erp = open_erp(settings)
+    yield World(erp, settings, count, process)
+    await erp.close()
+
+
+@pytest.fixture
+async def light() -> AsyncIterator[LightErp]:
+    """A light ERP of this test alone, in memory, without faults."""
+    async with LightErp.running() as erp:
+        yield erp
+
+
+@pytest.fixture
+async def rest(light: LightErp) -> AsyncIterator[Erp]:
+    """The rest adapter before this test's light ERP."""
+    erp = open_erp(light_settings(light))
+    yield erp
+    await erp.close()
+
+
+@pytest.fixture(scope="session")
+async def tryton(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TrytonProcess]:
+    """A real Tryton for the whole session. The first time on a checkout its database is built: about half a minute."""
+    process = TrytonProcess(tmp_path_factory.mktemp("tryton"))
+    await process.start()
+    yield process
+    assert 0 == await process.stop()
+
+
+@asynccontextmanager
+async def tryton_world(process: TrytonProcess) -> AsyncIterator[World]:
+    """Tryton behind its adapter."""
+
+    async def count(key: str) -> int:
+        return len(await process.sales(key))
+
+    async def process_order(_found: ErpOrder) -> None:
+        """Tryton does so by itself."""
+
+    erp = open_erp(process.settings)
+    yield World(erp, process.settings, count, process_order)
+    await erp.close()
+
+
+@pytest.fixture(params=["light", "tryton"])
+async def world(request: pytest.FixtureRequest, light: LightErp, tryton: TrytonProcess) -> AsyncIterator[World]:
+    """Each ERP in turn: what holds for one adapter holds for all."""
+    async with light_world(light) if request.param == "light" else tryton_world(tryton) as world:
+        yield world

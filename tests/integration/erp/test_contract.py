@@ -1,0 +1,192 @@
+"""What every ERP must do behind its adapter, case by case, against the light ERP and a real Tryton."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from pydantic import SecretStr
+
+from closedwon.erp import open_erp
+from closedwon.erp.base import (
+    AmountDiffersError,
+    AuthFailedError,
+    DuplicateError,
+    RejectedError,
+    Step,
+    TooLateError,
+    UnreachableError,
+    find_or_create,
+)
+from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId
+from closedwon.localerp.light import LightErp
+from closedwon.model import ErpStatus
+from tests.integration.erp.worlds import World, new_order, until_done
+
+
+async def test_a_deal_becomes_a_confirmed_order(world: World) -> None:
+    """A new deal becomes one order with a number, the deal's total and lines, and a link."""
+    order = new_order(reference="PO-77")
+
+    handoff = await find_or_create(world.erp, order)
+
+    assert not handoff.adopted
+    assert handoff.order.status.exists_as_order
+    assert handoff.order.number
+    assert ("EUR", Decimal(11200), 2) == (handoff.order.currency, handoff.order.amount, handoff.order.line_count)
+    assert handoff.order.url is not None
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_a_second_delivery_adopts(world: World) -> None:
+    """The same deal again is the same order, with the same number."""
+    order = new_order()
+    first = await find_or_create(world.erp, order)
+
+    again = await find_or_create(world.erp, order)
+
+    assert again.adopted
+    assert (first.order.id, first.order.number) == (again.order.id, again.order.number)
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_deliveries_in_parallel_make_one_order(world: World) -> None:
+    """Eight callers at the same moment, that all saw no order, end with one order and one number."""
+    order = new_order()
+    barrier = asyncio.Barrier(8)
+
+    async def all_have_looked(step: Step) -> None:
+        if step == "before-create":
+            await barrier.wait()
+
+    handoffs = await asyncio.gather(*(until_done(world.erp, order, all_have_looked) for _ in range(8)))
+
+    assert 1 == len({handoff.order.number for handoff in handoffs})
+    assert all(handoff.order.status.exists_as_order for handoff in handoffs)
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_one_record_id_in_two_orgs_makes_two_orders(world: World) -> None:
+    """A sandbox is a copy that keeps its record ids: its deals are others."""
+    production = new_order()
+    sandbox = production.model_copy(update={"org": OrgId("00D000000000002")})
+
+    numbers = {(await find_or_create(world.erp, order)).order.number for order in (production, sandbox)}
+
+    assert 2 == len(numbers)
+    assert 1 == await world.count(production.idempotency_key) == await world.count(sandbox.idempotency_key)
+
+
+async def test_a_worker_that_dies_after_the_commit_leaves_no_second_order(world: World) -> None:
+    """Between the ERP's commit and the activity's completion nothing is remembered; the next attempt finds it."""
+    order = new_order()
+
+    async def die(step: Step) -> None:
+        if step == "after-create":
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await find_or_create(world.erp, order, on_step=die)
+
+    handoff = await find_or_create(world.erp, order)
+
+    assert handoff.adopted
+    assert handoff.order.status.exists_as_order
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_a_taken_key_is_refused_by_the_erp_itself(world: World) -> None:
+    """The ERP's own constraint has the last word, whoever did not look before creating."""
+    order = new_order()
+    await world.erp.create(order)
+
+    with pytest.raises(DuplicateError):
+        await world.erp.create(order)
+
+
+async def test_an_order_with_another_total_is_not_adopted(world: World) -> None:
+    """A deal whose amount changed after it was ordered waits for a person; the ERP's order is left alone."""
+    order = new_order()
+    await find_or_create(world.erp, order)
+    changed = order.model_copy(update={"lines": order.lines[:1]})
+
+    with pytest.raises(AmountDiffersError, match=r"11200.* EUR on 2 line\(s\).*10000.* EUR on 1 line\(s\)"):
+        await find_or_create(world.erp, changed)
+
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_a_cancelled_order_blocks_its_key(world: World) -> None:
+    """An order that was cancelled in the ERP is neither confirmed nor made anew; a person is asked."""
+    order = new_order()
+    cancelled = await world.erp.cancel(await world.erp.create(order))
+    assert ErpStatus.CANCELLED is cancelled.status
+
+    with pytest.raises(RejectedError, match="cancelled"):
+        await find_or_create(world.erp, order)
+
+    assert 1 == await world.count(order.idempotency_key)
+    assert cancelled == await world.erp.cancel(cancelled)
+
+
+async def test_a_processed_order_is_too_late_to_cancel(world: World) -> None:
+    """Once the ERP works on an order, cancelling it is a person's business."""
+    found = (await find_or_create(world.erp, new_order())).order
+    await world.process(found)
+
+    with pytest.raises(TooLateError, match=found.number):
+        await world.erp.cancel(found)
+
+
+async def test_a_wrong_credential_names_its_setting(world: World) -> None:
+    """A refused credential stops with the setting to mend, and does not show the secret."""
+    secret = "key" if world.settings.kind == "tryton" else "token"
+    erp = open_erp(world.settings.model_copy(update={secret: SecretStr("a-wrong-secret")}))
+
+    with pytest.raises(AuthFailedError) as caught:
+        await find_or_create(erp, new_order())
+    await erp.close()
+
+    assert f"erps[{world.settings.name}].{secret}" in caught.value.cure
+    assert "a-wrong-secret" not in f"{caught.value} {caught.value.cure}"
+
+
+async def test_an_erp_that_is_not_there_is_retried(world: World, unused_tcp_port: int) -> None:
+    """A refused connection has had no effect: it is retried, and counts as a failure, for nobody announced it."""
+    erp = open_erp(world.settings.model_copy(update={"url": f"http://localhost:{unused_tcp_port}/erp"}))
+
+    with pytest.raises(UnreachableError, match=world.settings.name):
+        await find_or_create(erp, new_order())
+    await erp.close()
+
+
+async def test_check_says_what_is_there(world: World) -> None:
+    """`closedwon config check` gets one line with the address."""
+    line = await world.erp.check()
+
+    assert world.settings.url in line
+    assert "\n" not in line
+
+
+async def test_many_orders_at_once_stay_apart(world: World) -> None:
+    """Orders of different deals that run at the same time get a number each."""
+    orders = [new_order((("GC1040", str(n), "5000.00"),)) for n in range(1, 7)]
+
+    handoffs = await asyncio.gather(*(until_done(world.erp, order) for order in orders))
+
+    assert [order.amount for order in orders] == [handoff.order.amount for handoff in handoffs]
+    assert 1 == max(Counter(handoff.order.number for handoff in handoffs).values())
+
+
+async def test_an_unknown_product_is_named(world: World, light: LightErp) -> None:
+    """A product that the ERP does not have is told by its code, under a reason that dashboards can count."""
+    light.faults.unknown_products = frozenset({"NO-SUCH"})  # it knows every product otherwise
+
+    with pytest.raises(RejectedError, match="NO-SUCH") as caught:
+        await find_or_create(world.erp, new_order((("NO-SUCH", "1", "1.00"),)))
+
+    assert AttentionReason.UNKNOWN_PRODUCT is caught.value.reason
+    assert "`retry`" in caught.value.cure
