@@ -1,0 +1,103 @@
+"""`closedwon config check` says what is right, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.cli.conftest import Closedwon, Installation
+
+
+def lines(output: str) -> dict[str, str]:
+    """Return what is said about each subject, with its mark; the cure follows."""
+    found: dict[str, str] = {}
+    subject = ""
+    for line in output.splitlines():
+        if line[:2] in {"✓ ", "✗ "}:
+            subject = line[2:].partition("  ")[0]
+            found[subject] = line
+        elif subject:
+            found[subject] += f"\n{line}"
+    return found
+
+
+def test_everything_that_the_file_names_is_asked(closedwon: Closedwon) -> None:
+    """A newcomer who sees only check marks can start."""
+    result = closedwon("config", "check")
+    found = lines(result.output)
+    assert 0 == result.exit_code, result.output
+    assert {"settings", "org production", "route won-deals", "erp light", "temporal"} == set(found)
+    assert "1 org, 1 ERP, 1 route" in found["settings"]
+    assert "API calls left" in found["org production"]
+    assert "reads Opportunity with all its fields, hears /event/Order_Requested__e" in found["route won-deals"]
+    assert "with all search attributes" in found["temporal"]
+    assert "All is well. Start with: closedwon run" in result.output
+
+
+def test_no_secret_is_shown(closedwon: Closedwon, installation: Installation) -> None:
+    """The output can be pasted into a ticket."""
+    output = closedwon("config", "check").output
+    assert not [secret for secret in installation.environment.values() if len(secret) > 30 and secret in output]
+
+
+WRONG = [
+    (
+        '"Quantity"',
+        '"Quantty["',
+        "settings",
+        "routes[0].order.lines.quantity (won-deals): 'Quantty[' is not a JMESPath",
+    ),
+    ('"PO_Number__c"', '"PO__c"', "settings", "routes[0].order.reference (won-deals): reads PO__c, which `select`"),
+    ("PO_Number__c", "PO_Nr__c", "route won-deals", "No such column 'PO_Nr__c'"),
+    ('"ERP_Order_Link__c"', '"ERP_Lnk__c"', "route won-deals", "No such column 'ERP_Lnk__c'"),
+    ("/event/Order_Requested__e", "/event/No__e", "route won-deals", "Check the route's `events` (the channel exists)"),
+    ('{ env = "SALESFORCE_CLIENT_SECRET" }', '{ env = "ERP_TOKEN" }', "org production", "invalid_client"),
+    (
+        '{ env = "SALESFORCE_CLIENT_SECRET" }',
+        '{ env = "ERP_TOKEN" }',
+        "route won-deals",
+        "not checked: org production does",
+    ),
+    ('{ env = "ERP_TOKEN" }', '{ env = "SALESFORCE_CLIENT_SECRET" }', "erp light", "token"),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "subject", "expected"), WRONG, ids=[f"{new}: {subject}" for _, new, subject, _ in WRONG]
+)
+def test_what_is_wrong_is_told_with_its_cure(
+    closedwon: Closedwon, old: str, new: str, subject: str, expected: str
+) -> None:
+    """The other parts are still checked, and the exit code tells a script."""
+    result = closedwon("config", "check", changes=((old, new),))
+    found = lines(result.output)
+    assert 1 == result.exit_code
+    assert found[subject].startswith("✗ ")
+    assert expected in found[subject]
+    assert "to mend." in result.output
+    assert subject == "settings" or found["temporal"].startswith("✓ ")
+
+
+def test_a_wrong_org_id_is_noticed(closedwon: Closedwon, installation: Installation) -> None:
+    """Orders of a sandbox do not get into production's books by a copied file."""
+    id_line = next(line for line in installation.settings.splitlines() if line.startswith("id ="))
+    result = closedwon("config", "check", changes=((id_line, 'id = "00D5g000004Kx1X"'),))
+    assert 1 == result.exit_code
+    assert "`orgs.id` of 'production' says 00D5g000004Kx1XEAS" in lines(result.output)["org production"]
+
+
+def test_servers_that_are_away_are_told_with_their_key(
+    closedwon: Closedwon, installation: Installation, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    """Nothing hangs and nothing ends in a stack trace."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", f"localhost:{unused_port}")
+    urls = [line for line in installation.settings.splitlines() if line.startswith('url = "http://localhost')]
+    result = closedwon(
+        "config", "check", changes=tuple((url, f'url = "http://localhost:{unused_port}"') for url in urls)
+    )
+    found = lines(result.output)
+    assert 1 == result.exit_code
+    assert "`orgs.url` is its address" in found["org production"]
+    assert "`erps.url` is its address" in found["erp light"]
+    assert "TEMPORAL_ADDRESS" in found["temporal"]
+    assert "4 things to mend." in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,182 @@
+"""`closedwon route try` shows what would become of a record, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli.conftest import Closedwon, Installation
+
+
+def test_a_won_deal_is_shown_as_its_order(closedwon: Closedwon, installation: Installation) -> None:
+    """Record, order, ERP and write-back, readable."""
+    result = closedwon("route", "try", "won-deals", installation.won)
+    text = " ".join(result.output.split())
+    assert 0 == result.exit_code, result.output
+    assert f'"Id": "{installation.won}"' in text
+    assert f":{installation.won}" in text
+    assert "✓ ERP light: the record qualifies (IsWon)" in text
+    assert "ERP_Order_Number__c empty <the ERP's number>" in text
+    assert "attributes" not in text
+
+
+def test_programs_get_json(closedwon: Closedwon, installation: Installation) -> None:
+    """The amounts are exact, the record is as Salesforce gives it, and asking again gives the same: nothing changed."""
+    first = closedwon("route", "try", "won-deals", installation.won, "--json")
+    trial = json.loads(first.stdout)
+    order = trial["order"]
+    lines = trial["record"]["OpportunityLineItems"]["records"]
+    assert trial["qualifies"] is True
+    assert installation.won == trial["record"]["Id"] == order["record"]
+    assert ("light", "EUR") == (trial["erp"], order["currency"])
+    assert [line["Product2"]["ProductCode"] for line in lines] == [line["product"] for line in order["lines"]]
+    assert [str(line["UnitPrice"]) for line in lines] == [line["unit_price"] for line in order["lines"]]
+    assert {"now": None, "then": "<the ERP's number>"} == trial["write_back"]["ERP_Order_Number__c"]
+    assert first.stdout == closedwon("route", "try", "won-deals", installation.won, "--json").stdout
+
+
+def test_the_short_form_of_the_id_will_do(closedwon: Closedwon, installation: Installation) -> None:
+    """As it stands in the address of Salesforce's pages."""
+    result = closedwon("route", "try", "won-deals", installation.won[:15], "--json")
+    assert installation.won == json.loads(result.stdout)["order"]["record"]
+
+
+def test_a_record_that_does_not_qualify_shows_its_order_all_the_same(
+    closedwon: Closedwon, installation: Installation
+) -> None:
+    """One can see what will come of a deal before it is won."""
+    result = closedwon("route", "try", "won-deals", installation.unwon)
+    text = " ".join(result.output.split())
+    assert 0 == result.exit_code
+    assert "nowhere: the record does not qualify (IsWon); else ERP light" in text
+    assert "idempotency key" in text
+
+
+def test_a_mapping_that_fails_is_told_beside_the_record(closedwon: Closedwon, installation: Installation) -> None:
+    """The record is there to see why."""
+    change = ('currency = "CurrencyIsoCode"', 'currency = "StageName"')
+    result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
+    text = " ".join(result.output.split())
+    assert 1 == result.exit_code
+    assert f'"Id": "{installation.won}"' in text
+    assert "order.currency: the expression 'StageName' gives a text, not a currency code like EUR" in text
+    problem = json.loads(closedwon("route", "try", "won-deals", installation.won, "--json", changes=(change,)).stdout)
+    assert ("mapping-failed", None) == (problem["problem"]["reason"], problem["order"])
+
+
+def test_an_erp_that_does_not_exist_is_told(closedwon: Closedwon, installation: Installation) -> None:
+    """An expression may yield anything; the order that it would be for is shown."""
+    change = ('erp = "light" ', 'erp = { expression = "StageName" } ')
+    result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
+    assert 1 == result.exit_code
+    assert "picks the ERP 'Closed Won', which the settings do not have" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("won-deal", "0065g00000AbCdEAAV"), "There is no route 'won-deal'; did you mean `won-deals`?"),
+        (("won-deals", "0065g0000"), "'0065g0000' is not a Salesforce id: it has 9 characters, not 15 or 18"),
+        (("won-deals", "0065g00000AbCdEAAX"), "its checksum is 'AAX', but 'AAV' belongs to"),
+        (
+            ("won-deals", "0065g00000AbCdEAAV"),
+            "Org 'production' has no Opportunity 0065g00000AbCdEAAV, or its integration",
+        ),
+        (
+            ("won-deals", "0065g00000AbCdEAAV", "--payload", "x"),
+            'looks at the record (source = "record"): leave --payload out',
+        ),
+    ],
+)
+def test_a_trial_that_cannot_be_made_says_why(closedwon: Closedwon, arguments: tuple[str, ...], expected: str) -> None:
+    """One sentence, exit code 1, no stack trace."""
+    result = closedwon("route", "try", *arguments)
+    assert 1 == result.exit_code
+    assert expected in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_org_that_is_away_is_told(closedwon: Closedwon, installation: Installation, unused_port: int) -> None:
+    """The operator does not read a stack trace."""
+    url = next(line for line in installation.settings.splitlines() if line.startswith('url = "http://localhost'))
+    change = (url, f'url = "http://localhost:{unused_port}"')
+    result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
+    assert 1 == result.exit_code
+    assert "Salesforce's login cannot be reached" in result.output
+    assert "Traceback" not in result.output
+
+
+EVENT = {
+    "Opportunity_Id__c": "0065g00000AbCdE",
+    "Payload__c": json.dumps(
+        {
+            "Name": "Roof",
+            "IsWon": True,
+            "CurrencyIsoCode": "EUR",
+            "Account": {"Id": "0015g00000AbCdE", "Name": "Acme"},
+            "OpportunityLineItems": {
+                "records": [{"Product2": {"ProductCode": "GC1040"}, "Quantity": 3, "UnitPrice": 0.1}]
+            },
+        }
+    ),
+}
+
+
+@pytest.fixture
+def from_event(installation: Installation) -> tuple[str, str]:
+    """Make the route take the order from the event."""
+    settings = installation.settings
+    select = settings[settings.index("select = ") : settings.index("qualify")]
+    return select, 'source = "event"\npayload = "Payload__c"\n'
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_event_is_tried_from_a_file(
+    closedwon: Closedwon, from_event: tuple[str, str], tmp_path: Path, *, whole: bool
+) -> None:
+    """As the bus delivers it, or its fields alone; no org is asked."""
+    file = tmp_path / "event.json"
+    event: dict[str, Any] = {"event": {"replayId": 7}, "payload": EVENT} if whole else EVENT
+    file.write_text(json.dumps(event))
+    arguments = ("route", "try", "won-deals", "0065g00000AbCdEAAV", "--payload", str(file))
+    trial = json.loads(closedwon(*arguments, "--json", changes=(from_event,)).stdout)
+    assert {"product": "GC1040", "quantity": "3", "unit_price": "0.1", "description": None} == trial["order"]["lines"][
+        0
+    ]
+    assert "ERP_Order_Number__c not read" in " ".join(closedwon(*arguments, changes=(from_event,)).output.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("{", "is no JSON: "),
+        ("[]", "holds no event: it must be a JSON object"),
+        ('{"Opportunity_Id__c": "0065g00000AbCdF"}', "is about record 0065g00000AbCdFAAV, not 0065g00000AbCdEAAV"),
+        ("{}", "record_id: the expression 'Opportunity_Id__c' gives no value, but one is needed"),
+        (
+            '{"Opportunity_Id__c": "0065g00000AbCdE"}',
+            "payload: the expression 'Payload__c' gives no value, not an object",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_usable_event_is_told(
+    closedwon: Closedwon, from_event: tuple[str, str], tmp_path: Path, content: str | None, expected: str
+) -> None:
+    """One sentence, exit code 1."""
+    file = tmp_path / "event.json"
+    if content is not None:
+        file.write_text(content)
+    result = closedwon("route", "try", "won-deals", "0065g00000AbCdEAAV", "--payload", str(file), changes=(from_event,))
+    assert 1 == result.exit_code
+    assert expected in result.output
+
+
+def test_a_route_from_events_needs_one(closedwon: Closedwon, from_event: tuple[str, str]) -> None:
+    """The record alone is not what such a route looks at."""
+    result = closedwon("route", "try", "won-deals", "0065g00000AbCdEAAV", changes=(from_event,))
+    assert 1 == result.exit_code
+    assert "give a JSON file with one by --payload" in result.output
