@@ -7,7 +7,9 @@ dropped connections: the transport is aborted without a reply.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +21,8 @@ from closedwon.localorg.errors import ApiError, not_found, session_invalid
 from closedwon.localorg.faults import Fault
 from closedwon.localorg.oauth import OAuthError, bearer
 from closedwon.localorg.org import Org
+
+_log = logging.getLogger(__name__)
 
 _MAX_URI = 16_384
 _MAX_BODY = 50 * 1024 * 1024
@@ -109,6 +113,8 @@ class _Door:
         answer = self._answer(request, path, body)
         if self._org.records.commits > before and self._org.faults.strikes(Fault.LOST_ANSWER):
             _drop(request)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            _log.info("%s %s answers %s %s", request.method, path, answer.status, answer.body[0]["errorCode"])
         used = f"api-usage={self._org.api_calls.total()}/{self._org.config.daily_api_requests}"
         headers = {**answer.headers, "Sforce-Limit-Info": used}
         if answer.body is None:

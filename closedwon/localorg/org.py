@@ -64,6 +64,15 @@ class Org:
         self.faults = Faults(on_down=self._cut_polls)
         self.schema = Schema(self.config)
         self.store = Store(self.schema, path)
+        try:
+            self._assemble(org_id)
+            self._add_users(public_key)
+            self._check_config()
+        except ValueError:
+            self.store.close()
+            raise
+
+    def _assemble(self, org_id: str | None) -> None:
         self.org_id = _org_id(self.store, org_id)
         self.bus = EventBus(self.store, self.clock, retention_s=self.config.retention_s)
         self.records = Records(self.schema, self.store, self.clock, self.bus, self.faults, self.config)
@@ -79,8 +88,6 @@ class Org:
         )
         self.rest = RestApi(self.records, self.limits)
         self.api_calls: Counter[str] = Counter()
-        self._add_users(public_key)
-        self._check_config()
 
     def _add_users(self, public_key: str | None) -> None:
         domain = f"{self.org_id.short.lower()}.example.com"
