@@ -272,12 +272,15 @@ def _query(salesforce: Salesforce, soql: str) -> list[dict[str, Any]]:
     return records
 
 
-def _all_pages(salesforce: Salesforce, page: dict[str, Any]) -> list[dict[str, Any]]:
-    records = list(page["records"])
-    while not page["done"]:
-        page = salesforce.query_more(page["nextRecordsUrl"], identifier_is_url=True)
+def _all_pages(salesforce: Salesforce, page: Any) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    while True:
+        if not isinstance(page, dict) or not isinstance(page.get("records"), list):
+            raise UnavailableError("Salesforce answered a query without records")
         records += page["records"]
-    return records
+        if page.get("done", True):
+            return records
+        page = salesforce.query_more(page["nextRecordsUrl"], identifier_is_url=True)
 
 
 def _outcome(result: Any) -> Exception | None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from closedwon.errors import AttentionReason, BenignError, RetryError, UnknownOutcomeError
+from closedwon.errors import AttentionError, AttentionReason, BenignError, RetryError, UnknownOutcomeError
 from closedwon.salesforce import errors
 from closedwon.salesforce.errors import Refusal, classify
 
@@ -42,7 +42,7 @@ def test_what_no_retry_can_mend_needs_attention(code: str, kind: type, reason: A
     """A permanent error names its code, carries the stable reason word, and tells what to mend."""
     error = classify(Refusal(400, code))
 
-    assert isinstance(error, errors.AttentionError)
+    assert isinstance(error, AttentionError)
     assert kind is type(error)
     assert reason == error.reason
     assert code in str(error)
@@ -143,5 +143,6 @@ def test_error_bodies_of_every_shape_are_read() -> None:
         400, [{"errorCode": "A", "message": "b", "fields": ["c"]}, {"errorCode": "Z", "message": ""}]
     )
     assert Refusal(400, "A", "b") == Refusal.read(400, {"statusCode": "A", "message": "b"})
-    for body in (None, [], "<html>", [1], {}, [{"fields": 3}]):
+    strange: tuple[object, ...] = (None, [], "<html>", [1], {}, [{"fields": 3}])
+    for body in strange:
         assert Refusal(502) == Refusal.read(502, body)

@@ -1,0 +1,130 @@
+"""What CometD answers mean."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from closedwon.errors import AttentionError, RetryError
+from closedwon.salesforce import errors
+from closedwon.salesforce.bayeux import read_answer, refusal
+
+HANDSHAKE, CONNECT, SUBSCRIBE = "/meta/handshake", "/meta/connect", "/meta/subscribe"
+SUBSCRIPTION = {"channel": SUBSCRIBE, "subscription": "/event/X__e", "ext": {"replay": {"/event/X__e": 42}}}
+REPLAY_ID = (
+    "400::The replayId {42} you provided was invalid.  Please provide a valid ID, -2 to replay all events, "
+    "or -1 to replay only new events."
+)
+
+
+def failed(channel: str, error: str, reason: str | None = None) -> dict[str, Any]:
+    """An unsuccessful reply."""
+    reply: dict[str, Any] = {"channel": channel, "successful": False, "error": error}
+    return reply if reason is None else {**reply, "ext": {"sfdc": {"failureReason": reason}, "replay": True}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (failed(CONNECT, "401::Authentication invalid"), errors.SessionExpiredError),
+        (failed(HANDSHAKE, "403::Handshake denied", "401::Authentication invalid"), errors.SessionExpiredError),
+        (
+            failed(HANDSHAKE, "403::Handshake denied", "401::Request requires authentication"),
+            errors.SessionExpiredError,
+        ),
+        (failed(HANDSHAKE, "403::Handshake denied"), errors.SessionExpiredError),
+        (failed(CONNECT, "403::Unknown client"), errors.StreamInterruptedError),
+        (failed(SUBSCRIBE, "403::Unknown client"), errors.StreamInterruptedError),
+        (failed(SUBSCRIBE, "403::Client has not completed handshake"), errors.StreamInterruptedError),
+        (failed(CONNECT, "402::Something new"), errors.StreamInterruptedError),
+        (failed(CONNECT, ""), errors.StreamInterruptedError),
+        (failed(SUBSCRIBE, REPLAY_ID), errors.ReplayIdRejectedError),
+        (failed(SUBSCRIBE, "400::The channel you requested to subscribe to does not exist"), errors.StreamRefusedError),
+        (failed(SUBSCRIBE, "403::Restricted channel"), errors.StreamRefusedError),
+        (failed(HANDSHAKE, "403::Handshake denied", "403::User not enabled for streaming"), errors.StreamRefusedError),
+        (failed(HANDSHAKE, "400::Unsupported API version, only versions '37.0' and above"), errors.StreamRefusedError),
+    ],
+)
+def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: type) -> None:
+    """Each refusal of the Streaming API guide becomes the error that says what to do."""
+    assert kind is type(refusal(reply, SUBSCRIPTION))
+
+
+@pytest.mark.parametrize(
+    ("reply", "at_least", "at_most"),
+    [
+        # Next to any other `error`, even one that looks like a lost login.
+        (failed(CONNECT, "401::Authentication invalid", "503::Server is too busy.  Please try again later."), 60, 300),
+        (
+            failed(
+                HANDSHAKE,
+                "403::Handshake denied",
+                "403::To protect all customers from excessive use and Denial of Service attacks",
+            ),
+            60,
+            300,
+        ),
+        (failed(HANDSHAKE, "403::Handshake denied", "403::Organization concurrent user limit exceeded"), 60, 300),
+        (failed(CONNECT, "403::Organization total events daily limit exceeded"), 1800, 7200),
+    ],
+)
+def test_a_bus_that_asks_for_patience_gets_it(reply: dict[str, Any], at_least: int, at_most: int) -> None:
+    """Busy servers are left alone for minutes, a used-up day for about an hour; no login, no alarm."""
+    error = refusal(reply, SUBSCRIPTION)
+
+    assert isinstance(error, errors.ThrottledError)
+    assert error.retry_after is not None
+    assert timedelta(seconds=at_least) <= error.retry_after <= timedelta(seconds=at_most)
+
+
+def test_a_rejected_replay_id_tells_which() -> None:
+    """The error names channel, position and Salesforce's words."""
+    error = refusal(failed(SUBSCRIBE, REPLAY_ID), SUBSCRIPTION)
+
+    assert isinstance(error, errors.ReplayIdRejectedError)
+    assert ("/event/X__e", "42") == (error.channel, error.position)
+    assert "you provided was invalid" in str(error)
+
+
+def test_messages_are_read_whatever_the_http_status() -> None:
+    """Salesforce may send Bayeux messages with any status."""
+    messages = [failed(CONNECT, "401::Authentication invalid")]
+
+    for status in (200, 400, 401, 403, 500):
+        assert messages == read_answer(status, json.dumps(messages).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (
+            401,
+            b'[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]',
+            errors.SessionExpiredError,
+        ),
+        (403, b'[{"message":"x","errorCode":"INVALID_SESSION_ID"}]', errors.SessionExpiredError),
+        (403, b'[{"message":"TotalRequests Limit","errorCode":"REQUEST_LIMIT_EXCEEDED"}]', errors.ThrottledError),
+        (403, b'[{"message":"x","errorCode":"API_DISABLED_FOR_ORG"}]', errors.ConfigurationError),
+        (401, b"", errors.SessionExpiredError),
+        (503, b"<html>Service Unavailable</html>", errors.UnavailableError),
+        (404, b"<html>Not Found</html>", errors.ConfigurationError),
+        (302, b"", errors.ConfigurationError),
+        (400, b'[{"error":"400::API version in the URI is mandatory.","successful":false}]', errors.StreamRefusedError),
+        (200, b'[{"channel":"/meta/conn', errors.StreamInterruptedError),
+        (200, b"<html>Log in</html>", errors.StreamInterruptedError),
+        (200, b'{"channel":"/meta/connect"}', errors.StreamInterruptedError),
+        (200, b'[{"successful":true}]', errors.StreamInterruptedError),
+        (200, b'[{"channel":7}]', errors.StreamInterruptedError),
+        (200, b'[["channel"]]', errors.StreamInterruptedError),
+        (200, b'[{"channel":"/meta/connect","advice":"retry"}]', errors.StreamInterruptedError),
+        (200, b'[{"channel":"/meta/connect","successful":"yes"}]', errors.StreamInterruptedError),
+    ],
+)
+def test_answers_that_are_no_messages_are_errors_of_ours(status: int, body: bytes, kind: type) -> None:
+    """REST errors, HTML and broken JSON never escape as KeyError or JSONDecodeError."""
+    with pytest.raises((RetryError, AttentionError)) as raised:
+        read_answer(status, body)
+    assert kind is type(raised.value)

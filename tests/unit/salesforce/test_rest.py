@@ -1,0 +1,419 @@
+"""Reading and writing back, against REST servers that misbehave in one way each."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from closedwon.ids import RecordId
+from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.errors import (
+    AuthFailedError,
+    ConfigurationError,
+    LockedError,
+    RecordGoneError,
+    ThrottledError,
+    TooLargeError,
+    UnavailableError,
+    ValidationError,
+)
+from closedwon.salesforce.rest import SalesforceClient, Usage
+from tests.support.salesforce import Handler, Logins, org_at, serving
+
+DATA = "/services/data/v67.0"
+SELECT = "Name, (SELECT Id FROM OpportunityLineItems)"
+
+
+def record_ids(count: int) -> list[RecordId]:
+    """Different ids of Opportunities."""
+    return [RecordId(f"006{number:012d}") for number in range(1, count + 1)]
+
+
+class Rest:
+    """A REST API that knows every record. `queries` and `collections` see the requests first and may answer them."""
+
+    def __init__(
+        self,
+        *,
+        on_query: Callable[[str], web.Response | None] = lambda _: None,
+        on_collection: Callable[[list[dict[str, Any]]], web.Response | None] = lambda _: None,
+    ) -> None:
+        self.logins = Logins()
+        self.soql: list[str] = []
+        self.collections: list[list[dict[str, Any]]] = []
+        self.tokens: list[str] = []
+        self._on_query = on_query
+        self._on_collection = on_collection
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """For `serving`."""
+        return {
+            f"GET {DATA}/query/": self.query,
+            f"PATCH {DATA}/composite/sobjects": self.collection,
+            **self.logins.handlers,
+        }
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[SalesforceClient]:
+        """A client of this server."""
+        async with serving(self.handlers) as url:
+            org = org_at(url)
+            client = SalesforceClient(org, TokenSource(org))
+            try:
+                yield client
+            finally:
+                await client.close()
+
+    async def query(self, request: web.Request) -> web.Response:
+        self.tokens.append(request.headers["Authorization"].removeprefix("Bearer "))
+        self.soql.append(request.query["q"])
+        found = [
+            {"attributes": {"type": "Opportunity"}, "Id": record_id, "Name": f"Deal {record_id}", "Amount": 0.1}
+            for record_id in re.findall(r"'(\w{18})'", request.query["q"])
+        ]
+        usual = web.json_response(
+            {"totalSize": len(found), "done": True, "records": found},
+            headers={"Sforce-Limit-Info": "api-usage=18/5000; per-app-api-usage=17/250(appName=ours)"},
+        )
+        return self._on_query(request.query["q"]) or usual
+
+    async def collection(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        assert body["allOrNone"] is False
+        self.collections.append(body["records"])
+        results = [{"id": record["id"], "success": True, "errors": []} for record in body["records"]]
+        return self._on_collection(body["records"]) or web.json_response(results)
+
+
+def refused(status: int, code: str, message: str = "") -> web.Response:
+    """An error as REST words it."""
+    return web.json_response([{"errorCode": code, "message": message}], status=status)
+
+
+def first_time(answer: Callable[[], web.Response]) -> Callable[[Any], web.Response | None]:
+    """Answer the first request only."""
+    left = [answer]
+    return lambda _: left.pop()() if left else None
+
+
+async def test_a_hundred_readers_cost_one_call() -> None:
+    """Concurrent reads of the same kind share a query, and each gets its own record, with exact numbers."""
+    rest = Rest()
+    ids = record_ids(100)
+    async with rest.client() as client:
+        records = await asyncio.gather(*(client.read("Opportunity", SELECT, record_id) for record_id in ids))
+
+        assert [f"Deal {record_id}" for record_id in ids] == [record["Name"] for record in records if record]
+        assert records[0] is not None
+        assert Decimal("0.1") == records[0]["Amount"]
+        assert 1 == len(rest.soql) == client.calls
+        assert Usage(18, 5000) == client.usage
+    assert rest.soql[0].startswith(
+        "SELECT Id, Name, (SELECT Id FROM OpportunityLineItems) FROM Opportunity WHERE Id IN ("
+    )
+
+
+@pytest.mark.parametrize("select", ["Id, Name", "Name,\n  ID", "Opportunity.Id, Name"])
+async def test_an_id_that_is_selected_is_not_added(select: str) -> None:
+    """SOQL refuses a field that is named twice."""
+    rest = Rest()
+    async with rest.client() as client:
+        await client.read("Opportunity", select, record_ids(1)[0])
+
+    assert rest.soql[0].startswith(f"SELECT {select} FROM")
+
+
+async def test_a_record_that_nobody_sees_is_none() -> None:
+    """A record that is not in the answer does not exist for us; the others are not touched by it."""
+    visible, hidden = record_ids(2)
+    only = {"totalSize": 1, "done": True, "records": [{"Id": visible}]}
+    async with Rest(on_query=lambda _: web.json_response(only)).client() as client:
+        found = await asyncio.gather(
+            client.read("Opportunity", "Id", visible), client.read("Opportunity", "Id", hidden)
+        )
+
+    assert ({"Id": visible}, None) == tuple(found)
+
+
+async def test_pages_are_put_together() -> None:
+    """A query, and each child query, is read to its last page."""
+    first, second = record_ids(2)
+    child = {"totalSize": 3, "done": False, "nextRecordsUrl": f"{DATA}/query/child-1", "records": [{"Id": "a"}]}
+    pages = {
+        "top": {"done": True, "records": [{"Id": second, "Lines": None}]},
+        "child-1": {"done": False, "nextRecordsUrl": f"{DATA}/query/child-2", "records": [{"Id": "b"}]},
+        "child-2": {"done": True, "records": [{"Id": "c"}]},
+    }
+    start = {"done": False, "nextRecordsUrl": f"{DATA}/query/top", "records": [{"Id": first, "Lines": child}]}
+
+    async def page(request: web.Request) -> web.Response:
+        return web.json_response(pages[request.match_info["name"]])
+
+    async def query(_: web.Request) -> web.Response:
+        return web.json_response(start)
+
+    handlers = {f"GET {DATA}/query/": query, f"GET {DATA}/query/{{name}}": page, **Logins().handlers}
+    async with serving(handlers) as url:
+        client = SalesforceClient(org_at(url), TokenSource(org_at(url)))
+        one, two = await asyncio.gather(*(client.read("Opportunity", "Id", record_id) for record_id in (first, second)))
+        await client.close()
+
+    assert {"totalSize": 3, "done": True, "records": [{"Id": "a"}, {"Id": "b"}, {"Id": "c"}]} == (one or {})["Lines"]
+    assert {"Id": second, "Lines": None} == two
+
+
+async def test_a_wrong_field_name_is_a_matter_of_configuration() -> None:
+    """A query that Salesforce does not understand names the code and Salesforce's own words, once per waiter."""
+    answer = refused(400, "INVALID_FIELD", "No such column 'Nmae' on entity 'Opportunity'.")
+    async with Rest(on_query=first_time(lambda: answer)).client() as client:
+        errors = await asyncio.gather(
+            *(client.read("Opportunity", "Nmae", record_id) for record_id in record_ids(3)), return_exceptions=True
+        )
+
+    assert all(isinstance(error, ConfigurationError) for error in errors)
+    assert "INVALID_FIELD: No such column 'Nmae'" in str(errors[0])
+    assert 3 == len({id(error) for error in errors})
+
+
+async def test_a_query_that_is_too_large_is_cut_in_halves() -> None:
+    """When a query times out, smaller ones are asked, and only a record that is too large alone fails."""
+    heavy = record_ids(8)[2]
+
+    def too_large(soql: str) -> web.Response | None:
+        return refused(400, "QUERY_TIMEOUT") if heavy in soql or soql.count("'") > 8 else None
+
+    rest = Rest(on_query=too_large)
+    async with rest.client() as client:
+        results = await asyncio.gather(
+            *(client.read("Opportunity", "Id", record_id) for record_id in record_ids(8)), return_exceptions=True
+        )
+
+    assert [heavy] == [
+        record_id for record_id, result in zip(record_ids(8), results, strict=True) if isinstance(result, TooLargeError)
+    ]
+    assert 7 == sum(isinstance(result, dict) for result in results)
+
+
+async def test_an_expired_token_is_replaced_once_and_the_call_repeated() -> None:
+    """401 INVALID_SESSION_ID costs one login however many calls were under way, and no caller notices."""
+    rest = Rest()
+    async with rest.client() as client:
+
+        def expired(_: str) -> web.Response | None:
+            return refused(401, "INVALID_SESSION_ID") if rest.tokens[-1] == "00D!token-1" else None
+
+        rest._on_query = expired
+        selects = ("Id", "Name", "Amount", "StageName")  # four separate calls
+        await asyncio.gather(*(client.read("Opportunity", select, record_ids(1)[0]) for select in selects))
+
+    assert 2 == len(rest.logins.requests)
+    assert 8 == len(rest.tokens)
+
+
+async def test_a_lasting_401_never_hammers_the_login() -> None:
+    """When a fresh token is refused as well, a person must look; the login was asked twice, not four times."""
+    rest = Rest(on_query=lambda _: refused(401, "INVALID_SESSION_ID"))
+    async with rest.client() as client:
+        with pytest.raises(AuthFailedError, match="so was a fresh token"):
+            await client.read("Opportunity", "Id", record_ids(1)[0])
+
+    assert 2 == len(rest.logins.requests)
+
+
+async def test_updates_of_one_moment_cost_one_call() -> None:
+    """Concurrent write-backs travel as one collection, each with its own values."""
+    rest = Rest()
+    ids = record_ids(200)
+    async with rest.client() as client:
+        await asyncio.gather(
+            *(client.update("Opportunity", record_id, {"N__c": str(n)}) for n, record_id in enumerate(ids))
+        )
+
+        assert 1 == client.calls
+    assert [
+        {"attributes": {"type": "Opportunity"}, "id": record_id, "N__c": str(n)} for n, record_id in enumerate(ids)
+    ] == rest.collections[0]
+
+
+async def test_each_update_gets_its_own_outcome() -> None:
+    """In one collection some records may succeed and others fail, each for its own reason."""
+    errors = [
+        [],
+        [{"statusCode": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access", "fields": []}],
+        [{"statusCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "Not on Sundays", "fields": ["N__c"]}],
+        [{"statusCode": "ENTITY_IS_DELETED", "message": "entity is deleted", "fields": []}],
+        [{"statusCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded.", "fields": []}],
+    ]
+    body = [{"success": not found, "errors": found} for found in errors]
+    async with Rest(on_collection=lambda _: web.json_response(body)).client() as client:
+        outcomes = await asyncio.gather(
+            *(client.update("Opportunity", record_id, {"N__c": "1"}) for record_id in record_ids(5)),
+            return_exceptions=True,
+        )
+
+    kinds = [type(outcome) for outcome in outcomes]
+    assert [type(None), LockedError, ValidationError, RecordGoneError, ThrottledError] == kinds
+    assert "Not on Sundays" in str(outcomes[2])
+
+
+async def test_two_updates_of_one_record_keep_their_order() -> None:
+    """The second update of a record waits for the next collection."""
+    rest = Rest()
+    record_id, other = record_ids(2)
+    async with rest.client() as client:
+        await asyncio.gather(
+            client.update("Opportunity", record_id, {"N__c": "first"}),
+            client.update("Opportunity", record_id, {"N__c": "second"}),
+            client.update("Opportunity", other, {"N__c": "other"}),
+        )
+
+    assert [["first", "other"], ["second"]] == [[record["N__c"] for record in batch] for batch in rest.collections]
+
+
+async def test_a_field_that_is_unknown_spoils_nobody_elses_update() -> None:
+    """Salesforce refuses a whole collection for one unknown field; routes with other fields are not touched."""
+
+    def unknown(records: list[dict[str, Any]]) -> web.Response | None:
+        return refused(400, "INVALID_FIELD", "No such column 'Typo__c'") if "Typo__c" in records[0] else None
+
+    good, bad = record_ids(2)
+    async with Rest(on_collection=unknown).client() as client:
+        outcomes = await asyncio.gather(
+            client.update("Opportunity", good, {"N__c": "1"}),
+            client.update("Opportunity", bad, {"Typo__c": "1"}),
+            return_exceptions=True,
+        )
+
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], ConfigurationError)
+
+
+async def test_one_value_of_a_wrong_type_spoils_nobody_elses_update() -> None:
+    """A collection that Salesforce cannot parse is cut in halves until the one bad record is alone."""
+
+    def wrong_type(records: list[dict[str, Any]]) -> web.Response | None:
+        return refused(400, "JSON_PARSER_ERROR") if any(record["N__c"] == "bad" for record in records) else None
+
+    rest = Rest(on_collection=wrong_type)
+    async with rest.client() as client:
+        outcomes = await asyncio.gather(
+            *(
+                client.update("Opportunity", record_id, {"N__c": "bad" if n == 20 else "good"})
+                for n, record_id in enumerate(record_ids(50))
+            ),
+            return_exceptions=True,
+        )
+
+    assert [20] == [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ConfigurationError)]
+    assert 49 == sum(outcome is None for outcome in outcomes)
+
+
+async def test_a_value_that_is_no_json_fails_its_own_caller() -> None:
+    """A programming error of one caller never reaches the request that others share."""
+    rest = Rest()
+    good, bad = record_ids(2)
+    async with rest.client() as client:
+        outcomes = await asyncio.gather(
+            client.update("Opportunity", good, {"N__c": "1"}),
+            client.update("Opportunity", bad, {"N__c": Decimal(1)}),  # type: ignore[dict-item]
+            return_exceptions=True,
+        )
+
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], TypeError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html"),
+        lambda: web.Response(status=503),
+        lambda: web.Response(status=200, text="<html>Maintenance</html>", content_type="text/html"),
+        lambda: web.json_response([]),
+        lambda: web.json_response({"no": "records"}),
+    ],
+)
+async def test_a_server_in_trouble_leaves_the_outcome_unknown(answer: Callable[[], web.Response]) -> None:
+    """HTML from the edge, an empty or a strange answer: nobody knows, so it is asked again later."""
+    rest = Rest(on_query=first_time(answer), on_collection=first_time(answer))
+    async with rest.client() as client:
+        with pytest.raises(UnavailableError):
+            await client.read("Opportunity", "Id", record_ids(1)[0])
+        with pytest.raises(UnavailableError):
+            await client.update("Opportunity", record_ids(1)[0], {"N__c": "1"})
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    """simple-salesforce would wait for ever; every call of ours ends after the org's timeout."""
+
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serving({f"GET {DATA}/query/": silent, **Logins().handlers}) as url:
+        org = org_at(url, timeout=0.2)
+        client = SalesforceClient(org, TokenSource(org))
+        with pytest.raises(UnavailableError, match="ReadTimeout"):
+            await client.read("Opportunity", "Id", record_ids(1)[0])
+        await client.close()
+
+
+async def test_a_server_that_is_not_there_is_asked_again_later() -> None:
+    """Nobody listens any longer: an error that passes."""
+    record_id = record_ids(1)[0]
+    async with serving(Rest().handlers) as url:
+        client = SalesforceClient(org_at(url), TokenSource(org_at(url)))
+        await client.read("Opportunity", "Id", record_id)
+    with pytest.raises(UnavailableError):
+        await client.read("Opportunity", "Id", record_id)
+    await client.close()
+
+
+async def test_the_token_does_not_follow_a_redirect() -> None:
+    """A redirecting org is a matter of configuration; nothing is sent to the other address."""
+    seen: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization", ""))
+        return web.json_response({"done": True, "records": []})
+
+    async with serving({f"GET {DATA}/query/": elsewhere}) as other:
+
+        def redirect() -> web.Response:
+            return web.Response(status=302, headers={"Location": f"{other}{DATA}/query/"})
+
+        async with Rest(on_query=first_time(redirect)).client() as client:
+            with pytest.raises(ConfigurationError, match="redirects"):
+                await client.read("Opportunity", "Id", record_ids(1)[0])
+
+    assert [] == seen
+
+
+async def test_a_netrc_file_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library `requests` would prefer a password from .netrc to our token."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    rest = Rest()
+    async with rest.client() as client:
+        client._session.trust_env = True
+        await client.read("Opportunity", "Id", record_ids(1)[0])
+
+    assert ["00D!token-1"] == rest.tokens
+
+
+def test_no_secret_is_shown() -> None:
+    """A client that is printed shows neither token nor secret."""
+    org = org_at("https://acme.my.salesforce.com", secret="geheim")
+
+    assert "geheim" not in repr(SalesforceClient(org, TokenSource(org)))
