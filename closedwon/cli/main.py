@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import erp, orders, org, run
+from closedwon.cli import config, demo, erp, orders, org, route, run
 
 app = typer.Typer(
     name="closedwon",
@@ -20,10 +20,13 @@ app = typer.Typer(
 )
 
 
+app.add_typer(demo.app)
 app.add_typer(run.app)
 app.add_typer(orders.app)
 app.add_typer(erp.app)
 app.add_typer(org.app)
+app.add_typer(config.app)
+app.add_typer(route.app)
 
 
 def main() -> None:
