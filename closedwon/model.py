@@ -20,9 +20,9 @@ Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 cod
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and strict about names."""
+    """A value: immutable, and strict about names. Its errors do not show what they refuse: they end in logs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Channel(StrEnum):

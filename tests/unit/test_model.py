@@ -65,6 +65,14 @@ def test_models_cannot_be_changed() -> None:
         line.quantity = Decimal(2)  # type: ignore[misc]
 
 
+def test_a_refused_value_is_not_shown() -> None:
+    """Errors end in logs and in Temporal's UI, where no customer's data may be."""
+    with pytest.raises(ValidationError) as caught:
+        OrderLine.model_validate({"product": "GC1040", "quantity": "secret", "unit_price": 1})
+    assert "quantity" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_time_without_zone_is_refused() -> None:
     """Every time is aware."""
     Message(id="1", channel=Channel.OPERATOR, received_at=datetime(2025, 11, 3, tzinfo=UTC))
