@@ -149,8 +149,8 @@ class _Run:
             await worker.start()
             if caught:
                 self._tell(
-                    f"After {self._passed():.0f} s {worker.name} (pid {pid}) was killed with SIGKILL, {len(caught)} "
-                    f"orders half-way; another was started (pid {worker.pid})"
+                    f"{self._passed():.0f} s: {worker.name} (pid {pid}) got SIGKILL with {len(caught)} half-way; "
+                    f"now pid {worker.pid}"
                 )
                 break
         return tracks
@@ -186,7 +186,7 @@ class _Run:
             erp=self._options.erp.words,
             passed=self._passed(),
             note=self._note,
-            height=self._screen.console.height,
+            size=self._screen.console.size,
             now=datetime.now(UTC),
         )
         self._screen.draw(picture, line)

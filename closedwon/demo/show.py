@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -24,11 +24,11 @@ from closedwon.names import OrderStage
 
 _PLAIN_EVERY: Final = 2.0
 """Seconds between two progress lines where there is no terminal."""
-_ROWS_BESIDE_DEALS: Final = 9
+_ROWS_BESIDE_DEALS: Final = 6
 """Lines of the picture that are no deals."""
 _LOOKS: Final[dict[str, tuple[str, str]]] = {
     "open": ("open", "dim"),
-    "won": ("won, the event is on its way", "yellow"),
+    "won": ("event on its way", "yellow"),
     OrderStage.LOADING: ("reading the deal", "yellow"),
     OrderStage.ORDERING: ("ordering in the ERP", "cyan"),
     OrderStage.WRITING_BACK: ("writing the number back", "blue"),
@@ -36,6 +36,12 @@ _LOOKS: Final[dict[str, tuple[str, str]]] = {
     OrderStage.COMPLETED: ("written back", "green"),
 }
 """Words and style of each stage; `open` and `won` are Salesforce's, the rest Temporal's."""
+_LONGEST: Final = 2 + max(len(words) for words, _ in _LOOKS.values())
+_AMOUNT, _ORDER, _SECONDS = 11, 8, 7
+_FIXED: Final = _AMOUNT + _LONGEST + _ORDER + _SECONDS + 12
+"""Columns that are no names: four cells, and two blanks before each of six."""
+_WIDE: Final = 100
+"""Columns from which on there is room for customers."""
 _DONE: Final = "✔"
 
 
@@ -118,17 +124,18 @@ def starting(parts: Sequence[Part], since: dict[str, float]) -> tuple[Renderable
 
 
 def journey(
-    tracks: Sequence[Track], *, erp: str, passed: float, note: str, height: int, now: datetime
+    tracks: Sequence[Track], *, erp: str, passed: float, note: str, size: ConsoleDimensions, now: datetime
 ) -> tuple[RenderableType, str]:
-    """Picture and line of the deals' ways; a low terminal shows the latest that fit."""
+    """Picture and line of the deals' ways; a low terminal shows those that fit, a narrow one no customers."""
     won = sum(track.won_at is not None for track in tracks)
     written = sum(track.written for track in tracks)
     ordered = sum(track.written or track.stage == OrderStage.WRITING_BACK for track in tracks)
     totals = f"won {won}  →  ordered {ordered}  →  written back {written}"
-    fitting = max(height - _ROWS_BESIDE_DEALS, 5)
-    shown = _that_fit(tracks, fitting)
-    title = Text.assemble((f"Won deals: Salesforce → Temporal → {erp} → Salesforce", "bold"), f"   {passed:.0f} s")
-    parts: list[RenderableType] = [title, _deals(shown, now)]
+    shown = _that_fit(tracks, max(size.height - _ROWS_BESIDE_DEALS, 5))
+    parts: list[RenderableType] = [
+        Text.assemble((f"\nSalesforce → Temporal → {erp} → Salesforce", "bold"), f"   {passed:.0f} s"),
+        _deals(shown, now, size.width),
+    ]
     if len(shown) < len(tracks):
         parts.append(Text(f"  … and {len(tracks) - len(shown)} more", "dim"))
     parts.append(Text.assemble("  ", (totals, "bold"), f"   of {len(tracks)}"))
@@ -150,26 +157,30 @@ def _that_fit(tracks: Sequence[Track], rows: int) -> Sequence[Track]:
     return [tracks[place] for place in sorted(chosen)]
 
 
-def _deals(tracks: Sequence[Track], now: datetime) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 2), expand=False)
-    for heading in ("deal", "customer"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    table.add_column("amount", justify="right", no_wrap=True)
-    table.add_column("where it is", no_wrap=True, min_width=30)
-    table.add_column("order", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
+def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
+    customers = width >= _WIDE
+    table = Table(box=None, header_style="dim", padding=(0, 0, 0, 2))
+    names_width = width - _FIXED
+    table.add_column("deal", no_wrap=True, width=min(names_width // 2 if customers else names_width, 30))
+    if customers:
+        table.add_column("customer", no_wrap=True, width=min(names_width // 2, 30))
+    table.add_column("amount", justify="right", no_wrap=True, width=_AMOUNT)
+    table.add_column("where it is", no_wrap=True, width=_LONGEST)
+    table.add_column("order", no_wrap=True, width=_ORDER)
+    table.add_column("seconds", justify="right", no_wrap=True, width=_SECONDS)
     for track in tracks:
-        stage = OrderStage.COMPLETED if track.written else track.stage
-        words, style = _LOOKS.get(stage, (stage, "bold red"))
+        words, style = _LOOKS.get(track.stage, (track.stage, "bold red"))
+        if track.written:
+            words, style = f"{_DONE} {_LOOKS[OrderStage.COMPLETED][0]}", _LOOKS[OrderStage.COMPLETED][1]
         seconds = track.seconds(now)
         table.add_row(
             track.deal.name,
-            track.deal.account,
+            *([track.deal.account] if customers else []),
             f"{track.deal.amount:,.0f} {track.deal.currency}",
-            Text(f"{_DONE if track.written else '•'} {words}", style),
+            Text(words if track.written else f"• {words}", style),
             Text(track.deal.number or "", "green"),
             "" if seconds is None else f"{seconds:.1f}",
-            style="dim" if track.stage == "open" and not track.written else "",
+            style="dim" if track.won_at is None else "",
         )
     return table
 
