@@ -61,6 +61,12 @@ class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd ha
         await self.subscribe(channel)
         self._may_hold.set()
 
+    async def leave(self, *, without_a_word: bool) -> None:
+        """Stop polling; say goodbye (so that the session does not count against the org's limit) if there is one."""
+        if without_a_word:
+            self._state = TransportState.SERVER_DISCONNECTED
+        await self.disconnect()
+
     async def _send_final_payload(self, payload: list[Message], *, headers: Any) -> Message:
         """Send and understand one request. Raises our own errors, aiohttp's, and TimeoutError."""
         del headers

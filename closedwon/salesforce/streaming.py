@@ -61,6 +61,7 @@ class CometdStream:
         self._last_sign = 0.0
         self._news = asyncio.Event()
         self._error: ClosedwonError | None = None
+        self._silent = False
         self._goodbye: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -105,6 +106,7 @@ class CometdStream:
             self._news.clear()
             left = self._last_sign + self._silence - asyncio.get_running_loop().time()
             if left <= 0:
+                self._silent = True
                 self._end_with(StreamInterruptedError(f"Nothing from the event bus for {self._silence:.0f} s"))
                 continue
             with suppress(TimeoutError):
@@ -130,6 +132,9 @@ class CometdStream:
             task = asyncio.current_task()
             if self._error is None or (task is not None and task.cancelling()):
                 raise
+        except TimeoutError as error:
+            self._silent = True
+            self._end_with(error)
         except Exception as error:  # noqa: BLE001 - aiocometd lets KeyError and others out
             self._end_with(error)
         if self._error is not None:
@@ -169,7 +174,7 @@ class CometdStream:
                 # The server may be dead, or tell us once more that it has forgotten us.
                 with suppress(Exception):
                     async with asyncio.timeout(min(_LONGEST_GOODBYE, self._org.timeout.total_seconds())):
-                        await self._connection.disconnect()
+                        await self._connection.leave(without_a_word=self._silent)
         finally:
             if self._http is not None:
                 await self._http.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -73,3 +75,60 @@ class Logins:
         fresh = {"access_token": f"00D!token-{len(self.requests)}", "instance_url": "https://instance.example.com"}
         status, body = self.answers.pop(0) if self.answers else (200, fresh)
         return web.json_response(body, status=status)
+
+
+async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+    """Wait until `condition` is true. Raises `TimeoutError` after `within` seconds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - conditions of servers have no events
+            await asyncio.sleep(0.005)
+
+
+class CometdServer:
+    """A CometD server with one subscriber in mind. `misbehave` may answer a request in its place.
+
+    Its key is a meta channel (`connect`, ...), its value gets the number of the request on that channel, from 0, and
+    returns the answer, or None to behave. Polls are held until `events` are there, at most for `hold` seconds.
+    """
+
+    def __init__(
+        self, misbehave: Mapping[str, Callable[[int], Awaitable[web.StreamResponse | None]]], *, hold: float = 60.0
+    ) -> None:
+        """Serve with `serving({**server.handlers, **logins.handlers})`."""
+        self.requests: Counter[str] = Counter()
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._hold = hold
+        self._misbehave = misbehave
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """For `serving`."""
+        return {"POST /cometd/67.0": self._answer}
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        (message,) = await request.json()
+        name = message["channel"].removeprefix("/meta/")
+        number = self.requests[name]
+        self.requests[name] += 1
+        misbehaviour = self._misbehave.get(name)
+        strange = await misbehaviour(number) if misbehaviour else None
+        return strange or web.json_response([*await self._events(name, number), self.reply(message)])
+
+    async def _events(self, name: str, number: int) -> list[dict[str, Any]]:
+        if name != "connect" or number == 0:
+            return []
+        try:
+            async with asyncio.timeout(self._hold):
+                return [await self.events.get()]
+        except TimeoutError:
+            return []
+
+    @staticmethod
+    def reply(message: dict[str, Any]) -> dict[str, Any]:
+        """The successful reply to a message."""
+        reply = {"channel": message["channel"], "id": message["id"], "clientId": "the-session", "successful": True}
+        if message["channel"] == "/meta/handshake":
+            return {**reply, "version": "1.0", "supportedConnectionTypes": ["long-polling"], "ext": {"replay": True}}
+        if message["channel"] == "/meta/subscribe":
+            return {**reply, "subscription": message["subscription"]}
+        return {**reply, "advice": {"reconnect": "retry", "interval": 0, "timeout": 110_000}}

@@ -1,0 +1,86 @@
+"""A reader of the event bus as durable as the real one: it commits a position and resumes from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from closedwon.errors import RetryError
+from closedwon.localorg import LocalOrg, OrgConfig
+from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.events import EARLIEST, Event, EventStream
+from closedwon.salesforce.streaming import CometdStream
+from closedwon.settings import Org
+from tests.support.salesforce import org_at
+
+CHANNEL: Final = "/event/Order_Requested__e"
+
+
+def settings_of(org: LocalOrg, *, timeout: float = 10.0) -> Org:
+    """What `closedwon.toml` would say of a local org."""
+    return org_at(org.url, org_id=org.org_id, client_id=org.client_id, secret=org.client_secret, timeout=timeout)
+
+
+@asynccontextmanager
+async def local_org(**config: Any) -> AsyncIterator[tuple[LocalOrg, Org, TokenSource]]:
+    """A running org, its settings and a login."""
+    async with LocalOrg.running(config=OrgConfig(**config)) as org:
+        settings = settings_of(org)
+        yield org, settings, TokenSource(settings)
+        org.faults.clear()
+
+
+def publish(org: LocalOrg, count: int) -> list[str]:
+    """Publish events and return their EventUuids."""
+    return [org.publish("Order_Requested__e", Opportunity_Id__c=f"deal {number}") for number in range(count)]
+
+
+class Reader:
+    """Reads on a new connection after every trouble, from the position that it has committed."""
+
+    def __init__(self, org: Org, tokens: TokenSource, *, position: str = EARLIEST, **settings: Any) -> None:
+        """`settings` are those of `CometdStream`."""
+        self._new_stream: Callable[[], CometdStream] = lambda: CometdStream(org, tokens, **settings)
+        self.position = position
+        self.events: list[Event] = []
+        self.troubles: list[RetryError] = []
+
+    @property
+    def uuids(self) -> list[str]:
+        """The EventUuids of all events, in order of arrival."""
+        return [event.uuid or "" for event in self.events]
+
+    async def read_until(self, condition: Callable[[], object]) -> None:
+        """Read until `condition` is true after a batch."""
+        while not condition():
+            stream = self._new_stream()
+            try:
+                await stream.subscribe(CHANNEL, self.position)
+                async for batch in stream.batches():
+                    self.events += batch.events
+                    self.position = batch.latest_replay_id or self.position
+                    if condition():
+                        break
+            except RetryError as trouble:
+                self.troubles.append(trouble)
+                await asyncio.sleep(trouble.retry_after.total_seconds() if trouble.retry_after else 0.0)
+            finally:
+                await stream.close()
+
+    async def read(self, uuids: list[str]) -> None:
+        """Read until all of `uuids` have been seen."""
+        async with asyncio.timeout(60.0):
+            await self.read_until(lambda: set(uuids) <= set(self.uuids))
+
+
+async def take(stream: EventStream, count: int) -> list[Event]:
+    """Read at least `count` events."""
+    events: list[Event] = []
+    async with asyncio.timeout(20.0):
+        async for batch in stream.batches():
+            events += batch.events
+            if len(events) >= count:
+                break
+    return events

@@ -1,0 +1,368 @@
+"""Each known defect of the aiocometd family, provoked: the stream must be right in spite of it.
+
+aiocometd's reconnecting, re-authenticating and queueing lose events or hammer servers in these ways; each test is
+named after the defect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+
+from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.errors import (
+    AuthFailedError,
+    ConfigurationError,
+    ReplayIdRejectedError,
+    StreamInterruptedError,
+    ThrottledError,
+)
+from closedwon.salesforce.events import EARLIEST, LATEST
+from closedwon.salesforce.streaming import CometdStream
+from tests.integration.salesforce.reading import CHANNEL, Reader, local_org, publish, take
+from tests.support.salesforce import CometdServer, Logins, org_at, serving, until
+
+
+def rest_error(status: int, code: str) -> web.Response:
+    """A REST-style error where Bayeux messages are due."""
+    return web.json_response([{"message": "no", "errorCode": code}], status=status)
+
+
+async def ended(stream: CometdStream) -> StreamInterruptedError:
+    """Read to the end and return the error that ended the stream."""
+    try:
+        async with asyncio.timeout(10.0):
+            async for _ in stream.batches():
+                pass
+    except StreamInterruptedError as error:
+        return error
+    finally:
+        await stream.close()
+    raise AssertionError
+
+
+async def test_silent_lost_subscription() -> None:
+    """A session that the server forgot ends loudly, and a position that it forgot too is refused loudly."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 3))
+        stream = CometdStream(settings, tokens)
+        await stream.subscribe(CHANNEL, reader.position)
+        await until(lambda: org.cometd.held_polls)
+        org.move_bus()
+
+        assert "Unknown client" in str(await ended(stream))
+        again = CometdStream(settings, tokens)
+        with pytest.raises(ReplayIdRejectedError):
+            await again.subscribe(CHANNEL, reader.position)
+        await again.close()
+
+
+async def test_lost_response() -> None:
+    """Events in a response that never arrives are read again from the committed position."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 1))
+        org.faults.lose_events()
+        lost = publish(org, 5)
+        await reader.read(lost)
+
+    assert lost == reader.uuids[1:]
+    assert 1 == len(reader.troubles)
+
+
+async def test_advice_interval() -> None:
+    """An advised interval is milliseconds: 50 of them do not become 50 seconds without a poll."""
+    async with local_org(poll_timeout_s=0.05) as (org, settings, tokens):
+        org.faults.advice_interval(50)
+        stream = CometdStream(settings, tokens)
+        await stream.subscribe(CHANNEL, LATEST)
+        assert () == (await anext(stream.batches())).events
+        uuids = publish(org, 1)
+        async with asyncio.timeout(5.0):
+            async for batch in stream.batches():
+                if batch.events:
+                    break
+        await stream.close()
+
+    assert uuids == [event.uuid for event in batch.events]
+
+
+async def test_http_401_with_a_rest_style_body() -> None:
+    """A 401 without Bayeux messages means a new login for the next connection, not a KeyError for ever."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 1))
+        org.faults.cometd_unauthorized()
+        await reader.read(publish(org, 1))
+
+    assert ["Salesforce: INVALID_SESSION_ID, the session has expired or was revoked"] == [
+        str(trouble) for trouble in reader.troubles
+    ]
+    assert 2 == tokens.logins
+
+
+async def test_http_403_with_a_rest_style_body() -> None:
+    """A 403 that configuration causes reaches a person instead of being repeated each second."""
+
+    async def refuse(number: int) -> web.Response | None:
+        return rest_error(403, "API_DISABLED_FOR_ORG") if number == 1 else None
+
+    server = CometdServer({"connect": refuse})
+    async with serving({**server.handlers, **Logins().handlers}) as url:
+        stream = CometdStream(org_at(url), TokenSource(org_at(url)))
+        await stream.subscribe(CHANNEL, EARLIEST)
+        with pytest.raises(ConfigurationError, match="API_DISABLED_FOR_ORG"):
+            await anext(stream.batches())
+        await stream.close()
+
+    assert 2 == server.requests["connect"]
+
+
+async def test_broken_json() -> None:
+    """An answer that ends in the middle of its JSON text costs the connection, and no event."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 1))
+        org.faults.broken_json()
+        uuids = publish(org, 5)
+        await reader.read(uuids)
+
+    assert uuids == [uuid for uuid in reader.uuids if uuid in set(uuids)]
+    assert reader.troubles
+
+
+async def test_authenticate_raising() -> None:
+    """A login that is refused is not asked once a second by every stream that wants to open."""
+    refused = (400, {"error": "invalid_client", "error_description": "invalid client credentials"})
+    logins = Logins(*[refused] * 50)
+    async with serving(logins.handlers) as url:
+        tokens = TokenSource(org_at(url), clock=lambda: 0.0)
+        for _ in range(30):
+            stream = CometdStream(org_at(url), tokens)
+            with pytest.raises(AuthFailedError):
+                await stream.subscribe(CHANNEL, EARLIEST)
+            await stream.close()
+
+    assert 1 == len(logins.requests)
+
+
+async def test_needless_login() -> None:
+    """403::Unknown client, routine every few hours, needs a new session but no new login."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 1))
+        for _ in range(3):
+            stream = CometdStream(settings, tokens)
+            await stream.subscribe(CHANNEL, reader.position)
+            await until(lambda: org.cometd.held_polls)
+            org.cometd.forget_clients()
+            assert "Unknown client" in str(await ended(stream))
+
+    assert 1 == tokens.logins
+
+
+async def test_orphan() -> None:
+    """When opening fails after the handshake, nothing goes on connecting in the background."""
+
+    async def fail(_: int) -> web.Response:
+        return web.Response(status=503)
+
+    server = CometdServer({"connect": fail})
+    before = asyncio.all_tasks()
+    async with serving({**server.handlers, **Logins().handlers}) as url:
+        stream = CometdStream(org_at(url), TokenSource(org_at(url)))
+        with pytest.raises(StreamInterruptedError, match="HTTP 503"):
+            await stream.open()
+        await stream.close()
+
+    assert before == asyncio.all_tasks()
+    assert {"handshake": 1, "connect": 1} == server.requests
+
+
+async def test_reopen() -> None:
+    """Connections follow each other on fresh streams; a closed one refuses at once instead of half working."""
+    async with local_org() as (org, settings, tokens):
+        for _ in range(3):
+            reader = Reader(settings, tokens)
+            await reader.read(publish(org, 1))
+        stream = CometdStream(settings, tokens)
+        await stream.open()
+        await stream.close()
+        await stream.close()
+        with pytest.raises(StreamInterruptedError, match="closed"):
+            await stream.subscribe(CHANNEL, EARLIEST)
+
+
+async def test_kick() -> None:
+    """A client that Salesforce disconnects for good opens a new session and goes on."""
+    async with local_org() as (org, settings, tokens):
+        reader = Reader(settings, tokens)
+        await reader.read(publish(org, 1))
+        stream = CometdStream(settings, tokens)
+        await stream.subscribe(CHANNEL, reader.position)
+        await until(lambda: org.cometd.held_polls)
+        org.cometd.kick()
+        await ended(stream)
+        uuids = publish(org, 2)
+        await reader.read(uuids)
+
+    assert uuids == reader.uuids[1:]
+
+
+async def test_back_pressure_does_not_stop_the_polling() -> None:
+    """While the reader does something else, the session is kept alive by polls."""
+    server = CometdServer({}, hold=0.01)
+    async with serving({**server.handlers, **Logins().handlers}) as url:
+        stream = CometdStream(org_at(url), TokenSource(org_at(url)))
+        await stream.subscribe(CHANNEL, EARLIEST)
+        for number in range(20):
+            server.events.put_nowait({"channel": CHANNEL, "data": {"event": {"replayId": number}}})
+        await until(lambda: server.requests["connect"] > 40)
+        events = await take(stream, 20)
+        await stream.close()
+
+    assert [str(number) for number in range(20)] == [event.replay_id for event in events]
+
+
+async def test_back_pressure_has_a_bound() -> None:
+    """When too much waits the connection ends; the reader gets all that waited, then goes on from there."""
+    async with local_org() as (org, settings, tokens):
+        uuids = publish(org, 1200)  # the org sends 500 at a time
+        stream = CometdStream(settings, tokens, most_waiting=600)
+        await stream.subscribe(CHANNEL, EARLIEST)
+        await until(lambda: not org.cometd.clients)  # it has said goodbye, without having been read
+        waited = await take(stream, 1000)
+        assert "reader is behind: 1000 events" in str(await ended(stream))
+        position = waited[-1].replay_id
+        assert position is not None
+        reader = Reader(settings, tokens, position=position)
+        await reader.read(uuids[1000:])
+
+    assert uuids == [event.uuid for event in waited] + reader.uuids
+
+
+async def test_deadlock() -> None:
+    """Subscribing with replay -2 returns before anybody reads, however much is retained."""
+    async with local_org() as (org, settings, tokens):
+        uuids = publish(org, 5000)
+        stream = CometdStream(settings, tokens)
+        async with asyncio.timeout(10.0):
+            await stream.subscribe(CHANNEL, EARLIEST)
+        events = await take(stream, 5000)
+        await stream.close()
+
+    assert uuids == [event.uuid for event in events]
+
+
+async def test_cancellation() -> None:
+    """Cancelling a wait around the moment at which an event comes does not lose it: 100 races, won by either."""
+    cancelled = 0
+    async with local_org() as (org, settings, tokens):
+        stream = CometdStream(settings, tokens)
+        await stream.subscribe(CHANNEL, EARLIEST)
+        seen: list[str | None] = []
+        uuids: list[str] = []
+        batches = stream.batches()
+        for race in range(100):
+            waiting = asyncio.ensure_future(anext(batches))
+            uuids += publish(org, 1)
+            for _ in range(race):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+            cancelled += waiting.cancelled()
+            batch = await anext(batches) if waiting.cancelled() else waiting.result()
+            seen += [event.uuid for event in batch.events]
+        await stream.close()
+
+    assert uuids == seen
+    assert 0 < cancelled < 100
+
+
+async def test_close_at_a_silent_server() -> None:
+    """Closing takes a moment, also when the server never answers the goodbye."""
+    async with local_org() as (org, settings, tokens):
+        stream = CometdStream(settings.model_copy(update={"timeout": timedelta(seconds=0.3)}), tokens)
+        await stream.subscribe(CHANNEL, EARLIEST)
+        await until(lambda: org.cometd.held_polls)
+        org.faults.mute()
+        async with asyncio.timeout(3.0):
+            await stream.close()
+
+
+async def test_half_open_network_while_polling() -> None:
+    """A server that holds a poll for ever is noticed by the stream's own watchdog."""
+    async with local_org() as (org, settings, tokens):
+        stream = CometdStream(settings, tokens, silence=timedelta(seconds=0.3))
+        await stream.subscribe(CHANNEL, EARLIEST)
+        org.faults.mute()
+        publish(org, 1)
+
+        async with asyncio.timeout(2.0):  # no goodbye to the dead
+            assert "Nothing from the event bus" in str(await ended(stream))
+
+
+@pytest.mark.parametrize("step", ["handshake", "connect", "subscribe"])
+async def test_half_open_network_while_opening(step: str) -> None:
+    """A server that never answers while a connection is made is given up after the org's timeout."""
+
+    async def silent(_: int) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server = CometdServer({step: silent})
+    async with serving({**server.handlers, **Logins().handlers}) as url:
+        stream = CometdStream(org_at(url, timeout=0.3), TokenSource(org_at(url)))
+        with pytest.raises(StreamInterruptedError, match="TimeoutError"):
+            await stream.subscribe(CHANNEL, EARLIEST)
+        await stream.close()
+
+
+async def test_cookies() -> None:
+    """The session's cookie is kept for an address that is a bare number, too."""
+    async with local_org() as (org, settings, tokens):
+        by_number = settings.model_copy(update={"url": settings.url.replace("localhost", "127.0.0.1")})
+        reader = Reader(by_number, tokens)
+        await reader.read(publish(org, 3))
+
+    assert [] == reader.troubles
+
+
+async def test_handshake_loop() -> None:
+    """Advice to shake hands again is followed by a new connection of the supervisor's, not by a loop."""
+
+    async def again(number: int) -> web.Response | None:
+        advice = {"reconnect": "handshake", "interval": 0}
+        reply = {"channel": "/meta/connect", "id": "1", "successful": True, "advice": advice}
+        return web.json_response([reply]) if number == 0 else None
+
+    server = CometdServer({"connect": again})
+    async with serving({**server.handlers, **Logins().handlers}) as url:
+        stream = CometdStream(org_at(url), TokenSource(org_at(url)))
+        with pytest.raises(StreamInterruptedError, match="advice handshake"):
+            await stream.subscribe(CHANNEL, EARLIEST)
+        await stream.close()
+
+    assert 1 == server.requests["handshake"]
+
+
+async def test_a_busy_server_is_not_mistaken_for_a_lost_login() -> None:
+    """`ext.sfdc.failureReason` 503 next to a 401 means minutes of patience and no new login."""
+    async with local_org() as (org, settings, tokens):
+        stream = CometdStream(settings, tokens)
+        org.faults.cometd_error(
+            "/meta/subscribe",
+            "401::Authentication invalid",
+            failure_reason="503::Server is too busy.  Please try your request again later.",
+        )
+        with pytest.raises(ThrottledError, match="too busy"):
+            await stream.subscribe(CHANNEL, EARLIEST)
+        await stream.close()
+        token = await tokens.token()
+
+    assert 1 == tokens.logins
+    assert token is await tokens.token()
