@@ -32,9 +32,11 @@ def org_at(
     return Org(name="test", id=OrgId(org_id), url=url, auth=auth, timeout=timedelta(seconds=timeout))
 
 
-def with_jwt(org: Org, private_key: str, *, username: str = "integration@example.com") -> Org:
+def with_jwt(
+    org: Org, private_key: str, *, username: str = "integration@example.com", client_id: str = "the-client"
+) -> Org:
     """The same org with the JWT bearer flow."""
-    auth = JwtBearer(flow="jwt-bearer", client_id="the-client", username=username, private_key=SecretStr(private_key))
+    auth = JwtBearer(flow="jwt-bearer", client_id=client_id, username=username, private_key=SecretStr(private_key))
     return org.model_copy(update={"auth": auth})
 
 
