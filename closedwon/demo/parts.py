@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -70,20 +70,25 @@ class Ports:
 
     def get(self, name: str) -> int:
         """The port of `name`; a free one, remembered from now on, where it has none."""
-        return self._ports.get(name) or self.change(name)
+        return self._ports.get(name) or self._change(name)
 
-    def change(self, name: str) -> int:
-        """Give `name` another port: one that is free at this moment."""
-        while True:
-            port = random.choice(_PORTS)  # noqa: S311 - no secret
-            if port not in self._ports.values() and _is_free(port):
-                return self._set(name, port)
+    def replace_taken(self, names: Iterable[str]) -> None:
+        """Give other ports to those whose port is in use: a stranger's server must not pass for ours."""
+        for name in names:
+            if not _is_free(self.get(name)):
+                self._change(name)
 
     def suggest(self, ports: Mapping[str, int]) -> None:
         """Give these names these ports, where they have none and the ports are free."""
         for name, port in ports.items():
             if name not in self._ports and _is_free(port):
                 self._set(name, port)
+
+    def _change(self, name: str) -> int:
+        while True:
+            port = random.choice(_PORTS)  # noqa: S311 - no secret
+            if port not in self._ports.values() and _is_free(port):
+                return self._set(name, port)
 
     def _set(self, name: str, port: int) -> int:
         self._ports[name] = port
@@ -197,11 +202,13 @@ class Part(ABC):
         """Start it and wait until it is ready. Raises `PartError` when it ends before that, or hangs.
 
         A port that is taken is tried again when the part has served on it before (others know it by that port),
-        otherwise replaced by another one.
+        and is otherwise replaced by another one.
         """
         if self._process is not None and self.exit_code is None:
             raise PartError(f"{self.name} runs already.")
         for attempt in range(1, _PORT_ATTEMPTS + 1):
+            if not self._has_served:
+                self._ports.replace_taken(self.port_names)
             self._spawn()
             try:
                 await self._until_ready()
@@ -210,9 +217,6 @@ class Part(ABC):
                     raise
                 if self._has_served:
                     await asyncio.sleep(1)
-                else:
-                    for name in self.port_names:
-                        self._ports.change(name)
             else:
                 self.state, self._has_served = State.READY, True
                 return
@@ -249,7 +253,7 @@ class Part(ABC):
         """Raise `PartError` when it has ended and nobody asked it to."""
         if self.state is State.READY and self.exit_code is not None:
             self.state = State.FAILED
-            raise self._error(f"ended by itself with code {self.exit_code}")
+            raise self._error(f"ended by itself ({_how(self.exit_code)})")
 
     def words(self) -> str:
         """Its last words: the end of its log, since its last start."""
@@ -296,12 +300,13 @@ class Part(ABC):
             if time.monotonic() > deadline:
                 return f"was not ready after {self.patience:.0f} s"
             await asyncio.sleep(_POLL)
-        return f"ended with code {self.exit_code} while it was starting"
+        return f"ended while it was starting ({_how(self.exit_code)})"
 
     async def _give_up(self) -> None:
         self.state = State.FAILED
-        self._signal_group(signal.SIGKILL)
-        await self._until_gone()
+        if self.exit_code is None:
+            self._signal_group(signal.SIGKILL)
+            await self._until_gone()
 
     async def _until_gone(self) -> None:
         while self.exit_code is None:  # noqa: ASYNC110 - nobody sets an event when a process ends
@@ -323,6 +328,10 @@ async def together(*jobs: Coroutine[Any, Any, object]) -> None:
                 group.create_task(job)
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+def _how(exit_code: int) -> str:
+    return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
 
 
 def _indented(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+from temporalio.service import RPCError
 
 from closedwon import names
 from closedwon.demo import ErpKind, show
@@ -23,7 +24,7 @@ from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg.client import OrgClient
+from closedwon.localorg.client import OrgClient, OrgRefusedError
 from closedwon.localorg.connection import Connection
 from closedwon.names import OrderStage
 
@@ -33,6 +34,8 @@ _WINNING: Final = 8.0
 """Seconds in which all deals are won: slow enough to be watched."""
 _BURST: Final = 3
 """Deals won at once before a worker is killed, so that some are half-way."""
+_MORE: Final = 12
+"""Deals left open with `--keep`, to be won by hand."""
 _HALF_WAY: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK)
 
 
@@ -72,6 +75,10 @@ async def demo(options: Options) -> bool:
         while options.keep:
             stack.check()
             await asyncio.sleep(1)
+    except (aiohttp.ClientError, OrgRefusedError, RPCError):
+        await asyncio.sleep(1)  # a part that dies stops answering before it is gone
+        stack.check()
+        raise
     finally:
         await stack.stop()
     return summary.agree and summary.won == options.deals and not summary.all_runs.doubled
@@ -100,10 +107,9 @@ class _Run:
 
     async def go(self, org: OrgId) -> Summary:
         """Seed, win, watch, count."""
-        seeded = await self._people.admin(
-            "POST", "seed", {"opportunities": self._options.deals, "seed": secrets.randbelow(10**6)}
-        )
-        new = set(seeded["ids"])
+        wanted = self._options.deals + (_MORE if self._options.keep else 0)
+        seeded = await self._people.admin("POST", "seed", {"opportunities": wanted, "seed": secrets.randbelow(10**6)})
+        new = set(seeded["ids"][: self._options.deals])
         self._tracks = {deal.id: Track(deal) for deal in await self._salesforce.deals() if deal.id in new}
         self._began = datetime.now(UTC)
         with self._screen:
@@ -161,10 +167,12 @@ class _Run:
             self._stack.check()
             await self._look()
             self._draw()
-            if all(track.written for track in self._tracks.values()):
+            behind = [track for track in self._tracks.values() if not track.written]
+            if not behind:
                 return
-            if self._passed() > self._options.patience:
-                raise self._stuck()
+            hopeless = all(track.stage == OrderStage.ATTENTION for track in behind)
+            if hopeless or self._passed() > self._options.patience:
+                raise self._stuck(behind)
             await asyncio.sleep(_TICK)
 
     async def _look(self) -> None:
@@ -200,14 +208,13 @@ class _Run:
     def _passed(self) -> float:
         return (datetime.now(UTC) - self._began).total_seconds()
 
-    def _stuck(self) -> StuckError:
-        behind = Counter(track.stage for track in self._tracks.values() if not track.written)
-        stages = ", ".join(f"{number} {stage}" for stage, number in behind.most_common())
-        parts = [part for part in self._stack.parts if part is not self._stack.temporal]
+    def _stuck(self, behind: Sequence[Track]) -> StuckError:
+        stages = Counter(track.stage for track in behind)
+        where = ", ".join(f"{stage} ({number})" for stage, number in stages.most_common())
+        logs = ", ".join(str(part.log) for part in self._stack.parts)
         return StuckError(
-            f"{sum(behind.values())} of {len(self._tracks)} deals are not written back after "
-            f"{self._options.patience:.0f} s: {stages}. Look into the last lines of "
-            + ", ".join(str(part.log) for part in parts)
+            f"{len(behind)} of {len(self._tracks)} deals are not written back after {self._passed():.0f} s. They stand "
+            f"at: {where}. Look at their workflows (the same with --keep, then Temporal's UI), and into {logs}"
         )
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from closedwon import names
+from closedwon.demo import ErpKind
 from closedwon.demo.audit import Deal, Summary
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
@@ -224,13 +225,15 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
             ("closedwon org serve", "bold"), ", ", ("closedwon erp tryton", "bold"), ", ",
             ("closedwon run", "bold"), "; ", ("closedwon --help", "bold"), " tells more.",
         )  # fmt: skip
+    erp = stack.erp.connection["url"]
     rows = (
         ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
-        ("Salesforce, the org", stack.org.connection["url"]),
-        (stack.erp_kind.words.capitalize(), stack.erp.connection["url"]),
-        ("Logs", _short(stack.parts[0].log.parent)),
+        ("Salesforce: the org", stack.org.connection["url"]),
+        (f"The ERP: {stack.erp_kind.words}", f"{erp}/_admin/orders" if stack.erp_kind is ErpKind.LIGHT else erp),
+        ("Credentials of both", f"{_short(stack.org.data_dir)}/connection.json, {_short(stack.erp.data_dir)}/…"),
+        ("Logs", _short(stack.org.log.parent)),
         ("", ""),
-        ("By hand, in another terminal:", f". {env}"),
+        ("By hand, in another terminal", f". {env}"),
         ("  win three more deals", f"closedwon org win --count 3 --data-dir {_short(stack.org.data_dir)}"),
         ("  where each order stands", "closedwon orders list"),
         ("  another worker", "closedwon worker"),

@@ -15,6 +15,7 @@ import asyncio
 import fcntl
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -254,9 +255,9 @@ class Stack:
             part.environment |= environment
         file = self.data_dir / "env"
         file.touch(mode=0o600)
-        file.write_text(
-            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()), encoding="utf-8"
-        )
+        path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n"
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+        file.write_text(path + "".join(lines), encoding="utf-8")
 
     def _take_data_dir(self) -> None:
         self._lock = (self.data_dir / "lock").open("w", encoding="utf-8")
