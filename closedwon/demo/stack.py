@@ -260,8 +260,10 @@ class Stack:
         file.write_text(path + "".join(lines), encoding="utf-8")
 
     def _take_data_dir(self) -> None:
-        self._lock = (self.data_dir / "lock").open("w", encoding="utf-8")
+        lock = (self.data_dir / "lock").open("w", encoding="utf-8")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.close()
             raise PartError(f"Another demo runs on {self.data_dir}. Stop it, or use another --data-dir.") from None
+        self._lock = lock

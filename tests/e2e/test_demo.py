@@ -1,0 +1,46 @@
+"""The demo as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLOSEDWON = Path(sys.executable).with_name("closedwon")
+AGREE = {"doubled": 0, "lost": 0}
+
+
+def demo(data_dir: Path, *arguments: str, timeout: float) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run it to its end; return how it ended and its summary."""
+    command = [str(CLOSEDWON), "demo", "--data-dir", str(data_dir), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended, json.loads((data_dir / "summary.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Five deals are won, the worker is killed with orders half-way, and the books agree; also after a second run."""
+    ended, summary = demo(tmp_path, "--deals", "5", "--erp", "light", "--kill", timeout=150)
+
+    assert "got SIGKILL with" in ended.stdout
+    assert {"won": 5, "ordered": 5, "written_back": 5, **AGREE}.items() <= summary.items()
+    assert 0 < summary["median_s"] <= summary["p95_s"]
+
+    _, summary = demo(tmp_path, "--deals", "2", "--erp", "light", timeout=90)
+
+    assert {"won": 2, "ordered": 2, "written_back": 2, **AGREE}.items() <= summary.items()
+    assert {"won": 7, "ordered": 7, "written_back": 7, **AGREE} == summary["all_runs"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_deals_become_sales_in_a_real_erp(tmp_path: Path) -> None:
+    """The same with Tryton, from an empty data dir: every won deal is a confirmed sale, and has its number."""
+    _, summary = demo(tmp_path, "--deals", "4", "--erp", "tryton", timeout=450)
+
+    assert {"won": 4, "ordered": 4, "written_back": 4, **AGREE}.items() <= summary.items()

@@ -1,0 +1,49 @@
+"""The world that the demo and the fault tests stand on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from closedwon.demo.audit import LightBooks, SalesforceBooks
+from closedwon.demo.parts import PartError
+from closedwon.demo.stack import Stack
+from closedwon.localorg.client import OrgClient
+from closedwon.localorg.connection import Connection
+
+
+@pytest.mark.timeout(180)
+async def test_every_part_comes_back_where_it_was(tmp_path: Path) -> None:
+    """Each part is killed and started again, on its port and data; then a deal still finds its way."""
+    async with Stack(tmp_path, workers=1, subscribers=1) as stack, aiohttp.ClientSession() as http:
+        ports = {part.name: part.port for part in stack.parts}
+        before = stack.org.connection, stack.erp.connection
+        for part in stack.parts:
+            await part.kill()
+            await part.start()
+        stack.check()
+
+        assert ports == {part.name: part.port for part in stack.parts}
+        for old, new in zip(before, (stack.org.connection, stack.erp.connection), strict=True):
+            assert old | {"pid": 0} == new | {"pid": 0}
+
+        async with OrgClient.open(Connection.model_validate(stack.org.connection)) as people:
+            (deal,) = (await people.admin("POST", "seed", {"opportunities": 1}))["ids"]
+            await people.win(deal)
+            async with asyncio.timeout(60):
+                while not (numbers := [one.number for one in await SalesforceBooks(people).deals() if one.number]):
+                    stack.check()
+                    await asyncio.sleep(0.1)
+
+        assert numbers == [order.number for order in await LightBooks(stack.erp.connection, http).orders()]
+
+
+async def test_two_worlds_do_not_share_a_data_dir(tmp_path: Path) -> None:
+    """A second stack on the same data dir is refused before it touches anything."""
+    async with Stack(tmp_path, workers=0) as stack:
+        with pytest.raises(PartError, match="Another demo runs on"):
+            await Stack(tmp_path, workers=0).start()
+        stack.check()

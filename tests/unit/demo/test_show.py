@@ -1,0 +1,92 @@
+"""What a person sees while the demo runs."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from rich.console import Console, ConsoleDimensions
+
+from closedwon.demo.audit import Counts, Deal, Summary
+from closedwon.demo.show import Screen, Track, journey, result
+from closedwon.ids import RecordId
+from closedwon.names import OrderStage
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def track(number: int, *, stage: str = "open", order: str | None = None) -> Track:
+    """Deal `number`, won at noon unless it is open, written back two seconds later if it has an order."""
+    one = Track(
+        Deal(
+            id=RecordId(f"0065g00000Dea{number:02}"),
+            name=f"Kaltenbrunner Maschinenbau deal {number}",
+            account="Kaltenbrunner Maschinenbau AG",
+            amount=Decimal("72500.00"),
+            currency="EUR",
+            won=stage != "open",
+            number=order,
+            modified_at=NOON + timedelta(seconds=2),
+        )
+    )
+    one.stage = stage
+    one.won_at = None if stage == "open" else NOON
+    return one
+
+
+def lines(tracks: list[Track], *, width: int, height: int) -> list[str]:
+    """The picture as a terminal of that size shows it, five seconds after noon."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height)
+    size = ConsoleDimensions(width, height)
+    now = NOON + timedelta(seconds=5)
+    picture, _ = journey(tracks, erp="Tryton", passed=5, note="", size=size, now=now)
+    console.print(picture)
+    return file.getvalue().rstrip("\n").split("\n")
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_each_deal_has_its_stage_order_and_seconds_at_any_width(width: int) -> None:
+    """Seconds run until the number is written back."""
+    done, moving = lines(
+        [track(1, stage=OrderStage.COMPLETED, order="S-17"), track(2, stage=OrderStage.ORDERING)],
+        width=width,
+        height=40,
+    )[3:5]
+
+    assert "✔ written back" in done
+    assert ["S-17", "2.0"] == done.split()[-2:]
+    assert "• ordering in the ERP" in moving
+    assert moving.endswith("5.0")
+
+
+def test_a_low_terminal_shows_what_moves() -> None:
+    """Everything fits; what is under way is shown before what is done, and that before what is open."""
+    tracks = [track(n, stage=OrderStage.COMPLETED, order=f"S-{n}") for n in range(1, 20)]
+    tracks += [track(n, stage=OrderStage.LOADING) for n in range(20, 24)] + [track(n) for n in range(24, 40)]
+
+    shown = lines(tracks, width=140, height=16)
+
+    assert len(shown) <= 16
+    assert 4 == sum("reading the deal" in line for line in shown)
+    assert any("S-19" in line for line in shown)
+    assert not any("open" in line for line in shown)
+    assert any("… and 29 more" in line for line in shown)
+
+
+def test_an_unknown_stage_is_shown_by_its_word() -> None:
+    """A deal that took another turn is not hidden."""
+    assert any("not-needed" in line for line in lines([track(1, stage=OrderStage.NOT_NEEDED)], width=80, height=24))
+
+
+@pytest.mark.parametrize(("doubled", "sign"), [(0, "won 2 = ordered 2 = written back 2"), (1, "won 2 ≠ ordered 2")])
+def test_the_end_says_whether_all_agree(doubled: int, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An equal sign only when everything is right, over all runs."""
+    counts = {"won": 2, "ordered": 2, "written_back": 2, "doubled": 0, "lost": 0}
+    summary = Summary(**counts, median_s=0.5, p95_s=1.2, all_runs=Counts(**counts | {"doubled": doubled}))
+
+    Screen().say(result(summary, erp="Tryton", file="summary.json"))
+
+    assert sign in capsys.readouterr().out
