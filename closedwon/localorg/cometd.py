@@ -43,8 +43,6 @@ class Client:
     positions: dict[str, int] = field(default_factory=dict)
     connected: bool = False
     """Whether the first connect, which is never held, was answered."""
-    farewell: list[Message] | None = None
-    """What a kicked client's poll is answered with."""
     poll: asyncio.Event | None = None
     """Set to end the held poll; None while none is held."""
 
@@ -90,6 +88,8 @@ class Cometd:
         self._idle_ms = round(session_idle_s * 1000)
         self.clients: dict[str, Client] = {}
         self._cut: set[str] = set()
+        self._kicked: set[str] = set()
+        self._holds_changed = asyncio.Event()
         self.events_sent = 0
         bus.listeners.append(self._on_published)
         self._handlers: dict[str, Callable[[Request, Message], Message]] = {
@@ -114,10 +114,10 @@ class Cometd:
             return replies
         if self._must_wait(client, messages[connects[0]]):
             await self._hold(client)
-            if client.farewell is not None:
-                return [_with_id(reply, messages[connects[0]]) for reply in client.farewell]
             self._oauth.extend(request.token or "")  # a connected client's session never expires
             replies[connects[0]] = self._reply(request, messages[connects[0]], after_poll=True)
+            if client.client_id in self._kicked:
+                return [{"channel": "/meta/disconnect", "clientId": client.client_id, "successful": True}, *replies]
         client.connected = True
         events = self._events(client, request) if replies[connects[0]]["successful"] else []
         return events + replies
@@ -126,6 +126,12 @@ class Cometd:
     def held_polls(self) -> int:
         """How many polls are held now."""
         return sum(client.poll is not None for client in self.clients.values())
+
+    async def until_held(self, count: int = 1) -> None:
+        """Wait until exactly `count` polls are held, for tests."""
+        while self.held_polls != count:
+            self._holds_changed.clear()
+            await self._holds_changed.wait()
 
     # Orders of the fault administration
 
@@ -145,13 +151,8 @@ class Cometd:
             self._release(client)
 
     def kick(self) -> None:
-        """Say `/meta/disconnect` to every client with a held poll, then refuse it with reconnect none; forget all."""
-        for client in self.clients.values():
-            refusal = _failed({"channel": "/meta/connect"}, "403::Unknown client", "none")
-            client.farewell = [
-                {"channel": "/meta/disconnect", "clientId": client.client_id, "successful": True},
-                {**refusal, "clientId": client.client_id},
-            ]
+        """Say `/meta/disconnect` to every client with a held poll, and refuse every client from now on."""
+        self._kicked.update(self.clients)
         self.forget_clients()
 
     def recheck_polls(self) -> None:
@@ -273,7 +274,8 @@ class Cometd:
             del self.clients[client_id]
             client = None
         if client is None:
-            return _failed({"channel": channel}, "403::Unknown client", "handshake")
+            reconnect = "none" if client_id in self._kicked else "handshake"
+            return _failed({"channel": channel}, "403::Unknown client", reconnect)
         if request.browser != client.browser:
             error = f"400::Client {client_id} has established a session, but no {COOKIE} cookie present"
             return _failed({"channel": channel, "clientId": client_id}, error, "none")
@@ -292,6 +294,7 @@ class Cometd:
         if client.poll is not None:
             client.poll.set()  # the older poll notices that it is no longer the client's
         mine = client.poll = asyncio.Event()
+        self._holds_changed.set()
         try:
             async with asyncio.timeout(self._poll_timeout_s):
                 await mine.wait()
@@ -302,6 +305,7 @@ class Cometd:
             if not taken:
                 client.poll = None
             client.seen_ms = self._clock.now_ms()
+            self._holds_changed.set()
         if client.client_id in self._cut:
             self._cut.discard(client.client_id)
             raise CutPoll

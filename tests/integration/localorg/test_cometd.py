@@ -1,0 +1,420 @@
+"""CometD as it is on the wire: replay, held polls, cookies, sessions and their errors."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from closedwon.localorg import LocalOrg, OrgConfig
+from tests.integration.localorg.conftest import CHANNEL, Subscriber, Wire, events
+
+
+async def held(org: LocalOrg, count: int = 1) -> None:
+    """Wait until polls are held."""
+    async with asyncio.timeout(5):
+        await org.cometd.until_held(count)
+
+
+def names(replies: list[dict[str, Any]]) -> list[str]:
+    """The Account_Name__c of each event among replies."""
+    return [one["data"]["payload"]["Account_Name__c"] for one in events(replies)]
+
+
+def publish(org: LocalOrg, *names_: str) -> None:
+    """Publish events that are told apart by a name."""
+    for name in names_:
+        org.publish("Order_Requested__e", Account_Name__c=name)
+
+
+async def test_handshake_connect_subscribe(subscriber: Subscriber) -> None:
+    """The replies have the fields that Salesforce's have; the first connect is answered at once."""
+    shake = await subscriber.handshake()
+    assert shake == {
+        "channel": "/meta/handshake",
+        "ext": {"replay": True, "payload.format": True},
+        "version": "1.0",
+        "minimumVersion": "1.0",
+        "supportedConnectionTypes": ["long-polling"],
+        "clientId": subscriber.client_id,
+        "successful": True,
+        "id": "1",
+    }
+    first = (await subscriber.poll())[0]
+    assert {"reconnect": "retry", "interval": 0, "timeout": 5000} == first["advice"]
+    reply = await subscriber.subscribe(-1)
+    assert (CHANNEL, True, "7") == (reply["subscription"], reply["successful"], reply["id"])
+
+
+async def test_an_event_ends_the_held_poll(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A won deal arrives in the poll that is held, with the shape of a platform event."""
+    record = org.seed(1)[0]
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    org.win(record)
+    event, connect = await poll
+    assert (CHANNEL, True) == (event["channel"], connect["successful"])
+    payload = event["data"]["payload"]
+    assert (record, org.sales_user) == (payload["Opportunity_Id__c"], payload["CreatedById"])
+    assert payload["CreatedDate"].endswith("Z")
+    assert len(event["data"]["schema"]) == 22
+    assert {"EventUuid", "replayId"} == set(event["data"]["event"])
+
+
+async def test_a_quiet_poll_ends_with_an_empty_answer() -> None:
+    """Without events a poll is held for its time and answered without events."""
+    async with LocalOrg.running(config=OrgConfig(poll_timeout_s=0.05)) as org, aiohttp.ClientSession(org.url) as http:
+        subscriber = Subscriber(Wire(org, http))
+        await subscriber.start()
+        replies = await subscriber.poll()
+        assert [True] == [one["successful"] for one in replies]
+
+
+@pytest.mark.parametrize(
+    ("replay", "expected"),
+    [(None, ["new"]), (-1, ["new"]), (-2, ["a", "b", "c", "new"]), ("after a", ["b", "c", "new"])],
+)
+async def test_replay(org: LocalOrg, subscriber: Subscriber, replay: Any, expected: list[str]) -> None:
+    """-2 replays all that is retained, -1 nothing, an id what came after it; all go on with what is new."""
+    publish(org, "a", "b", "c")
+    first = org.bus.after(CHANNEL, 0, 1)[0].replay_id
+    await subscriber.start(first if replay == "after a" else replay)
+    publish(org, "new")
+    replies = await subscriber.poll()
+    assert expected == names(replies)
+    ids = [one["data"]["event"]["replayId"] for one in events(replies)]
+    assert sorted(set(ids)) == ids
+
+
+@pytest.mark.parametrize("replay", [123, -3, "7", 1.5, None])
+async def test_an_invalid_replay_id(org: LocalOrg, subscriber: Subscriber, replay: Any) -> None:
+    """An id that names no retained event is refused with the exact words, two spaces included."""
+    publish(org, "a")
+    await subscriber.handshake()
+    ext = {"replay": {CHANNEL: replay, "/event/Other__e": -1}}
+    reply = await subscriber.send("subscribe", subscription=CHANNEL, ext=ext)
+    assert not reply["successful"]
+    assert reply["error"] == (
+        f"400::The replayId {{{replay}}} you provided was invalid.  Please provide a valid ID, -2 to replay all "
+        "events, or -1 to replay only new events."
+    )
+
+
+async def test_expired_and_moved_replay_ids(org: LocalOrg, subscriber: Subscriber) -> None:
+    """After 72 hours, or after the org moved, the id of an event is refused; -2 still works."""
+    publish(org, "old")
+    old = org.bus.after(CHANNEL, 0, 1)[0].replay_id
+    org.clock.advance(timedelta(hours=73))
+    subscriber.wire.token = org.oauth.issue(org.integration_user)
+    await subscriber.handshake()
+    assert "400::The replayId" in (await subscriber.subscribe(old))["error"]
+    publish(org, "kept")
+    kept = org.bus.after(CHANNEL, 0, 1)[0].replay_id
+    assert (await subscriber.subscribe(kept))["successful"]
+    org.move_bus()
+    assert (await subscriber.send("connect", connectionType="long-polling"))["error"] == "403::Unknown client"
+    await subscriber.handshake()
+    assert "400::The replayId" in (await subscriber.subscribe(kept))["error"]
+    assert (await subscriber.subscribe(-2))["successful"]
+    publish(org, "after the move")
+    assert ["after the move"] == names(await subscriber.poll())
+
+
+@pytest.mark.parametrize(
+    ("channel", "error"),
+    [
+        ("/event/Nope__e", "400::The channel you requested to subscribe to does not exist {/event/Nope__e}"),
+        ("/event/Opportunity", "400::The channel you requested to subscribe to does not exist {/event/Opportunity}"),
+        ("event/Order_Requested__e", "400::Channel subscriptions must start with a leading '/'"),
+        ("", "400::Channel name not specified"),
+        (None, "400::Channel name not specified"),
+        ("/meta/connect", "403::Restricted channel"),
+    ],
+)
+async def test_channels_that_cannot_be_subscribed(subscriber: Subscriber, channel: Any, error: str) -> None:
+    """A wrong channel is refused with the documented error."""
+    await subscriber.handshake()
+    reply = await subscriber.send("subscribe", subscription=channel)
+    assert (False, error) == (reply["successful"], reply["error"])
+
+
+async def test_sessions_end_after_40_idle_seconds(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A client that stays away for more than 40 s is unknown and is told to shake hands again."""
+    await subscriber.start()
+    org.clock.advance(timedelta(seconds=39))
+    assert (await subscriber.subscribe(-1))["successful"]
+    org.clock.advance(timedelta(seconds=41))
+    reply = (await subscriber.poll())[0]
+    assert ("403::Unknown client", {"reconnect": "handshake", "interval": 0}) == (reply["error"], reply["advice"])
+    await subscriber.start()
+
+
+async def test_a_held_poll_keeps_session_and_token(org: LocalOrg, subscriber: Subscriber) -> None:
+    """While a poll is held neither session nor token ends, however much time passes."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    org.clock.advance(timedelta(hours=5))
+    publish(org, "a")
+    assert ["a"] == names(await poll)
+    publish(org, "b")
+    assert ["b"] == names(await subscriber.poll())
+
+
+async def test_the_cookie_must_come_back(org: LocalOrg, wire: Wire, subscriber: Subscriber) -> None:
+    """A client that keeps no cookies is told so; with the cookie the session works."""
+    await subscriber.handshake()
+    jar = {cookie.key: cookie.value for cookie in wire.http.cookie_jar}
+    assert jar["BAYEUX_BROWSER"]
+    async with aiohttp.ClientSession(org.url, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        forgetful = Wire(org, http)
+        forgetful.token = wire.token
+        reply = (await forgetful.bayeux(subscriber.connect()))[0]
+    told = f"400::Client {subscriber.client_id} has established a session, but no BAYEUX_BROWSER cookie present"
+    assert told == reply["error"]
+    assert (await subscriber.poll())[0]["successful"]
+
+
+@pytest.mark.parametrize("form", ["Bearer {}", "OAuth {}", "{}"])
+async def test_three_forms_of_the_token(wire: Wire, subscriber: Subscriber, form: str) -> None:
+    """CometD takes the token with Bearer, with OAuth and bare."""
+    assert (await subscriber.handshake(headers={"Authorization": form.format(wire.token)}))["successful"]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [("Bearer 00D!wrong", "401::Authentication invalid"), ("", "401::Request requires authentication")],
+)
+async def test_handshake_without_valid_token(subscriber: Subscriber, header: str, reason: str) -> None:
+    """A handshake is denied with the reason nested in ext.sfdc and the advice to stop."""
+    reply = await subscriber.handshake(headers={"Authorization": header})
+    assert ("403::Handshake denied", False) == (reply["error"], reply["successful"])
+    assert {"failureReason": reason} == reply["ext"]["sfdc"]
+    assert reply["ext"]["replay"] is True
+    assert reply["advice"]["reconnect"] == "none"
+
+
+async def test_revoked_tokens_end_the_held_poll(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A revoked token ends the poll with 401 and the advice to stop; a new token continues the session."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    org.revoke_tokens()
+    reply = (await poll)[0]
+    assert ("401::Authentication invalid", {"reconnect": "none", "interval": 0}) == (reply["error"], reply["advice"])
+    subscriber.wire.token = org.oauth.issue(org.integration_user)
+    publish(org, "a")
+    assert ["a"] == names(await subscriber.poll())
+
+
+async def test_arrays_of_messages(org: LocalOrg, subscriber: Subscriber) -> None:
+    """Connect with subscribe, and disconnect with unsubscribe, come in one array and are answered each."""
+    publish(org, "a")
+    await subscriber.handshake()
+    subscribe = subscriber.message("subscribe", subscription=CHANNEL, ext={"replay": {CHANNEL: -2}})
+    replies = await subscriber.wire.bayeux(subscriber.connect(), subscribe)
+    assert ["a"] == names(replies)
+    assert {"/meta/connect", "/meta/subscribe", CHANNEL} == {one["channel"] for one in replies}
+    bye = [subscriber.message("disconnect"), subscriber.message("unsubscribe", subscription=CHANNEL)]
+    good_bye, unknown = await subscriber.wire.bayeux(*bye)
+    assert (True, "403::Unknown client") == (good_bye["successful"], unknown["error"])
+    assert org.cometd.clients == {}
+
+
+async def test_unsubscribe_ends_the_delivery(org: LocalOrg, subscriber: Subscriber) -> None:
+    """After an unsubscribe nothing comes any more."""
+    await subscriber.start()
+    assert (await subscriber.send("unsubscribe", subscription=CHANNEL))["successful"]
+    publish(org, "a")
+    assert [] == names(await subscriber.wire.bayeux(subscriber.connect(advice={"timeout": 0})))
+
+
+async def test_disconnect_ends_the_held_poll(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A good-bye ends the poll that is held beside it."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    assert (await subscriber.send("disconnect"))["successful"]
+    assert (await poll)[0]["error"] == "403::Unknown client"
+
+
+async def test_a_second_poll_takes_the_place_of_the_first(org: LocalOrg, subscriber: Subscriber) -> None:
+    """Of two polls of one session the older is ended, and only the newer is given events."""
+    await subscriber.start()
+    older = asyncio.create_task(subscriber.wire.call("POST", "/cometd/67.0", [subscriber.connect()]))
+    await held(org)
+    newer = asyncio.create_task(subscriber.poll())
+    assert (await older).status == 500
+    publish(org, "a")
+    assert ["a"] == names(await newer)
+
+
+async def test_a_vanished_client_swallows_nothing(org: LocalOrg, subscriber: Subscriber) -> None:
+    """Events that come after a client dropped its poll wait for its next one."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    poll.cancel()
+    await held(org, 0)
+    publish(org, "a")
+    assert ["a"] == names(await subscriber.poll())
+
+
+async def test_thousands_of_events_come_in_order(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A backlog is delivered whole and in order, in several answers."""
+    with org.records.transaction():
+        publish(org, *map(str, range(2100)))
+    await subscriber.start(-2)
+    found: list[str] = []
+    answers = 0
+    while len(found) < 2100:
+        found += names(await subscriber.poll())
+        answers += 1
+    assert [str(number) for number in range(2100)] == found
+    assert answers > 1
+
+
+async def test_two_subscribers_each_get_all(org: LocalOrg, wire: Wire) -> None:
+    """Every subscriber is given every event, from its own position."""
+    one, other = Subscriber(wire), Subscriber(wire)
+    await one.start()
+    publish(org, "a", "b")
+    await other.start(-2)
+    assert ["a", "b"] == names(await one.poll()) == names(await other.poll())
+
+
+async def test_old_endpoints_tell_no_event_uuid(org: LocalOrg, subscriber: Subscriber) -> None:
+    """Below version 52.0 an event has no EventUuid."""
+    await subscriber.start()
+    publish(org, "a")
+    event = (await subscriber.poll(version="48.0"))[0]
+    assert {"replayId"} == set(event["data"]["event"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("/cometd", 400, "400::API version in the URI is mandatory. URI format: '/cometd/67.0'"),
+        ("/cometd/", 400, "400::API version in the URI is mandatory. URI format: '/cometd/67.0'"),
+        ("/cometd/36.0", 400, "400::Unsupported API version. Only API versions '37.0' and above are supported."),
+        ("/cometd/abc", 400, "400::Unsupported API version. Only API versions '37.0' and above are supported."),
+    ],
+)
+async def test_versions_in_the_uri(wire: Wire, path: str, status: int, error: str) -> None:
+    """A missing or old version in the URI is refused with the documented words."""
+    reply = await wire.call("POST", path, [{"channel": "/meta/handshake"}])
+    assert (status, True) == (reply.status, reply.body[0]["error"].startswith(error))
+
+
+async def test_transports_sizes_and_nonsense(org: LocalOrg, wire: Wire, subscriber: Subscriber) -> None:
+    """Other transports, bodies over 32 768 bytes, and what is no Bayeux message are refused; a doubled slash is not."""
+    message = {"channel": "/meta/handshake", "supportedConnectionTypes": ["websocket"]}
+    assert (await wire.bayeux(message))[0]["error"] == "400::Invalid connection type websocket"
+    await subscriber.handshake()
+    other = await subscriber.send("connect", connectionType="callback-polling")
+    assert other["error"] == "400::Invalid connection type callback-polling"
+    big = await wire.call("POST", "/cometd/67.0", [{"channel": "/meta/handshake", "ext": "x" * 32_768}])
+    assert (413, "413::Maximum Request Size Exceeded") == (big.status, big.body[0]["error"])
+    assert (await wire.call("POST", "/cometd/67.0", data=b"nonsense")).status == 400
+    assert (await wire.call("POST", "/cometd/67.0", [])).status == 400
+    assert (await wire.bayeux({"channel": "/event/Order_Requested__e", "data": {}}))[0]["error"].startswith("403::")
+    doubled = await wire.call("POST", f"{org.url}//cometd/67.0", [{"channel": "/meta/connect"}])
+    assert doubled.body[0]["error"] == "403::Unknown client"
+
+
+async def test_a_cut_poll_loses_nothing_that_was_not_sent(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A connection cut while nothing was in the answer loses nothing: the session goes on."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    assert org.cometd.cut_polls() == 1
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await poll
+    publish(org, "a")
+    assert ["a"] == names(await subscriber.poll())
+
+
+async def test_a_lost_response_loses_its_events(org: LocalOrg, subscriber: Subscriber) -> None:
+    """Events in an answer that is lost on the way do not come again, except by a new subscription from before them."""
+    publish(org, "before")
+    position = org.bus.last_replay_id()
+    await subscriber.start()
+    org.faults.lose_events()
+    publish(org, "lost")
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await subscriber.poll()
+    publish(org, "next")
+    assert ["next"] == names(await subscriber.poll())
+    await subscriber.start(position)
+    assert ["lost", "next"] == names(await subscriber.poll())
+
+
+async def test_a_kicked_client(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A kick is a disconnect of the server's own and a 403 with the advice to stop."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    org.cometd.kick()
+    bye, refusal = await poll
+    assert ("/meta/disconnect", "/meta/connect") == (bye["channel"], refusal["channel"])
+    assert ("403::Unknown client", "none", "7") == (refusal["error"], refusal["advice"]["reconnect"], refusal["id"])
+    assert refusal == (await subscriber.poll())[0]
+    await subscriber.start()
+
+
+async def test_cometd_faults_that_are_counted(org: LocalOrg, wire: Wire, subscriber: Subscriber) -> None:
+    """A REST-style 401, a busy server and broken JSON strike as often as asked, then no more."""
+    org.faults.cometd_unauthorized()
+    reply = await wire.call("POST", "/cometd/67.0", [{"channel": "/meta/handshake"}])
+    assert (401, "INVALID_SESSION_ID") == (reply.status, reply.code)
+    reason = "503::Server is too busy.  Please try your request again later."
+    org.faults.cometd_error("/meta/handshake", "401::Authentication invalid", failure_reason=reason)
+    busy = await subscriber.handshake()
+    assert ("401::Authentication invalid", reason) == (busy["error"], busy["ext"]["sfdc"]["failureReason"])
+    assert (await subscriber.handshake())["successful"]
+    org.faults.broken_json()
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+        await subscriber.poll()
+    org.faults.advice_interval(1500)
+    at_once = subscriber.connect(advice={"timeout": 0})
+    assert (await wire.bayeux(at_once))[-1]["advice"]["interval"] == 1500
+
+
+async def test_a_mute_server(org: LocalOrg, subscriber: Subscriber) -> None:
+    """A mute server answers nothing until it is told to, and then drops what it kept."""
+    await subscriber.start()
+    org.faults.mute()
+    publish(org, "a")
+    poll = asyncio.create_task(subscriber.poll())
+    done, _ = await asyncio.wait([poll], timeout=0.2)
+    assert not done
+    org.faults.mute(on=False)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await poll
+
+
+async def test_down_cuts_polls(org: LocalOrg, subscriber: Subscriber) -> None:
+    """When Salesforce goes down, held polls are cut."""
+    await subscriber.start()
+    poll = asyncio.create_task(subscriber.poll())
+    await held(org)
+    org.faults.down()
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await poll
+
+
+async def test_a_restarted_org_knows_no_client_but_every_event(org: LocalOrg, subscriber: Subscriber) -> None:
+    """After a restart on the same port clients shake hands again and find every event, with the tokens they have."""
+    await subscriber.start()
+    publish(org, "before")
+    url = org.url
+    await org.stop()
+    await org.start()
+    assert url == org.url
+    assert (await subscriber.poll())[0]["error"] == "403::Unknown client"
+    await subscriber.start(-2)
+    assert ["before"] == names(await subscriber.poll())

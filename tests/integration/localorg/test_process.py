@@ -1,0 +1,187 @@
+"""The org as a process: started, killed, started again, and used by the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+import tomllib
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+
+from closedwon.localorg import Connection, read_connection
+from closedwon.localorg.client import OrgClient
+from tests.integration.localorg.conftest import CHANNEL
+
+CLOSEDWON = (sys.executable, "-c", "from closedwon.cli import main; main()", "org")
+
+
+class Served(NamedTuple):
+    """A served org."""
+
+    process: Process
+    connection: Connection
+
+
+@asynccontextmanager
+async def serving(data_dir: Path, *options: str) -> AsyncIterator[Served]:
+    """`closedwon org serve` until the block ends; ready when it has said so."""
+    process = await asyncio.create_subprocess_exec(
+        *CLOSEDWON, "serve", "--data-dir", str(data_dir), *options, stdout=PIPE, stderr=STDOUT
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        connection = read_connection(data_dir)
+        assert connection is not None, line + await process.stdout.read()
+        yield Served(process, connection)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+async def run(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of a `closedwon org` command."""
+    process = await asyncio.create_subprocess_exec(*CLOSEDWON, *arguments, stdout=PIPE, stderr=STDOUT)
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_killed_and_started_again(tmp_path: Path) -> None:
+    """After a SIGKILL the org serves the same records and events on the same port with the same credentials."""
+    async with serving(tmp_path, "--port", "0") as first:
+        async with OrgClient.open(first.connection) as client:
+            await client.admin("POST", "seed", {"opportunities": 5})
+            for deal in await client.open_deals(3):
+                await client.win(deal.id)
+        first.process.kill()
+        await first.process.wait()
+    async with serving(tmp_path) as again:
+        assert first.connection == again.connection.model_copy(update={"pid": first.connection.pid})
+        async with OrgClient.open(again.connection) as client:
+            assert len(await client.open_deals(10)) == 2
+            assert len(await client.query("SELECT Id FROM Opportunity WHERE IsWon = true")) == 3
+            state = await client.admin("GET", "state")
+            again.process.send_signal(signal.SIGTERM)
+            assert await again.process.wait() == 0
+    assert state["last_replay_id"] > 2_000_000_000
+
+
+async def test_a_kill_loses_no_answered_win(tmp_path: Path) -> None:
+    """Every win that was answered before a SIGKILL has its event on the bus of the restarted org."""
+    async with serving(tmp_path, "--port", "0") as first, OrgClient.open(first.connection) as client:
+        await client.admin("POST", "seed", {"opportunities": 300})
+        deals = await client.open_deals(300)
+        answered: list[str] = []
+        enough = asyncio.Event()
+
+        async def win_all() -> None:
+            for deal in deals:
+                await client.win(deal.id)
+                answered.append(deal.id)
+                if len(answered) == 100:
+                    enough.set()
+
+        winning = asyncio.create_task(win_all())
+        async with asyncio.timeout(30):
+            await enough.wait()
+        first.process.kill()
+        await first.process.wait()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await winning
+    async with serving(tmp_path) as again, OrgClient.open(again.connection) as client:
+        won = {one["Id"] for one in await client.query("SELECT Id FROM Opportunity WHERE IsWon = true")}
+        state = await client.admin("GET", "state")
+        again.process.send_signal(signal.SIGTERM)
+        await again.process.wait()
+    assert set(answered) <= won
+    assert len(won) <= len(answered) + 1
+    published = _events(tmp_path)
+    assert won == {event["payload"]["Opportunity_Id__c"] for event in published}
+    assert state["last_replay_id"]
+
+
+def _events(data_dir: Path) -> list[dict[str, dict[str, str]]]:
+    with closing(sqlite3.connect(data_dir / "org.sqlite3")) as database:
+        rows = database.execute("SELECT data FROM event WHERE channel = ?", (CHANNEL,)).fetchall()
+    return [json.loads(row[0]) for row in rows]
+
+
+async def test_files_are_private_and_credentials_made_up(tmp_path: Path) -> None:
+    """Two data directories have different ids and secrets, in files that only their owner reads."""
+    async with serving(tmp_path / "a", "--port", "0") as a, serving(tmp_path / "b", "--port", "0") as b:
+        for name in ("org_id", "client_id", "client_secret", "sales_client_secret", "admin_token", "url"):
+            assert getattr(a.connection, name) != getattr(b.connection, name)
+        modes = {file.name: oct(file.stat().st_mode & 0o077) for file in (tmp_path / "a").iterdir()}
+    assert {"0o0"} == set(modes.values()), modes
+
+
+async def test_the_org_id_is_chosen_once(tmp_path: Path) -> None:
+    """An org id can be given at the first start, and another one later is refused with the cure."""
+    async with serving(tmp_path, "--port", "0", "--org-id", "00DQy0000000001") as served:
+        assert served.connection.org_id[:15] == "00DQy0000000001"
+    code, output = await run("serve", "--data-dir", str(tmp_path), "--org-id", "00DQy0000000002")
+    assert code == 1
+    assert "use another --data-dir" in output
+
+
+async def test_the_commands_of_a_sales_person(tmp_path: Path) -> None:
+    """Seed, win by count and by id tell what they did; a taken port and a stopped org are told with the cure."""
+    where = ("--data-dir", str(tmp_path))
+    async with serving(tmp_path, "--port", "0") as served:
+        assert (0, True) == _said(await run("seed", "--opportunities", "4", *where), "Added 4 open Opportunities")
+        async with OrgClient.open(served.connection) as client:
+            deals = await client.open_deals(4)
+        code, output = await run("win", "--count", "2", *where)
+        assert (0, True) == (code, all(f"{deal.amount:,.2f} EUR" in output for deal in deals[:2] if deal.amount))
+        assert all(deal.id in output for deal in deals[:2])
+        assert (0, True) == _said(await run("win", deals[3].id[:15], *where), deals[3].id)
+        assert (1, True) == _said(await run("win", "006", *where), "not 15 or 18")
+        assert (1, True) == _said(await run("win", "006000000000001AAA", *where), "there is no Opportunity")
+        assert (0, True) == _said(await run("fault", "lock-rows", "--times", "2", *where), "lock-rows: done")
+        assert (1, True) == _said(await run("win", *where), "UNABLE_TO_LOCK_ROW")
+        assert (0, True) == _said(await run("fault", "state", *where), '"record_error": 1')
+        assert (0, True) == _said(await run("fault", "clear", *where), "clear: done")
+        port = served.connection.url.rpartition(":")[2]
+        other = ("--data-dir", str(tmp_path / "other"), "--port", port)
+        assert (1, True) == _said(await run("serve", *other), "The port is taken")
+    assert (1, True) == _said(await run("win", *where), "No org answers at")
+    assert (1, True) == _said(await run("win", "--data-dir", str(tmp_path / "none")), "No org was ever served")
+
+
+def _said(result: tuple[int, str], text: str) -> tuple[int, bool]:
+    code, output = result
+    assert text in " ".join(output.split()), output
+    return code, True
+
+
+async def test_a_configuration_file(tmp_path: Path) -> None:
+    """`org.toml` configures rules and fields; a mistake in it stops the start and names the file."""
+    text = """
+        poll_timeout_s = 20
+        [[validation_rules]]
+        on = "Opportunity"
+        when = "StageName = 'Closed Won' AND Budget__c = null"
+        message = "Name the budget first"
+        [[custom_fields]]
+        on = "Opportunity"
+        name = "Budget__c"
+    """
+    assert tomllib.loads(text)
+    (tmp_path / "org.toml").write_text(text)
+    where = ("--data-dir", str(tmp_path))
+    async with serving(tmp_path, "--port", "0"):
+        await run("seed", "--opportunities", "1", *where)
+        assert (1, True) == _said(await run("win", *where), "FIELD_CUSTOM_VALIDATION_EXCEPTION: Name the budget first")
+    (tmp_path / "org.toml").write_text("poll_timeout = 20")
+    assert (1, True) == _said(await run("serve", *where), "poll_timeout")
