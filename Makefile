@@ -33,8 +33,8 @@ $(STAMP): $(LOCKS) pyproject.toml $(wildcard deploy/tryton/pyproject.toml deploy
 		echo "'$(PYTHON)' is no Python 3.11 or later. Name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing what requirements/dev.txt locks (the first time takes a minute)"
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $(LOCKS)
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e . ./deploy/tryton
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --require-hashes -r $(LOCKS)
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation -e . ./deploy/tryton
 	@touch $@
 
 .PHONY: demo

@@ -218,23 +218,31 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
     """Temporal's UI, the org, the ERP and single parts by hand: now, or with `--keep`."""
     query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
     env = _short(stack.data_dir / "env")
+    org_dir, erp_dir = _short(stack.org.data_dir), _short(stack.erp.data_dir)
     if not stays:
+        commands = (
+            f". {env}",
+            f"temporal server start-dev --port {stack.temporal.port} --db-filename {_short(stack.temporal.database)}",
+            f"closedwon org serve --data-dir {org_dir}",
+            f"closedwon erp {stack.erp_kind} --data-dir {erp_dir}",
+            "closedwon run",
+        )
         return Text.assemble(
-            "\nTo look around in Temporal's UI, in the org and in the ERP: ", ("make demo KEEP=1", "bold"),
-            "  (closedwon demo --keep)\nTo run single parts by hand, each in a terminal of its own: ",
-            ("closedwon org serve", "bold"), ", ", ("closedwon erp tryton", "bold"), ", ",
-            ("closedwon run", "bold"), "; ", ("closedwon --help", "bold"), " tells more.",
+            "\nTo look around in Temporal's UI, in the org and in the ERP:  ", ("make demo KEEP=1", "bold"),
+            "\nTo see it survive a crash:  ", ('make demo ARGS="--kill"', "bold"),
+            "\nTo run single parts by hand, on the same data, each in a terminal of its own after the first line:",
+            *((f"\n  {command}", "bold") for command in commands),
         )  # fmt: skip
     erp = stack.erp.connection["url"]
     rows = (
         ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
         ("Salesforce: the org", stack.org.connection["url"]),
         (f"The ERP: {stack.erp_kind.words}", f"{erp}/_admin/orders" if stack.erp_kind is ErpKind.LIGHT else erp),
-        ("Credentials of both", f"{_short(stack.org.data_dir)}/connection.json, {_short(stack.erp.data_dir)}/…"),
+        ("Credentials of both", f"{org_dir}/connection.json, {erp_dir}/…"),
         ("Logs", _short(stack.org.log.parent)),
         ("", ""),
         ("By hand, in another terminal", f". {env}"),
-        ("  win three more deals", f"closedwon org win --count 3 --data-dir {_short(stack.org.data_dir)}"),
+        ("  win three more deals", f"closedwon org win --count 3 --data-dir {org_dir}"),
         ("  where each order stands", "closedwon orders list"),
         ("  another worker", "closedwon worker"),
     )

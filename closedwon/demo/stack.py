@@ -44,7 +44,7 @@ class TemporalServer(Part):
     def __init__(self, data_dir: Path, **how: Any) -> None:
         """Keep its state in `data_dir`."""
         super().__init__("temporal", **how)
-        self._database = data_dir / "temporal.db"
+        self.database = data_dir / "temporal.db"
         self._client: Client | None = None
 
     @property
@@ -67,7 +67,7 @@ class TemporalServer(Part):
         return [
             program("temporal"), "server", "start-dev",
             "--ip", "127.0.0.1", "--port", str(self.port), "--ui-port", str(self._ports.get("temporal-ui")),
-            "--db-filename", str(self._database),
+            "--db-filename", str(self.database),
             "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL",
             "--ui-disable-news-fetch", "--log-level", "error",
             *(word for name in names.SEARCH_ATTRIBUTES for word in ("--search-attribute", f"{name}=Keyword")),
