@@ -92,8 +92,7 @@ class SalesforceActivities:
         with as_failures():
             route = self._route(request.route)
             if route.source == "event":
-                record = self._from_event(route, request.message)
-                written: Values = Field(default_factory=dict)
+                record, written = self._from_event(route, request.message), Values()
             else:
                 client = self._client(request.org)
                 found = await to_its_end(client.read(route.object, route.query_fields, request.record))

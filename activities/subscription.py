@@ -160,6 +160,7 @@ class _Reading:
         finally:
             for task in (*stop, beat, *self._starts):
                 task.cancel()
+            activity.heartbeat(self._prefix.cursor)  # travels with the attempt's end: the next one resumes right here
             await stream.close()
 
     async def _read_until(self, stream: EventStream, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]) -> None:

@@ -1,0 +1,316 @@
+"""From a won deal to the number in Salesforce, on real parts: what may come twice, late, wrong or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from closedwon import names, temporal
+from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId, RecordId
+from closedwon.localorg.config import OrgConfig, ValidationRule
+from closedwon.localorg.server import LocalOrg
+from closedwon.model import Channel, Message, OrderStart
+from closedwon.names import OrderStage
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from workflows.message import UnreadableMessageWorkflow
+from workflows.subscription import SubscriptionWorkflow
+
+
+def _event(record: str, number: int = 0, **payload: object) -> dict[str, object]:
+    created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "schema": "s",
+        "payload": {"CreatedDate": created, "CreatedById": "005", "Opportunity_Id__c": record, **payload},
+        "event": {"EventUuid": f"00000000-0000-4000-8000-{number:012d}"},
+    }
+
+
+async def _reason(world: Handoff, query: str) -> str | None:
+    async for execution in world.client.list_workflows(query):
+        return execution.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+    return None
+
+
+async def test_won_deals_become_orders_and_their_numbers_come_back() -> None:
+    """Twenty deals: twenty orders, each number on its own record, amounts equal."""
+    async with handoff() as world, world.working():
+        world.org.seed(20)
+        won = world.org.win_next(20)
+        await world.until_written_back(*won)
+        orders = {order["idempotency_key"]: order for order in world.erp.orders()}
+
+        assert {f"{world.org.org_id}:{record}" for record in won} == set(orders)
+        for record in won:
+            order = orders[f"{world.org.org_id}:{record}"]
+            assert order["number"] == world.number_of(record)
+            assert float(order["amount"]) == world.org.get("Opportunity", record)["Amount"]
+
+
+async def test_one_event_fifty_times_in_parallel_makes_one_order() -> None:
+    """At-least-once delivery is harmless by construction."""
+    async with handoff() as world, world.working(subscriber=False):
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        start = OrderStart(org=world.org.org_id, record=record, route="won-0")
+        await asyncio.gather(
+            *(
+                temporal.start_order(
+                    world.client,
+                    start,
+                    Message(id=f"m-{number}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+                )
+                for number in range(50)
+            )
+        )
+        await world.order(record).result()
+
+        assert 1 == len(world.erp.orders())
+
+
+async def test_the_short_and_the_long_id_of_a_record_make_one_order() -> None:
+    """15 and 18 characters name the same record."""
+    async with handoff(orgs=None) as world, world.working():
+        world.org.seed(2)
+        first, last = world.org.win_next(2)
+        await world.until_written_back(first, last)
+        world.org.publish_raw(CHANNEL, _event(first.short, 1))
+        world.org.publish_raw(CHANNEL, _event(first, 2))
+        world.org.publish_raw(CHANNEL, _event("not an id", 3))
+        await until(lambda: _is_reason(world, AttentionReason.BAD_MESSAGE))  # the two before it are workflows by now
+        await world.order(first).result()
+
+        assert 2 == len(world.erp.orders())
+
+
+async def _is_reason(world: Handoff, reason: AttentionReason) -> bool:
+    return await _reason(world, f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'") == reason
+
+
+async def test_the_same_record_id_in_two_orgs_makes_two_orders() -> None:
+    """A sandbox is a copy that keeps its record ids, yet it is another org."""
+    async with LocalOrg.running() as one, LocalOrg.running() as other:
+        async with handoff(orgs=[one, other], source="event") as world, world.working():
+            world.org.seed(1)
+            (record,) = one.win_next(1)
+            payload = one.query(f"SELECT Id FROM Opportunity WHERE Id = '{record}'")  # noqa: S608 - SOQL
+            assert payload
+            await until(lambda: len(world.erp.orders()) == 1)
+            deal = _deal_json(record)
+            other.publish_raw(CHANNEL, _event(record, 7, Payload__c=deal))
+            await until(lambda: len(world.erp.orders()) == 2)
+
+            keys = {order["idempotency_key"] for order in world.erp.orders()}
+            assert {f"{one.org_id}:{record}", f"{other.org_id}:{record}"} == keys
+
+
+def _deal_json(record: str) -> str:
+    line = '{"Product2": {"ProductCode": "GC1040"}, "Quantity": 2.0, "UnitPrice": 5000.0}'
+    return (
+        f'{{"Id": "{record}", "Name": "Copy", "IsWon": true, "CurrencyIsoCode": "EUR", '
+        f'"Account": {{"Id": "001000000000001AAA", "Name": "Edge"}}, "OpportunityLineItems": {{"records": [{line}]}}}}'
+    )
+
+
+async def test_a_write_back_starts_no_other_order() -> None:
+    """Neither the numbers nor a new stage publish an event that would order again."""
+    async with handoff(write_back={"number": "ERP_Order_Number__c", "stage": "Ordered"}) as world, world.working():
+        world.org.seed(3)
+        won = world.org.win_next(3)
+        await world.until_written_back(*won)
+        await asyncio.gather(*(world.order(record).result() for record in won))
+
+        assert {"Ordered"} == {world.org.get("Opportunity", record)["StageName"] for record in won}
+        assert 3 == world.org.bus.published
+        assert 3 == len(world.erp.orders())
+
+
+async def test_nothing_is_written_when_nothing_differs() -> None:
+    """A second word of a finished deal costs a read, and no write."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        written_at = world.org.get("Opportunity", record)["SystemModstamp"]
+        world.org.publish_raw(CHANNEL, _event(record, 1))
+
+        async def second_run_is_over() -> bool:
+            runs = [e async for e in world.client.list_workflows(f"WorkflowId = '{world.order(record).id}'")]
+            return len(runs) == 2 and all(run.close_time for run in runs)
+
+        await until(second_run_is_over)
+
+        assert written_at == world.org.get("Opportunity", record)["SystemModstamp"]
+        assert 1 == len(world.erp.orders())
+
+
+async def test_a_record_that_is_not_visible_yet_is_waited_for() -> None:
+    """Publish immediately: the event overtakes its own record by a second or two."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.org.faults.read_lag_s = 2.0
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+
+        assert OrderStage.COMPLETED is (await world.order(record).result()).stage
+
+
+async def test_a_record_that_never_qualifies_is_not_needed_after_the_grace_period() -> None:
+    """An event about an open deal ends known, without an order."""
+    async with handoff(grace=timedelta(seconds=1)) as world, world.working():
+        (record,) = world.org.seed(1)[:1]
+        world.org.publish_raw(CHANNEL, _event(record))
+        await until(lambda: _has_ended(world, record))
+
+        assert OrderStage.NOT_NEEDED is (await world.order(record).result()).stage
+        assert [] == world.erp.orders()
+
+
+async def _has_ended(world: Handoff, record: RecordId) -> bool:
+    return await world.stage(record) == OrderStage.NOT_NEEDED
+
+
+async def test_a_route_may_take_everything_from_the_event() -> None:
+    """With source = "event" no read is made; the payload is complete."""
+    async with handoff(source="event") as world, world.working():
+        world.org.seed(2)
+        won = world.org.win_next(2)
+        await world.until_written_back(*won)
+        queries = sum(calls for path, calls in world.org.api_calls.items() if "query" in path)
+
+        assert 2 == len(world.erp.orders())
+        assert 0 == queries
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        ({"schema": "s", "payload": {"Other__c": "x"}, "event": {}}, "no record id"),
+        ({"schema": "s", "payload": {"Opportunity_Id__c": "006000000000001AAB"}, "event": {}}, "a wrong checksum"),
+        ({"schema": "s", "payload": {"Opportunity_Id__c": 7}}, "a number for an id"),
+        ({"schema": "s"}, "no payload"),
+        ({"payload": ["not", "an", "object"]}, "a payload of the wrong shape"),
+    ],
+)
+async def test_an_event_that_nobody_can_read_is_kept_and_stops_nothing(raw: dict[str, object], what: str) -> None:
+    """It becomes a workflow that needs attention and holds the raw event; the next event goes its way."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.org.publish_raw(CHANNEL, raw)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        kept = [
+            execution
+            async for execution in world.client.list_workflows(f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'")
+        ]
+
+        assert 1 == len(kept), what
+        attributes = kept[0].typed_search_attributes
+        assert AttentionReason.BAD_MESSAGE == attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+        assert OrderStage.ATTENTION == attributes.get(temporal.KEYS[names.ORDER_STAGE])
+
+
+async def test_a_kept_event_is_read_again_on_retry() -> None:
+    """Once the route is mended, `retry` makes the order that was asked for."""
+    async with handoff(record_id="Wrong__c") as world:
+        async with world.working():
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await until(lambda: _is_reason(world, AttentionReason.BAD_MESSAGE))
+        route = world.settings.routes[0].model_copy(update={"record_id": "Opportunity_Id__c"})
+        world.settings = world.settings.model_copy(update={"routes": (route,)})
+        async with world.working():
+            async for kept in world.client.list_workflows(f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'"):
+                handle = world.client.get_workflow_handle_for(UnreadableMessageWorkflow.run, kept.id)
+                await handle.signal("retry")
+                assert OrderStage.COMPLETED == await handle.result()
+            await world.until_written_back(record)
+
+        assert 1 == len(world.erp.orders())
+
+
+async def test_a_forgotten_position_opens_a_gap_and_reading_goes_on_from_the_earliest_event() -> None:
+    """The bus has moved: what is retained is read, and a durable note says what may be missing."""
+    async with handoff() as world:
+        async with world.working():
+            world.org.seed(3)
+            first = world.org.win_next(1)
+            await world.until_written_back(*first)
+            world.org.move_bus()
+            more = world.org.win_next(2)
+            await world.until_written_back(*more)
+            subscription = world.client.get_workflow_handle_for(
+                SubscriptionWorkflow.run, names.subscription_workflow_id(world.org.org_id, CHANNEL)
+            )
+            gaps = await subscription.query(SubscriptionWorkflow.gaps)
+
+        assert 1 == len(gaps)
+        assert gaps[0].since is not None
+        assert "replayId" in gaps[0].reason
+        assert 3 == len(world.erp.orders())
+
+
+async def test_a_validation_rule_in_salesforce_needs_attention_and_retry_writes_back() -> None:
+    """The order exists; only its number cannot be written until an administrator mends the rule."""
+    rule = ValidationRule(on="Opportunity", when="ERP_Order_Number__c != null", message="Ask the sales desk first.")
+    async with (
+        LocalOrg.running(config=OrgConfig(validation_rules=(rule,))) as org,
+        handoff(orgs=[org]) as world,
+        world.working(),
+    ):
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}'")
+        org.records._config = OrgConfig()
+        await world.order(record).signal("retry")
+        outcome = await world.order(record).result()
+
+        assert AttentionReason.SALESFORCE_VALIDATION == reason
+        assert OrderStage.COMPLETED is outcome.stage
+        assert world.erp.orders()[0]["number"] == world.number_of(record)
+
+
+async def test_an_unknown_product_needs_attention_and_salesforce_is_told() -> None:
+    """The sales person sees on the record why there is no order, and the text goes away once there is."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.unknown_products = frozenset({"GC1040", "GC3020", "SL9080"})
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await until(lambda: bool(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
+        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}'")
+        world.erp.faults.unknown_products = frozenset()
+        await world.order(record).signal("retry")
+        await world.order(record).result()
+
+        assert AttentionReason.UNKNOWN_PRODUCT == reason
+        assert world.number_of(record)
+        assert world.org.get("Opportunity", record)["ERP_Order_Error__c"] is None
+
+
+async def test_a_cancelled_deal_is_not_ordered_by_a_late_duplicate() -> None:
+    """Cancel, then the bus delivers the event once more: no order."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.down = True
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ORDERING)
+        await world.order(record).signal("cancel", "the customer changed their mind")
+        world.erp.faults.down = False
+        assert OrderStage.CANCELLED is (await world.order(record).result()).stage
+        world.org.publish_raw(CHANNEL, _event(record, 1))
+        await until(lambda: _has_ended(world, record))
+
+        assert [] == world.erp.orders()
+
+
+async def test_an_event_for_an_org_that_is_not_ours_cannot_pass() -> None:
+    """Workflow ids carry the org, so nobody's record is taken for another's."""
+    ours, theirs = OrgId("00D000000000001"), OrgId("00D000000000002")
+    record = RecordId("006000000000001")
+
+    assert names.order_workflow_id(ours, record) != names.order_workflow_id(theirs, record)

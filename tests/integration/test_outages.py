@@ -1,0 +1,85 @@
+"""Two days of outage, on real adapters and real sockets; only Temporal's clock jumps over the waiting."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from closedwon import temporal
+from closedwon.model import Channel, Message, OrderStart
+from closedwon.names import OrderStage
+from tests.support.handoff import Handoff, handoff
+
+_OUTAGE = timedelta(hours=48)
+_ONE_INTERVAL = timedelta(minutes=16)
+"""After an outage everything is done within one interval of the retries, which is a quarter of an hour."""
+
+
+def _switch(world: Handoff, what: str, *, off: bool) -> None:
+    if what == "erp":
+        world.erp.faults.down = off
+    else:
+        world.org.faults.down(on=off)
+
+
+async def _pass_time(environment: WorkflowEnvironment, time: timedelta) -> None:
+    """Let Temporal's clock run, an hour at a time: one such call may take half a minute at most."""
+    hour = timedelta(hours=1)
+    for _ in range(time // hour):
+        await environment.sleep(hour)
+
+
+@pytest.mark.parametrize("what", ["erp", "salesforce"])
+async def test_an_outage_of_two_days_ends_in_one_order_and_a_written_back_number(
+    skipping: WorkflowEnvironment, what: str
+) -> None:
+    """Twice as long as Salesforce itself retries: nobody need do anything."""
+    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False):
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        _switch(world, what, off=True)
+        await temporal.start_order(
+            world.client,
+            OrderStart(org=world.org.org_id, record=record, route="won-0"),
+            Message(id="m-1", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+        )
+        await _pass_time(skipping, _OUTAGE)
+        pending = (await world.order(record).describe()).raw_description.pending_activities
+        attempts = pending[0].attempt
+        events = (await world.order(record).describe()).history_length
+        _switch(world, what, off=False)
+        await skipping.sleep(_ONE_INTERVAL)
+        outcome = await world.order(record).result()
+
+        assert OrderStage.COMPLETED is outcome.stage
+        assert 1 == len(world.erp.orders())
+        assert world.erp.orders()[0]["number"] == world.number_of(record)
+        assert attempts > 150  # really retried, at least every quarter of an hour
+        assert events < 20  # and none of it is in the history
+
+
+async def test_salesforce_refusing_the_write_back_for_two_days_ends_in_a_written_back_number(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """The order exists meanwhile, once; its number arrives when Salesforce takes it."""
+    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False):
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        world.org.faults.lock_rows(10_000)
+        await temporal.start_order(
+            world.client,
+            OrderStart(org=world.org.org_id, record=record, route="won-0"),
+            Message(id="m-1", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+        )
+        await _pass_time(skipping, _OUTAGE)
+        assert 1 == len(world.erp.orders())
+        assert world.number_of(record) is None
+        world.org.faults.lock_rows(0)
+        await skipping.sleep(_ONE_INTERVAL)
+        outcome = await world.order(record).result()
+
+        assert OrderStage.COMPLETED is outcome.stage
+        assert 1 == len(world.erp.orders())
+        assert world.erp.orders()[0]["number"] == world.number_of(record)

@@ -1,0 +1,160 @@
+"""The whole hand-off in one process on real parts: Temporal, local orgs and a light ERP over sockets, our workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import MetricMeter
+from temporalio.testing import WorkflowEnvironment
+
+from closedwon import names, temporal
+from closedwon.ids import RecordId
+from closedwon.localerp.light import LightErp
+from closedwon.localorg.server import LocalOrg
+from closedwon.settings import ClientCredentials, Org, RestErp, Retry, Route, Settings, Subscriber
+from closedwon.telemetry import Metrics
+from tests.support.servers import start_temporal
+from workers.connections import Connections
+from workers.orders import order_workers
+from workers.subscriber import start_subscriptions, subscription_worker
+from workflows.order import OrderWorkflow, Outcome
+
+CHANNEL = "/event/Order_Requested__e"
+_DEAL: dict[str, Any] = {
+    "object": "Opportunity",
+    "events": [CHANNEL],
+    "payload": "Payload__c",
+    "qualify": "IsWon",
+    "erp": "light",
+    "order": {
+        "name": "Name",
+        "currency": "CurrencyIsoCode",
+        "customer": {"id": "Account.Id", "name": "Account.Name"},
+        "lines": {
+            "each": "OpportunityLineItems.records",
+            "product": "Product2.ProductCode || ProductCode",
+            "quantity": "Quantity",
+            "unit_price": "UnitPrice",
+        },
+    },
+    "write_back": {
+        "number": "ERP_Order_Number__c",
+        "status": "ERP_Order_Status__c",
+        "link": "ERP_Order_Link__c",
+        "error": "ERP_Order_Error__c",
+    },
+}
+_SELECT = (
+    "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, "
+    "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice FROM OpportunityLineItems)"
+)
+
+
+def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, **route: Any) -> Settings:
+    """One route per org, from its event channel to the light ERP; `route` changes what a test is about."""
+    source = {} if route.get("source") == "event" else {"select": _SELECT}
+    return Settings(
+        orgs=tuple(
+            Org(
+                name=f"org-{place}",
+                id=org.org_id,
+                url=org.url,
+                auth=ClientCredentials(
+                    flow="client-credentials", client_id=org.client_id, client_secret=SecretStr(org.client_secret)
+                ),
+            )
+            for place, org in enumerate(orgs)
+        ),
+        erps=(RestErp(kind="rest", name="light", url=erp.url, token=SecretStr(erp.token)),),
+        routes=tuple(
+            Route.model_validate({**_DEAL, **source, "name": f"won-{place}", "org": f"org-{place}", **route})
+            for place in range(len(orgs))
+        ),
+        retry=Retry(longest_interval=timedelta(minutes=15)),
+        subscriber=Subscriber(heartbeat_timeout=timedelta(seconds=3)),
+    )
+
+
+class Handoff:
+    """One world: its parts, and the questions that tests ask."""
+
+    def __init__(self, client: Client, settings: Settings, orgs: Sequence[LocalOrg], erp: LightErp) -> None:
+        self.client = client
+        self.settings = settings
+        self.orgs = orgs
+        self.org = orgs[0]
+        self.erp = erp
+        self.connections = Connections(settings)
+
+    @asynccontextmanager
+    async def working(self, *, subscriber: bool = True) -> AsyncIterator[None]:
+        """Run the workers."""
+        metrics = Metrics(MetricMeter.noop)
+        self.connections = Connections(self.settings)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.connections)
+            for worker in order_workers(self.client, self.settings, self.connections, metrics):
+                await stack.enter_async_context(worker)
+            if subscriber:
+                await stack.enter_async_context(
+                    subscription_worker(self.client, self.settings, self.connections, metrics)
+                )
+                await start_subscriptions(self.client, self.settings)
+            yield
+
+    def order(self, record: RecordId, org: LocalOrg | None = None) -> WorkflowHandle[OrderWorkflow, Outcome]:
+        """The order workflow of a record."""
+        workflow_id = names.order_workflow_id((org or self.org).org_id, record)
+        return self.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
+
+    async def stage(self, record: RecordId) -> str | None:
+        """Where its order stands; None while it has none."""
+        found = [
+            execution async for execution in self.client.list_workflows(f"{names.SALESFORCE_RECORD_ID} = '{record}'")
+        ]
+        return found[0].typed_search_attributes.get(temporal.KEYS[names.ORDER_STAGE]) if found else None
+
+    async def until_stage(self, record: RecordId, stage: names.OrderStage) -> None:
+        """Wait until the order stands there."""
+
+        async def stands() -> bool:
+            return await self.stage(record) == stage
+
+        await until(stands)
+
+    def number_of(self, record: RecordId, org: LocalOrg | None = None) -> str | None:
+        """The order number that Salesforce knows."""
+        number: str | None = (org or self.org).get("Opportunity", record)["ERP_Order_Number__c"]
+        return number
+
+    async def until_written_back(self, *records: RecordId) -> None:
+        """Wait until Salesforce knows the order number of each record."""
+        await until(lambda: all(self.number_of(record) for record in records))
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 30) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(seconds):
+        while True:
+            now = condition()
+            if now if isinstance(now, bool) else await now:
+                return
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def handoff(
+    *, temporal_server: WorkflowEnvironment | None = None, orgs: Sequence[LocalOrg] | None = None, **route: Any
+) -> AsyncIterator[Handoff]:
+    """A world of its own: a Temporal server, an org and a light ERP that nobody else uses."""
+    async with AsyncExitStack() as stack:
+        server = temporal_server or await stack.enter_async_context(await start_temporal())
+        there = orgs or [await stack.enter_async_context(LocalOrg.running())]
+        erp = await stack.enter_async_context(LightErp.running())
+        yield Handoff(server.client, settings_for(there, erp, **route), there, erp)
