@@ -86,6 +86,11 @@ def shaped(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _read_seconds(value: object) -> object:
+    """In the environment everything is text, also a number of seconds."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
+
+
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""
@@ -97,7 +102,7 @@ FieldName = Annotated[str, shaped(r"[A-Za-z]\w*", "the API name of a field or ob
 EventChannel = Annotated[
     str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
 ]
-Duration = Annotated[timedelta, Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, BeforeValidator(_read_seconds), Field(gt=timedelta(0))]
 """Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
 
 

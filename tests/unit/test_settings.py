@@ -66,6 +66,15 @@ def test_the_environment_outranks_the_file(example: str, load: Load, monkeypatch
     assert timedelta(minutes=1) == settings.retry.longest_interval
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("0.5", 0.5), ("PT15M", 900)])
+def test_the_environment_takes_a_duration_as_the_file_does(
+    example: str, load: Load, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
+) -> None:
+    """Seconds are a number in the file and text in the environment; both mean seconds."""
+    monkeypatch.setenv("CLOSEDWON_RETRY__LONGEST_INTERVAL", text)
+    assert timedelta(seconds=seconds) == load(example).retry.longest_interval
+
+
 def test_a_bad_value_from_the_environment_names_the_variable(
     example: str, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
