@@ -17,6 +17,7 @@ from closedwon.settings import ClientCredentials, JwtBearer, Org
 
 ORG_ID = OrgId("00D000000000001")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Misbehaviour = Callable[[int, dict[str, Any]], Awaitable[web.StreamResponse | None]]
 
 
 def org_at(
@@ -90,12 +91,11 @@ class CometdServer:
     """A CometD server with one subscriber in mind. `misbehave` may answer a request in its place.
 
     Its key is a meta channel (`connect`, ...), its value gets the number of the request on that channel, from 0, and
-    returns the answer, or None to behave. Polls are held until `events` are there, at most for `hold` seconds.
+    the message, and returns the answer, or None to behave. Polls are held until `events` are there, at most for
+    `hold` seconds.
     """
 
-    def __init__(
-        self, misbehave: Mapping[str, Callable[[int], Awaitable[web.StreamResponse | None]]], *, hold: float = 60.0
-    ) -> None:
+    def __init__(self, misbehave: Mapping[str, Misbehaviour], *, hold: float = 60.0) -> None:
         """Serve with `serving({**server.handlers, **logins.handlers})`."""
         self.requests: Counter[str] = Counter()
         self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -113,7 +113,7 @@ class CometdServer:
         number = self.requests[name]
         self.requests[name] += 1
         misbehaviour = self._misbehave.get(name)
-        strange = await misbehaviour(number) if misbehaviour else None
+        strange = await misbehaviour(number, message) if misbehaviour else None
         return strange or web.json_response([*await self._events(name, number), self.reply(message)])
 
     async def _events(self, name: str, number: int) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ async def test_http_401_with_a_rest_style_body() -> None:
 async def test_http_403_with_a_rest_style_body() -> None:
     """A 403 that configuration causes reaches a person instead of being repeated each second."""
 
-    async def refuse(number: int) -> web.Response | None:
+    async def refuse(number: int, _: object) -> web.Response | None:
         return rest_error(403, "API_DISABLED_FOR_ORG") if number == 1 else None
 
     server = CometdServer({"connect": refuse})
@@ -168,7 +168,7 @@ async def test_needless_login() -> None:
 async def test_orphan() -> None:
     """When opening fails after the handshake, nothing goes on connecting in the background."""
 
-    async def fail(_: int) -> web.Response:
+    async def fail(*_: object) -> web.Response:
         return web.Response(status=503)
 
     server = CometdServer({"connect": fail})
@@ -310,7 +310,7 @@ async def test_half_open_network_while_polling() -> None:
 async def test_half_open_network_while_opening(step: str) -> None:
     """A server that never answers while a connection is made is given up after the org's timeout."""
 
-    async def silent(_: int) -> web.Response:
+    async def silent(*_: object) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -335,7 +335,7 @@ async def test_cookies() -> None:
 async def test_handshake_loop() -> None:
     """Advice to shake hands again is followed by a new connection of the supervisor's, not by a loop."""
 
-    async def again(number: int) -> web.Response | None:
+    async def again(number: int, _: object) -> web.Response | None:
         advice = {"reconnect": "handshake", "interval": 0}
         reply = {"channel": "/meta/connect", "id": "1", "successful": True, "advice": advice}
         return web.json_response([reply]) if number == 0 else None
