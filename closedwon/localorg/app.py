@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from closedwon.localorg import cometd
+from closedwon.localorg import bayeux, cometd
 from closedwon.localorg.admin import Admin
 from closedwon.localorg.calls import Answer, Call, split_path, versions
 from closedwon.localorg.errors import ApiError, not_found, session_invalid
@@ -155,10 +155,10 @@ class _Door:
         if faults.strikes(Fault.COMETD_UNAUTHORIZED):
             return _refused(session_invalid())
         version = path.removeprefix("/cometd").strip("/").removeprefix("replay/")
-        if (error := cometd.version_error(version)) is not None:
+        if (error := bayeux.version_error(version)) is not None:
             return web.json_response([{"error": error, "successful": False}], status=400)
         body = await request.read()
-        if len(body) > cometd.MAX_BODY:
+        if len(body) > bayeux.MAX_BODY:
             too_big = {"error": "413::Maximum Request Size Exceeded", "successful": False}
             return web.json_response([too_big], status=413)
         messages = _messages(body)
@@ -169,7 +169,7 @@ class _Door:
     async def _replies(self, request: web.Request, version: float, messages: list[dict[str, Any]]) -> web.Response:
         faults = self._org.faults
         token = bearer(request.headers.get("Authorization"), raw_allowed=True)
-        asked = cometd.Request(version, token, request.cookies.get(cometd.COOKIE))
+        asked = cometd.Request(version, token, request.cookies.get(bayeux.COOKIE))
         try:
             replies = await self._org.cometd.answer(asked, messages)
         except cometd.CutPoll:
@@ -193,7 +193,7 @@ class _Door:
         for reply in replies:
             client = self._org.cometd.clients.get(str(reply.get("clientId")))
             if reply.get("channel") == "/meta/handshake" and client is not None and client.browser != asked.browser:
-                response.set_cookie(cometd.COOKIE, client.browser, path="/", httponly=True)
+                response.set_cookie(bayeux.COOKIE, client.browser, path="/", httponly=True)
 
 
 def _messages(body: bytes) -> list[dict[str, Any]] | None:

@@ -15,22 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from closedwon.localorg import bayeux
+from closedwon.localorg.bayeux import Message
 from closedwon.localorg.clock import Clock
-from closedwon.localorg.eventbus import NEW_EVENTS, EventBus
+from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import OAuth
 from closedwon.localorg.schema import Schema
 
-Message = dict[str, Any]
-
 _log = logging.getLogger(__name__)
 
-COOKIE = "BAYEUX_BROWSER"
-MAX_BODY = 32_768
-_OLDEST_VERSION, _EVENT_UUID_SINCE = 37.0, 52.0
+_EVENT_UUID_SINCE = 52.0
 _MAX_EVENTS_IN_ANSWER = 500
-_EXT = {"replay": True, "payload.format": True}
-_INVALID_AUTH, _NO_AUTH = "401::Authentication invalid", "401::Request requires authentication"
 
 
 @dataclass
@@ -106,7 +102,7 @@ class Cometd:
         Raises `CutPoll` and `DuplicatePoll`.
         """
         replies = [self._reply(request, message) for message in messages]
-        connects = [index for index, reply in enumerate(replies) if _is_connected(reply)]
+        connects = [index for index, reply in enumerate(replies) if bayeux.is_connected(reply)]
         if not connects:
             return replies
         client = self.clients.get(replies[connects[0]]["clientId"])
@@ -166,38 +162,27 @@ class Cometd:
         channel = str(message.get("channel"))
         failed = None if after_poll else self._faults.failed_reply(channel)
         if failed is not None:
-            return _with_id(failed, message)
+            return bayeux.with_id(failed, message)
         handler = self._handlers.get(channel)
         if handler is None:
-            return _with_id(_failed({"channel": channel}, "403::Cannot create channel", "none"), message)
+            return bayeux.with_id(bayeux.failed({"channel": channel}, "403::Cannot create channel", "none"), message)
         refused = self._unauthorized(request, channel)
-        return _with_id(handler(request, message) if refused is None else refused, message)
+        return bayeux.with_id(handler(request, message) if refused is None else refused, message)
 
     def _unauthorized(self, request: Request, channel: str) -> Message | None:
         if request.token is not None and self._oauth.user_of(request.token) is not None:
             return None
-        reason = _NO_AUTH if request.token is None else _INVALID_AUTH
-        if channel != "/meta/handshake":
-            return _failed({"channel": channel}, reason, "none")
-        denied = _failed({"channel": channel}, "403::Handshake denied", "none")
-        return {**denied, "ext": {**_EXT, "sfdc": {"failureReason": reason}}}
+        return bayeux.unauthorized(channel, has_token=request.token is not None)
 
     def _handshake(self, request: Request, message: Message) -> Message:
         types = message.get("supportedConnectionTypes")
         if not isinstance(types, list) or "long-polling" not in types:
             named = types[0] if isinstance(types, list) and types else None
-            return _failed({"channel": "/meta/handshake"}, f"400::Invalid connection type {named}", "none")
+            return bayeux.failed({"channel": "/meta/handshake"}, f"400::Invalid connection type {named}", "none")
+        self._forget_idle()
         client = Client(secrets.token_hex(14), request.browser or secrets.token_hex(8), self._clock.now_ms())
         self.clients[client.client_id] = client
-        return {
-            "channel": "/meta/handshake",
-            "ext": dict(_EXT),
-            "version": "1.0",
-            "minimumVersion": "1.0",
-            "supportedConnectionTypes": ["long-polling"],
-            "clientId": client.client_id,
-            "successful": True,
-        }
+        return bayeux.hand_shaken(client.client_id)
 
     def _connect(self, request: Request, message: Message) -> Message:
         client = self._client(request, message)
@@ -205,7 +190,7 @@ class Cometd:
             return client
         if message.get("connectionType") != "long-polling":
             named = message.get("connectionType")
-            return _failed({"channel": "/meta/connect"}, f"400::Invalid connection type {named}", "none")
+            return bayeux.failed({"channel": "/meta/connect"}, f"400::Invalid connection type {named}", "none")
         advice = {
             "reconnect": "retry",
             "interval": self._faults.advice_interval_ms,
@@ -221,7 +206,7 @@ class Cometd:
         reply = {"channel": "/meta/subscribe", "clientId": client.client_id, "subscription": channel}
         error = self._channel_error(channel)
         if error is None:
-            replay = _replay_option(message, str(channel))
+            replay = bayeux.replay_option(message, str(channel))
             position = self._bus.position(replay) if isinstance(replay, int) else None
             if position is not None:
                 client.positions[str(channel)] = position
@@ -229,22 +214,15 @@ class Cometd:
                 self._release_if_news(client)
                 return {**reply, "successful": True}
             _log.info("CometD: %s refused on %s, replay %s is not valid", client.client_id[:6], channel, replay)
-            error = (
-                f"400::The replayId {{{replay}}} you provided was invalid.  Please provide a valid ID, -2 to replay "
-                "all events, or -1 to replay only new events."
-            )
+            error = bayeux.invalid_replay_id(replay)
         return {**reply, "error": error, "successful": False}
 
     def _channel_error(self, channel: Any) -> str | None:
-        if not isinstance(channel, str) or not channel:
-            return "400::Channel name not specified"
-        if not channel.startswith("/"):
-            return "400::Channel subscriptions must start with a leading '/'"
-        if channel.startswith("/meta/"):
-            return "403::Restricted channel"
-        root, _, name = channel[1:].partition("/")
+        if (error := bayeux.channel_error(channel)) is not None:
+            return error
+        name = str(channel).removeprefix("/event/")
         event = self._schema.find(name)
-        if root == "event" and event is not None and event.is_event:
+        if event is not None and event.is_event and channel == f"/event/{event.name}":
             return None
         return f"400::The channel you requested to subscribe to does not exist {{{channel}}}"
 
@@ -269,18 +247,21 @@ class Cometd:
         channel = str(message.get("channel"))
         client_id = str(message.get("clientId"))
         client = self.clients.get(client_id)
-        now = self._clock.now_ms()
-        if client is not None and client.poll is None and now - client.seen_ms > self._idle_ms:
-            del self.clients[client_id]
-            client = None
-        if client is None:
+        if client is None or self._is_idle(client):
+            self.clients.pop(client_id, None)
             reconnect = "none" if client_id in self._kicked else "handshake"
-            return _failed({"channel": channel}, "403::Unknown client", reconnect)
+            return bayeux.failed({"channel": channel}, "403::Unknown client", reconnect)
         if request.browser != client.browser:
-            error = f"400::Client {client_id} has established a session, but no {COOKIE} cookie present"
-            return _failed({"channel": channel, "clientId": client_id}, error, "none")
-        client.seen_ms = now
+            return bayeux.no_cookie(channel, client_id)
+        client.seen_ms = self._clock.now_ms()
         return client
+
+    def _is_idle(self, client: Client) -> bool:
+        return client.poll is None and self._clock.now_ms() - client.seen_ms > self._idle_ms
+
+    def _forget_idle(self) -> None:
+        for client in [one for one in self.clients.values() if self._is_idle(one)]:
+            del self.clients[client.client_id]
 
     # Held polls
 
@@ -344,40 +325,3 @@ class Cometd:
             messages.append({"channel": event.channel, "data": data})
         self.events_sent += len(messages)
         return messages
-
-
-def version_error(text: str) -> str | None:
-    """What is wrong with the version in the URI, as the error text of the protocol."""
-    if not text:
-        return "400::API version in the URI is mandatory. URI format: '/cometd/67.0'"
-    try:
-        supported = float(text) >= _OLDEST_VERSION
-    except ValueError:
-        supported = False
-    if supported:
-        return None
-    return (
-        f"400::Unsupported API version. Only API versions '{_OLDEST_VERSION}' and above are supported. "
-        "URI format: '/cometd/67.0'"
-    )
-
-
-def _is_connected(reply: Message) -> bool:
-    return reply.get("channel") == "/meta/connect" and bool(reply.get("successful"))
-
-
-def _failed(reply: Message, error: str, reconnect: str) -> Message:
-    return {**reply, "error": error, "advice": {"reconnect": reconnect, "interval": 0}, "successful": False}
-
-
-def _with_id(reply: Message, message: Message) -> Message:
-    return {**reply, "id": message["id"]} if "id" in message else reply
-
-
-def _replay_option(message: Message, channel: str) -> Any:
-    """The replay option for `channel` in `ext.replay`, a map of channels; -1 when there is none."""
-    ext = message.get("ext")
-    replay = ext.get("replay") if isinstance(ext, dict) else None
-    if not isinstance(replay, dict):
-        return NEW_EVENTS
-    return replay.get(channel.partition("?")[0], NEW_EVENTS)

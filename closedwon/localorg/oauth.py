@@ -109,20 +109,14 @@ class OAuth:
             self._touch(token, session, self._clock.now_ms())
 
     def expire_all(self) -> None:
-        """Let every token be idle too long."""
-        for session in self._sessions.values():
-            session.used_ms -= self._idle_ms + 1
-        self._store.db.execute("UPDATE token SET used_ms = used_ms - ?", (self._idle_ms + 1,))
+        """End every token. Held polls are not disturbed, as they are by a revocation: they learn it when they end."""
+        self._store.db.execute("DELETE FROM token")
+        self._sessions.clear()
 
     def revoke(self, token: str) -> bool:
         """End one token; whether there was one."""
         self._store.db.execute("DELETE FROM token WHERE token = ?", (token,))
         return self._sessions.pop(token, None) is not None
-
-    def revoke_all(self) -> None:
-        """End every token."""
-        self._store.db.execute("DELETE FROM token")
-        self._sessions.clear()
 
     @property
     def valid_tokens(self) -> int:

@@ -12,6 +12,8 @@ import pytest
 from closedwon.localorg import LocalOrg, OrgConfig
 from tests.integration.localorg.conftest import CHANNEL, Subscriber, Wire, events
 
+NO_CHANNEL = "400::The channel you requested to subscribe to does not exist"
+
 
 async def held(org: LocalOrg, count: int = 1) -> None:
     """Wait until polls are held."""
@@ -127,8 +129,10 @@ async def test_expired_and_moved_replay_ids(org: LocalOrg, subscriber: Subscribe
 @pytest.mark.parametrize(
     ("channel", "error"),
     [
-        ("/event/Nope__e", "400::The channel you requested to subscribe to does not exist {/event/Nope__e}"),
-        ("/event/Opportunity", "400::The channel you requested to subscribe to does not exist {/event/Opportunity}"),
+        ("/event/Nope__e", f"{NO_CHANNEL} {{/event/Nope__e}}"),
+        ("/event/order_requested__e", f"{NO_CHANNEL} {{/event/order_requested__e}}"),
+        ("/data/Order_Requested__e", f"{NO_CHANNEL} {{/data/Order_Requested__e}}"),
+        ("/event/Opportunity", f"{NO_CHANNEL} {{/event/Opportunity}}"),
         ("event/Order_Requested__e", "400::Channel subscriptions must start with a leading '/'"),
         ("", "400::Channel name not specified"),
         (None, "400::Channel name not specified"),
