@@ -102,7 +102,7 @@ FieldName = Annotated[str, shaped(r"[A-Za-z]\w*", "the API name of a field or ob
 EventChannel = Annotated[
     str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
 ]
-Duration = Annotated[timedelta, BeforeValidator(_read_seconds), Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_read_seconds)]
 """Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
 
 
