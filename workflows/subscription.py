@@ -22,8 +22,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.problems import problem_of
 
 _RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=2)
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
 )
+"""The longest interval is short, since attempts are counted from one hand-over of the cursor to the next: after an hour
+of routine interruptions, even the first crash of a reader would be followed by the longest pause."""
 _LOOK_AGAIN: Final = timedelta(minutes=5)
 """How long a refused subscription rests, unless `retry` is sent: an administrator may mend it meanwhile."""
 
