@@ -60,17 +60,14 @@ class Options:
 
 
 async def demo(options: Options) -> bool:
-    """Run it; return whether all counts agree. Raises `PartError` when a part fails and `StuckError`."""
+    """Run it; return whether all counts agree. Raises `PartError` when a part fails."""
     _stop_on_sigterm()
     screen = Screen()
     # A world for each ERP: an order that is under way in one must not be finished in the other.
     stack = Stack(options.data_dir / options.erp, erp=options.erp, workers=1, subscribers=1, usual_ports=True)
     try:
         await together(stack.start(), _draw_start(stack, screen))
-        summary = await _win_and_count(stack, screen, options)
-        file = options.data_dir / "summary.json"
-        file.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        screen.say(show.result(summary, erp=options.erp.words, file=str(file)))
+        good = await _win_and_count(stack, screen, options)
         screen.say(show.where_to_look(stack, stays=options.keep))
         while options.keep:
             stack.check()
@@ -81,14 +78,28 @@ async def demo(options: Options) -> bool:
         raise
     finally:
         await stack.stop()
-    return summary.agree and summary.won == options.deals and not summary.all_runs.doubled
+    return good
 
 
-async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> Summary:
+async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> bool:
+    """Return whether all is well; say and write down what was counted in any case."""
+    file = options.data_dir / "summary.json"
+    file.unlink(missing_ok=True)
     org = Connection.model_validate(stack.org.connection)
     async with OrgClient.open(org) as people, aiohttp.ClientSession() as http:
         books: ErpBooks = (TrytonBooks if options.erp is ErpKind.TRYTON else LightBooks)(stack.erp.connection, http)
-        return await _Run(stack, screen, options, people, books).go(org.org_id)
+        run = _Run(stack, screen, options, people, books)
+        problem = ""
+        try:
+            await run.go()
+        except StuckError as error:
+            problem = str(error)
+        summary = await run.count(org.org_id)
+    file.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    screen.say(show.result(summary, deals=options.deals, erp=options.erp.words, file=str(file)))
+    if problem:
+        screen.say(show.problem(problem))
+    return show.good(summary, options.deals)
 
 
 class _Run:
@@ -105,8 +116,8 @@ class _Run:
         self._note = ""
         self._began = datetime.now(UTC)
 
-    async def go(self, org: OrgId) -> Summary:
-        """Seed, win, watch, count."""
+    async def go(self) -> None:
+        """Seed, win, watch. Raises `PartError` and `StuckError`."""
         wanted = self._options.deals + (_MORE if self._options.keep else 0)
         seeded = await self._people.admin("POST", "seed", {"opportunities": wanted, "seed": secrets.randbelow(10**6)})
         new = set(seeded["ids"][: self._options.deals])
@@ -114,6 +125,9 @@ class _Run:
         self._began = datetime.now(UTC)
         with self._screen:
             await together(self._win_all(), self._watch())
+
+    async def count(self, org: OrgId) -> Summary:
+        """Ask both books."""
         won_at = {record: track.won_at for record, track in self._tracks.items() if track.won_at}
         return summarise(org, await self._salesforce.deals(), await self._erp.orders(), won_at)
 
@@ -214,7 +228,7 @@ class _Run:
         logs = ", ".join(str(part.log) for part in self._stack.parts)
         return StuckError(
             f"{len(behind)} of {len(self._tracks)} deals are not written back after {self._passed():.0f} s. They stand "
-            f"at: {where}. Look at their workflows (the same with --keep, then Temporal's UI), and into {logs}"
+            f"at: {where}. Look at their workflows in Temporal's UI (--keep leaves it running), and into {logs}"
         )
 
 

@@ -186,15 +186,20 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
     return table
 
 
-def result(summary: Summary, *, erp: str, file: str) -> RenderableType:
+def good(summary: Summary, deals: int) -> bool:
+    """Whether all `deals` were won, ordered and written back, once each, and no run has doubled anything."""
+    return summary.agree and summary.won == deals and summary.all_runs.doubled == 0
+
+
+def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableType:
     """The end: what was counted, and whether all is well."""
-    good = summary.agree and summary.all_runs.doubled == 0
-    style = "bold green" if good else "bold red"
-    sign = "=" if good else "≠"
+    well = good(summary, deals)
+    style = "bold green" if well else "bold red"
+    sign = " =" if summary.won == summary.ordered == summary.written_back else ","
     lines = [
         Text.assemble(
-            (f"{_DONE} " if good else "✘ ", style),
-            (f"won {summary.won} {sign} ordered {summary.ordered} {sign} written back {summary.written_back}", style),
+            (f"{_DONE} " if well else "✘ ", style),
+            (f"won {summary.won}{sign} ordered {summary.ordered}{sign} written back {summary.written_back}", style),
             f"   doubled {summary.doubled}   lost {summary.lost}",
         )
     ]
@@ -212,6 +217,11 @@ def result(summary: Summary, *, erp: str, file: str) -> RenderableType:
         )
     lines.append(Text(f"  counted in Salesforce and in {erp}, not in our own state; the same as JSON: {file}", "dim"))
     return Group(*lines)
+
+
+def problem(text: str) -> RenderableType:
+    """What went wrong."""
+    return Text(text, "red")
 
 
 def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:

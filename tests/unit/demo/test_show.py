@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, ConsoleDimensions
 
 from closedwon.demo.audit import Counts, Deal, Summary
-from closedwon.demo.show import Screen, Track, journey, result
+from closedwon.demo.show import Screen, Track, good, journey, result
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 
@@ -81,12 +81,23 @@ def test_an_unknown_stage_is_shown_by_its_word() -> None:
     assert any("not-needed" in line for line in lines([track(1, stage=OrderStage.NOT_NEEDED)], width=80, height=24))
 
 
-@pytest.mark.parametrize(("doubled", "sign"), [(0, "won 2 = ordered 2 = written back 2"), (1, "won 2 ≠ ordered 2")])
-def test_the_end_says_whether_all_agree(doubled: int, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An equal sign only when everything is right, over all runs."""
-    counts = {"won": 2, "ordered": 2, "written_back": 2, "doubled": 0, "lost": 0}
-    summary = Summary(**counts, median_s=0.5, p95_s=1.2, all_runs=Counts(**counts | {"doubled": doubled}))
+@pytest.mark.parametrize(
+    ("ordered", "doubled_before", "deals", "said"),
+    [
+        (2, 0, 2, "✔ won 2 = ordered 2 = written back 2"),
+        (1, 0, 2, "✘ won 2, ordered 1, written back 2"),
+        (2, 1, 2, "✘ won 2 = ordered 2"),
+        (2, 0, 3, "✘ won 2 = ordered 2"),
+    ],
+)
+def test_the_end_says_whether_all_is_well(
+    ordered: int, doubled_before: int, deals: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only when every deal that was asked for is won, ordered and written back, and no run has doubled anything."""
+    counts = {"won": 2, "ordered": ordered, "written_back": 2, "doubled": 0, "lost": 0}
+    summary = Summary(**counts, median_s=0.5, p95_s=1.2, all_runs=Counts(**counts | {"doubled": doubled_before}))
 
-    Screen().say(result(summary, erp="Tryton", file="summary.json"))
+    Screen().say(result(summary, deals=deals, erp="Tryton", file="summary.json"))
 
-    assert sign in capsys.readouterr().out
+    assert said in capsys.readouterr().out
+    assert good(summary, deals) == said.startswith("✔")
