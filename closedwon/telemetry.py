@@ -19,6 +19,7 @@ from aiohttp import web
 from structlog.typing import EventDict, WrappedLogger
 from temporalio import activity, workflow
 from temporalio.common import MetricMeter
+from temporalio.exceptions import ApplicationError
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -100,7 +101,7 @@ class Telemetry:
         workflow.logger.workflow_info_on_message = False
 
         def add_context(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
-            return {"service": service, **_temporal_context(), **_without_sdk_objects(entry)}
+            return {"service": service, **_temporal_context(), **_in_one_line(_without_sdk_objects(entry))}
 
         logs.configure(telemetry, context=[add_context])
         for attempt in range(_ATTEMPTS):
@@ -219,6 +220,14 @@ def _temporal_context() -> dict[str, object]:
         run = workflow.info()
         return {"workflow_id": run.workflow_id, "workflow": run.workflow_type, "task_queue": run.task_queue}
     return {}
+
+
+def _in_one_line(entry: EventDict) -> EventDict:
+    """Tell an activity's typed failure without its stack trace: it is an outcome, foreseen and seen in the UI."""
+    error = (entry.get("exc_info") or (None, None))[1]
+    if not isinstance(error, ApplicationError):
+        return entry
+    return {**entry, "exc_info": None, "event": "attempt failed", "error": str(error)}
 
 
 def _without_sdk_objects(entry: EventDict) -> EventDict:

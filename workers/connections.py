@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -19,9 +21,10 @@ from closedwon.settings import Settings
 class Connections:
     """Everything remote but Temporal; opened lazily, closed together."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Connect to nothing yet. `clock` yields the seconds by which refused logins are remembered."""
         self._settings = settings
+        self._clock = clock
         self._closing = AsyncExitStack()
         self.salesforce: dict[OrgId, SalesforceClient] = {}
         self.erps: dict[str, Erp] = {}
@@ -30,7 +33,7 @@ class Connections:
     async def __aenter__(self) -> Self:
         """Make the clients."""
         for org in self._settings.orgs:
-            login = TokenSource(org)
+            login = TokenSource(org, clock=self._clock)
             self._closing.push_async_callback(login.close)
             self._logins[org.id] = login
             client = SalesforceClient(org, login)

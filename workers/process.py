@@ -7,20 +7,26 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
+from typing import Final
 
 from temporalio.client import Client
 
 from closedwon import temporal
+from closedwon.errors import ClosedwonError
 from closedwon.settings import Settings
-from closedwon.telemetry import Telemetry
+from closedwon.telemetry import Metrics, Telemetry
 from workers.connections import Connections
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
 
 _log = logging.getLogger(__name__)
+
+_USAGE_EVERY: Final = 5.0
+"""Seconds between looks at how many Salesforce API calls were made."""
 
 
 class Role(StrEnum):
@@ -30,34 +36,82 @@ class Role(StrEnum):
     SUBSCRIBER = "subscriber"
 
 
+class NotStartedError(ClosedwonError):
+    """The process is still connecting."""
+
+
 async def run(settings: Settings, roles: Sequence[Role]) -> None:
     """Run until told to stop. Raises `ClosedwonError` when it cannot start."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    telemetry = Telemetry.start(settings.telemetry, service="+".join(roles))
     async with AsyncExitStack() as stack:
-        telemetry = Telemetry.start(settings.telemetry, service="+".join(roles))
-        identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
-        client = await temporal.connect(runtime=telemetry.runtime, identity=identity)
-        await temporal.ensure_search_attributes(client)
-        connections = await stack.enter_async_context(Connections(settings))
-        if Role.ORDERS in roles:
-            for worker in order_workers(client, settings, connections, telemetry.metrics):
-                await stack.enter_async_context(worker)
-        if Role.SUBSCRIBER in roles:
-            await stack.enter_async_context(subscription_worker(client, settings, connections, telemetry.metrics))
-            await start_subscriptions(client, settings)
-        await telemetry.serve({"temporal": lambda: _temporal_ready(client)})
         stack.push_async_callback(telemetry.close)
-        _log.info("%s is ready", identity)
-        await stop.wait()
+        process = _Process(settings, telemetry, roles)
+        await telemetry.serve({"temporal": process.temporal_is_ready, "workers": process.workers_are_running})
+        starting = asyncio.create_task(process.start(stack))
+        stopped_early = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopped_early}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()  # still waiting for Temporal
+            return
+        starting.result()
+        _log.info("%s is ready", process.identity)
+        await stopped_early
         _log.info("stopping: running calls are finished first")
     _log.info("stopped")
 
 
-async def _temporal_ready(client: Client) -> None:
-    """Raise unless Temporal answers and knows our search attributes."""
-    missing = await temporal.missing_search_attributes(client)
-    if missing:
-        raise temporal.SearchAttributesMissingError(f"search attributes missing: {', '.join(missing)}")
+class _Process:
+    """What a running process holds."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, roles: Sequence[Role]) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._roles = roles
+        self._client: Client | None = None
+        self._running = False
+        self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Connect and start the workers; `stack` stops them."""
+        client = await temporal.connect(runtime=self._telemetry.runtime, identity=self.identity)
+        await temporal.ensure_search_attributes(client)
+        metrics = self._telemetry.metrics
+        connections = await stack.enter_async_context(Connections(self._settings))
+        usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
+        stack.callback(usage.cancel)
+        if Role.ORDERS in self._roles:
+            for worker in order_workers(client, self._settings, connections, metrics):
+                await stack.enter_async_context(worker)
+        if Role.SUBSCRIBER in self._roles:
+            await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
+            await start_subscriptions(client, self._settings)
+        self._client, self._running = client, True
+
+    async def temporal_is_ready(self) -> None:
+        """Raise unless Temporal answers and knows our search attributes."""
+        if self._client is None:
+            raise NotStartedError("not connected yet")
+        missing = await temporal.missing_search_attributes(self._client)
+        if missing:
+            raise temporal.SearchAttributesMissingError(f"search attributes missing: {', '.join(missing)}")
+
+    async def workers_are_running(self) -> None:
+        """Raise until they have been started."""
+        if not self._running:
+            raise NotStartedError("not started yet")
+
+
+async def _report_usage(connections: Connections, settings: Settings, metrics: Metrics) -> None:
+    reported: Counter[str] = Counter()
+    while True:
+        for org in settings.orgs:
+            client = connections.salesforce[org.id]
+            metrics.api_calls.add(client.calls - reported[org.name], {"org": org.name})
+            reported[org.name] = client.calls
+            if client.usage is not None:
+                metrics.api_used.set(client.usage.used, {"org": org.name})
+        await asyncio.sleep(_USAGE_EVERY)

@@ -91,19 +91,20 @@ async def _is_reason(world: Handoff, reason: AttentionReason) -> bool:
 
 async def test_the_same_record_id_in_two_orgs_makes_two_orders() -> None:
     """A sandbox is a copy that keeps its record ids, yet it is another org."""
-    async with LocalOrg.running() as one, LocalOrg.running() as other:
-        async with handoff(orgs=[one, other], source="event") as world, world.working():
-            world.org.seed(1)
-            (record,) = one.win_next(1)
-            payload = one.query(f"SELECT Id FROM Opportunity WHERE Id = '{record}'")  # noqa: S608 - SOQL
-            assert payload
-            await until(lambda: len(world.erp.orders()) == 1)
-            deal = _deal_json(record)
-            other.publish_raw(CHANNEL, _event(record, 7, Payload__c=deal))
-            await until(lambda: len(world.erp.orders()) == 2)
+    async with (
+        LocalOrg.running() as one,
+        LocalOrg.running() as other,
+        handoff(orgs=[one, other], source="event") as world,
+        world.working(),
+    ):
+        one.seed(1)
+        (record,) = one.win_next(1)
+        await until(lambda: len(world.erp.orders()) == 1)
+        other.publish_raw(CHANNEL, _event(record, 7, Payload__c=_deal_json(record)))
+        await until(lambda: len(world.erp.orders()) == 2)
 
-            keys = {order["idempotency_key"] for order in world.erp.orders()}
-            assert {f"{one.org_id}:{record}", f"{other.org_id}:{record}"} == keys
+        keys = {order["idempotency_key"] for order in world.erp.orders()}
+        assert {f"{one.org_id}:{record}", f"{other.org_id}:{record}"} == keys
 
 
 def _deal_json(record: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +17,12 @@ from tests.support.handoff import Handoff, handoff
 _OUTAGE = timedelta(hours=48)
 _ONE_INTERVAL = timedelta(minutes=16)
 """After an outage everything is done within one interval of the retries, which is a quarter of an hour."""
+
+
+def _by_the_hour() -> Callable[[], float]:
+    """A clock that is an hour further at every look, as Temporal's is: refused logins are forgotten by then."""
+    hours = itertools.count()
+    return lambda: 3600.0 * next(hours)
 
 
 def _switch(world: Handoff, what: str, *, off: bool) -> None:
@@ -36,7 +44,7 @@ async def test_an_outage_of_two_days_ends_in_one_order_and_a_written_back_number
     skipping: WorkflowEnvironment, what: str
 ) -> None:
     """Twice as long as Salesforce itself retries: nobody need do anything."""
-    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False):
+    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False, clock=_by_the_hour()):
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         _switch(world, what, off=True)
@@ -64,7 +72,7 @@ async def test_salesforce_refusing_the_write_back_for_two_days_ends_in_a_written
     skipping: WorkflowEnvironment,
 ) -> None:
     """The order exists meanwhile, once; its number arrives when Salesforce takes it."""
-    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False):
+    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False, clock=_by_the_hour()):
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         world.org.faults.lock_rows(10_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -93,10 +94,12 @@ class Handoff:
         self.connections = Connections(settings)
 
     @asynccontextmanager
-    async def working(self, *, subscriber: bool = True) -> AsyncIterator[None]:
+    async def working(
+        self, *, subscriber: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> AsyncIterator[None]:
         """Run the workers."""
         metrics = Metrics(MetricMeter.noop)
-        self.connections = Connections(self.settings)
+        self.connections = Connections(self.settings, clock=clock)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.connections)
             for worker in order_workers(self.client, self.settings, self.connections, metrics):
@@ -154,7 +157,9 @@ async def handoff(
 ) -> AsyncIterator[Handoff]:
     """A world of its own: a Temporal server, an org and a light ERP that nobody else uses."""
     async with AsyncExitStack() as stack:
-        server = temporal_server or await stack.enter_async_context(await start_temporal())
+        server = temporal_server
+        if server is None:
+            server = await stack.enter_async_context(await start_temporal())
         there = orgs or [await stack.enter_async_context(LocalOrg.running())]
         erp = await stack.enter_async_context(LightErp.running())
         yield Handoff(server.client, settings_for(there, erp, **route), there, erp)
