@@ -68,10 +68,12 @@ class TrytonAdapter:
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order and quote it, which gives it its number. Raises `DuplicateError` when the key is taken."""
+        from_memory = self._look_ups.remembers
         try:
             draft, party = await self._create_draft(order)
         except RejectedError:
-            if not self._look_ups.forget():
+            self._look_ups.forget()
+            if not from_memory:
                 raise
             draft, party = await self._create_draft(order)  # what was remembered may be what was refused
         try:

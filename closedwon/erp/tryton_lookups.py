@@ -1,7 +1,7 @@
 """What a Tryton sale refers to: company, currency, products with their taxes, the customer; all found by API calls.
 
 Nothing is configured by Tryton's own ids. Company, currency and products are remembered for a minute; whoever meets a
-refusal should `forget` and ask again, so that a memory gone stale does no more than one extra round.
+refusal while something was remembered should `forget` and ask again, so that a stale memory heals itself.
 """
 
 from __future__ import annotations
@@ -55,11 +55,14 @@ class LookUps:
         self._memory: dict[tuple[str, str], Any] = {}
         self._until = clock()
 
-    def forget(self) -> bool:
-        """Forget everything; true when there was something to forget."""
-        had = bool(self._memory)
+    @property
+    def remembers(self) -> bool:
+        """Whether an answer may now come from memory."""
+        return bool(self._remembered())
+
+    def forget(self) -> None:
+        """Ask anew from now on."""
         self._memory.clear()
-        return had
 
     async def company(self) -> int:
         """The current company of the key's user."""

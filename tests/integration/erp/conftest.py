@@ -7,19 +7,12 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from pydantic import SecretStr
 
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
 from closedwon.localerp.light import LightErp
 from closedwon.model import ErpOrder
-from closedwon.settings import RestErp
-from tests.integration.erp.worlds import TrytonProcess, World
-
-
-def light_settings(light: LightErp) -> RestErp:
-    """As they would stand in closedwon.toml."""
-    return RestErp(kind="rest", name="light", url=light.url, token=SecretStr(light.token))
+from tests.integration.erp.worlds import TrytonProcess, World, rest_settings
 
 
 @asynccontextmanager
@@ -35,7 +28,7 @@ async def light_world(light: LightErp) -> AsyncIterator[World]:
         ) as response:
             response.raise_for_status()
 
-    settings = light_settings(light)
+    settings = rest_settings(light.url, light.token)
     erp = open_erp(settings)
     yield World(erp, settings, count, process)
     await erp.close()
@@ -51,7 +44,7 @@ async def light() -> AsyncIterator[LightErp]:
 @pytest.fixture
 async def rest(light: LightErp) -> AsyncIterator[Erp]:
     """The rest adapter before this test's light ERP."""
-    erp = open_erp(light_settings(light))
+    erp = open_erp(rest_settings(light.url, light.token))
     yield erp
     await erp.close()
 

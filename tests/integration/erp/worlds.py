@@ -49,6 +49,11 @@ def new_order(
     return order.model_copy(update=changes)
 
 
+def rest_settings(url: str, token: str) -> RestErp:
+    """An ERP that speaks the rest contract, as it would stand in closedwon.toml."""
+    return RestErp(kind="rest", name="light", url=url, token=SecretStr(token))
+
+
 async def until_done(erp: Erp, order: Order, on_step: OnStep = no_step) -> Handoff:
     """What Temporal does: attempt after attempt, as long as the error says that it gets better by itself."""
     for _ in range(ATTEMPTS):

@@ -1,0 +1,245 @@
+"""What every status and every broken connection of an ERP means, by a server that misbehaves in one named way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from closedwon.erp.base import (
+    AuthFailedError,
+    BusyError,
+    DuplicateError,
+    RejectedError,
+    TooLateError,
+    UnknownError,
+)
+from closedwon.erp.rest import RestAdapter
+from closedwon.erp.tryton import TrytonAdapter
+from closedwon.errors import AttentionReason, BenignError, RetryError
+from closedwon.model import ErpOrder, ErpStatus
+from closedwon.settings import TrytonErp
+from tests.integration.erp.worlds import new_order, rest_settings
+
+FOUND = ErpOrder(id="a/1", number="S1", status=ErpStatus.DRAFT, currency="EUR", amount=1, line_count=1)
+
+
+@asynccontextmanager
+async def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """A server that gives every request to `handler`; its address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://localhost:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def rest_before(
+    body: object = None, *, status: int = 200, headers: dict[str, str] | None = None
+) -> AsyncIterator[RestAdapter]:
+    """The rest adapter before a server with one answer to everything."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        if isinstance(body, str):
+            return web.Response(text=body, status=status, headers=headers)
+        return web.json_response(body, status=status, headers=headers)
+
+    async with answering(answer) as url:
+        erp = RestAdapter(rest_settings(url, "t"))
+        yield erp
+        await erp.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, RejectedError),
+        (401, AuthFailedError),
+        (403, AuthFailedError),
+        (404, RejectedError),
+        (408, UnknownError),
+        (409, DuplicateError),
+        (422, RejectedError),
+        (429, BusyError),
+        (500, UnknownError),
+        (502, UnknownError),
+        (503, BusyError),
+        (504, UnknownError),
+    ],
+)
+async def test_each_status_has_its_meaning(status: int, error: type[Exception]) -> None:
+    """Whether to retry, to look, to be patient or to call a person is decided by the status alone."""
+    async with rest_before("<html>some proxy's page</html>", status=status) as erp:
+        with pytest.raises(error):
+            await erp.create(new_order())
+
+
+async def test_a_person_is_told_what_the_erp_said() -> None:
+    """The detail of a problem is quoted, shortened; the rest of the body stays out of logs."""
+    problem = {"title": "Unprocessable", "detail": "Credit limit exceeded. " + "x" * 1000, "customer": "Edge"}
+    async with rest_before(problem, status=422) as erp:
+        with pytest.raises(RejectedError, match="Credit limit exceeded") as caught:
+            await erp.create(new_order())
+
+    assert len(str(caught.value)) < 400
+    assert "Edge" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("120", timedelta(seconds=120)),
+        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), timedelta(0)),
+        ("soon", None),
+    ],
+)
+async def test_retry_after_in_every_form(header: str, expected: timedelta | None) -> None:
+    """Seconds, a date, or nonsense: the ERP's wish is kept where it can be understood."""
+    async with rest_before({}, status=429, headers={"Retry-After": header}) as erp:
+        with pytest.raises(BenignError) as caught:
+            await erp.find("key")
+
+    assert expected == caught.value.retry_after
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """A redirected POST would become a GET: the address in the settings must be the ERP's own."""
+    async with rest_before("", status=302, headers={"Location": "/login"}) as erp:
+        with pytest.raises(RejectedError) as caught:
+            await erp.create(new_order())
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+
+
+async def test_a_page_in_place_of_json_is_no_success() -> None:
+    """A 200 that cannot be read tells nothing about the order."""
+    async with rest_before("<html>please log in</html>") as erp:
+        with pytest.raises(UnknownError):
+            await erp.create(new_order())
+
+
+@pytest.mark.parametrize("body", [{}, {"orders": {}}, [], {"orders": [{"id": "1"}]}])
+async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
+    """A facade that does not keep the contract is a matter of set-up, and is told which field to mend."""
+    async with rest_before(body) as erp:
+        with pytest.raises(RejectedError, match="does not follow the contract in: ") as caught:
+            await erp.find("key")
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+
+
+async def test_fields_beyond_the_contract_do_no_harm() -> None:
+    """A facade may answer more than the contract asks for."""
+    async with rest_before({"orders": [{**FOUND.model_dump(mode="json"), "warehouse": "A"}]}) as erp:
+        assert FOUND == await erp.find("key")
+
+
+async def test_ids_are_safe_in_paths() -> None:
+    """An ERP's id may contain a slash."""
+    seen: list[str] = []
+
+    async def confirm(request: web.Request) -> web.Response:
+        seen.append(request.raw_path)
+        return web.json_response(FOUND.model_dump(mode="json"))
+
+    async with answering(confirm) as url:
+        erp = RestAdapter(rest_settings(url, "t"))
+        await erp.advance(FOUND)
+        await erp.close()
+
+    assert ["/orders/a%2F1/confirm"] == seen
+
+
+async def test_cancelling_too_late_is_told_as_such() -> None:
+    """409 on cancelling means that the ERP works on the order already."""
+    async with rest_before({}, status=409) as erp:
+        with pytest.raises(TooLateError, match="S1"):
+            await erp.cancel(FOUND)
+
+
+async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
+    """Half an answer is no answer."""
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"orders"')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with answering(half) as url:
+        erp = RestAdapter(rest_settings(url, "t"))
+        with pytest.raises(UnknownError):
+            await erp.find("key")
+        await erp.close()
+
+
+async def test_a_request_is_sent_once() -> None:
+    """The client never repeats a creation by itself: whether to try again is decided after a look."""
+    received = 0
+
+    async def count_and_cut(request: web.Request) -> web.Response:
+        nonlocal received
+        received += 1
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with answering(count_and_cut) as url:
+        erp = RestAdapter(rest_settings(url, "t"))
+        with pytest.raises(RetryError):
+            await erp.create(new_order())
+        await erp.close()
+
+    assert 1 == received
+
+
+async def test_tryton_without_our_module_is_told_what_to_install() -> None:
+    """Without the field external_id Tryton answers a bare 500; a person is told to install the module."""
+
+    async def plain_tryton(request: web.Request) -> web.Response:
+        if request.path.endswith("/fields_get"):
+            return web.json_response({})
+        return web.Response(status=500, text="<html>'external_id'</html>")
+
+    async with answering(plain_tryton) as url:
+        erp = TrytonAdapter(TrytonErp(kind="tryton", name="tryton", url=f"{url}/erp", key=SecretStr("k")))
+        with pytest.raises(RejectedError, match="external_id") as caught:
+            await erp.find("key")
+        await erp.close()
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+    assert "deploy/tryton" in caught.value.cure
+
+
+async def test_a_confirm_may_take_a_minute() -> None:
+    """Tryton gets sixty seconds whatever the settings say, for confirming makes invoice and shipment."""
+    answered = asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.Response:
+        await answered.wait()
+        return web.json_response([])
+
+    async with answering(slow) as url:
+        settings = TrytonErp(
+            kind="tryton", name="tryton", url=f"{url}/erp", key=SecretStr("k"), timeout=timedelta(milliseconds=20)
+        )
+        erp = TrytonAdapter(settings)
+        find = asyncio.create_task(erp.find("key"))
+        done, _ = await asyncio.wait({find}, timeout=0.2)
+        answered.set()
+        assert not done
+        assert await find is None
+        await erp.close()

@@ -1,0 +1,169 @@
+"""The light ERP: its faults on demand, seen through the rest adapter, and what survives its death."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from closedwon.erp import open_erp
+from closedwon.erp.base import BusyError, Erp, RejectedError, UnknownError, find_or_create
+from closedwon.erp.rest import RestAdapter
+from closedwon.localerp import connection
+from closedwon.localerp.light import Faults, LightErp
+from tests.integration.erp.worlds import new_order, rest_settings, until_done
+
+
+class LightProcess:
+    """`closedwon erp light` as a user runs it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *arguments: str) -> dict[str, Any]:
+        """Start it and wait until it serves."""
+        command = [str(Path(sys.executable).with_name("closedwon")), "erp", "light", "--data-dir", str(self.data_dir)]
+        self.process = await asyncio.create_subprocess_exec(*command, *arguments)
+        while connection.read(self.data_dir).get("pid") != self.process.pid:
+            assert self.process.returncode is None, "the light ERP did not start"
+            await asyncio.sleep(0.02)
+        return connection.read(self.data_dir)
+
+
+@pytest.fixture
+async def process(tmp_path: Path) -> AsyncIterator[LightProcess]:
+    """A light ERP in a process of its own, to be killed."""
+    light = LightProcess(tmp_path / "light")
+    yield light
+    if light.process is not None and light.process.returncode is None:
+        light.process.kill()
+        await light.process.wait()
+
+
+async def test_a_lost_answer_is_found_at_once(light: LightErp, rest: Erp) -> None:
+    """Committed, answer lost: the same attempt looks and finds it, and the order is there once."""
+    light.faults.lose_reply = 1
+
+    handoff = await find_or_create(rest, new_order())
+
+    assert handoff.adopted
+    assert 1 == len(light.orders())
+
+
+async def test_no_order_is_doubled_when_half_of_the_answers_are_lost(light: LightErp, rest: Erp) -> None:
+    """A hundred deals, each delivered twice at the same time, half of all answers lost: a hundred confirmed orders."""
+    light.faults.lose_reply_probability = 0.5
+    orders = [new_order() for _ in range(100)]
+
+    await asyncio.gather(*(until_done(rest, order) for order in orders for _ in range(2)))
+
+    assert Counter(order.idempotency_key for order in orders) == Counter(
+        booked["idempotency_key"] for booked in light.orders()
+    )
+    assert {"confirmed"} == {booked["status"] for booked in light.orders()}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(7, timedelta(seconds=7)), (None, None)])
+async def test_busy_passes_on_how_long_to_wait(
+    light: LightErp, rest: Erp, seconds: int | None, expected: timedelta | None
+) -> None:
+    """An ERP that asks for patience is called again when it said, and nothing happened meanwhile."""
+    light.faults = Faults(busy=1, retry_after=seconds)
+
+    with pytest.raises(BusyError) as caught:
+        await find_or_create(rest, new_order())
+
+    assert expected == caught.value.retry_after
+    assert not light.orders()
+
+
+async def test_a_refusal_reaches_a_person(light: LightErp, rest: Erp) -> None:
+    """A refused order is not retried into the ERP, and is accepted once the reason is gone."""
+    light.faults.reject = 1
+    order = new_order()
+
+    with pytest.raises(RejectedError, match="The order is refused"):
+        await find_or_create(rest, order)
+
+    assert (await find_or_create(rest, order)).order.status.exists_as_order
+
+
+async def test_down_and_up_again(light: LightErp, rest: Erp) -> None:
+    """While it is down every call is retried; up again, the order is made once."""
+    light.faults.down = True
+    order = new_order()
+    with pytest.raises(UnknownError):
+        await find_or_create(rest, order)
+
+    light.faults.down = False
+
+    assert not (await find_or_create(rest, order)).adopted
+    assert 1 == len(light.orders())
+
+
+async def test_an_answer_that_comes_too_late_is_unknown(light: LightErp) -> None:
+    """A call that takes longer than the timeout may have taken effect: nothing is concluded from it."""
+    settings = rest_settings(light.url, light.token).model_copy(update={"timeout": timedelta(milliseconds=50)})
+    erp = RestAdapter(settings)
+    light.faults.slow = 0.5
+
+    with pytest.raises(UnknownError):
+        await erp.create(new_order())
+    await erp.close()
+
+
+async def test_faults_are_armed_and_orders_audited_over_http(light: LightErp, rest: Erp) -> None:
+    """A test in another process arms faults and counts orders with two plain requests; a typing mistake is told."""
+    async with aiohttp.ClientSession(light.url) as http:
+        async with http.post("/_admin/faults", json={"lose_reply": 1}) as armed:
+            assert 1 == (await armed.json())["lose_reply"]
+        async with http.post("/_admin/faults", json={"loose_reply": 1}) as refused:
+            assert 400 == refused.status
+        order = new_order()
+        found = (await find_or_create(rest, order)).order
+        async with http.get("/_admin/orders") as audit:
+            (booked,) = (await audit.json())["orders"]
+        async with http.get(found.url or "") as link:
+            assert order.name == (await link.json())["request"]["name"]
+
+    assert (order.idempotency_key, found.number) == (booked["idempotency_key"], booked["number"])
+
+
+async def test_a_killed_process_has_lost_nothing(process: LightProcess) -> None:
+    """After SIGKILL it serves the same orders at the same address with the same token; SIGTERM ends it with code 0."""
+    facts = await process.start("--port", "0")
+    erp = open_erp(rest_settings(facts["url"], facts["token"]))
+    orders = [new_order() for _ in range(20)]
+    before = [(await find_or_create(erp, order)).order for order in orders]
+    assert process.process is not None
+    process.process.kill()
+    await process.process.wait()
+
+    again = await process.start()
+
+    assert {**facts, "pid": None} == {**again, "pid": None}
+    assert before == [(await find_or_create(erp, order)).order for order in orders]
+    await erp.close()
+    process.process.terminate()
+    assert 0 == await process.process.wait()
+
+
+async def test_it_is_fast_enough_for_load(tmp_path: Path) -> None:
+    """300 orders on disk take less than a second of processor time, so that a load test measures Closedwon."""
+    async with LightErp.running(tmp_path / "orders.sqlite") as light:
+        erp = open_erp(rest_settings(light.url, light.token))
+        began = time.process_time()
+
+        await asyncio.gather(*(find_or_create(erp, new_order()) for _ in range(300)))
+
+        assert time.process_time() - began < 1  # both sides together; other processes of the machine do not count
+        await erp.close()

@@ -1,0 +1,108 @@
+"""The local Tryton as a server: killed in the middle of orders, stopped, started again, its own defect let loose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from closedwon.erp.base import RejectedError, Step, find_or_create
+from closedwon.erp.tryton import TrytonAdapter
+from tests.integration.erp.worlds import TrytonProcess, new_order, until_done
+
+ORDERS = 12
+CALLERS_PER_ORDER = 2
+
+
+@pytest.fixture(scope="module")
+async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TrytonProcess]:
+    """A Tryton of this module alone, to be killed and stopped; running at the end of each test."""
+    process = TrytonProcess(tmp_path_factory.mktemp("victim"))
+    await process.start()
+    yield process
+    await process.stop()
+
+
+@pytest.fixture
+async def defective(tmp_path: Path) -> AsyncIterator[TrytonProcess]:
+    """A Tryton whose defect on SQLite is let loose: with `clean_timeout = 0` no request is ever rolled back."""
+    process = TrytonProcess(tmp_path / "tryton", TRYTOND_CACHE__CLEAN_TIMEOUT="0")
+    await process.start()
+    yield process
+    await process.stop()
+
+
+async def test_orders_survive_a_server_that_is_killed(victim: TrytonProcess) -> None:
+    """Killed between create, quote and confirm while 8 callers work, each order twice: one sale and one number each."""
+    erp = TrytonAdapter(victim.settings)
+    orders = [new_order() for _ in range(ORDERS)]
+    free = asyncio.Semaphore(8)
+    reached: Counter[Step] = Counter()
+    killings = {("after-create", 3), ("after-advance", 6), ("after-create", 9)}
+    restarts: list[asyncio.Task[None]] = []
+
+    async def restart() -> None:
+        await victim.kill()
+        await victim.start()
+
+    async def strike(step: Step) -> None:
+        reached[step] += 1
+        if (step, reached[step]) in killings:
+            restarts.append(asyncio.create_task(restart()))
+
+    async def hand_over(number: int) -> str | None:
+        async with free:
+            return (await until_done(erp, orders[number], strike)).order.number
+
+    numbers = await asyncio.gather(*(hand_over(n) for n in range(ORDERS) for _ in range(CALLERS_PER_ORDER)))
+    await asyncio.gather(*restarts)
+    await erp.close()
+
+    assert len(killings) == len(restarts)
+    assert ORDERS == len(set(numbers))
+    for order in orders:
+        (sale,) = await victim.sales(order.idempotency_key)
+        assert sale["state"] in {"confirmed", "processing"}
+
+
+async def test_state_credentials_and_port_outlive_the_process(victim: TrytonProcess) -> None:
+    """Stopped with SIGTERM it ends with exit code 0; started again it serves the same orders at the same address."""
+    order, before = new_order(), victim.facts
+    erp = TrytonAdapter(victim.settings)
+    first = await find_or_create(erp, order)
+
+    assert 0 == await victim.stop()
+    await victim.start()
+
+    assert {**before, "pid": None} == {**victim.facts, "pid": None}
+    assert first.order.number == (await find_or_create(erp, order)).order.number
+    await erp.close()
+
+
+async def test_credentials_are_private_and_not_shared(victim: TrytonProcess, tryton: TrytonProcess) -> None:
+    """Two servers from one cached database have no secret in common, and only their owner may read them."""
+    secrets = ("key", "password", "admin_password")
+    assert not {victim.facts[name] for name in secrets} & {tryton.facts[name] for name in secrets}
+    for name in ("connection.json", "trytond.conf", "erp.sqlite"):
+        assert 0o600 == (victim.data_dir / name).stat().st_mode & 0o777
+
+
+async def test_an_error_answer_with_an_order_behind_it(defective: TrytonProcess) -> None:
+    """When Tryton answers an error but has kept the order, the next attempt finds it and makes no other."""
+    erp = TrytonAdapter(defective.settings)
+    await find_or_create(erp, new_order())
+    await erp.close()  # what follows begins without look-ups in memory, which would repeat a refused creation
+    erp = TrytonAdapter(defective.settings)
+    order = new_order((("GC1040", "1", "5000.00"), ("GC3020", "1.5", "9500.00")))  # half a generator is refused
+
+    with pytest.raises(RejectedError, match="number of digits"):
+        await find_or_create(erp, order)
+    assert 1 == len(await defective.sales(order.idempotency_key))
+    handoff = await find_or_create(erp, order)
+    await erp.close()
+
+    assert handoff.adopted
+    assert 1 == len(await defective.sales(order.idempotency_key))
