@@ -7,15 +7,17 @@ Retention of events, idle sessions, token expiry and record stamps go by this cl
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
 class Clock:
     """Milliseconds since 1970, movable forward and back."""
 
-    def __init__(self) -> None:
-        """Start at the present."""
-        self._offset_ms = 0
+    def __init__(self, offset_ms: int = 0, on_move: Callable[[int], None] | None = None) -> None:
+        """Start `offset_ms` ahead of the wall clock; tell `on_move` the new offset after each move."""
+        self._offset_ms = offset_ms
+        self._on_move = on_move
 
     def now_ms(self) -> int:
         """The org's present."""
@@ -24,6 +26,8 @@ class Clock:
     def advance(self, by: timedelta) -> None:
         """Move the org's present by `by`."""
         self._offset_ms += by // timedelta(milliseconds=1)
+        if self._on_move is not None:
+            self._on_move(self._offset_ms)
 
     @property
     def offset(self) -> timedelta:

@@ -8,7 +8,6 @@ therefore their `exp` is checked against the wall clock.
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import time
 from collections.abc import Mapping
@@ -185,7 +184,7 @@ def _client(form: Mapping[str, str], authorization: str | None) -> tuple[str, st
     if authorization and authorization.lower().startswith("basic "):
         try:
             client_id, _, secret = base64.b64decode(authorization[6:], validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text in it
             raise OAuthError("invalid_client", "invalid client credentials") from None
         return client_id, secret
     return form.get("client_id", ""), form.get("client_secret", "")

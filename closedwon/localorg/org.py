@@ -23,6 +23,7 @@ from closedwon.localorg.schema import Schema, SObject
 from closedwon.localorg.store import Row, Store, record_id
 
 _INTEGRATION, _SALES = 1, 2
+_OFFSET = "clock_offset_ms"
 _SERIAL_BITS = 50  # fits the nine base-62 digits of an id
 _CONSUMER_KEY_REST = 80
 
@@ -60,7 +61,6 @@ class Org:
         """Open or create the org. Raises `ValueError` when the file belongs to an org of another id."""
         self.config = config or OrgConfig()
         self.credentials = credentials or Credentials.generate()
-        self.clock = Clock()
         self.faults = Faults(on_down=self._cut_polls)
         self.schema = Schema(self.config)
         self.store = Store(self.schema, path)
@@ -74,6 +74,7 @@ class Org:
 
     def _assemble(self, org_id: str | None) -> None:
         self.org_id = _org_id(self.store, org_id)
+        self.clock = Clock(int(self.store.meta(_OFFSET) or 0), lambda ms: self.store.set_meta(_OFFSET, str(ms)))
         self.bus = EventBus(self.store, self.clock, retention_s=self.config.retention_s)
         self.records = Records(self.schema, self.store, self.clock, self.bus, self.faults, self.config)
         self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle_s)

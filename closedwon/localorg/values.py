@@ -5,6 +5,7 @@ Kept as: texts and ids TEXT, numbers REAL, booleans 0/1, dates ISO text, date-ti
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from closedwon.localorg.errors import ApiError
 from closedwon.localorg.schema import IDS, NUMBERS, TEXTS, FieldType, SField
 
 Stored = str | float | int | None
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _DATE_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
@@ -82,9 +84,9 @@ def _cannot_read(one: SField, kind: str, value: Any) -> ApiError:
 
 
 def _text(one: SField, value: Any) -> str:
-    if isinstance(value, dict | list):
-        raise _cannot_read(one, "string", value)
     text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, dict | list) or _LONE_SURROGATE.search(text):  # half a character is no text
+        raise _cannot_read(one, "string", value)
     label = one.label or one.name
     if one.values and text not in one.values:
         raise ApiError(
@@ -105,9 +107,12 @@ def _number(one: SField, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _cannot_read(one, "double", value)
     try:
-        return float(value)
-    except ValueError:
-        raise _cannot_read(one, "double", value) from None
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise _cannot_read(one, "double", value)
+    return number
 
 
 def _boolean(one: SField, value: Any) -> int:

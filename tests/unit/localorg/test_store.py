@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -57,16 +58,18 @@ def test_transactions_nest() -> None:
 
 
 def test_a_file_keeps_the_org(tmp_path: Path) -> None:
-    """Id, records and events of an org are there when its file is opened again."""
+    """Id, records, events and clock of an org are there when its file is opened again."""
     path = tmp_path / "org.sqlite3"
     first = Org(path=path)
     account = first.create("Account", Name="Kept")
     replay_id = first.publish_raw("/event/Order_Requested__e", {"payload": {}})
+    first.clock.advance(timedelta(hours=5))
     first.store.close()
     again = Org(path=path)
     assert (first.org_id, "Kept") == (again.org_id, again.get("Account", account)["Name"])
     assert [replay_id] == [one.replay_id for one in again.bus.after("/event/Order_Requested__e", 0, 10)]
     assert again.create("Account", Name="Next") != account
+    assert again.clock.offset == timedelta(hours=5)
     again.store.close()
 
 
