@@ -61,7 +61,7 @@ class Options:
 
 async def demo(options: Options) -> bool:
     """Run it; return whether all counts agree. Raises `PartError` when a part fails."""
-    _stop_on_sigterm()
+    _stop_on_signals()
     screen = Screen()
     # A world for each ERP: an order that is under way in one must not be finished in the other.
     stack = Stack(options.data_dir / options.erp, erp=options.erp, workers=1, subscribers=1, usual_ports=True)
@@ -250,8 +250,9 @@ async def _draw_start(stack: Stack, screen: Screen) -> None:
             await asyncio.sleep(0.1)
 
 
-def _stop_on_sigterm() -> None:
-    """Let SIGTERM do what Ctrl-C does: cancel, so that everything is stopped in order."""
+def _stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal do what Ctrl-C does: cancel, so that everything is stopped in order."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
