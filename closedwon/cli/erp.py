@@ -62,7 +62,7 @@ def light(
 
         closedwon erp light
 
-        curl localhost:8090/_admin/faults -d '{"lose_reply": 3}' -H 'Content-Type: application/json'
+        curl localhost:8090/_admin/faults -d '{"lose_reply": 3}'
     """
     import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
 

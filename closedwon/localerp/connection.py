@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Any, Final
 
 FILE: Final = "connection.json"
+_FREE_PORTS: Final = range(20000, 32768)
+"""Below the ephemeral ports of Linux and macOS: while a server is down between two starts, no outgoing connection can
+take its port, and no client that tries to reconnect can meet itself."""
 
 
 def read(data_dir: Path) -> dict[str, Any]:
@@ -37,6 +41,18 @@ def choose_port(wanted: int | None, before: dict[str, Any], default: int) -> int
 
     Raises `OSError` (`EADDRINUSE`) when it is taken: better here than by a server that another one answers for.
     """
+    if wanted == 0:
+        return _free_port()
     port = int(before.get("port", default)) if wanted is None else wanted
-    with socket.create_server(("127.0.0.1", port)) as probe:
-        return int(probe.getsockname()[1])
+    with socket.create_server(("127.0.0.1", port)):
+        return port
+
+
+def _free_port() -> int:
+    while True:
+        port = secrets.choice(_FREE_PORTS)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue  # taken
+        return port

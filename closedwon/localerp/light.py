@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS orders (
 ) STRICT;
 """
 _AUDIT: Final = "id, idempotency_key, status, currency, amount, line_count, created_at"
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger(__name__)
 
 
@@ -142,11 +143,9 @@ class LightErp:
         return app
 
     @web.middleware
-    async def _misbehave(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _misbehave(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.path.startswith("/_admin/"):
-            return await handler(request)
+            return await _with_mistakes_told(request, handler)
         if self.faults.slow:
             await asyncio.sleep(self.faults.slow)
         if self.faults.down:
@@ -227,10 +226,7 @@ class LightErp:
         return web.json_response(self.faults.model_dump(mode="json"))
 
     async def _admin_arm(self, request: web.Request) -> web.Response:
-        try:
-            self.faults = Faults.model_validate(self.faults.model_dump() | await request.json())
-        except ValidationError as error:
-            return _problem(HTTPStatus.BAD_REQUEST, str(error))
+        self.faults = Faults.model_validate(self.faults.model_dump() | await request.json())
         return web.json_response(self.faults.model_dump(mode="json"))
 
     def _row(self, request: web.Request) -> sqlite3.Row:
@@ -267,6 +263,14 @@ def _number(row: sqlite3.Row) -> str:
 def _problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> web.Response:
     body = {"title": status.phrase, "status": status, "detail": detail, **extra}
     return web.json_response(body, status=status, headers=headers, content_type=_PROBLEM)
+
+
+async def _with_mistakes_told(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """What somebody mistypes in a curl is a 400."""
+    try:
+        return await handler(request)
+    except (ValueError, TypeError, KeyError) as error:
+        return _problem(HTTPStatus.BAD_REQUEST, str(error))
 
 
 def _cut(request: web.Request) -> web.Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from closedwon.erp.base import BusyError, Erp, RejectedError, UnknownError, find
 from closedwon.erp.rest import RestAdapter
 from closedwon.localerp import connection
 from closedwon.localerp.light import Faults, LightErp
-from tests.integration.erp.worlds import new_order, rest_settings, until_done
+from tests.integration.erp.worlds import COMMAND, new_order, rest_settings, until_done
 
 
 class LightProcess:
@@ -31,7 +30,7 @@ class LightProcess:
 
     async def start(self, *arguments: str) -> dict[str, Any]:
         """Start it and wait until it serves."""
-        command = [str(Path(sys.executable).with_name("closedwon")), "erp", "light", "--data-dir", str(self.data_dir)]
+        command = [str(COMMAND), "erp", "light", "--data-dir", str(self.data_dir)]
         self.process = await asyncio.create_subprocess_exec(*command, *arguments)
         while connection.read(self.data_dir).get("pid") != self.process.pid:
             assert self.process.returncode is None, "the light ERP did not start"
@@ -155,6 +154,19 @@ async def test_a_killed_process_has_lost_nothing(process: LightProcess) -> None:
     await erp.close()
     process.process.terminate()
     assert 0 == await process.process.wait()
+
+
+async def test_a_taken_port_is_told(light: LightErp, process: LightProcess) -> None:
+    """A port that somebody else serves on ends the command with a sentence that says what to do."""
+    port = light.url.rpartition(":")[2]
+    command = [str(COMMAND), "erp", "light", "--data-dir", str(process.data_dir), "--port", port]
+    second = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+    _, said = await second.communicate()
+
+    assert 1 == second.returncode
+    assert b"--port 0" in said
+    assert b"Traceback" not in said
 
 
 async def test_it_is_fast_enough_for_load(tmp_path: Path) -> None:

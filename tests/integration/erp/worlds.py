@@ -27,6 +27,7 @@ from closedwon.settings import RestErp, TrytonErp
 ORG = OrgId("00D000000000001")
 CACHE = Path(__file__).parents[3] / ".closedwon" / "cache"
 """Where `make demo` keeps the finished database, too: built once per checkout."""
+COMMAND = Path(sys.executable).with_name("closedwon")
 ATTEMPTS = 200
 """Far more than any test needs; a test that would go on for ever fails instead."""
 
@@ -87,7 +88,7 @@ class TrytonProcess:
 
     async def start(self) -> None:
         """Start it and wait until it serves; the second time on the same port and data."""
-        command = [str(Path(sys.executable).with_name("closedwon")), "erp", "tryton", "--data-dir", str(self.data_dir)]
+        command = [str(COMMAND), "erp", "tryton", "--data-dir", str(self.data_dir)]
         port = [] if self.facts else ["--port", "0"]
         self._process = await asyncio.create_subprocess_exec(
             *command, "--cache-dir", str(CACHE), *port, env=self._environment
