@@ -272,6 +272,7 @@ class Cometd:
         return client.connected and not asked and not self._has_news(client)
 
     async def _hold(self, client: Client) -> None:
+        self._cut.discard(client.client_id)  # of a poll that ended before it was cut
         if client.poll is not None:
             client.poll.set()  # the older poll notices that it is no longer the client's
         mine = client.poll = asyncio.Event()

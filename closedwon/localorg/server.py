@@ -56,8 +56,8 @@ class LocalOrg(Org):
     ) -> AsyncIterator[LocalOrg]:
         """A served org in this event loop: `async with LocalOrg.running() as org`. In memory without a `path`."""
         org = cls(config=config, path=path, org_id=org_id, port=port)
-        await org.start()
         try:
+            await org.start()
             yield org
         finally:
             await org.stop()
