@@ -49,7 +49,7 @@ class RestAdapter:
             self._reject(reply)
         orders = reply.body.get("orders") if isinstance(reply.body, dict) else None
         if not isinstance(orders, list):
-            raise self._off_contract("orders")
+            raise self._off_contract("the field orders")
         return self._order(orders[0]) if orders else None
 
     async def create(self, order: Order) -> ErpOrder:
@@ -102,6 +102,8 @@ class RestAdapter:
                 reason=AttentionReason.UNKNOWN_PRODUCT,
                 cure=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
             )
+        if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            raise self._off_contract(f"status {reply.status}", f"Check the url of erps[{self.name}]")
         words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
         raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")
 
@@ -111,11 +113,11 @@ class RestAdapter:
             return ErpOrder.model_validate(known)
         except ValidationError as error:
             fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors()}))
-            raise self._off_contract(fields) from None
+            raise self._off_contract(f"the field(s) {fields}") from None
 
-    def _off_contract(self, fields: str) -> RejectedError:
+    def _off_contract(self, what: str, cure: str = "Mend the facade") -> RejectedError:
         return RejectedError(
-            f"{self.name}: an answer does not follow the contract in: {fields}",
+            f"{self.name}: an answer does not follow the contract in {what}",
             reason=AttentionReason.CONFIGURATION,
-            cure="Mend the facade so that it follows docs/erp-rest-contract.md, then send `retry`.",
+            cure=f"{cure}, see docs/erp-rest-contract.md, then send `retry`.",
         )

@@ -22,7 +22,7 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
 
-from closedwon.erp.base import DuplicateError, RejectedError, TooLateError
+from closedwon.erp.base import AuthFailedError, DuplicateError, RejectedError, TooLateError
 from closedwon.erp.http import HttpClient, ServerFaultError
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
@@ -110,8 +110,12 @@ class TrytonAdapter:
         raise TooLateError(f"{self.name}: sale {now.number or now.id} is {now.status.value} and cannot be cancelled")
 
     async def check(self) -> str:
-        """Connect, and see that the user has a company and the module is there."""
+        """Connect, and see that the module is there and that the user has the rights and a company."""
         await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
+        access = await self._api.ask("ir.model.access/get_access", {"models": [_SALE, "party.party"]})
+        if lacking := sorted(model for model, rights in access.items() if not (rights["read"] and rights["create"])):
+            cure = "In Tryton, give the key's user the group Sales."
+            raise AuthFailedError(f"{self.name}: the key's user may not create {', '.join(lacking)}", cure=cure)
         company = await self._look_ups.company()
         (found,) = await self._api.search("company.company", [["id", "=", company]], ("party.name", "currency.code"))
         return f"{self._url} accepts the key; company {found['party']['name']!r}, {found['currency']['code']}"

@@ -114,6 +114,8 @@ def _build_sqlite(place: Place, cached: Path) -> None:
         _build(place.write_config(folder, port=0), DATABASE)
         with closing(sqlite3.connect(database)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # one file again, ready to be copied
+        for stale in place.cache_dir.glob("tryton-*.sqlite"):
+            stale.unlink()
         database.replace(cached)
     finally:
         shutil.rmtree(folder)

@@ -17,7 +17,6 @@ from proteus import Model, Wizard
 from proteus import config as proteus_config
 
 USER = "closedwon"
-GROUPS = ("Sales", "Party Administration")
 PRODUCTS = (
     ("GC1040", "Generator 10 kW", "goods", "5000.00"),
     ("GC3020", "Generator 20 kW", "goods", "9500.00"),
@@ -138,8 +137,7 @@ def _user(company):
     user = Model.get("res.user")(name="Closedwon", login=USER)
     user.companies.append(Model.get("company.company")(company.id))
     user.company = company
-    for group in Model.get("res.group").find([("name", "in", GROUPS)]):
-        user.groups.append(group)
+    user.groups.extend(Model.get("res.group").find([("name", "=", "Sales")]))
     user.save()
 
 

@@ -24,10 +24,14 @@ from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason, BenignError, RetryError
 from closedwon.model import ErpOrder, ErpStatus
-from closedwon.settings import TrytonErp
+from closedwon.settings import RestErp, TrytonErp
 from tests.integration.erp.worlds import new_order, rest_settings
 
 FOUND = ErpOrder(id="a/1", number="S1", status=ErpStatus.DRAFT, currency="EUR", amount=1, line_count=1)
+
+
+def _facade(url: str) -> RestErp:
+    return rest_settings(url, "t").model_copy(update={"name": "facade"})
 
 
 @asynccontextmanager
@@ -56,7 +60,7 @@ async def rest_before(
         return web.json_response(body, status=status, headers=headers)
 
     async with answering(answer) as url:
-        erp = RestAdapter(rest_settings(url, "t"))
+        erp = RestAdapter(_facade(url))
         yield erp
         await erp.close()
 
@@ -133,10 +137,20 @@ async def test_a_page_in_place_of_json_is_no_success() -> None:
 async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
     """A facade that does not keep the contract is a matter of set-up, and is told which field to mend."""
     async with rest_before(body) as erp:
-        with pytest.raises(RejectedError, match="does not follow the contract in: ") as caught:
+        with pytest.raises(RejectedError, match="does not follow the contract in the field") as caught:
             await erp.find("key")
 
     assert AttentionReason.CONFIGURATION is caught.value.reason
+
+
+async def test_a_wrong_address_is_a_setting() -> None:
+    """Where the contract's paths do not exist, the address in the settings is to be checked."""
+    async with rest_before({"title": "Not Found"}, status=404) as erp:
+        with pytest.raises(RejectedError) as caught:
+            await erp.find("key")
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+    assert "erps[facade]" in caught.value.cure
 
 
 async def test_fields_beyond_the_contract_do_no_harm() -> None:
@@ -154,7 +168,7 @@ async def test_ids_are_safe_in_paths() -> None:
         return web.json_response(FOUND.model_dump(mode="json"))
 
     async with answering(confirm) as url:
-        erp = RestAdapter(rest_settings(url, "t"))
+        erp = RestAdapter(_facade(url))
         await erp.advance(FOUND)
         await erp.close()
 
@@ -180,7 +194,7 @@ async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
         return response
 
     async with answering(half) as url:
-        erp = RestAdapter(rest_settings(url, "t"))
+        erp = RestAdapter(_facade(url))
         with pytest.raises(UnknownError):
             await erp.find("key")
         await erp.close()
@@ -198,7 +212,7 @@ async def test_a_request_is_sent_once() -> None:
         return web.Response()
 
     async with answering(count_and_cut) as url:
-        erp = RestAdapter(rest_settings(url, "t"))
+        erp = RestAdapter(_facade(url))
         with pytest.raises(RetryError):
             await erp.create(new_order())
         await erp.close()

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from closedwon.erp.base import RejectedError, find_or_create
+from closedwon.erp.base import AuthFailedError, RejectedError, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason
 from closedwon.model import ErpStatus
@@ -282,6 +283,30 @@ async def test_a_sale_that_tryton_cannot_process_counts_as_ordered(tryton: Tryto
     handoff = await find_or_create(erp, new_order(((code, "1", "10.00"),)))
 
     assert ErpStatus.CONFIRMED is handoff.order.status
+
+
+async def test_a_confirmed_sale_is_cancelled_by_way_of_draft(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
+    """As long as Tryton has not begun to process it, also a confirmed sale can be cancelled."""
+    code, _ = await new_product(tryton, account_category=None)
+    found = (await find_or_create(erp, new_order(((code, "1", "10.00"),)))).order
+    assert ErpStatus.CONFIRMED is found.status
+
+    assert ErpStatus.CANCELLED is (await erp.cancel(found)).status
+
+
+async def test_check_misses_the_rights(tryton: TrytonProcess) -> None:
+    """A key whose user may not create sales is found out by `config check`, not by the first deal."""
+    name = uuid.uuid4().hex
+    values = {"name": name, "login": name, "companies": [["add", [1]]], "company": 1}
+    (user,) = await tryton.rpc("model.res.user.create", [values])
+    await tryton.rpc("model.res.user.application.create", [{"user": user, "application": "rest", "key": name}])
+    erp = TrytonAdapter(tryton.settings.model_copy(update={"key": SecretStr(name)}))
+
+    with pytest.raises(AuthFailedError, match=r"may not create .*sale\.sale") as caught:
+        await erp.check()
+    await erp.close()
+
+    assert "group Sales" in caught.value.cure
 
 
 async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
