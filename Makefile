@@ -66,6 +66,11 @@ lock: ## Write requirements/ anew from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --extra demo --extra dev -o requirements/dev.txt
 
+.PHONY: histories
+histories: setup ## Record the golden histories anew; only for workflows that were never released
+	@rm -f tests/replay/histories/*.json
+	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows
+
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too
 	rm -rf $(VENV) .closedwon build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -99,6 +99,7 @@ class MessageActivities:
     async def _start_order(self, route: Route, org: OrgId, payload: object, message_id: str, at: datetime) -> None:
         if not isinstance(payload, dict):
             raise UnreadableError("it has no payload")
+        mapping.check_org(route, org, payload)
         await temporal.start_order(
             self._client,
             OrderStart(

@@ -61,7 +61,11 @@ class NotVisibleYetError(BenignError):
     """The record does not ask for an order, but word of it is fresh: the change may not be visible to reads yet."""
 
 
-async def _nothing() -> None:
+OnWritten = Callable[[], Awaitable[None]]
+"""Called between a write-back and its completion; a test arms it to block, raise or kill."""
+
+
+async def nothing() -> None:
     """Do nothing: production."""
 
 
@@ -74,7 +78,7 @@ class SalesforceActivities:
         clients: Mapping[OrgId, SalesforceClient],
         metrics: Metrics,
         *,
-        on_written: Callable[[], Awaitable[None]] = _nothing,
+        on_written: OnWritten = nothing,
     ) -> None:
         """Take one open client per org; `on_written` lets a test strike between a write-back and its completion."""
         self._settings = settings

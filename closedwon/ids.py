@@ -8,7 +8,7 @@ appends a checksum of three characters that makes it safe to compare without cas
 from __future__ import annotations
 
 import string
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -16,6 +16,20 @@ from pydantic_core import CoreSchema, core_schema
 _ALPHABET = frozenset(string.ascii_letters + string.digits)
 _CHECKSUM_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _SHORT, _LONG, _GROUP, _PREFIX = 15, 18, 5, 3
+
+KEY_PREFIXES: Final = {
+    "Account": "001",
+    "Contact": "003",
+    "Opportunity": "006",
+    "Lead": "00Q",
+    "OpportunityLineItem": "00k",
+    "Product2": "01t",
+    "Contract": "800",
+    "Order": "801",
+    "OrderItem": "802",
+    "Quote": "0Q0",
+}
+"""Of standard objects, the same in every org. Custom objects have theirs per org."""
 
 
 class InvalidIdError(ValueError):

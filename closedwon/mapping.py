@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from closedwon import expressions
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.expressions import ExpressionError, evaluate, exact
-from closedwon.ids import InvalidIdError, OrgId, RecordId
+from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import Currency, Customer, Order, OrderLine
 from closedwon.settings import ErpByExpression, Route
 
@@ -92,9 +92,28 @@ def choose_erp(route: Route, record: dict[str, Any]) -> str:
 
 
 def record_id_of(route: Route, payload: dict[str, Any]) -> RecordId:
-    """Find the record that an event is about. Raises `MappingError` with the reason `bad-message`."""
+    """Find the record that an event is about. Raises `MappingError` with the reason `bad-message`.
+
+    A record of another object is refused where the object's key prefix is known, that is, for standard objects.
+    """
     reader = _reader(route, payload, AttentionReason.BAD_MESSAGE)
-    return reader.need(reader.record_id, "record_id", route.record_id)
+    record = reader.need(reader.record_id, "record_id", route.record_id)
+    prefix = KEY_PREFIXES.get(route.object)
+    if prefix is not None and record.prefix != prefix:
+        problem = f"the expression {route.record_id!r} gives an id with the prefix {record.prefix!r}, but "
+        problem += f"{route.object} has {prefix!r}"
+        raise MappingError(route, "record_id", problem, reason=AttentionReason.BAD_MESSAGE)
+    return record
+
+
+def check_org(route: Route, org_id: OrgId, payload: dict[str, Any]) -> None:
+    """Raise `MappingError` with the reason `bad-message` if the event says that it comes from another org."""
+    if route.org_id is None:
+        return
+    reader = _reader(route, payload, AttentionReason.BAD_MESSAGE)
+    if reader.need(reader.record_id, "org_id", route.org_id) != org_id:
+        problem = f"the expression {route.org_id!r} gives another org than {org_id}, which this route reads"
+        raise MappingError(route, "org_id", problem, reason=AttentionReason.BAD_MESSAGE)
 
 
 def event_record(route: Route, payload: dict[str, Any]) -> dict[str, Any]:

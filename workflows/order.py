@@ -290,6 +290,7 @@ class OrderWorkflow:
             handle.cancel()
         try:
             self._written = await handle
+            self._story.tell(workflow.now(), "the record in Salesforce says so, too")
         except asyncio.CancelledError:
             if not (self._cancel_requested() or self._retry or self._news):
                 raise

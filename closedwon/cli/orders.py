@@ -60,7 +60,9 @@ async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -
         quoted = route.replace("'", "")
         terms.append(f"{names.ROUTE} = '{quoted}'")
     client = await _client()
-    table = Table("record", "stage", "order", "reason", "route", "channel", "since", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
+        table.add_column(heading, no_wrap=True, overflow="fold")
     async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
         table.add_row(*_row(execution))
     Console().print(table if table.row_count else "No such orders.")
@@ -89,10 +91,10 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
 
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     try:
-        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        metadata: WorkflowMetadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     except RPCError as error:
         return f"*The story needs a running worker to tell it: {error.message}*"
-    return metadata.current_details
+    return str(metadata.current_details)
 
 
 async def _client() -> Client:
@@ -116,6 +118,5 @@ def _row(execution: WorkflowExecution) -> tuple[str, ...]:
         attribute(names.ERP_ORDER_NUMBER),
         attribute(names.ATTENTION_REASON),
         attribute(names.ROUTE),
-        attribute(names.CHANNEL),
-        f"{execution.start_time:%Y-%m-%d %H:%M:%S}",
+        f"{execution.start_time:%m-%d %H:%M:%S}",
     )

@@ -256,10 +256,12 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         ("  where each order stands", "closedwon orders list"),
         ("  another worker", "closedwon worker"),
     )
-    table = Table.grid(padding=(0, 2))
-    for what, where in rows:
-        table.add_row(what, Text(where, "bold", overflow="fold"))
-    return Group(Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"), table)
+    width = max(len(what) for what, _ in rows)
+    # Never wrapped: an address or a command that is broken in two cannot be copied.
+    lines = [
+        Text.assemble(f"{what:<{width}}  ", (where, "bold"), no_wrap=True, overflow="ignore") for what, where in rows
+    ]
+    return Group(Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"), *lines)
 
 
 def _short(path: Path) -> str:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ORGANIZATION_ID = "$Organization.Id"
+"""In a flow's assignments: the org's own id."""
 WHOLE_DEAL = "$Deal"
 """In a flow's assignments: the record with its Account and line items as JSON text, shaped like a query's record."""
 
@@ -40,7 +42,8 @@ class ValidationRule(_Frozen):
 class Flow(_Frozen):
     """A record-triggered flow: publishes an event when `field` of a record becomes `becomes`.
 
-    `assignments` maps each field of the event to a path from the record (`Account.Name`), or to `$Deal`.
+    `assignments` maps each field of the event to a path from the record (`Account.Name`), to
+    `$Organization.Id` or to `$Deal`.
     """
 
     on: str
@@ -57,6 +60,7 @@ ORDER_REQUESTED = Flow(
     publishes="Order_Requested__e",
     assignments={
         "Opportunity_Id__c": "Id",
+        "Organization_Id__c": ORGANIZATION_ID,
         "Amount__c": "Amount",
         "Account_Name__c": "Account.Name",
         "Payload__c": WHOLE_DEAL,

@@ -47,15 +47,19 @@ class EventBus:
         self.listeners: list[Callable[[], None]] = []
         self.published = 0
 
-    def publish(self, event: str, payload: dict[str, Any], *, actor: str, event_uuid: str) -> None:
-        """Put one platform event on the bus. Durable once the caller's transaction commits."""
+    def publish(self, event: str, payload: dict[str, Any], *, actor: str, event_uuid: str, copies: int = 1) -> None:
+        """Put one platform event on the bus. Durable once the caller's transaction commits.
+
+        Copies are alike but for the replay id, as in a duplicate publish.
+        """
         moment = event_time(self._clock.now_ms())
         data = {
             "schema": schema_id(event),
             "payload": {"CreatedDate": moment, "CreatedById": actor, **payload},
             "event": {"EventUuid": event_uuid},
         }
-        self.publish_raw(f"/event/{event}", data)
+        for _ in range(copies):
+            self.publish_raw(f"/event/{event}", data)
 
     def publish_raw(self, channel: str, data: dict[str, Any]) -> int:
         """Put anything on the bus, also what no well-behaved org would publish. Returns the replay id."""

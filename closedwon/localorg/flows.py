@@ -7,10 +7,10 @@ Source: Flow Builder, "Only when a record is updated to meet the condition requi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from closedwon.localorg.config import WHOLE_DEAL, Flow
+from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow
 from closedwon.localorg.schema import SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row
@@ -41,12 +41,15 @@ class Flows:
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
         """The fields of the event that `flow` publishes for a record."""
-        paths = {path for path in flow.assignments.values() if path != WHOLE_DEAL}
+        paths = {path for path in flow.assignments.values() if not path.startswith("$")}
         query = f"SELECT {', '.join(sorted(paths | {'Id'}))} FROM {flow.on} WHERE Id = '{record}'"  # noqa: S608 - SOQL, of our own configuration
         found = soql.records(query, url="")[0]
+        special: dict[str, Callable[[], str]] = {
+            WHOLE_DEAL: lambda: _deal(soql, record),
+            ORGANIZATION_ID: lambda: str(soql.records("SELECT Id FROM Organization", url="")[0]["Id"]),
+        }
         return {
-            name: _deal(soql, record) if path == WHOLE_DEAL else _at(found, path)
-            for name, path in flow.assignments.items()
+            name: special[path]() if path in special else _at(found, path) for name, path in flow.assignments.items()
         }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.clock import Clock
 from closedwon.localorg.cometd import Cometd
-from closedwon.localorg.config import WHOLE_DEAL, OrgConfig
+from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, OrgConfig
 from closedwon.localorg.errors import ApiError
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Faults
@@ -120,7 +120,7 @@ class Org:
             unknown = [name for name in flow.assignments if event is None or event.find(name) is None]
             if event is None or not event.is_event or unknown:
                 raise ValueError(f"flow on {flow.on}: there is no event {flow.publishes}, or it lacks {unknown}")
-            paths = {flow.field, *flow.assignments.values()} - {WHOLE_DEAL}
+            paths = {flow.field, *flow.assignments.values()} - {WHOLE_DEAL, ORGANIZATION_ID}
             self._try(f"flow on {flow.on}", f"SELECT {', '.join(sorted(paths))} FROM {flow.on} LIMIT 0")  # noqa: S608 - SOQL
         for rule in self.config.validation_rules:
             self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL

@@ -184,6 +184,7 @@ _ORDER_REQUESTED = (
     SField("Opportunity_Id__c", length=18, label="Opportunity Id"),
     SField("Amount__c", FieldType.DOUBLE, label="Amount"),
     SField("Account_Name__c", label="Account Name"),
+    SField("Organization_Id__c", length=18, label="Organization Id"),
     SField("Payload__c", FieldType.TEXTAREA, label="Payload", length=131072),
 )
 

@@ -142,6 +142,8 @@ class Route(Section):
     """Event bus channels, e.g. `/event/Order_Requested__e`."""
     record_id: Expression = "Opportunity_Id__c"
     """Finds the record id in an event's payload."""
+    org_id: Expression | None = None
+    """Finds the org id in an event's payload; an event of another org then waits for a person."""
     source: Literal["record", "event"] = "record"
     """`record`: look at the record (a message is only a hint). `event`: the payload is complete."""
     payload: Expression = "@"

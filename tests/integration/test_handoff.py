@@ -9,21 +9,21 @@ import pytest
 
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
-from closedwon.ids import OrgId, RecordId
+from closedwon.ids import RecordId
 from closedwon.localorg.config import OrgConfig, ValidationRule
 from closedwon.localorg.server import LocalOrg
 from closedwon.model import Channel, Message, OrderStart
 from closedwon.names import OrderStage
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
-from workflows.message import UnreadableMessageWorkflow
 from workflows.subscription import SubscriptionWorkflow
 
 
-def _event(record: str, number: int = 0, **payload: object) -> dict[str, object]:
+def _event(org: LocalOrg, record: str, number: int = 0, **payload: object) -> dict[str, object]:
     created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    ids = {"Opportunity_Id__c": record, "Organization_Id__c": org.org_id}
     return {
         "schema": "s",
-        "payload": {"CreatedDate": created, "CreatedById": "005", "Opportunity_Id__c": record, **payload},
+        "payload": {"CreatedDate": created, "CreatedById": "005", **ids, **payload},
         "event": {"EventUuid": f"00000000-0000-4000-8000-{number:012d}"},
     }
 
@@ -76,9 +76,9 @@ async def test_the_short_and_the_long_id_of_a_record_make_one_order() -> None:
         world.org.seed(2)
         first, last = world.org.win_next(2)
         await world.until_written_back(first, last)
-        world.org.publish_raw(CHANNEL, _event(first.short, 1))
-        world.org.publish_raw(CHANNEL, _event(first, 2))
-        world.org.publish_raw(CHANNEL, _event("not an id", 3))
+        world.org.publish_raw(CHANNEL, _event(world.org, first.short, 1))
+        world.org.publish_raw(CHANNEL, _event(world.org, first, 2))
+        world.org.publish_raw(CHANNEL, _event(world.org, "not an id", 3))
         await until(lambda: _is_reason(world, AttentionReason.BAD_MESSAGE))  # the two before it are workflows by now
         await world.order(first).result()
 
@@ -100,7 +100,7 @@ async def test_the_same_record_id_in_two_orgs_makes_two_orders() -> None:
         one.seed(1)
         (record,) = one.win_next(1)
         await until(lambda: len(world.erp.orders()) == 1)
-        other.publish_raw(CHANNEL, _event(record, 7, Payload__c=_deal_json(record)))
+        other.publish_raw(CHANNEL, _event(other, record, 7, Payload__c=_deal_json(record)))
         await until(lambda: len(world.erp.orders()) == 2)
 
         keys = {order["idempotency_key"] for order in world.erp.orders()}
@@ -136,7 +136,7 @@ async def test_nothing_is_written_when_nothing_differs() -> None:
         await world.until_written_back(record)
         await world.order(record).result()
         written_at = world.org.get("Opportunity", record)["SystemModstamp"]
-        world.org.publish_raw(CHANNEL, _event(record, 1))
+        world.org.publish_raw(CHANNEL, _event(world.org, record, 1))
 
         async def second_run_is_over() -> bool:
             runs = [e async for e in world.client.list_workflows(f"WorkflowId = '{world.order(record).id}'")]
@@ -163,7 +163,7 @@ async def test_a_record_that_never_qualifies_is_not_needed_after_the_grace_perio
     """An event about an open deal ends known, without an order."""
     async with handoff(grace=timedelta(seconds=1)) as world, world.working():
         (record,) = world.org.seed(1)[:1]
-        world.org.publish_raw(CHANNEL, _event(record))
+        world.org.publish_raw(CHANNEL, _event(world.org, record))
         await until(lambda: _has_ended(world, record))
 
         assert OrderStage.NOT_NEEDED is (await world.order(record).result()).stage
@@ -192,6 +192,12 @@ async def test_a_route_may_take_everything_from_the_event() -> None:
         ({"schema": "s", "payload": {"Other__c": "x"}, "event": {}}, "no record id"),
         ({"schema": "s", "payload": {"Opportunity_Id__c": "006000000000001AAB"}, "event": {}}, "a wrong checksum"),
         ({"schema": "s", "payload": {"Opportunity_Id__c": 7}}, "a number for an id"),
+        ({"schema": "s", "payload": {"Opportunity_Id__c": "001000000000001AAA"}}, "the id of an account"),
+        (
+            {"payload": {"Opportunity_Id__c": "006000000000001AAA", "Organization_Id__c": "00D000000000002EAA"}},
+            "another org",
+        ),
+        ({"payload": {"Opportunity_Id__c": "006000000000001AAA"}}, "no org where one is asked for"),
         ({"schema": "s"}, "no payload"),
         ({"payload": ["not", "an", "object"]}, "a payload of the wrong shape"),
     ],
@@ -225,7 +231,7 @@ async def test_a_kept_event_is_read_again_on_retry() -> None:
         world.settings = world.settings.model_copy(update={"routes": (route,)})
         async with world.working():
             async for kept in world.client.list_workflows(f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'"):
-                handle = world.client.get_workflow_handle_for(UnreadableMessageWorkflow.run, kept.id)
+                handle = world.client.get_workflow_handle(kept.id)
                 await handle.signal("retry")
                 assert OrderStage.COMPLETED == await handle.result()
             await world.until_written_back(record)
@@ -243,9 +249,7 @@ async def test_a_forgotten_position_opens_a_gap_and_reading_goes_on_from_the_ear
             world.org.move_bus()
             more = world.org.win_next(2)
             await world.until_written_back(*more)
-            subscription = world.client.get_workflow_handle_for(
-                SubscriptionWorkflow.run, names.subscription_workflow_id(world.org.org_id, CHANNEL)
-            )
+            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
             gaps = await subscription.query(SubscriptionWorkflow.gaps)
 
         assert 1 == len(gaps)
@@ -303,15 +307,7 @@ async def test_a_cancelled_deal_is_not_ordered_by_a_late_duplicate() -> None:
         await world.order(record).signal("cancel", "the customer changed their mind")
         world.erp.faults.down = False
         assert OrderStage.CANCELLED is (await world.order(record).result()).stage
-        world.org.publish_raw(CHANNEL, _event(record, 1))
+        world.org.publish_raw(CHANNEL, _event(world.org, record, 1))
         await until(lambda: _has_ended(world, record))
 
         assert [] == world.erp.orders()
-
-
-async def test_an_event_for_an_org_that_is_not_ours_cannot_pass() -> None:
-    """Workflow ids carry the org, so nobody's record is taken for another's."""
-    ours, theirs = OrgId("00D000000000001"), OrgId("00D000000000002")
-    record = RecordId("006000000000001")
-
-    assert names.order_workflow_id(ours, record) != names.order_workflow_id(theirs, record)

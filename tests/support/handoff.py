@@ -30,6 +30,7 @@ CHANNEL = "/event/Order_Requested__e"
 _DEAL: dict[str, Any] = {
     "object": "Opportunity",
     "events": [CHANNEL],
+    "org_id": "Organization_Id__c",
     "payload": "Payload__c",
     "qualify": "IsWon",
     "erp": "light",
