@@ -64,10 +64,8 @@ def serve(data_dir: Path, port: int | None, *, cache_dir: Path, postgres: str | 
         url = f"http://localhost:{port}/{DATABASE}"
         connection.write(data_dir, {"kind": "tryton", "url": url, "port": port, **credentials})
         _log.info("Tryton serves %s; Ctrl-C ends it", url)
-        _log.info(
-            "look inside with the Tryton client: server localhost:%d, database %s, user %s", port, DATABASE, _LOGIN
-        )
-        _log.info("password, REST key and admin's password: %s", (data_dir / connection.FILE).resolve())
+        _log.info("see the orders: http://localhost:%d, or with the Tryton client (database %s)", port, DATABASE)
+        _log.info("log in as %s; password and REST key: %s", _LOGIN, (data_dir / connection.FILE).resolve())
         server.wait()
 
 

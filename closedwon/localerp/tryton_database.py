@@ -28,6 +28,8 @@ from typing import Final
 DATABASE: Final = "erp"
 _MODULE: Final = "sale_external_id"
 _PACKAGE: Final = "trytond_sale_external_id"
+_WEB_ROOT: Final = Path(__file__).with_name("tryton_web")
+"""A page that lists the orders: where an order's link leads as long as Tryton's web client is not installed."""
 _NEEDED: Final = ("trytond", "trytond.modules.sale", "proteus", _PACKAGE)
 # Without an e-mail address it would prompt, meet the end of its input and leave no usable admin behind.
 _ADMIN_ARGUMENTS: Final = ("-u", "sale", _MODULE, "--activate-dependencies", "--email", "admin@example.com")
@@ -79,7 +81,7 @@ class Place:
         """Write `trytond.conf` into `folder`, private, since a PostgreSQL URI may hold a password."""
         parser = ConfigParser(interpolation=None)
         parser["database"] = {"uri": self.postgres or "sqlite://", "path": str(folder.resolve())}
-        parser["web"] = {"listen": f"127.0.0.1:{port}"}
+        parser["web"] = {"listen": f"127.0.0.1:{port}", "root": str(_WEB_ROOT.resolve())}
         if self.postgres is None:
             parser["cache"] = {"clean_timeout": os.environ.get("TRYTOND_CACHE__CLEAN_TIMEOUT", _NO_CACHE_SYNC)}
         path = folder / "trytond.conf"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from closedwon.erp.base import RejectedError, Step, find_or_create
@@ -80,6 +81,16 @@ async def test_state_credentials_and_port_outlive_the_process(victim: TrytonProc
     assert {**before, "pid": None} == {**victim.facts, "pid": None}
     assert first.order.number == (await find_or_create(erp, order)).order.number
     await erp.close()
+
+
+async def test_the_link_of_an_order_leads_somewhere(victim: TrytonProcess) -> None:
+    """Whoever follows the link in Salesforce sees a page, though no web client is installed."""
+    erp = TrytonAdapter(victim.settings)
+    order = (await find_or_create(erp, new_order())).order
+    await erp.close()
+
+    async with aiohttp.request("GET", order.url or "") as page:
+        assert "Orders in the local Tryton" in await page.text()
 
 
 async def test_credentials_are_private_and_not_shared(victim: TrytonProcess, tryton: TrytonProcess) -> None:
