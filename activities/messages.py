@@ -19,7 +19,7 @@ from activities.failures import as_failures
 from closedwon import mapping, temporal
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
-from closedwon.model import Channel, Message, OrderStart, Pace, UnreadableMessage
+from closedwon.model import Channel, Message, OrderStart, UnreadableMessage
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -106,11 +106,7 @@ class MessageActivities:
                 org=org,
                 record=mapping.record_id_of(route, payload),
                 route=route.name,
-                pace=Pace(
-                    first_interval=self._settings.retry.first_interval,
-                    longest_interval=self._settings.retry.longest_interval,
-                    horizon=route.horizon,
-                ),
+                pace=self._settings.pace(route),
             ),
             Message(
                 id=message_id,

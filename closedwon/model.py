@@ -42,7 +42,11 @@ class Message(Frozen):
     channel: Channel
     received_at: AwareDatetime
     payload: dict[str, Any] | None = None
-    """The event's fields, kept only where the route takes the order from the message itself."""
+    """The message's fields, kept only where the route takes the order from the message itself."""
+    modified_at: AwareDatetime | None = None
+    """The record's SystemModstamp as the message tells it: an older payload never replaces a newer one."""
+    deleted: bool = False
+    """A tombstone: the record was deleted in Salesforce."""
 
 
 class Pace(Frozen):

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId
+from closedwon.model import Pace
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
     CustomerMapping,
@@ -215,6 +216,14 @@ class Settings(BaseSettings):
     def erp(self, name: str) -> TrytonErp | RestErp:
         """Find an ERP by name. Raises `KeyError`."""
         return _by(self.erps, name, "name")
+
+    def pace(self, route: Route) -> Pace:
+        """How patiently the route's orders are retried."""
+        return Pace(
+            first_interval=self.retry.first_interval,
+            longest_interval=self.retry.longest_interval,
+            horizon=route.horizon,
+        )
 
     def route(self, name: str) -> Route:
         """Find a route by name. Raises `KeyError`."""
