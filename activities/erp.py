@@ -24,9 +24,9 @@ class CreateOrder(Frozen):
 
 
 class CancelOrder(Frozen):
-    """The order to cancel, by its idempotency key."""
+    """The order to cancel, by its idempotency key. `erp` None: any of them may have it."""
 
-    erp: str
+    erp: str | None
     idempotency_key: str
 
 
@@ -49,8 +49,14 @@ class ErpActivities:
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
         """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
-        with as_failures(), self._timed(request.erp):
-            return await to_its_end(self._cancel(self._erp(request.erp), request.idempotency_key))
+        names = [request.erp] if request.erp else list(self._erps)
+        with as_failures():
+            for name in names:
+                with self._timed(name):
+                    cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key))
+                if cancelled is not None:
+                    return cancelled
+            return None
 
     async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:
         found = await erp.find(idempotency_key)

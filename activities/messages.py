@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from temporalio import activity
 from temporalio.client import Client
@@ -24,6 +25,9 @@ from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
+
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""What may become part of a workflow's id as it is."""
 
 
 class UnreadableError(AttentionError):
@@ -64,7 +68,7 @@ class MessageActivities:
         When this returns, the event is a workflow. Raises Temporal's errors when it could not be stored.
         """
         text = json.dumps(raw, sort_keys=True)
-        message_id = event_id or hashlib.sha256(text.encode()).hexdigest()[:32]
+        message_id = event_id if event_id and _PLAIN_ID.fullmatch(event_id) else _digest(text)
         outcome = "accepted"
         try:
             await self._start_order(route, org, raw.get("payload"), message_id, at)
@@ -116,3 +120,7 @@ class MessageActivities:
             ),
             summary=mapping.summary_of(route, payload),
         )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -64,6 +64,10 @@ class OrderStart(Frozen):
     record: RecordId
     route: str
     pace: Pace = Pace()
+    keep_deleted: timedelta = timedelta(0)
+    """How long the workflow of a deleted record stays open, so that late messages about it are known as late."""
+    carried: Message | None = None
+    """From the run before: the newest message with a payload, or the tombstone."""
 
 
 class UnreadableMessage(Frozen):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -17,10 +18,11 @@ from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
 )
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -130,13 +132,21 @@ async def start_order(client: Client, start: OrderStart, message: Message, *, su
 
 
 async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:
-    """Start the workflow that holds a message nobody could read; when this returns, it is durable. Safe to repeat."""
+    """Start the workflow that holds a message nobody could read; when this returns, it is durable.
+
+    Safe to repeat, also after somebody has decided on it: a message that is delivered again is not opened again.
+    """
+    with suppress(WorkflowAlreadyStartedError):
+        await _hold(client, message)
+
+
+async def _hold(client: Client, message: UnreadableMessage) -> None:
     await client.start_workflow(
         names.UNREADABLE_MESSAGE_WORKFLOW,
         message,
         id=names.unreadable_message_workflow_id(message.org, message.id),
         task_queue=names.ORDERS_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         static_summary=f"unreadable message from {message.source}",
         search_attributes=TypedSearchAttributes(
             [

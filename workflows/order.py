@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -66,9 +67,10 @@ class OrderWorkflow:
         self._metrics = Metrics(workflow.metric_meter())
         self._heard_at: datetime | None = None
         self._news = False
-        self._payload: Message | None = None
+        self._payload = start.carried
+        self._deleted = start.carried is not None and start.carried.deleted
         self._retry = False
-        self._cancels = 0
+        self._cancels = int(self._deleted)
         self._cancels_answered = 0
         self._workflow_cancelled = False
         self._stage = OrderStage.LOADING
@@ -83,9 +85,12 @@ class OrderWorkflow:
         """Mark the record as worth another look."""
         self._news = True
         self._heard_at = self._heard_at or message.received_at
-        if message.payload is not None:
-            self._payload = message
         self._story.heard(workflow.now(), message)
+        if message.deleted and not self._deleted:
+            self._deleted, self._payload = True, message
+            self._cancels += 1
+        elif message.payload is not None and not self._deleted and not _older(message, self._payload):
+            self._payload = message
 
     @workflow.signal(
         name=names.SIGNAL_RETRY, description="Try again now instead of waiting. Input: nothing, or a reason."
@@ -190,24 +195,39 @@ class OrderWorkflow:
         """
         self._cancels_answered = self._cancels
         self._show(OrderStage.CANCELLING)
-        if self._erp_was_asked and self._order is not None:
-            request = CancelOrder(erp=self._erp or "", idempotency_key=self._order.idempotency_key)
+        if self._erp_was_asked or self._deleted:
+            key = f"{self._start.org}:{self._start.record}"
+            request = CancelOrder(erp=self._erp, idempotency_key=key)
             self._placed = await self._step(
                 lambda: workflow.start_activity_method(
                     ErpActivities.cancel_order,
                     request,
                     task_queue=names.ERP_QUEUE,
                     activity_id="cancel-order",
-                    summary=f"cancel the order of {self._start.record} in {self._erp}",
+                    summary=f"cancel the order of {self._start.record}, if there is one",
                     start_to_close_timeout=_ERP_CALL,
                     **self._pace(),
                 ),
             )
         self._story.cancelled(workflow.now(), self._placed)
+        if self._deleted:
+            await self._keep_deleted()
+            return Outcome(stage=OrderStage.CANCELLED, order=self._placed)
         await self._write_back(
             WriteBack(**self._record(), order=self._placed, status=ErpStatus.CANCELLED, written=self._written)
         )
         return Outcome(stage=OrderStage.CANCELLED, order=self._placed)
+
+    async def _keep_deleted(self) -> None:
+        """Stay open for a while: a late message about a deleted record must not begin a new order."""
+        if self._start.keep_deleted:
+            self._show(OrderStage.CANCELLED)
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    self._cancel_requested,
+                    timeout=self._start.keep_deleted,
+                    timeout_summary="late messages about the deleted record are ignored",
+                )
 
     async def _step(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
         """Run an activity to its end. `retry` makes a waiting attempt happen now; `cancel` ends the waiting.
@@ -260,7 +280,7 @@ class OrderWorkflow:
             raise _StartOverError  # word came since the record was read: it may be mended already
         self._show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
-        if not problem.reason.startswith(("salesforce", "record")):
+        if not self._deleted and not problem.reason.startswith(("salesforce", "record")):
             await self._report(problem)
         self._refresh(problem)
         await self._until(lambda: self._news)
@@ -302,7 +322,7 @@ class OrderWorkflow:
     def _continue_if_long(self) -> None:
         """Begin a new run before the history grows too long, unless a cancel is still to be answered."""
         if workflow.info().is_continue_as_new_suggested() and not self._cancel_requested():
-            workflow.continue_as_new(self._start)
+            workflow.continue_as_new(self._start.model_copy(update={"carried": self._payload}))
 
     def _cancel_requested(self) -> bool:
         if not self._workflow_cancelled and workflow.cancellation_reason() is not None:
@@ -355,3 +375,10 @@ class OrderWorkflow:
         workflow.set_current_details(
             self._story.markdown(self._stage, order=self._order, placed=self._placed, problem=problem)
         )
+
+
+def _older(message: Message, than: Message | None) -> bool:
+    """Whether the message tells of an older state of the record than the one that is known."""
+    if than is None or message.modified_at is None or than.modified_at is None:
+        return False
+    return message.modified_at < than.modified_at

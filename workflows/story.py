@@ -52,7 +52,8 @@ class Story:
 
     def heard(self, at: datetime, message: Message) -> None:
         """Word arrived."""
-        self.tell(at, f"word came by {message.channel} (`{message.id}`)")
+        what = "word of its deletion" if message.deleted else "word"
+        self.tell(at, f"{what} came by {message.channel} (`{message.id}`)")
 
     def looked(self, at: datetime, look: Look) -> None:
         """The record was read."""

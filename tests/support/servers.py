@@ -34,10 +34,13 @@ async def start_time_skipping() -> WorkflowEnvironment:
     return environment
 
 
-async def start_temporal() -> WorkflowEnvironment:
-    """Start a real Temporal dev server with our search attributes."""
+async def start_temporal(**settings: int) -> WorkflowEnvironment:
+    """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration."""
     return await WorkflowEnvironment.start_local(
         dev_server_existing_path=binary("temporal"),
         data_converter=pydantic_data_converter,
         search_attributes=list(temporal.KEYS.values()),
+        dev_server_extra_args=[
+            word for key, value in settings.items() for word in ("--dynamic-config-value", f"{key}={value}")
+        ],
     )

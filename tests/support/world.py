@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,14 @@ class World:
         with as_failures():
             return await to_its_end(script(request))  # type: ignore[arg-type]
 
-    async def notify(self, message_id: str = "m-1") -> WorkflowHandle[OrderWorkflow, Outcome]:
+    async def notify(
+        self, message_id: str = "m-1", *, keep_deleted: timedelta = timedelta(0), **message: Any
+    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Deliver word of the record as every channel does."""
         await temporal.start_order(
             self.client,
-            OrderStart(org=ORG, record=self.record, route="won-deals"),
-            Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+            OrderStart(org=ORG, record=self.record, route="won-deals", keep_deleted=keep_deleted),
+            Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC), **message),
         )
         return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from activities.salesforce import Look
 from closedwon.erp.base import AuthFailedError, RejectedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
+from tests.support.servers import start_temporal
 from tests.support.world import erp_order, order_of, running
 
 
@@ -314,3 +315,98 @@ async def test_a_changed_order_is_compared_with_what_the_erp_has(temporal_server
         await handle.result()
 
     assert 2 == world.calls.count("create")
+
+
+async def test_a_deleted_record_whose_order_is_under_way_is_cancelled_and_not_written_to(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The tombstone cancels in the ERP what was made; there is no record left to tell."""
+    async with running(temporal_server.client) as world:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def create(_request: object) -> Any:
+            started.set()
+            await go_on.wait()
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await started.wait()
+        await world.notify("tombstone", deleted=True)
+        go_on.set()
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert ["load", "create", "cancel"] == world.calls
+
+
+async def test_a_tombstone_that_comes_first_keeps_a_late_message_from_making_an_order(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """The workflow of the deleted record stays open while Salesforce may still deliver what came before."""
+    async with running(skipping.client) as world:
+
+        async def cancel(_request: object) -> Any:
+            return None
+
+        world.cancel = cancel
+        handle = await world.notify("tombstone", deleted=True, keep_deleted=timedelta(hours=48))
+        await world.until_stage(OrderStage.CANCELLED)
+        await world.notify("late", payload={"Id": world.record}, keep_deleted=timedelta(hours=48))
+        await skipping.sleep(timedelta(hours=49))
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert ["cancel"] == world.calls
+
+
+async def test_an_older_payload_never_replaces_a_newer_one(temporal_server: WorkflowEnvironment) -> None:
+    """Messages that carry the order overtake each other; the record's own time decides."""
+    async with running(temporal_server.client) as world:
+        seen: list[object] = []
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def load(request: Any) -> Look:
+            seen.append(request.message.payload)
+            started.set()
+            await go_on.wait()
+            return Look(order=order_of(world.record), erp="light")
+
+        world.load = load
+        newer, older = datetime(2026, 11, 24, 10, tzinfo=UTC), datetime(2026, 11, 24, 9, tzinfo=UTC)
+        handle = await world.notify("m-2", payload={"Amount": 2}, modified_at=newer)
+        await started.wait()
+        await world.notify("m-1", payload={"Amount": 1}, modified_at=older)
+        go_on.set()
+        await handle.result()
+
+    assert [{"Amount": 2}, {"Amount": 2}] == seen
+
+
+async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() -> None:
+    """Hundreds of messages to an order that needs attention: the last payload goes along, the order is made."""
+    limit = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        mended = False
+        seen: list[object] = []
+
+        async def load(request: Any) -> Look:
+            seen.append(request.message.payload)
+            return Look(order=order_of(world.record), erp="light")
+
+        async def create(_request: object) -> Any:
+            if not mended:
+                raise UnknownError("the ERP is down", retry_after=timedelta(days=1))
+            return erp_order()
+
+        world.load, world.create = load, create
+        handle = await world.notify("m", payload={"Amount": 0})
+        await world.until(lambda: "create" in world.calls)
+        await asyncio.gather(*(world.notify(f"m-{number}", payload={"Amount": 7}) for number in range(100)))
+        await world.until(lambda: world.calls.count("load") >= 2)
+        mended = True
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert {"Amount": 7} == seen[-1]
