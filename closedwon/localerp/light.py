@@ -90,6 +90,8 @@ class LightErp:
         self.faults = Faults()
         self.token = token or secrets.token_urlsafe(24)
         self.url = ""
+        self.calls = 0
+        """Calls of the contract so far."""
         self._runner: web.AppRunner | None = None
         self._chance = secrets.SystemRandom()
         self._db = sqlite3.connect(database or ":memory:", isolation_level=None)
@@ -146,6 +148,7 @@ class LightErp:
     async def _misbehave(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.path.startswith("/_admin/"):
             return await _with_mistakes_told(request, handler)
+        self.calls += 1
         if self.faults.slow:
             await asyncio.sleep(self.faults.slow)
         if self.faults.down:
