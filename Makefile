@@ -69,7 +69,8 @@ lock: ## Write requirements/ anew from pyproject.toml (needs uv)
 .PHONY: histories
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json
-	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows
+	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py \
+		-k "workflows or kept_event or forgotten_position"
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
 
 Values = dict[str, str | None]
 """Field values by API name."""
@@ -139,6 +142,7 @@ class SalesforceActivities:
                 await self._on_written()
                 if request.heard_at is not None and order is not None:
                     self._metrics.won_to_written_back.record(datetime.now(UTC) - request.heard_at)
+                _log.info("written back: %s", ", ".join(sorted(differing)))
             return {**request.written, **wanted}
 
     def _from_event(self, route: Route, message: Message | None) -> dict[str, Any]:

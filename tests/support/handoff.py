@@ -20,6 +20,7 @@ from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
 from closedwon.settings import ClientCredentials, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
+from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
 from workers.connections import Connections
 from workers.orders import order_workers
@@ -163,4 +164,9 @@ async def handoff(
             server = await stack.enter_async_context(await start_temporal())
         there = orgs or [await stack.enter_async_context(LocalOrg.running())]
         erp = await stack.enter_async_context(LightErp.running())
-        yield Handoff(server.client, settings_for(there, erp, **route), there, erp)
+        world = Handoff(server.client, settings_for(there, erp, **route), there, erp)
+        yield world
+        if temporal_server is None:
+            for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW):
+                async for execution in world.client.list_workflows(f"WorkflowType = '{kind}'"):
+                    await keep_history(world.client, execution.id)

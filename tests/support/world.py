@@ -6,14 +6,11 @@ Only here are activities stood in for: what is tested is the workflow's decision
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from temporalio import activity
@@ -26,10 +23,9 @@ from activities.salesforce import Look, LookAt, Values, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Message, Order, OrderLine, OrderStart
+from tests.support.histories import keep_history
 from workflows.order import OrderWorkflow, Outcome
 
-HISTORIES = "CLOSEDWON_RECORD_HISTORIES"
-"""Set to a folder, it makes every scripted world leave its workflow's history there (`make histories`)."""
 ORG = OrgId("00D000000000001")
 _Script = Callable[[Any], Awaitable[Any]]
 
@@ -152,21 +148,4 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
         Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
     ):
         yield world
-        if HISTORIES in os.environ:
-            await _keep_history(world, Path(os.environ[HISTORIES]))
-
-
-async def _keep_history(world: World, folder: Path) -> None:
-    """Write the order's history as a golden one, named after the test that made it."""
-    test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0].removeprefix("test_")
-    handle = world.client.get_workflow_handle(names.order_workflow_id(ORG, world.record))
-    history = await handle.fetch_history()
-    events = _without_stack_traces(json.loads(history.to_json()))
-    (folder / f"{test}.json").write_text(json.dumps(events, indent=1) + "\n")
-
-
-def _without_stack_traces(value: Any) -> Any:
-    """Drop what replay does not read and what names folders of the machine that recorded it."""
-    if isinstance(value, dict):
-        return {key: _without_stack_traces(item) for key, item in value.items() if key != "stackTrace"}
-    return [_without_stack_traces(item) for item in value] if isinstance(value, list) else value
+        await keep_history(client, names.order_workflow_id(ORG, world.record))

@@ -1,0 +1,33 @@
+"""Recording golden histories: tests that tell a workflow's story leave its history, when asked (`make histories`)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from temporalio.client import Client
+
+_FOLDER: Final = "CLOSEDWON_RECORD_HISTORIES"
+"""The environment variable that names the folder; without it nothing is recorded."""
+_NOT_REPLAYED: Final = frozenset({"stackTrace", "identity"})
+"""What replay does not read and what tells of the machine that recorded it."""
+
+
+async def keep_history(client: Client, workflow_id: str) -> None:
+    """Write the history of a workflow's present run, named after the running test and the workflow's kind."""
+    folder = os.environ.get(_FOLDER)
+    if folder is None:
+        return
+    test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0].removeprefix("test_")
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    kind = workflow_id.partition(":")[0]
+    text = json.dumps(_portable(json.loads(history.to_json())), indent=1)
+    (Path(folder) / f"{kind}-{test}.json").write_text(text + "\n")
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items() if key not in _NOT_REPLAYED}
+    return [_portable(item) for item in value] if isinstance(value, list) else value
