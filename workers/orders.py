@@ -9,8 +9,9 @@ from temporalio.worker import Worker
 
 from activities.erp import ErpActivities
 from activities.messages import MessageActivities
-from activities.salesforce import SalesforceActivities
+from activities.salesforce import OnWritten, SalesforceActivities, nothing
 from closedwon import names
+from closedwon.erp.base import OnStep, no_step
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
 from workers.connections import Connections
@@ -19,15 +20,21 @@ from workflows.order import OrderWorkflow
 
 
 def order_workers(
-    client: Client, settings: Settings, connections: Connections, metrics: Metrics
+    client: Client,
+    settings: Settings,
+    connections: Connections,
+    metrics: Metrics,
+    *,
+    on_step: OnStep = no_step,
+    on_written: OnWritten = nothing,
 ) -> tuple[Worker, Worker]:
-    """Make the two workers of this role.
+    """Make the two workers of this role. `on_step` and `on_written` let a test strike at a named moment.
 
     The ERP's queue has no workflows, so its activities are never started eagerly: the queue's rate limit always holds.
     """
-    salesforce = SalesforceActivities(settings, connections.salesforce, metrics)
+    salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
     messages = MessageActivities(settings, client, metrics)
-    erp = ErpActivities(connections.erps, metrics)
+    erp = ErpActivities(connections.erps, metrics, on_step=on_step)
     grace: timedelta = settings.workers.shutdown_grace
     return (
         Worker(

@@ -1,0 +1,53 @@
+"""How processes of Closedwon start and stop: against an unprepared server, and while work is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
+
+from closedwon import names, temporal
+from closedwon.demo.stack import NAMESPACE
+from tests.support.siege import siege
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "subscribers", "rounds"), [(2, 0, 4), (2, 2, 3)], ids=["run", "worker+subscriber"])
+async def test_a_graceful_stop_under_way_is_clean_and_loses_nothing(
+    tmp_path: Path, workers: int, subscribers: int, rounds: int
+) -> None:
+    """SIGTERM in the middle of work, to all processes at once, round after round: exit code 0, and all orders made."""
+    async with siege(tmp_path, seconds=100, workers=workers, subscribers=subscribers) as world:
+        processes = (*world.stack.workers, *world.stack.subscribers)
+        deals = await world.add_deals(20 * rounds)
+        for sold in range(20, 20 * rounds + 1, 20):
+            await world.sell(deals[sold - 20 : sold])
+            await world.until_orders(sold - 19)
+            assert await world.written_back() < sold
+            codes = await asyncio.gather(*(process.stop() for process in processes))
+            assert [0] * len(processes) == codes
+            await asyncio.gather(*(process.start() for process in processes))
+        await world.until_all_is_well(len(deals))
+
+        assert [] == await world.complaints()
+
+
+@pytest.mark.slow
+async def test_a_server_without_our_search_attributes_is_given_them(tmp_path: Path) -> None:
+    """Worker and subscriber, started at the same moment, register what is missing; no workflow is wedged."""
+    async with siege(tmp_path, seconds=60) as world:
+        processes = (*world.stack.workers, *world.stack.subscribers)
+        await asyncio.gather(*(process.stop() for process in processes))
+        client = await world.client()
+        await client.operator_service.remove_search_attributes(
+            RemoveSearchAttributesRequest(namespace=NAMESPACE, search_attributes=names.SEARCH_ATTRIBUTES)
+        )
+        assert names.SEARCH_ATTRIBUTES == await temporal.missing_search_attributes(client)
+        await asyncio.gather(*(process.start() for process in processes))
+        assert () == await temporal.missing_search_attributes(client)
+
+        await world.sell(await world.add_deals(5))
+        await world.until_all_is_well(5)
+        await world.until(world.is_idle, "every order workflow at its end")

@@ -1,0 +1,316 @@
+"""The whole world as child processes, under attack: how it is struck, how truth is counted, what is shown on failure.
+
+Truth is what Salesforce (SOQL) and the ERP (its list of orders) say. Strikes are counted when they have happened: a
+kill when the process is gone, a lost reply when the server says that it has dropped it. Randomness comes from one
+seed, which a failure shows; CLOSEDWON_FAULT_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+
+from activities.subscription import Cursor
+from closedwon import names
+from closedwon.demo import ErpKind
+from closedwon.demo.audit import Counts, ErpBooks, LightBooks, SalesforceBooks, TrytonBooks, count
+from closedwon.demo.parts import Part, State
+from closedwon.demo.stack import Stack
+from closedwon.ids import RecordId
+from closedwon.localorg.client import OrgClient
+from closedwon.localorg.connection import Connection
+
+SEED = "CLOSEDWON_FAULT_SEED"
+CHANNEL = "/event/Order_Requested__e"
+_POLL = 0.1
+_LONGEST_LINE = 240
+_IMPATIENT = {"CLOSEDWON_RETRY__LONGEST_INTERVAL": "3"}
+"""Seconds. An outage of a test lasts seconds too."""
+_AWAY = (aiohttp.ClientError, TimeoutError)
+"""What a server that was just killed makes of a call."""
+
+_log = logging.getLogger(__name__)
+
+
+class Siege:
+    """One world. Make it with `siege`."""
+
+    def __init__(self, stack: Stack, people: OrgClient, http: aiohttp.ClientSession) -> None:
+        self.stack = stack
+        self.people = people
+        self.http = http
+        self.seed = int(os.environ.get(SEED) or random.randrange(2**32))  # noqa: S311 - no secret
+        self.chance = random.Random(self.seed)  # noqa: S311 - no secret
+        self.kills: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        """Replies that were dropped after their commit, by server."""
+        self.deals: list[RecordId] = []
+        self._org_id = Connection.model_validate(stack.org.connection).org_id
+        self._salesforce = SalesforceBooks(people)
+        books = TrytonBooks if stack.erp_kind is ErpKind.TRYTON else LightBooks
+        self._erp: ErpBooks = books(stack.erp.connection, http)
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._selling = asyncio.Lock()
+        self._began = time.monotonic()
+        self._journal: list[str] = []
+
+    # Truth
+
+    async def counts(self) -> Counts:
+        """Compare Salesforce's books with the ERP's."""
+        return count(self._org_id, await self._salesforce.deals(), await self._erp.orders())
+
+    async def complaints(self) -> list[dict[str, Any]]:
+        """Records that were told of a problem: a crash or a lost reply is none that a person must see to."""
+        rows = await self.people.query("SELECT Id, ERP_Order_Error__c FROM Opportunity")
+        return [row for row in rows if row["ERP_Order_Error__c"]]
+
+    async def order_workflows(self) -> list[WorkflowExecution]:
+        """Every run of every order workflow, as Temporal lists them."""
+        client = await self.client()
+        return [one async for one in client.list_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}'")]
+
+    async def started(self) -> int:
+        """How many order workflows there are."""
+        client = await self.client()
+        return (await client.count_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}'")).count
+
+    async def is_idle(self) -> bool:
+        """Whether no order workflow is under way."""
+        return not any(one.status is WorkflowExecutionStatus.RUNNING for one in await self.order_workflows())
+
+    def workflow_id(self, record: RecordId) -> str:
+        """The id of a record's workflow."""
+        return names.order_workflow_id(self._org_id, record)
+
+    @property
+    def subscription_id(self) -> str:
+        """The id of the subscription workflow."""
+        return names.subscription_workflow_id(self._org_id, CHANNEL)
+
+    async def cursor(self) -> Cursor:
+        """The live cursor of the subscription, as the server has it."""
+        client = await self.client()
+        description = await client.get_workflow_handle(self.subscription_id).describe()
+        for pending in description.raw_description.pending_activities:
+            if pending.HasField("heartbeat_details"):
+                (found,) = await client.data_converter.decode(pending.heartbeat_details.payloads, [Cursor])
+                return Cursor.model_validate(found)
+        return Cursor()
+
+    async def client(self) -> Client:
+        """The Temporal client."""
+        return await self.stack.temporal.client()
+
+    # Waiting
+
+    async def until(self, condition: Callable[[], bool | Awaitable[bool]], what: str, *, seconds: float = 120) -> None:
+        """Wait for a condition; a server that does not answer has not met it. Fails when a process ends by itself."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.stack.check()
+            for start in self._starting.values():
+                if start.done():
+                    start.result()
+            try:
+                now = condition()
+                if await now if inspect.isawaitable(now) else now:
+                    return
+            except _AWAY:
+                pass
+            assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
+            await asyncio.sleep(_POLL)
+
+    async def until_orders(self, number: int) -> None:
+        """Wait until the ERP has so many orders."""
+
+        async def so_many() -> bool:
+            return await self.orders() >= number
+
+        await self.until(so_many, f"{number} orders in the ERP")
+
+    async def until_started(self, number: int) -> None:
+        """Wait until there are so many order workflows."""
+
+        async def so_many() -> bool:
+            return await self.started() >= number
+
+        await self.until(so_many, f"{number} order workflows")
+
+    async def until_all_is_well(self, deals: int, *, seconds: float = 120) -> None:
+        """Wait until so many deals are won, each has one order and its number; fail with what is not so."""
+        last: Counts | None = None
+
+        async def agree() -> bool:
+            nonlocal last
+            last = await self.counts()
+            return last.agree and last.won == deals
+
+        try:
+            await self.until(agree, f"{deals} orders, one for each deal, with its number on it", seconds=seconds)
+        finally:
+            self.note(f"at the end: {last}")
+
+    # Selling
+
+    async def add_deals(self, number: int) -> Sequence[RecordId]:
+        """Add open Opportunities."""
+        added = (await self.people.admin("POST", "seed", {"opportunities": number}))["ids"]
+        new = [RecordId(record) for record in added]
+        self.deals += new
+        return new
+
+    async def win(self, record: RecordId) -> None:
+        """Win a deal as a sales person does: try again until Salesforce says yes."""
+        async with self._selling:
+            while True:
+                try:
+                    await self.people.win(record)
+                except _AWAY:
+                    await asyncio.sleep(_POLL)
+                else:
+                    return
+
+    async def sell(self, deals: Sequence[RecordId], *, in_flight: int | None = None) -> None:
+        """Win deals one after the other, so that not more than so many (within ten) are on their way."""
+
+        async def few() -> bool:
+            return in_flight is None or sold - await self.written_back() < in_flight
+
+        for sold, record in enumerate(deals):
+            if sold % 10 == 0:
+                await self.until(few, f"fewer than {in_flight} deals on their way")
+            await self.win(record)
+
+    async def orders(self) -> int:
+        """How many orders the ERP has."""
+        return len(await self._erp.orders())
+
+    async def written_back(self) -> int:
+        """How many records have a number."""
+        return sum(bool(deal.number) for deal in await self._salesforce.deals())
+
+    # Striking
+
+    async def kill(self, part: Part) -> None:
+        """Kill a process, and start it again in the background."""
+        await self.standing(part)
+        await part.kill()
+        assert part.exit_code == -9
+        self.kills[part.name] += 1
+        self.note(f"killed {part.name}")
+        self._starting[part.name] = asyncio.create_task(part.start())
+
+    async def standing(self, part: Part) -> None:
+        """Wait until a part that was killed is up again."""
+        start = self._starting.pop(part.name, None)
+        if start is not None:
+            await start
+        assert part.state is State.READY
+
+    async def all_standing(self) -> None:
+        """Wait until every part is up again."""
+        for part in self.stack.parts:
+            await self.standing(part)
+
+    async def lose_erp_replies(self, times: int) -> None:
+        """Let the light ERP drop replies to the next writes after their commit, and wait until it has."""
+        await self.standing(self.stack.erp)
+        await self._erp_faults({"lose_reply": times})
+
+        async def lost() -> bool:
+            left: int = (await self._erp_faults({}))["lose_reply"]
+            return left == 0
+
+        await self.until(lost, f"{times} replies of the ERP lost")
+        self.lost["erp"] += times
+        self.note(f"the ERP lost {times} replies")
+
+    async def lose_salesforce_answers(self, times: int) -> None:
+        """Let Salesforce drop answers to the next writes after their commit. Nobody sells: only write-backs are hit."""
+        await self.standing(self.stack.org)
+        async with self._selling:
+            await self.people.admin("POST", "faults/lose-answers", {"times": times})
+
+            async def lost() -> bool:
+                left: int = (await self.people.admin("GET", "state"))["faults"]["lost_answer"]
+                return left == 0
+
+            await self.until(lost, f"{times} answers to write-backs lost")
+        self.lost["org"] += times
+        self.note(f"Salesforce lost {times} answers")
+
+    async def _erp_faults(self, faults: Mapping[str, Any]) -> dict[str, Any]:
+        url = f"{self.stack.erp.connection['url']}/_admin/faults"
+        async with self.http.post(url, json=dict(faults)) as answer:
+            answer.raise_for_status()
+            armed: dict[str, Any] = await answer.json()
+            return armed
+
+    # Telling
+
+    def log(self, name: str) -> Path:
+        """The log file of a process that a test runs beside the stack's."""
+        return self.stack.data_dir / "logs" / f"{name}.log"
+
+    def note(self, text: str) -> None:
+        """Add to what is shown on failure."""
+        self._journal.append(f"{time.monotonic() - self._began:6.1f} s  {text}")
+
+    def evidence(self) -> str:
+        """What happened, and the last words of every process."""
+        words = [f"{part.name} ({part.state}, {part.log}):\n{_shortened(part.words())}" for part in self.stack.parts]
+        return "\n\n".join([self.story(), *words])
+
+    def story(self) -> str:
+        """What was done to this world, and when."""
+        head = f"repeat with {SEED}={self.seed}; kills {dict(self.kills)}, lost replies {dict(self.lost)}"
+        return "\n".join([head, *self._journal])
+
+
+def _shortened(lines: str) -> str:
+    return "\n".join(line[:_LONGEST_LINE] for line in lines.splitlines())
+
+
+@asynccontextmanager
+async def siege(
+    data_dir: Path,
+    *,
+    seconds: float,
+    erp: ErpKind = ErpKind.LIGHT,
+    workers: int = 1,
+    subscribers: int = 1,
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[Stack], None] = lambda _stack: None,
+) -> AsyncIterator[Siege]:
+    """A world that stands, for at most so many seconds. `prepare` may change a part before it is started."""
+    stack = Stack(
+        data_dir, erp=erp, workers=workers, subscribers=subscribers, environment=_IMPATIENT | dict(environment or {})
+    )
+    prepare(stack)
+    async with (
+        stack,
+        OrgClient.open(Connection.model_validate(stack.org.connection)) as people,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+    ):
+        world = Siege(stack, people, http)
+        try:
+            async with asyncio.timeout(seconds):
+                yield world
+                await world.all_standing()
+            _log.info("%s", world.story())
+        except BaseException as error:
+            error.add_note(world.evidence())
+            raise
