@@ -42,13 +42,8 @@ async def _dying_worker(world: Siege, queue: str, folder: Path, *points: str) ->
     # One ERP call at a time: a bystander's death would let an order pass a point without being struck there itself.
     environment = os.environ | world.stack.child_environment() | {"PYTHONPATH": str(_ROOT)}
     environment["CLOSEDWON_WORKERS__CONCURRENT_ERP_CALLS"] = "1"
-    working = asyncio.create_task(work_and_die())
-    try:
+    async with world.alongside(work_and_die()):
         yield
-        assert not working.done()
-    finally:
-        working.cancel()
-        await asyncio.wait({working})
 
 
 def _folder(tmp_path: Path) -> Path:

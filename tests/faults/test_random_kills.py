@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,11 @@ async def _storm(world: Siege, deals: Sequence[RecordId], strikes: list[Strike],
     """Sell the deals; strike each time when the ERP has got so and so many orders, in random order."""
     world.chance.shuffle(strikes)
     moments = sorted(world.chance.sample(range(len(deals) * 9 // 10), len(strikes)))
-    sales = asyncio.create_task(world.sell(deals, in_flight=in_flight))
-    try:
+    async with world.alongside(world.sell(deals, in_flight=in_flight)):
         for moment, strike in zip(moments, strikes, strict=True):
             await world.until_orders(moment)
             await strike()
-        await sales
-    finally:
-        sales.cancel()
+        await world.until_orders(len(deals))
 
 
 @pytest.mark.slow

@@ -27,15 +27,14 @@ async def test_a_thousand_events_survive_the_death_of_their_reader(tmp_path: Pat
         deals = await world.add_deals(1000)
         (subscriber,) = world.stack.subscribers
         began = time.monotonic()
-        sales = asyncio.create_task(world.sell(deals))
-        for moment in sorted(world.chance.sample(range(20, 900), 4)):
-            await world.until_started(moment)
-            await world.kill(subscriber)
-            started = await world.started()
-            world.note(f"{started} order workflows")
-            assert started < 1000  # in the middle
-        await sales
-        await world.until_started(1000)
+        async with world.alongside(world.sell(deals)):
+            for moment in sorted(world.chance.sample(range(20, 900), 4)):
+                await world.until_started(moment)
+                await world.kill(subscriber)
+                started = await world.started()
+                world.note(f"{started} order workflows")
+                assert started < 1000  # in the middle
+            await world.until_started(1000)
         world.note(f"a thousand events took {time.monotonic() - began:.1f} s")
 
         found = [one.id for one in await world.order_workflows()]
@@ -109,8 +108,7 @@ async def test_the_cursor_never_passes_an_event_that_is_no_workflow(tmp_path: Pa
     async with siege(tmp_path, seconds=110, workers=0) as world:
         deals = await world.add_deals(120)
         watch = _CursorWatch(world)
-        watching = asyncio.create_task(watch.watch())
-        try:
+        async with world.alongside(watch.watch()):
             await world.sell(deals[:20])
             await watch.until(20)
 
@@ -124,15 +122,11 @@ async def test_the_cursor_never_passes_an_event_that_is_no_workflow(tmp_path: Pa
             await _accept_starts(world)
             await watch.until(60)
 
-            sales = asyncio.create_task(world.sell(deals[60:]))
-            for moment in (65, 80, 100):
-                await watch.until(moment)
-                await world.kill(world.stack.temporal)
-            await sales
-            await watch.until(120)
-            assert not watching.done()
-        finally:
-            watching.cancel()
+            async with world.alongside(world.sell(deals[60:])):
+                for moment in (65, 80, 100):
+                    await watch.until(moment)
+                    await world.kill(world.stack.temporal)
+                await watch.until(120)
         assert sorted(map(world.workflow_id, deals)) == sorted(one.id for one in await world.order_workflows())
 
 

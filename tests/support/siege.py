@@ -14,8 +14,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ SEED = "CLOSEDWON_FAULT_SEED"
 CHANNEL = "/event/Order_Requested__e"
 _POLL = 0.1
 _LONGEST_LINE = 240
+_GRACE = 5
+"""Seconds that whoever waits has to say for what."""
 _IMPATIENT = {"CLOSEDWON_RETRY__LONGEST_INTERVAL": "3"}
 """Seconds. An outage of a test lasts seconds too."""
 _AWAY = (aiohttp.ClientError, TimeoutError)
@@ -47,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Siege:
     """One world. Make it with `siege`."""
 
-    def __init__(self, stack: Stack, people: OrgClient, http: aiohttp.ClientSession) -> None:
+    def __init__(self, stack: Stack, people: OrgClient, http: aiohttp.ClientSession, seconds: float) -> None:
         self.stack = stack
         self.people = people
         self.http = http
@@ -63,7 +65,9 @@ class Siege:
         self._erp: ErpBooks = books(stack.erp.connection, http)
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._selling = asyncio.Lock()
+        self._alongside: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
+        self._end = self._began + seconds
         self._journal: list[str] = []
 
     # Truth
@@ -116,22 +120,36 @@ class Siege:
 
     # Waiting
 
-    async def until(self, condition: Callable[[], bool | Awaitable[bool]], what: str, *, seconds: float = 120) -> None:
-        """Wait for a condition; a server that does not answer has not met it. Fails when a process ends by itself."""
-        deadline = time.monotonic() + seconds
+    async def until(self, condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+        """Wait for a condition; a server that does not answer has not met it.
+
+        Fails when the siege's time is over, when a process has ended by itself, and with what runs alongside.
+        """
         while True:
             self.stack.check()
-            for start in self._starting.values():
-                if start.done():
-                    start.result()
-            try:
+            for task in (*self._starting.values(), *self._alongside):
+                if task.done():
+                    task.result()
+            with suppress(*_AWAY):
                 now = condition()
                 if await now if inspect.isawaitable(now) else now:
                     return
-            except _AWAY:
-                pass
-            assert time.monotonic() < deadline, f"after {seconds} s: not {what}"
+            assert time.monotonic() < self._end, f"in time: {what}"
             await asyncio.sleep(_POLL)
+
+    @asynccontextmanager
+    async def alongside(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """Do something during a block, to be ended with it. It is to go on, or to end well."""
+        task = asyncio.create_task(work)
+        self._alongside.add(task)
+        try:
+            yield
+            if task.done():
+                task.result()
+        finally:
+            self._alongside.discard(task)
+            task.cancel()
+            await asyncio.wait({task})
 
     async def until_orders(self, number: int) -> None:
         """Wait until the ERP has so many orders."""
@@ -149,7 +167,7 @@ class Siege:
 
         await self.until(so_many, f"{number} order workflows")
 
-    async def until_all_is_well(self, deals: int, *, seconds: float = 120) -> None:
+    async def until_all_is_well(self, deals: int) -> None:
         """Wait until so many deals are won, each has one order and its number; fail with what is not so."""
         last: Counts | None = None
 
@@ -159,7 +177,7 @@ class Siege:
             return last.agree and last.won == deals
 
         try:
-            await self.until(agree, f"{deals} orders, one for each deal, with its number on it", seconds=seconds)
+            await self.until(agree, f"{deals} orders, one for each deal, with its number on it")
         finally:
             self.note(f"at the end: {last}")
 
@@ -305,9 +323,9 @@ async def siege(
         OrgClient.open(Connection.model_validate(stack.org.connection)) as people,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
     ):
-        world = Siege(stack, people, http)
+        world = Siege(stack, people, http, seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds + _GRACE):
                 yield world
                 await world.all_standing()
             _log.info("%s", world.story())
