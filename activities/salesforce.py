@@ -132,6 +132,8 @@ class SalesforceActivities:
                 error=request.error,
                 ordered=order is not None and order.status.exists_as_order,
             )
+            if order is None:  # nothing is known of a number or a link, so those that are there stay
+                wanted = {key: value for key, value in wanted.items() if key in _told_without_order(route)}
             differing = {
                 field: value
                 for field, value in wanted.items()
@@ -165,6 +167,10 @@ class SalesforceActivities:
             return self._clients[org]
         except KeyError:
             raise _not_configured("org", org, "orgs") from None
+
+
+def _told_without_order(route: Route) -> frozenset[str | None]:
+    return frozenset({route.write_back.status, route.write_back.error})
 
 
 def _wait_until_visible(grace: timedelta) -> None:

@@ -68,6 +68,8 @@ class OrderStart(Frozen):
     """How long the workflow of a deleted record stays open, so that late messages about it are known as late."""
     carried: Message | None = None
     """From the run before: the newest message with a payload, or the tombstone."""
+    cancelling: bool = False
+    """From the run before: a cancel was asked for and is not done yet."""
 
 
 class UnreadableMessage(Frozen):
@@ -105,6 +107,11 @@ class OrderLine(Frozen):
     description: str | None = None
 
 
+def idempotency_key(org: OrgId, record: RecordId) -> str:
+    """`<org id>:<record id>`: names a record's one order in every ERP."""
+    return f"{org}:{record}"
+
+
 class Order(Frozen):
     """What the ERP is asked to create."""
 
@@ -124,7 +131,7 @@ class Order(Frozen):
     @property
     def idempotency_key(self) -> str:
         """`<org id>:<record id>`, stored in the ERP under a unique constraint."""
-        return f"{self.org}:{self.record}"
+        return idempotency_key(self.org, self.record)
 
     @property
     def amount(self) -> Decimal:

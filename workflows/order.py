@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.salesforce import Look, LookAt, SalesforceActivities, Values, WriteBack
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
+    from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart, idempotency_key
     from closedwon.names import OrderStage
     from closedwon.telemetry import Metrics
     from workflows.problems import problem_of
@@ -70,14 +70,15 @@ class OrderWorkflow:
         self._payload = start.carried
         self._deleted = start.carried is not None and start.carried.deleted
         self._retry = False
-        self._cancels = int(self._deleted)
+        self._cancels = int(start.cancelling or self._deleted)
         self._cancels_answered = 0
+        self._is_cancelling = False
         self._workflow_cancelled = False
         self._stage = OrderStage.LOADING
         self._order: Order | None = None
         self._erp: str | None = None
-        self._erp_was_asked = False
         self._placed: ErpOrder | None = None
+        self._placed_for: Order | None = None
         self._written: Values = {}
 
     @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
@@ -125,6 +126,8 @@ class OrderWorkflow:
 
     async def _carry(self) -> Outcome:
         self._news = False
+        if self._deleted:  # and too late to cancel: somebody has decided to let the order live
+            return Outcome(stage=OrderStage.COMPLETED, order=self._placed)
         look = await self._load()
         if look.order is None:
             stage = OrderStage.COMPLETED if self._placed else OrderStage.NOT_NEEDED
@@ -154,11 +157,10 @@ class OrderWorkflow:
         return look
 
     async def _create(self, order: Order, erp: str | None) -> ErpOrder:
-        if self._placed is not None and order == self._order:
+        if self._placed is not None and order == self._placed_for:
             return self._placed
         self._order, self._erp = order, erp or ""
         self._show(OrderStage.ORDERING)
-        self._erp_was_asked = True
         request = CreateOrder(erp=self._erp, order=order)
         placed: ErpOrder = await self._step(
             lambda: workflow.start_activity_method(
@@ -171,7 +173,7 @@ class OrderWorkflow:
                 **self._pace(),
             )
         )
-        self._placed = placed
+        self._placed, self._placed_for = placed, order
         self._story.placed(workflow.now(), placed, erp)
         return placed
 
@@ -191,24 +193,22 @@ class OrderWorkflow:
     async def _cancel_order(self) -> Outcome:
         """Cancel what the ERP has, if it has anything, and say so in Salesforce.
 
-        The ERP is asked whenever a create was ever attempted: an attempt without an answer may have succeeded.
+        The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
-        self._cancels_answered = self._cancels
+        self._cancels_answered, self._is_cancelling = self._cancels, True
         self._show(OrderStage.CANCELLING)
-        if self._erp_was_asked or self._deleted:
-            key = f"{self._start.org}:{self._start.record}"
-            request = CancelOrder(erp=self._erp, idempotency_key=key)
-            self._placed = await self._step(
-                lambda: workflow.start_activity_method(
-                    ErpActivities.cancel_order,
-                    request,
-                    task_queue=names.ERP_QUEUE,
-                    activity_id="cancel-order",
-                    summary=f"cancel the order of {self._start.record}, if there is one",
-                    start_to_close_timeout=_ERP_CALL,
-                    **self._pace(),
-                ),
+        request = CancelOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
+        self._placed = await self._step(
+            lambda: workflow.start_activity_method(
+                ErpActivities.cancel_order,
+                request,
+                task_queue=names.ERP_QUEUE,
+                activity_id="cancel-order",
+                summary=f"cancel the order of {self._start.record}, if there is one",
+                start_to_close_timeout=_ERP_CALL,
+                **self._pace(),
             )
+        )
         self._story.cancelled(workflow.now(), self._placed)
         if self._deleted:
             await self._keep_deleted()
@@ -274,25 +274,33 @@ class OrderWorkflow:
         """Stay open until somebody sends `retry` or `cancel`, or new word of the record arrives.
 
         Always ends with `_StartOverError` or `_CancelRequestedError`: what was wrong may have been mended anywhere.
+        A cancel that needs attention is none of the record's business, so no word of it wakes that one.
         """
         stopped_at = self._stage
-        if self._news and stopped_at is not OrderStage.CANCELLING:
-            raise _StartOverError  # word came since the record was read: it may be mended already
+        cancelling = stopped_at is OrderStage.CANCELLING
+        if self._mended(cancelling=cancelling):
+            raise _StartOverError  # word came since the record was read
         self._show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
         if not self._deleted and not problem.reason.startswith(("salesforce", "record")):
-            await self._report(problem)
+            await self._report(problem, cancelling=cancelling)
         self._refresh(problem)
-        await self._until(lambda: self._news)
-        self._continue_if_long()
+        await self._until(lambda: self._mended(cancelling=cancelling))
+        if not (self._retry or self._cancel_requested()):
+            self._continue_if_long()
         self._show(stopped_at)
         if self._cancel_requested():
             raise _CancelRequestedError
-        if stopped_at is OrderStage.CANCELLING and problem.reason is not AttentionReason.TOO_LATE_TO_CANCEL:
+        if cancelling and problem.reason is not AttentionReason.TOO_LATE_TO_CANCEL:
             self._cancels_answered -= 1  # the cancel is still wanted: `retry` repeats it
+        elif cancelling:
+            self._is_cancelling = False
         raise _StartOverError
 
-    async def _report(self, problem: Problem) -> None:
+    def _mended(self, *, cancelling: bool) -> bool:
+        return self._news and not cancelling
+
+    async def _report(self, problem: Problem, *, cancelling: bool) -> None:
         """Write the problem to the record, if Salesforce takes it at once or soon; a command ends the trying."""
         request = WriteBack(
             **self._record(), order=self._placed, status="needs attention", error=problem.message, written=self._written
@@ -305,14 +313,14 @@ class OrderWorkflow:
             start_to_close_timeout=_SALESFORCE_CALL,
             **self._pace(),
         )
-        await self._until(lambda: handle.done() or self._news)
+        await self._until(lambda: handle.done() or self._mended(cancelling=cancelling))
         if not handle.done():
             handle.cancel()
         try:
             self._written = await handle
             self._story.tell(workflow.now(), "the record in Salesforce says so, too")
         except asyncio.CancelledError:
-            if not (self._cancel_requested() or self._retry or self._news):
+            if not (self._cancel_requested() or self._retry or self._mended(cancelling=cancelling)):
                 raise
         except ActivityError as error:
             self._story.tell(
@@ -320,9 +328,12 @@ class OrderWorkflow:
             )
 
     def _continue_if_long(self) -> None:
-        """Begin a new run before the history grows too long, unless a cancel is still to be answered."""
-        if workflow.info().is_continue_as_new_suggested() and not self._cancel_requested():
-            workflow.continue_as_new(self._start.model_copy(update={"carried": self._payload}))
+        """Begin a new run before the history grows too long. It looks at everything afresh."""
+        if workflow.info().is_continue_as_new_suggested():
+            cancelling = self._cancel_requested() or self._is_cancelling
+            workflow.continue_as_new(
+                self._start.model_copy(update={"carried": self._payload, "cancelling": cancelling})
+            )
 
     def _cancel_requested(self) -> bool:
         if not self._workflow_cancelled and workflow.cancellation_reason() is not None:

@@ -311,3 +311,23 @@ async def test_a_cancelled_deal_is_not_ordered_by_a_late_duplicate() -> None:
         await until(lambda: _has_ended(world, record))
 
         assert [] == [order for order in world.erp.orders() if order["status"] != "cancelled"]
+
+
+async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_keeps_its_number() -> None:
+    """No second order, the difference is told on the record, and the number that is known stays there."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        number = world.number_of(record)
+        (line, *_) = world.org.query(f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}'")  # noqa: S608 - SOQL
+        world.org.update("OpportunityLineItem", line["Id"], UnitPrice=1.0)
+        world.org.publish_raw(CHANNEL, _event(world.org, record, 1))
+        await until(lambda: bool(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
+        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}' AND ExecutionStatus = 'Running'")
+
+        assert AttentionReason.AMOUNT_DIFFERS == reason
+        assert number == world.number_of(record)
+        assert "needs attention" == world.org.get("Opportunity", record)["ERP_Order_Status__c"]
+        assert 1 == len(world.erp.orders())

@@ -12,7 +12,7 @@ from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.salesforce import Look
-from closedwon.erp.base import AuthFailedError, RejectedError, TooLateError, UnknownError
+from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
@@ -121,15 +121,18 @@ async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnv
         async def load(_request: object) -> Look:
             raise UnknownError("Salesforce is down")
 
-        world.load = load
+        async def cancel(_request: object) -> Any:
+            return None
+
+        world.load, world.cancel = load, cancel
         handle = await world.notify()
         await world.until(lambda: "load" in world.calls)
         await handle.signal("cancel", "the customer changed their mind")
         outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
+    assert outcome.order is None
     assert "create" not in world.calls
-    assert "cancel" not in world.calls
     assert ErpStatus.CANCELLED == world.written[-1].status
 
 
@@ -410,3 +413,118 @@ async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() ->
 
     assert OrderStage.COMPLETED is outcome.stage
     assert {"Amount": 7} == seen[-1]
+
+
+async def test_cancel_reaches_the_order_that_an_earlier_run_has_made(temporal_server: WorkflowEnvironment) -> None:
+    """A late duplicate has begun a new run; what is cancelled is the record's order, not the run."""
+    async with running(temporal_server.client) as world:
+        await (await world.notify()).result()
+
+        async def load(_request: object) -> Look:
+            raise UnknownError("Salesforce is down")
+
+        world.load = load
+        handle = await world.notify("late duplicate")
+        await world.until(lambda: world.calls.count("load") >= 2)
+        await handle.signal("cancel")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert erp_order(ErpStatus.CANCELLED) == outcome.order
+
+
+async def test_a_difference_from_the_erp_is_not_forgotten_by_retry(temporal_server: WorkflowEnvironment) -> None:
+    """The deal was changed after it was ordered: as long as both differ, `retry` ends in attention again."""
+    async with running(temporal_server.client) as world:
+        looks = 0
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def load(_request: object) -> Look:
+            nonlocal looks
+            looks += 1
+            return Look(order=order_of(world.record, quantity="2" if looks == 1 else "3"), erp="light")
+
+        async def create(request: Any) -> Any:
+            if request.order.amount != erp_order().amount:
+                raise AmountDiffersError(erp_order(), request.order)
+            return erp_order()
+
+        async def write(request: Any) -> Any:
+            started.set()
+            await go_on.wait()
+            return request.written
+
+        world.load, world.create, world.write = load, create, write
+        handle = await world.notify()
+        await started.wait()
+        await world.notify("changed")
+        go_on.set()
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("retry")
+        await world.until(lambda: world.calls.count("create") == 3)
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.terminate()
+
+    assert looks >= 3
+
+
+async def test_a_cancel_that_needs_attention_waits_quietly_and_is_repeated_by_retry(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """News of the record does not make it hammer the ERP."""
+    async with running(temporal_server.client) as world:
+        refuse = True
+
+        async def write(_request: object) -> Any:
+            raise UnknownError("Salesforce is down")
+
+        async def cancel(_request: object) -> Any:
+            if refuse:
+                raise AuthFailedError("401", cure="Set the key.")
+            return erp_order(ErpStatus.CANCELLED)
+
+        world.write, world.cancel = write, cancel
+        handle = await world.notify()
+        await world.until(lambda: "write" in world.calls)
+        await world.notify("news")
+        await handle.signal("cancel")
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.notify("more news")
+        asked = world.calls.count("cancel")
+        refuse = False
+        world.write = world._write
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert 1 == asked
+    assert OrderStage.CANCELLED is outcome.stage
+
+
+async def test_a_long_history_does_not_forget_that_a_cancel_is_wanted() -> None:
+    """The ERP is away while the cancel is tried; the new run goes on cancelling instead of ordering."""
+    limit = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        is_back = False
+
+        async def write(_request: object) -> Any:
+            raise UnknownError("Salesforce is down")
+
+        async def cancel(_request: object) -> Any:
+            if not is_back:
+                raise UnknownError("the ERP is down", retry_after=timedelta(days=1))
+            return erp_order(ErpStatus.CANCELLED)
+
+        world.write, world.cancel = write, cancel
+        handle = await world.notify()
+        await world.until(lambda: "write" in world.calls)
+        await handle.signal("cancel")
+        await world.until(lambda: "cancel" in world.calls)
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
+        await world.until(lambda: world.calls.count("cancel") >= 2)
+        is_back = True
+        world.write = world._write
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert 1 == world.calls.count("create")
