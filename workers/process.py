@@ -20,6 +20,7 @@ from closedwon.errors import ClosedwonError
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics, Telemetry
 from workers.connections import Connections
+from workers.intake import IntakeServer
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
 
@@ -34,6 +35,7 @@ class Role(StrEnum):
 
     ORDERS = "orders"
     SUBSCRIBER = "subscriber"
+    INTAKE = "intake"
 
 
 class NotStartedError(ClosedwonError):
@@ -89,6 +91,10 @@ class _Process:
         if Role.SUBSCRIBER in self._roles:
             await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
             await start_subscriptions(client, self._settings)
+        if Role.INTAKE in self._roles and self._settings.intake is not None:
+            intake = IntakeServer(self._settings, self._settings.intake, client, metrics)
+            stack.push_async_callback(intake.stop)
+            await intake.start()
         self._client, self._running = client, True
 
     async def temporal_is_ready(self) -> None:

@@ -13,13 +13,13 @@ app = typer.Typer()
 
 @app.command()
 def run(config: Config = DEFAULT_CONFIG) -> None:
-    """Run **everything in one process**: the worker of the orders and the reader of the event bus.
+    """Run **everything in one process**: worker, reader of the event bus, and intake where `[intake]` is set.
 
     Temporal is found by its own settings (`TEMPORAL_ADDRESS`, …). Stops gracefully on SIGTERM. Example:
 
         TEMPORAL_ADDRESS=localhost:7233 closedwon run --config closedwon.toml
     """
-    _run(config, "orders", "subscriber")
+    _run(config, "orders", "subscriber", "intake")
 
 
 @app.command()
@@ -38,6 +38,18 @@ def subscriber(config: Config = DEFAULT_CONFIG) -> None:
     closedwon subscriber --config closedwon.toml
     """
     _run(config, "subscriber")
+
+
+@app.command()
+def intake(config: Config = DEFAULT_CONFIG) -> None:
+    """Run the **server that Salesforce calls** with outbound messages. Start several behind a load balancer.
+
+    closedwon intake --config closedwon.toml
+    """
+    if settings_from(config).intake is None:
+        typer.secho(f"{config}: there is no [intake] table; add one to say where to listen", err=True, fg="red")
+        raise typer.Exit(1)
+    _run(config, "intake")
 
 
 def _run(config: Path, *roles: str) -> None:

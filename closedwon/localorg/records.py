@@ -174,8 +174,7 @@ class Records:
                 raise _missing(missing)
             row: Row = {one.name: None for one in owner.fields}
             row |= {**_DEFAULTS.get(owner.name, {}), **values}
-            now = self._clock.now_ms()
-            row |= {"Id": self._store.new_id(owner.prefix), "IsDeleted": 0, "CreatedDate": now, "CreatedById": actor}
+            row |= {"Id": self._store.new_id(owner.prefix), "IsDeleted": 0, "CreatedById": actor}
             if owner.find("OwnerId") and row["OwnerId"] is None:
                 row["OwnerId"] = actor
             self._write(owner, None, row, actor)
@@ -283,6 +282,8 @@ class Records:
         self._derive(owner, before, after)
         now = self._clock.now_ms()
         after |= {"LastModifiedDate": now, "LastModifiedById": actor, "SystemModstamp": now}
+        if before is None:
+            after["CreatedDate"] = now
         self._put(owner.name, before, after)
         self._check_rules(owner, RecordId(after["Id"]))
         if owner.name == "OpportunityLineItem":

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.model import Pace
+from closedwon.settings.intake import Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
     CustomerMapping,
@@ -41,6 +42,7 @@ __all__ = [
     "CustomerMapping",
     "ErpByExpression",
     "ErpSettings",
+    "Intake",
     "JwtBearer",
     "LinesMapping",
     "Lookup",
@@ -53,6 +55,7 @@ __all__ = [
     "SettingsError",
     "Subscriber",
     "Telemetry",
+    "Tls",
     "TrytonErp",
     "Workers",
     "WriteBack",
@@ -188,6 +191,7 @@ class Settings(BaseSettings):
     subscriber: Subscriber = Subscriber()
     workers: Workers = Workers()
     telemetry: Telemetry = Telemetry()
+    intake: Intake | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -204,7 +208,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels()]
+        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels(), *self._without_intake()]
         if problems:
             raise ProblemsError(problems)
         return self
@@ -241,6 +245,11 @@ class Settings(BaseSettings):
                 yield Problem(("routes", place, "org"), f"there is no org {route.org!r}; {suggest(route.org, orgs)}")
             if isinstance(route.erp, str) and route.erp not in erps:
                 yield Problem(("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}")
+
+    def _without_intake(self) -> Iterator[Problem]:
+        for place, route in enumerate(self.routes):
+            if route.outbound and self.intake is None:
+                yield Problem(("routes", place, "outbound"), "nobody listens; add an [intake] table")
 
     def _shared_channels(self) -> Iterator[Problem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""

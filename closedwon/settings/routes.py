@@ -140,6 +140,8 @@ class Route(Section):
     object: FieldName = "Opportunity"
     events: tuple[EventChannel, ...] = ()
     """Event bus channels, e.g. `/event/Order_Requested__e`."""
+    outbound: bool = False
+    """Whether intake takes outbound messages of this object at `/outbound/<route>`."""
     record_id: Expression = "Opportunity_Id__c"
     """Finds the record id in an event's payload."""
     org_id: Expression | None = None

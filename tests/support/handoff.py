@@ -18,7 +18,7 @@ from closedwon import names, temporal
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
-from closedwon.settings import ClientCredentials, Org, RestErp, Retry, Route, Settings, Subscriber
+from closedwon.settings import ClientCredentials, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
@@ -81,6 +81,7 @@ def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, **route: Any) -> Setti
         ),
         retry=Retry(longest_interval=timedelta(minutes=15)),
         subscriber=Subscriber(heartbeat_timeout=timedelta(seconds=3)),
+        intake=Intake(port=0),
     )
 
 

@@ -31,6 +31,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[subscriber]`": settings.Subscriber,
     "`[workers]`": settings.Workers,
     "`[telemetry]`": settings.Telemetry,
+    "`[intake]`": settings.Intake,
+    "`[intake.tls]`": settings.Tls,
 }
 NONE = (None, settings.WriteBack())
 

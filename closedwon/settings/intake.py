@@ -1,0 +1,62 @@
+"""Intake: the server that Salesforce calls. Who may speak to it, and how much."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
+
+from closedwon.settings.values import Duration, Section, base_folder
+
+
+def _existing(path: Path) -> Path:
+    found = base_folder.get() / path
+    if not found.is_file():
+        raise ValueError(f"there is no file {found}; mend the path or put the file there")
+    return found
+
+
+File = Annotated[Path, AfterValidator(_existing)]
+"""A file that is there; a relative path counts from the settings file."""
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31}$")]
+"""SHA-256 of a certificate in DER form, in hexadecimal; colons are allowed."""
+
+
+class Tls(Section):
+    """TLS of intake's own. With `client_ca`, a client must show a certificate (mutual TLS)."""
+
+    certificate: File
+    """PEM: the server's certificate, then the intermediate ones."""
+    key: File
+    client_ca: File | None = None
+    """PEM: who may have signed the client's certificate."""
+    client_subjects: tuple[str, ...] = ()
+    """Common names of clients that are let in. A shared certificate proves Salesforce, not your org."""
+    client_fingerprints: tuple[Fingerprint, ...] = ()
+
+    @model_validator(mode="after")
+    def _clients_need_a_ca(self) -> Self:
+        if (self.client_subjects or self.client_fingerprints) and self.client_ca is None:
+            raise ValueError("`client_subjects` and `client_fingerprints` need `client_ca`, or nobody is asked for one")
+        return self
+
+
+class Intake(Section):
+    """The HTTP server for outbound messages. Without this table there is none."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8085
+    tls: Tls | None = None
+    """Without it, put intake behind a proxy that ends TLS."""
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all."""
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Proxies whose `X-Forwarded-For` is believed; nobody else's is."""
+    deadline: Duration = timedelta(seconds=10)
+    """Longest time to an answer. Salesforce waits 60 s for outbound messages."""
+    largest_body: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    """Bytes; 100 notifications with many fields are below 1 MiB."""
+    concurrent_requests: Annotated[int, Field(ge=1)] = 64
+    """More are refused; Salesforce sends them again."""
