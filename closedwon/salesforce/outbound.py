@@ -28,7 +28,7 @@ SOBJECT: Final = "urn:sobject.enterprise.soap.sforce.com"
 MOST_NOTIFICATIONS: Final = 100
 """In one message, as the WSDL says."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,254}")
 """An API name; the longest have a namespace prefix and a suffix."""
 _NIL: Final = f"{{{soap.XSI}}}nil"
 _TYPE: Final = f"{{{soap.XSI}}}type"
@@ -139,7 +139,7 @@ def _fields(sobject: etree._Element) -> dict[str, str | None]:
     fields: dict[str, str | None] = {}
     for element in sobject:
         name = etree.QName(element)
-        if name.namespace != SOBJECT or not _NAME.fullmatch(name.localname):
+        if name.namespace != SOBJECT or not NAME.fullmatch(name.localname):
             raise OutboundMessageError(f"An sObject has an element that is no field of {SOBJECT}.")
         if name.localname == "fieldsToNull":  # in every sObject type, and without meaning here
             continue
@@ -160,7 +160,7 @@ def _object(notification: etree._Element) -> str | None:
     if sobject is None or name is None:
         return None
     prefix, colon, local = name.strip().rpartition(":")
-    if sobject.nsmap.get(prefix if colon else None) != SOBJECT or not _NAME.fullmatch(local):
+    if sobject.nsmap.get(prefix if colon else None) != SOBJECT or not NAME.fullmatch(local):
         raise OutboundMessageError(f"The xsi:type of an sObject is no type of {SOBJECT}.")
     return local
 
