@@ -27,6 +27,7 @@ from closedwon.ids import RecordId
 from closedwon.model import Channel, Message, OrderStart
 from closedwon.salesforce import outbound
 from closedwon.salesforce.outbound import Notification, OutboundMessage, OutboundMessageError
+from closedwon.salesforce.soap import FaultCode
 from closedwon.settings import Intake, Route, Settings, Tls
 from closedwon.telemetry import Metrics
 
@@ -67,7 +68,7 @@ class IntakeServer:
         """Open the port. Raises `IntakeError` with the cure."""
         app = web.Application(middlewares=[self._guard], client_max_size=self._intake.largest_body)
         app.router.add_post("/outbound/{route}", self._outbound)
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, lingering_time=1.0)
         await self._runner.setup()
         tls = _tls_context(self._intake.tls) if self._intake.tls else None
         site = web.TCPSite(self._runner, self._intake.host, self._intake.port, ssl_context=tls)
@@ -153,11 +154,11 @@ class IntakeServer:
             )
         try:
             async with asyncio.timeout(self._intake.deadline.total_seconds()):
-                message = outbound.parse(await request.read())
+                message = outbound.parse(await request.read(), request.charset)
                 self._judge(route, message)
                 await self._accept(route, message)
         except OutboundMessageError as error:
-            return self._fault("Client", "malformed", str(error), error.notification_ids)
+            return self._fault(error.code, "malformed", str(error), error.notification_ids)
         except TimeoutError:
             return self._fault("Server", "too-slow", "not durable in time; send again", ())
         except RPCError as error:
@@ -172,7 +173,7 @@ class IntakeServer:
             raise OutboundMessageError(
                 f"OrganizationId {message.org} is not the org of route {route.name!r}", notification_ids=ids
             )
-        if message.object != route.object:
+        if message.object not in (None, route.object):
             raise OutboundMessageError(
                 f"route {route.name!r} takes {route.object}, not {message.object}", notification_ids=ids
             )
@@ -210,7 +211,7 @@ class IntakeServer:
             summary=mapping.summary_of(route, fields),
         )
 
-    def _fault(self, code: Any, outcome: str, text: str, notification_ids: tuple[str, ...]) -> web.Response:
+    def _fault(self, code: FaultCode, outcome: str, text: str, notification_ids: tuple[str, ...]) -> web.Response:
         self._count(outcome, max(len(notification_ids), 1))
         _log.warning("no ack (%s): %s; notifications: %s", outcome, text, ", ".join(notification_ids) or "unknown")
         # HTTP 500 belongs to a Fault (SOAP 1.1, section 6.2); to Salesforce anything but 2xx means: send again.

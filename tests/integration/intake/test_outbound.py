@@ -1,0 +1,175 @@
+"""Outbound messages over real sockets: acknowledged when durable, and never before."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from datetime import timedelta
+
+import pytest
+
+from closedwon.ids import RecordId
+from closedwon.model import Message
+from tests.support.handoff import handoff, until
+from tests.support.intake import deliver, intake, soap_message
+from tests.support.servers import start_temporal
+
+_ACK = "<Ack>true</Ack>"
+
+
+@pytest.mark.parametrize("deals", [1, 2, 100])
+async def test_every_notification_of_a_message_becomes_an_order(deals: int) -> None:
+    """One ack for all, and then one order each, with its number written back."""
+    async with handoff(outbound=True, events=()) as world, world.working(subscriber=False), intake(world) as address:
+        world.org.seed(deals)
+        won = world.org.win_next(deals)
+        status, answer = await deliver(address, soap_message(world.org.org_id, won))
+        await world.until_written_back(*won)
+
+        assert 200 == status
+        assert _ACK in answer
+        assert deals == len(world.erp.orders())
+
+
+async def test_one_bad_notification_of_a_hundred_starts_nothing() -> None:
+    """The message is judged as a whole: a fault that says what is wrong, and no half-done effect."""
+    async with handoff(outbound=True, events=()) as world, world.working(subscriber=False), intake(world) as address:
+        world.org.seed(99)
+        won = world.org.win_next(99)
+        status, answer = await deliver(address, soap_message(world.org.org_id, [*won, "006000000000001AAB"]))
+        workflows = [execution async for execution in world.client.list_workflows()]
+
+        assert 500 == status
+        assert "faultstring" in answer
+        assert "checksum" in answer
+        assert [] == workflows
+
+
+async def test_duplicates_in_one_message_in_another_and_after_the_end_make_one_order() -> None:
+    """A lost ack, a message that is sent again hours later, the same record twice: harmless."""
+    async with handoff(outbound=True, events=()) as world, world.working(subscriber=False), intake(world) as address:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        body = soap_message(world.org.org_id, [record, record.short])
+        answers = await asyncio.gather(*(deliver(address, body) for _ in range(10)))
+        await world.until_written_back(record)
+        await world.order(record).result()
+        answers.append(await deliver(address, soap_message(world.org.org_id, [record], first=7)))
+        await world.order(record).result()
+
+        assert {200} == {status for status, _ in answers}
+        assert 1 == len(world.erp.orders())
+
+
+async def test_no_ack_while_temporal_is_away_and_the_same_message_is_taken_later() -> None:
+    """Salesforce is told to send again, well before its patience ends; nothing is lost."""
+    async with await start_temporal() as server, handoff(temporal_server=server, outbound=True, events=()) as world:
+        world.org.seed(1)
+        won = world.org.win_next(1)
+        body = soap_message(world.org.org_id, won)
+        async with intake(world, deadline=timedelta(seconds=2)) as address:
+            await server.shutdown()
+            began = time.monotonic()
+            status, answer = await deliver(address, body)
+            took = time.monotonic() - began
+
+        assert 500 == status
+        assert _ACK not in answer
+        assert "send again" in answer
+        assert took < 5
+
+
+@pytest.mark.parametrize(
+    ("org", "route", "object_name", "complaint"),
+    [
+        ("00D000000000009", "won-0", "Opportunity", "is not the org of route"),
+        (None, "won-0", "Account", "takes Opportunity"),
+        (None, "nobody", "Opportunity", "no route of this name"),
+    ],
+)
+async def test_a_stranger_gets_a_fault_that_says_why(
+    org: str | None, route: str, object_name: str, complaint: str
+) -> None:
+    """Another org, another object, another route: nothing starts."""
+    async with handoff(outbound=True, events=()) as world, intake(world) as address:
+        body = soap_message(org or world.org.org_id, ["006000000000001AAA"], object_name=object_name)
+        status, answer = await deliver(address, body, route=route)
+
+        assert status >= 400
+        assert complaint in answer
+        assert [] == [execution async for execution in world.client.list_workflows()]
+
+
+async def test_too_much_is_refused_before_it_is_read() -> None:
+    """A large body, a compressed one, a slow one, too many at once: each has its answer."""
+    async with (
+        handoff(outbound=True, events=()) as world,
+        intake(world, largest_body=10_000, concurrent_requests=2, deadline=timedelta(seconds=1)) as address,
+    ):
+        message = soap_message(world.org.org_id, ["006000000000001AAA"])
+        large, _ = await deliver(address, b"<a>" + b"x" * 20_000 + b"</a>")
+        bomb, _ = await deliver(address, gzip.compress(message), headers={"Content-Encoding": "gzip"})
+        host, port = address.removeprefix("http://").split(":")
+        slow = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(b"POST /outbound/won-0 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n<")
+            await writer.drain()
+        statuses: list[int] = []
+
+        async def is_busy() -> bool:
+            statuses.append((await deliver(address, message))[0])
+            return statuses[-1] == 503
+
+        await until(is_busy)
+        cut = [await reader.readline() for reader, _ in slow]
+        for _, writer in slow:
+            writer.close()
+
+        assert 413 == large
+        assert 415 == bomb
+        assert [b"HTTP/1.1 500 Internal Server Error\r\n"] * 2 == cut
+
+
+async def test_addresses_are_believed_from_listed_proxies_only() -> None:
+    """A forwarded address counts when a listed proxy says it, and is ignored when anybody else does."""
+    async with handoff(outbound=True, events=()) as world:
+        body = soap_message(world.org.org_id, ["006000000000001AAA"])
+        good, bad = {"X-Forwarded-For": "13.108.1.2"}, {"X-Forwarded-For": "203.0.113.9"}
+        async with intake(world, allow=["13.108.0.0/14"]) as address:
+            spoofed, _ = await deliver(address, body, headers=good)
+        async with intake(world, allow=["13.108.0.0/14"], proxies=["127.0.0.0/8"]) as address:
+            through_proxy, _ = await deliver(address, body, headers=good)
+            stranger, _ = await deliver(address, body, headers=bad)
+            chained, _ = await deliver(address, body, headers={"X-Forwarded-For": "13.108.1.2, 203.0.113.9"})
+
+        assert [403, 200, 403, 403] == [spoofed, through_proxy, stranger, chained]
+
+
+async def test_a_message_about_a_deleted_record_is_acknowledged_and_starts_nothing() -> None:
+    """Salesforce sends a notification without data; there is nothing to look at."""
+    async with handoff(outbound=True, events=()) as world, intake(world) as address:
+        body = soap_message(world.org.org_id, ["006000000000001AAA"])
+        start, end = body.index(b"<sObject"), body.index(b"</Notification>")
+        status, answer = await deliver(address, body[:start] + body[end:])
+
+        assert 200 == status
+        assert _ACK in answer
+        assert [] == [execution async for execution in world.client.list_workflows()]
+
+
+async def test_a_route_may_take_the_order_from_the_message() -> None:
+    """With source = "event" the message's own fields go along as the payload; otherwise no field does."""
+    for source, goes_along in (("event", True), ("record", False)):
+        async with handoff(outbound=True, events=(), source=source) as world, intake(world) as address:
+            record = RecordId("006000000000001")
+            await deliver(address, soap_message(world.org.org_id, [record]))
+            history = await world.order(record).fetch_history()
+            (signal,) = [
+                event.workflow_execution_signaled_event_attributes
+                for event in history.events
+                if event.HasField("workflow_execution_signaled_event_attributes")
+            ]
+            message = Message.model_validate_json(signal.input.payloads[0].data)
+
+            assert ({"Id": record} if goes_along else None) == message.payload

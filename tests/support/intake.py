@@ -1,0 +1,126 @@
+"""Speaking to intake as Salesforce does, and certificates made for one test."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from temporalio.common import MetricMeter
+
+from closedwon.ids import RecordId
+from closedwon.settings import Intake
+from closedwon.telemetry import Metrics
+from tests.support.handoff import Handoff
+from workers.intake import IntakeServer
+
+_ENVELOPE = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
+xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+ <soapenv:Body>
+  <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
+   <OrganizationId>{org}</OrganizationId>
+   <ActionId>04k000000000001AAA</ActionId>
+   <SessionId xsi:nil="true"/>
+   <EnterpriseUrl>https://example.my.salesforce.com/services/Soap/c/67.0/{org}</EnterpriseUrl>
+   <PartnerUrl>https://example.my.salesforce.com/services/Soap/u/67.0/{org}</PartnerUrl>
+   {notifications}
+  </notifications>
+ </soapenv:Body>
+</soapenv:Envelope>"""
+_NOTIFICATION = """\
+<Notification><Id>{id}</Id><sObject xsi:type="sf:{object}" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">\
+<sf:Id>{record}</sf:Id></sObject></Notification>"""
+
+
+def soap_message(org: str, records: Iterable[str], *, first: int = 1, object_name: str = "Opportunity") -> bytes:
+    """An outbound message with one notification per record."""
+    notifications = "".join(
+        _NOTIFICATION.format(id=RecordId(f"04l{number:012d}"), record=record, object=object_name)
+        for number, record in enumerate(records, first)
+    )
+    return _ENVELOPE.format(org=org, notifications=notifications).encode()
+
+
+@asynccontextmanager
+async def intake(world: Handoff, **settings: object) -> AsyncIterator[str]:
+    """A running intake server of the world; its address."""
+    server = IntakeServer(
+        world.settings, Intake.model_validate({"port": 0, **settings}), world.client, Metrics(MetricMeter.noop)
+    )
+    await server.start()
+    try:
+        yield server.address
+    finally:
+        await server.stop()
+
+
+async def deliver(
+    address: str,
+    body: bytes,
+    *,
+    route: str = "won-0",
+    tls: ssl.SSLContext | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Post one message; status and body of the answer."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True)) as session,
+        session.post(
+            f"{address}/outbound/{route}",
+            data=body,
+            headers={"Content-Type": "text/xml; charset=utf-8", "SOAPAction": '""', **(headers or {})},
+        ) as response,
+    ):
+        return response.status, await response.text()
+
+
+class Authority:
+    """A certificate authority for one test."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(self._name, self._key, ca=True)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *, expired: bool = False) -> tuple[Path, Path, str]:
+        """Files of a certificate and of its key, and its SHA-256 fingerprint."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, expired=expired)
+        at = self._folder / f"{self.file.stem}-{name}"
+        at.with_suffix(".crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        at.with_suffix(".key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return at.with_suffix(".crt"), at.with_suffix(".key"), certificate.fingerprint(hashes.SHA256()).hex()
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False, expired: bool = False
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + timedelta(days=-1 if expired else 1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
