@@ -84,7 +84,6 @@ class Wire(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         alias_generator=to_camel,
-        validate_by_name=True,
         serialize_by_alias=True,
     )
 
@@ -110,6 +109,8 @@ class Call(Wire):
 
 class AcceptedRecord(Wire):
     """One record that is durably ours."""
+
+    model_config = ConfigDict(validate_by_name=True)
 
     record_id: str
     id: str
