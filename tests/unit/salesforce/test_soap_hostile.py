@@ -1,0 +1,261 @@
+"""SOAP from attackers and from broken senders: refused in words, in bounded time and memory, and nothing is fetched.
+
+A mutation-based fuzzer over a corpus of real forms (hypothesis drives it, so that a failure is shrunk and kept), and
+the known attacks by name.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from closedwon.salesforce import outbound
+from closedwon.salesforce.callout import CalloutError, parse_soap
+from closedwon.salesforce.contract import Contract, ContractError
+from closedwon.salesforce.outbound import OutboundMessageError
+from tests.support import outbound as sent
+
+SECRET = "CustomerJones"
+SLOWEST = 2.0
+"""Seconds for one body of 4 MiB, on a busy machine; usual are 0.2."""
+LARGEST = 4 * 1024 * 1024
+"""Bytes that intake lets through."""
+MOST_MEMORY = 300 * 1024
+"""KiB that one body of that size may take."""
+
+DEAL = sent.message([sent.deal(1, Name=SECRET, Amount="1.5")], session=f"<SessionId>{SECRET}</SessionId>")
+CORPUS = [
+    DEAL,
+    sent.message([sent.deal(number, Name=SECRET) for number in range(3)], urls=False),
+    sent.message([sent.deal(1, Name=SECRET)], encoding="UTF-16"),
+    sent.message([sent.deal(1, Name=SECRET)], encoding="UTF-16BE"),
+    sent.message([sent.notification("04l5g0000000001", {"Id": "a015g0000000001"}, type_="acme__Deal__c")]),
+    sent.message(["<Notification><Id>04l5g0000000001AAA</Id><sObject xsi:nil='true'/></Notification>"]),
+    outbound.ack(accepted=True),
+    outbound.fault("Client", SECRET),
+    Contract(object="Opportunity", fields={"Name": "xsd:string"}).wsdl("http://localhost/"),
+    b"""<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><submit xmlns="urn:closedwon:callout:1">
+    <org>00D5g000004uZcX</org><records><recordId>0065g0000000001</recordId><id>a</id><fields><name>N</name>
+    <value>CustomerJones</value></fields></records></submit></e:Body></e:Envelope>""",
+]
+TOKENS = [
+    *(
+        b"<!DOCTYPE a>",
+        b"<!DOCTYPE a [<!ENTITY x 'y'>]>",
+        b"&x;",
+        b"%x;",
+        b"&#0;",
+        b"&#x110000;",
+        b"&lt;",
+        b"<!--",
+        b"-->",
+    ),
+    *(
+        b"<![CDATA[",
+        b"]]>",
+        b"<?",
+        b"?>",
+        b"<?xml version='1.0' encoding='UTF-16'?>",
+        b"<?xml version='1.1'?>",
+        b"</a>",
+    ),
+    *(
+        b"<a>",
+        b"<a/>",
+        b"<a",
+        b'"',
+        b"'",
+        b"xmlns=''",
+        b"xmlns:sf='urn:x'",
+        b'xsi:nil="true"',
+        b'xsi:type="x:y"',
+        b"sf:",
+    ),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0", b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\r\n", b" "),
+    *(b"<Notification>", b"</Notification>", b"<Id>", b"<sObject/>", b"<sf:Id/>", b"04l5g0000000001", b"\xd8\x00"),
+]
+CHARSETS = [None, "utf-8", "utf-16", "iso-8859-1", "us-ascii", "utf-7", "idna", "zip", "rot13", "x" * 99, "\0", "é"]
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> bytes:
+    """A body of the corpus with up to eight changes: cut, doubled, moved, overwritten, salted with tokens."""
+    body = draw(st.sampled_from(CORPUS))
+    for _ in range(draw(st.integers(0, 8))):
+        start = draw(st.integers(0, len(body)))
+        end = min(len(body), start + draw(st.integers(0, 60)))
+        kind = draw(st.sampled_from(["cut", "double", "move", "token", "bytes", "splice"]))
+        if kind == "cut":
+            body = body[:start] + body[end:]
+        elif kind == "double":
+            body = body[:end] + body[start:end] * draw(st.integers(1, 50)) + body[end:]
+        elif kind == "move":
+            rest = body[:start] + body[end:]
+            place = draw(st.integers(0, len(rest)))
+            body = rest[:place] + body[start:end] + rest[place:]
+        elif kind == "token":
+            body = body[:start] + draw(st.sampled_from(TOKENS)) + body[start:]
+        elif kind == "bytes":
+            body = body[:start] + draw(st.binary(max_size=8)) + body[end:]
+        else:
+            other = draw(st.sampled_from(CORPUS))
+            body = body[:start] + other[draw(st.integers(0, len(other))) :]
+    return body
+
+
+def read(body: bytes, charset: str | None) -> str:
+    """Whatever reads XML from outside, on `body`: what the refusals say."""
+    complaints = []
+    try:
+        message = outbound.parse(body, charset)
+        assert 1 <= len(message.notifications) <= 100
+    except OutboundMessageError as error:
+        complaints.append(str(error))
+        etree.fromstring(outbound.fault(error.code, str(error)))
+    try:
+        assert parse_soap(body, charset).items
+    except CalloutError as error:
+        complaints.append(str(error))
+        etree.fromstring(error.soap_body())
+    try:
+        Contract.read(body).wsdl("http://localhost/")
+    except ContractError as error:
+        complaints.append(str(error))
+    return "\n".join(complaints)
+
+
+@settings(max_examples=600, deadline=1000, suppress_health_check=[HealthCheck.too_slow])
+@given(mutations(), st.sampled_from(CHARSETS))
+def test_any_mutation_is_read_or_refused(body: bytes, charset: str | None) -> None:
+    """No body makes any other error, takes long, or is quoted with its values by the refusal."""
+    assert SECRET not in read(body, charset)
+
+
+@settings(max_examples=300, deadline=1000)
+@given(st.binary(max_size=300), st.sampled_from(CHARSETS))
+def test_any_bytes_are_refused(body: bytes, charset: str | None) -> None:
+    """Noise is no message."""
+    with pytest.raises(OutboundMessageError):
+        outbound.parse(body, charset)
+
+
+LAUGHS = "".join(f'<!ENTITY l{level + 1} "{f"&l{level};" * 10}">' for level in range(9))
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]>',
+        f'<!DOCTYPE a [<!ENTITY l0 "{"ha" * 20_000}">]>',
+        '<!DOCTYPE a [<!ENTITY l9 SYSTEM "file:///etc/passwd">]>',
+        '<!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd"> %p;]>',
+        '<!DOCTYPE a SYSTEM "file:///etc/passwd">',
+        "<!DOCTYPE a>",
+        "<!-- <?x --> <?y <!--?>\n\n<!DOCTYPE a [<!-- ]> -->]>",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16"])
+def test_document_types_are_refused_unread(doctype: str, encoding: str) -> None:
+    """Billion laughs, quadratic blow-up and files of this machine never reach the parser."""
+    text = DEAL.decode().replace("<soapenv:Envelope", f"{doctype}<soapenv:Envelope").replace(SECRET, "&l9;")
+    with pytest.raises(OutboundMessageError, match="Document types and entities are refused"):
+        outbound.parse(text.replace('"UTF-8"', f'"{encoding}"').encode(encoding))
+
+
+@pytest.fixture
+def callers() -> Iterator[tuple[str, list[str]]]:
+    """The address of a listener on this machine, and who has called it."""
+    seen: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def listen() -> None:
+        while True:
+            connection, caller = listener.accept()
+            with connection:
+                seen.append(str(caller))
+                if connection.recv(5) == b"close":
+                    return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/x", seen
+    with socket.create_connection(listener.getsockname()) as last:
+        last.sendall(b"close")
+    thread.join()
+    listener.close()
+
+
+def test_nothing_is_fetched(callers: tuple[str, list[str]], tmp_path: Path) -> None:
+    """No reference in a body, whether DTD, entity, stylesheet, schema or XInclude, is followed to net or file."""
+    address, seen = callers
+    file = tmp_path / "secret.txt"
+    file.write_text(SECRET, encoding="utf-8")
+    text = sent.message([sent.deal(1, Name="@")]).decode()
+    refused = [
+        text.replace("<soapenv:E", f'<!DOCTYPE a SYSTEM "{place}"><soapenv:E') for place in (address, file.as_uri())
+    ] + [
+        text.replace("<soapenv:E", f'<!DOCTYPE a [<!ENTITY x SYSTEM "{place}">]><soapenv:E').replace("@", "&x;")
+        for place in (address, file.as_uri())
+    ]
+    for body in refused:
+        with pytest.raises(OutboundMessageError):
+            outbound.parse(body.encode())
+    included = f'<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="{file.as_uri()}" parse="text"/>'
+    with pytest.raises(OutboundMessageError, match="elements inside"):
+        outbound.parse(text.replace("@", included).encode())
+    pointed = text.replace("<soapenv:E", f'<?xml-stylesheet href="{address}"?><soapenv:E').replace(
+        "xmlns:xsd", f'xsi:schemaLocation="urn:x {address}" xmlns:xsd'
+    )
+    message = outbound.parse(pointed.encode())
+
+    assert [] == seen
+    assert SECRET not in str(message)
+
+
+FIELDS = "".join(f"<sf:F{number}>x</sf:F{number}>" for number in range(900))
+BOMBS = {
+    "depth": b"<a>" * (LARGEST // 7) + b"</a>" * (LARGEST // 7),
+    "elements": b"<a>" + b"<b/>" * (LARGEST // 4) + b"</a>",
+    "elements below the limit": b"<a>" + b"<b></b>" * 199_000 + b"</a>",
+    "attributes": b"<a " + b" ".join(b'a%x=""' % number for number in range(LARGEST // 10)) + b"/>",
+    "the same attribute": b"<a" + b" a=''" * (LARGEST // 5) + b"/>",
+    "namespaces": b"<a " + b" ".join(b'xmlns:a%x="u%x"' % (number, number) for number in range(LARGEST // 21)) + b"/>",
+    "comments": b"<!---->" * (LARGEST // 7) + b"<a/>",
+    "open comments": b"<!--" * (LARGEST // 4),
+    "instructions": b"<?a?>" * (LARGEST // 5) + b"<a/>",
+    "declaration": b"<?xml " + b" " * LARGEST + b"?>",
+    "blanks": b" " * LARGEST,
+    "one text": b"<a>" + b"x" * LARGEST + b"</a>",
+    "character references": b"<a>" + b"&#65;" * (LARGEST // 5) + b"</a>",
+    "long name": b"<" + b"a" * LARGEST + b"/>",
+    "fields": sent.message([sent.deal(number).replace("</sf:Id>", f"</sf:Id>{FIELDS}") for number in range(100)]),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_time_and_memory_are_bounded(name: str) -> None:
+    """The worst bodies of the size that intake lets through take seconds and hundreds of megabytes at most."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    read(BOMBS[name], None)
+
+    assert SLOWEST > time.process_time() - start
+    assert MOST_MEMORY > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+@pytest.mark.parametrize("depth", [10, 200, 300, 10_000])
+def test_nesting_is_refused(depth: int) -> None:
+    """A field holds a value, and no tower of elements, however high."""
+    tower = f"<sf:Name>{'<a>' * depth}{'</a>' * depth}</sf:Name>"
+    text = sent.message([sent.deal(1, Name=SECRET)]).decode().replace(f"<sf:Name>{SECRET}</sf:Name>", tower)
+    with pytest.raises(OutboundMessageError):
+        outbound.parse(text.encode())
