@@ -70,6 +70,24 @@ def lock_rows(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
 
 
 @app.command()
+def lose_acks(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Acknowledgements of outbound messages are lost: they are sent again."""
+    _arm(data_dir, "lose-acks", times=times)
+
+
+@app.command()
+def double_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Outbound messages are sent twice, though acknowledged."""
+    _arm(data_dir, "double-messages", times=times)
+
+
+@app.command()
+def split_messages(off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:  # noqa: FBT002 - a flag
+    """Each notification travels alone, the latest first."""
+    _arm(data_dir, "split-messages", on=not off)
+
+
+@app.command()
 def request_limit(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
     """REST calls answer 403 REQUEST_LIMIT_EXCEEDED."""
     _arm(data_dir, "request-limit", times=times)

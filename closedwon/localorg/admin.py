@@ -9,6 +9,9 @@ Every request carries `Authorization: Bearer <admin_token>` of `connection.json`
     POST /_admin/clock {"advance_s": 3600}   move the org's clock
     POST /_admin/seed {"opportunities": 100, "seed": 1}   add accounts, products and open Opportunities
     POST /_admin/events {"channel", "data"}  put anything on the bus
+    GET  /_admin/messages                    outbound messages that wait or have failed
+    POST /_admin/messages {"id", "action"}   `retry` or `delete` one, as the links in Setup do
+    POST /_admin/endpoints {"definition", "endpoint"}   send a definition's messages elsewhere
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from closedwon.localorg.clock import rest_time
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import bearer
 from closedwon.localorg.org import Org
+from closedwon.localorg.outbound import Outbox
 from closedwon.localorg.seed import seed
 
 _log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ _ARMED = (
     Faults.lose_answers,
     Faults.lose_events,
     Faults.double_events,
+    Faults.lose_acks,
+    Faults.double_messages,
+    Faults.split_messages,
     Faults.read_lag,
     Faults.down,
     Faults.mute,
@@ -98,6 +105,11 @@ class Admin:
             ("POST", "seed"): lambda: {"ids": self._seed(int(body["opportunities"]), int(body.get("seed", 1)))},
             ("POST", "events"): lambda: self._org.publish_raw(str(body["channel"]), dict(body["data"])),
         }
+        answers |= {
+            ("GET", "messages"): lambda: [one._asdict() for one in self._org.outbox.queued()],
+            ("POST", "messages"): lambda: _message_actions(self._org.outbox)[body["action"]](str(body["id"])),
+            ("POST", "endpoints"): lambda: self._org.outbox.set_endpoint(body["definition"], body["endpoint"]),
+        }
         answer = answers.get((method, name))
         return web.json_response(answer()) if answer else _error(404, f"there is no {method} /_admin/{name}")
 
@@ -123,8 +135,14 @@ class Admin:
             "valid_tokens": org.oauth.valid_tokens,
             "cometd_clients": len(org.cometd.clients),
             "held_polls": org.cometd.held_polls,
+            "outbound_waiting": len(org.outbox.queued()),
+            "outbound_sent": org.outbox.sent,
             "faults": org.faults.armed(),
         }
+
+
+def _message_actions(outbox: Outbox) -> dict[str, Callable[[str], None]]:
+    return {"retry": outbox.retry, "delete": outbox.delete}
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -53,6 +53,17 @@ class Flow(_Frozen):
     assignments: dict[str, str]
 
 
+class OutboundDefinition(_Frozen):
+    """An outbound message: sent when `field` of a record becomes `becomes`, with the record's `fields`."""
+
+    name: str
+    on: str = "Opportunity"
+    field: str = "StageName"
+    becomes: str = "Closed Won"
+    fields: tuple[str, ...] = ("Id", "Name", "Amount", "SystemModstamp")
+    endpoint: str = Field(pattern=r"^https?://")
+
+
 ORDER_REQUESTED = Flow(
     on="Opportunity",
     field="StageName",
@@ -72,6 +83,7 @@ class OrgConfig(_Frozen):
     """The whole configuration of one org."""
 
     flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
+    outbound_messages: tuple[OutboundDefinition, ...] = ()
     validation_rules: tuple[ValidationRule, ...] = ()
     custom_fields: tuple[CustomField, ...] = ()
     publish_immediately: frozenset[str] = frozenset()
@@ -82,6 +94,10 @@ class OrgConfig(_Frozen):
     """A CometD session without a request for so long is forgotten (same page)."""
     token_idle_s: float = 7200.0
     """The session policy's default: two hours without a request end a token."""
+    outbound_timeout_s: float = 60.0
+    """Of one attempt to deliver an outbound message (Help, "Considerations for Outbound Messages")."""
+    outbound_longest_interval_s: int = 3600
+    """Between attempts. The integration patterns guide says 60 minutes, the SOAP API guide 2 hours."""
     retention_s: float = 72 * 3600.0
     """High-volume platform events are kept for 72 hours."""
     daily_api_requests: int = 100_000

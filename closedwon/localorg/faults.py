@@ -26,6 +26,8 @@ class Fault(StrEnum):
     COMETD_UNAUTHORIZED = "cometd_unauthorized"
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
+    LOST_ACK = "lost_ack"
+    DOUBLED_MESSAGE = "doubled_message"
 
 
 class Faults:
@@ -40,6 +42,7 @@ class Faults:
         self._audible = asyncio.Event()
         self._audible.set()
         self.is_down = False
+        self.is_splitting = False
         self.read_lag_s = 0.0
         self.advice_interval_ms = 0
 
@@ -77,6 +80,18 @@ class Faults:
     def double_events(self, times: int = 1) -> None:
         """The next `times` events are published twice: same EventUuid, another replay id."""
         self._left[Fault.DOUBLED_EVENT] = times
+
+    def lose_acks(self, times: int = 1) -> None:
+        """The next `times` acknowledgements of outbound messages are lost on the way: they are sent again."""
+        self._left[Fault.LOST_ACK] = times
+
+    def double_messages(self, times: int = 1) -> None:
+        """The next `times` outbound messages are sent twice, though the first was acknowledged."""
+        self._left[Fault.DOUBLED_MESSAGE] = times
+
+    def split_messages(self, *, on: bool = True) -> None:
+        """Each notification travels in a message of its own, the latest first, until `on` is false."""
+        self.is_splitting = on
 
     def read_lag(self, seconds: float = 0.0) -> None:
         """Reads show records as they were `seconds` ago; 0 ends it."""
@@ -124,7 +139,7 @@ class Faults:
         """End every fault."""
         self._left.clear()
         self._audible.set()
-        self.is_down = False
+        self.is_down = self.is_splitting = False
         self.read_lag_s = 0.0
         self.advice_interval_ms = 0
 

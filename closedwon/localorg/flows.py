@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow
+from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow, OutboundDefinition
 from closedwon.localorg.schema import SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row
@@ -34,10 +34,8 @@ class Flows:
     def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
         """The flows that a write from `before` to `after` triggers."""
         for flow in self._flows:
-            if flow.on == owner.name and after.get(flow.field) == flow.becomes:
-                already = before is not None and before.get(flow.field) == flow.becomes
-                if not already and not after["IsDeleted"]:
-                    yield flow
+            if flow.on == owner.name and has_become(flow, before, after):
+                yield flow
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
         """The fields of the event that `flow` publishes for a record."""
@@ -51,6 +49,12 @@ class Flows:
         return {
             name: special[path]() if path in special else _at(found, path) for name, path in flow.assignments.items()
         }
+
+
+def has_become(rule: Flow | OutboundDefinition, before: Row | None, after: Row) -> bool:
+    """Whether a write from `before` to `after` makes the record meet the rule, which it did not meet before."""
+    already = before is not None and before.get(rule.field) == rule.becomes
+    return after.get(rule.field) == rule.becomes and not already and not after["IsDeleted"]
 
 
 def _at(record: Record, path: str) -> Any:

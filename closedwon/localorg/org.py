@@ -17,6 +17,7 @@ from closedwon.localorg.errors import ApiError
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import App, OAuth
+from closedwon.localorg.outbound import Outbox
 from closedwon.localorg.records import Records
 from closedwon.localorg.rest import RestApi
 from closedwon.localorg.schema import Schema, SObject
@@ -76,7 +77,8 @@ class Org:
         self.org_id = _org_id(self.store, org_id)
         self.clock = Clock(int(self.store.meta(_OFFSET) or 0), lambda ms: self.store.set_meta(_OFFSET, str(ms)))
         self.bus = EventBus(self.store, self.clock, retention_s=self.config.retention_s)
-        self.records = Records(self.schema, self.store, self.clock, self.bus, self.faults, self.config)
+        self.outbox = Outbox(self.store, self.clock, self.faults, self.config, self.org_id)
+        self.records = Records(self.schema, self.store, self.clock, self.bus, self.outbox, self.faults, self.config)
         self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle_s)
         self.cometd = Cometd(
             schema=self.schema,
@@ -124,6 +126,10 @@ class Org:
             self._try(f"flow on {flow.on}", f"SELECT {', '.join(sorted(paths))} FROM {flow.on} LIMIT 0")  # noqa: S608 - SOQL
         for rule in self.config.validation_rules:
             self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL
+
+        for message in self.config.outbound_messages:
+            fields = ", ".join({"Id", message.field, *message.fields})
+            self._try(f"outbound message {message.name}", f"SELECT {fields} FROM {message.on} LIMIT 0")  # noqa: S608 - SOQL
 
     def _try(self, what: str, soql: str) -> None:
         try:

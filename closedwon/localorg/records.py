@@ -18,7 +18,8 @@ from closedwon.localorg.config import OrgConfig
 from closedwon.localorg.errors import ApiError, not_found
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Fault, Faults
-from closedwon.localorg.flows import Flows
+from closedwon.localorg.flows import Flows, has_become
+from closedwon.localorg.outbound import Outbox
 from closedwon.localorg.schema import CLOSED_STAGES, WON_STAGES, Schema, SField, SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row, Store, record_id
@@ -51,13 +52,21 @@ class Records:
     """The records of an org."""
 
     def __init__(
-        self, schema: Schema, store: Store, clock: Clock, bus: EventBus, faults: Faults, config: OrgConfig
+        self,
+        schema: Schema,
+        store: Store,
+        clock: Clock,
+        bus: EventBus,
+        outbox: Outbox,
+        faults: Faults,
+        config: OrgConfig,
     ) -> None:
-        """Write to `store`; publish what the flows of `config` say on `bus`."""
+        """Write to `store`; what the automation of `config` says goes on `bus` and into `outbox`."""
         self.schema = schema
         self._store = store
         self._clock = clock
         self._bus = bus
+        self._outbox = outbox
         self._faults = faults
         self._config = config
         self._soql = Soql(schema, store)
@@ -292,6 +301,9 @@ class Records:
             event = self.schema.find(flow.publishes)
             assert event is not None, "checked when the org started"
             self.publish(event, self._flows.payload(flow, str(after["Id"]), self._soql), actor=actor)
+        for definition in self._outbox.definitions(owner.name):
+            if has_become(definition, before, after):
+                self._outbox.add(definition, str(after["Id"]))
 
     def _derive(self, owner: SObject, before: Row | None, after: Row) -> None:
         if owner.name == "Opportunity":

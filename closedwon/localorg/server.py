@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -48,6 +48,7 @@ class LocalOrg(Org):
         super().__init__(config=config, credentials=credentials, path=path, org_id=org_id, public_key=public_key)
         self._port = port
         self._runner: web.AppRunner | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -102,11 +103,17 @@ class LocalOrg(Org):
         )
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
+        self._sending = asyncio.create_task(self.outbox.run(self.query, self.url))
 
     async def stop(self) -> None:
         """Stop listening and forget the CometD sessions; records, events and tokens stay."""
         self.cometd.cut_polls()
         self.cometd.forget_clients()
+        if self._sending is not None:
+            self._sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sending
+            self._sending = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -1,0 +1,62 @@
+"""`closedwon org messages`: the running org's outbound messages, as Setup's page "Outbound Messages" shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from closedwon.cli.org_fault import DEFAULT_DIR, DataDir, talk
+
+app = typer.Typer(name="messages", help="Outbound messages that wait or have failed.", no_args_is_help=True)
+
+Notification = Annotated[str, typer.Argument(help="The notification's id, `04l…`.")]
+
+
+@app.command("list")
+def list_messages(data_dir: DataDir = DEFAULT_DIR) -> None:
+    """List what waits for its next attempt, and what failed for 24 hours.
+
+    closedwon org messages list
+    """
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.table import Table  # noqa: PLC0415
+
+    queued = talk(data_dir, lambda client: client.admin("GET", "messages"))
+    table = Table("id", "message", "record", "attempts", "next", "problem", box=None, header_style="bold")
+    for one in queued:
+        when = "failed" if one["failed"] else f"{datetime.fromtimestamp(one['next_ms'] / 1000, UTC):%m-%d %H:%M:%S}"
+        table.add_row(one["id"], one["definition"], one["record"], str(one["attempts"]), when, one["problem"])
+    Console().print(table if queued else "Nothing waits, nothing has failed.")
+
+
+@app.command()
+def retry(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Send one again now; a failed one gets another 24 hours.
+
+    closedwon org messages retry 04lQy00008rlCCbIAM
+    """
+    talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "retry"}))
+
+
+@app.command()
+def delete(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Take one off the queue; it is never sent again.
+
+    closedwon org messages delete 04lQy00008rlCCbIAM
+    """
+    talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "delete"}))
+
+
+@app.command()
+def endpoint(
+    definition: Annotated[str, typer.Argument(help="The outbound message's name in org.toml.")],
+    url: Annotated[str, typer.Argument(help="Where its messages go from now on.")],
+    data_dir: DataDir = DEFAULT_DIR,
+) -> None:
+    """Send a definition's messages elsewhere until the org stops.
+
+    closedwon org messages endpoint order-requested http://localhost:8085/outbound/won-deals
+    """
+    talk(data_dir, lambda client: client.admin("POST", "endpoints", {"definition": definition, "endpoint": url}))

@@ -1,0 +1,98 @@
+"""The local org pushes, intake takes: lost acks, doubles, disorder and outages end in one order per deal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from closedwon.ids import RecordId
+from closedwon.localorg import LocalOrg, OrgConfig
+from closedwon.localorg.config import OutboundDefinition
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.intake import intake
+from tests.support.servers import start_temporal
+
+_NOWHERE = "http://localhost:9/"
+
+
+@asynccontextmanager
+async def pushing(**route: Any) -> AsyncIterator[tuple[Handoff, LocalOrg]]:
+    """A world whose org has an outbound message; where it goes, the test says."""
+    config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),))
+    async with LocalOrg.running(config=config) as org, handoff(orgs=[org], outbound=True, **route) as world:
+        yield world, org
+
+
+async def test_two_hundred_deals_by_disordered_doubled_and_unheard_messages_make_two_hundred_orders() -> None:
+    """Each alone and backwards, some twice, some acks lost: 200 orders, none doubled, all told."""
+    async with pushing(events=()) as (world, org), world.working(subscriber=False), intake(world) as address:
+        org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+        org.seed(200)
+        org.faults.split_messages()
+        org.faults.double_messages(40)
+        org.faults.lose_acks(40)
+        won = org.win_next(200)
+        await until(lambda: len(org.outbox.queued()) == 40, seconds=60)
+        org.faults.split_messages(on=False)
+        org.clock.advance(timedelta(seconds=15))
+        await until(lambda: not org.outbox.queued(), seconds=60)
+        await world.until_written_back(*won)
+        await asyncio.gather(*(world.order(record).result() for record in won))
+
+        assert 200 == len(world.erp.orders())
+        assert {world.number_of(record) for record in won} == {order["number"] for order in world.erp.orders()}
+
+
+async def test_the_same_deals_by_events_and_by_messages_at_once_are_ordered_once() -> None:
+    """Whoever comes first starts the workflow, whoever comes second is one more hint."""
+    async with pushing(events=[CHANNEL]) as (world, org), world.working(), intake(world) as address:
+        org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+        org.seed(100)
+        won = org.win_next(100)
+        await until(lambda: not org.outbox.queued())
+        await world.until_written_back(*won)
+        await asyncio.gather(*(world.order(record).result() for record in won))
+
+        assert 100 == org.bus.published
+        assert 100 == len(world.erp.orders())
+
+
+async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retries() -> None:
+    """No ack, so Salesforce keeps sending; once Temporal is back everything is taken. Hours pass meanwhile."""
+    config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),))
+    async with LocalOrg.running(config=config) as org:
+        org.seed(100)
+        won = await _five_hours_a_try(org, tries=4)
+        assert 100 == len(org.outbox.queued())
+        async with (
+            handoff(orgs=[org], outbound=True, events=()) as world,
+            world.working(subscriber=False),
+            intake(world) as address,
+        ):
+            org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+            org.clock.advance(timedelta(hours=1))
+            await until(lambda: not org.outbox.queued())
+            await world.until_written_back(*won)
+
+            assert 100 == len(world.erp.orders())
+
+
+async def _five_hours_a_try(org: LocalOrg, tries: int) -> list[RecordId]:
+    """Win a hundred deals while intake is up and Temporal is not; return when each was tried so many times."""
+    async with await start_temporal() as gone, handoff(temporal_server=gone, orgs=[org], outbound=True) as world:
+        await gone.shutdown()
+        async with intake(world, deadline=timedelta(seconds=1)) as address:
+            org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+            won = org.win_next(100)
+            for attempt in range(1, tries + 1):
+
+                def were_tried(attempt: int = attempt) -> bool:
+                    return {attempt} == {one.attempts for one in org.outbox.queued()}
+
+                await until(were_tried)
+                if attempt < tries:
+                    org.clock.advance(timedelta(hours=5))
+            return won
