@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,22 +11,36 @@ from urllib.parse import urlsplit
 import pytest
 
 from closedwon.demo import ErpKind
-from closedwon.ids import RecordId
 from tests.faults.losing_proxy import LosingProxy
 from tests.support.siege import Siege, siege
 
 Strike = Callable[[], Awaitable[None]]
 
 
-async def _storm(world: Siege, deals: Sequence[RecordId], strikes: list[Strike], *, in_flight: int) -> None:
-    """Sell the deals; strike each time when the ERP has got so and so many orders, in random order."""
+async def _storm(world: Siege, number: int, strikes: list[Strike], *, in_flight: int) -> int:
+    """Win deals; strike each time when the ERP has got so and so many orders, in random order.
+
+    Returns how many were won: `number`, and some more where the last strikes had nothing left to hit.
+    """
+    deals = await world.add_deals(2 * number)
+    struck = asyncio.Event()
+
+    async def sell() -> int:
+        await world.sell(deals[:number], in_flight=in_flight)
+        for sold in range(number, len(deals)):
+            if struck.is_set():
+                return sold
+            await world.sell(deals[sold : sold + 1], in_flight=1)
+        return len(deals)
+
     world.chance.shuffle(strikes)
-    moments = sorted(world.chance.sample(range(len(deals) * 9 // 10), len(strikes)))
-    async with world.alongside(world.sell(deals, in_flight=in_flight)):
+    moments = sorted(world.chance.sample(range(number * 4 // 5), len(strikes)))
+    async with world.alongside(sell()) as sales:
         for moment, strike in zip(moments, strikes, strict=True):
             await world.until_orders(moment)
             await strike()
-        await world.until_orders(len(deals))
+        struck.set()
+        return await sales
 
 
 @pytest.mark.slow
@@ -33,12 +48,10 @@ async def _storm(world: Siege, deals: Sequence[RecordId], strikes: list[Strike],
 async def test_two_hundred_deals_survive_the_death_of_everything(tmp_path: Path) -> None:
     """Worker, subscriber, Temporal, ERP and Salesforce die, replies are lost: 200 orders, none doubled, all told."""
     async with siege(tmp_path, seconds=180) as world:
-        deals = await world.add_deals(200)
         strikes: list[Strike] = [partial(world.kill, part) for part in world.stack.parts for _ in range(4)]
         strikes += [partial(world.lose_erp_replies, 3) for _ in range(4)]
         strikes += [partial(world.lose_salesforce_answers, 2) for _ in range(4)]
-        await _storm(world, deals, strikes, in_flight=30)
-        await world.until_all_is_well(200)
+        await world.until_all_is_well(await _storm(world, 200, strikes, in_flight=30))
 
         assert [] == await world.complaints()
         assert {part.name: 4 for part in world.stack.parts} == world.kills
@@ -67,12 +80,10 @@ async def test_thirty_deals_survive_the_death_of_everything_in_tryton(tmp_path: 
                 await lose(step)
                 await world.kill(tryton)
 
-            deals = await world.add_deals(30)
             steps = ("sale.sale", "quote", "confirm")
             strikes: list[Strike] = [partial(strike, step) for step in steps for strike in (lose, lose_and_kill)]
             strikes += [partial(world.kill, part) for part in world.stack.parts for _ in range(2)]
-            await _storm(world, deals, strikes, in_flight=12)
-            await world.until_all_is_well(30)
+            await world.until_all_is_well(await _storm(world, 30, strikes, in_flight=12))
 
         assert [] == await world.complaints()
         assert {part.name: 2 for part in world.stack.parts} | {"erp": 5} == world.kills

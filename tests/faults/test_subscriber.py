@@ -28,7 +28,7 @@ async def test_a_thousand_events_survive_the_death_of_their_reader(tmp_path: Pat
         (subscriber,) = world.stack.subscribers
         began = time.monotonic()
         async with world.alongside(world.sell(deals)):
-            for moment in sorted(world.chance.sample(range(20, 900), 4)):
+            for moment in sorted(world.chance.sample(range(20, 800), 4)):
                 await world.until_started(moment)
                 await world.kill(subscriber)
                 started = await world.started()

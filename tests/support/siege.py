@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
@@ -43,6 +43,7 @@ _IMPATIENT = {"CLOSEDWON_RETRY__LONGEST_INTERVAL": "3"}
 _AWAY = (aiohttp.ClientError, TimeoutError)
 """What a server that was just killed makes of a call."""
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,7 @@ class Siege:
         self._erp: ErpBooks = books(stack.erp.connection, http)
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._selling = asyncio.Lock()
-        self._alongside: set[asyncio.Task[None]] = set()
+        self._alongside: set[asyncio.Task[Any]] = set()
         self._began = time.monotonic()
         self._end = self._began + seconds
         self._journal: list[str] = []
@@ -138,12 +139,12 @@ class Siege:
             await asyncio.sleep(_POLL)
 
     @asynccontextmanager
-    async def alongside(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async def alongside(self, work: Coroutine[Any, Any, _T]) -> AsyncIterator[asyncio.Task[_T]]:
         """Do something during a block, to be ended with it. It is to go on, or to end well."""
         task = asyncio.create_task(work)
         self._alongside.add(task)
         try:
-            yield
+            yield task
             if task.done():
                 task.result()
         finally:
@@ -205,7 +206,7 @@ class Siege:
         """Win deals one after the other, so that not more than so many (within ten) are on their way."""
 
         async def few() -> bool:
-            return in_flight is None or sold - await self.written_back() < in_flight
+            return in_flight is None or await self.on_their_way() < in_flight
 
         for sold, record in enumerate(deals):
             if sold % 10 == 0:
@@ -219,6 +220,10 @@ class Siege:
     async def written_back(self) -> int:
         """How many records have a number."""
         return sum(bool(deal.number) for deal in await self._salesforce.deals())
+
+    async def on_their_way(self) -> int:
+        """How many won records have no number yet."""
+        return sum(deal.won and not deal.number for deal in await self._salesforce.deals())
 
     # Striking
 
@@ -259,16 +264,24 @@ class Siege:
     async def lose_salesforce_answers(self, times: int) -> None:
         """Let Salesforce drop answers to the next writes after their commit. Nobody sells: only write-backs are hit."""
         await self.standing(self.stack.org)
-        async with self._selling:
-            await self.people.admin("POST", "faults/lose-answers", {"times": times})
 
-            async def lost() -> bool:
-                left: int = (await self.people.admin("GET", "state"))["faults"]["lost_answer"]
-                return left == 0
+        async def spent() -> bool:
+            return await self._answers_to_lose() == 0 or await self.on_their_way() == 0
 
-            await self.until(lost, f"{times} answers to write-backs lost")
+        left = times
+        while left:
+            async with self._selling:
+                await self.people.admin("POST", "faults/lose-answers", {"times": left})
+                await self.until(spent, f"{left} answers to write-backs lost")
+                left = await self._answers_to_lose()
+                await self.people.admin("POST", "faults/lose-answers", {"times": 0})
+            await asyncio.sleep(_POLL)  # let somebody win a deal, if none was left
         self.lost["org"] += times
         self.note(f"Salesforce lost {times} answers")
+
+    async def _answers_to_lose(self) -> int:
+        left: int = (await self.people.admin("GET", "state"))["faults"]["lost_answer"]
+        return left
 
     async def _erp_faults(self, faults: Mapping[str, Any]) -> dict[str, Any]:
         url = f"{self.stack.erp.connection['url']}/_admin/faults"
