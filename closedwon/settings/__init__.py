@@ -25,11 +25,13 @@ from closedwon.model import Pace
 from closedwon.settings.intake import Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
+    Callouts,
     CustomerMapping,
     ErpByExpression,
     LinesMapping,
     Lookup,
     OrderMapping,
+    Outbound,
     Route,
     WriteBack,
 )
@@ -38,6 +40,7 @@ from closedwon.settings.values import Duration, Name, Secret, Section, Url, base
 __all__ = [
     "DEFAULT_FILE",
     "ENV_FILE",
+    "Callouts",
     "ClientCredentials",
     "CustomerMapping",
     "ErpByExpression",
@@ -48,6 +51,7 @@ __all__ = [
     "Lookup",
     "OrderMapping",
     "Org",
+    "Outbound",
     "RestErp",
     "Retry",
     "Route",
@@ -248,8 +252,9 @@ class Settings(BaseSettings):
 
     def _without_intake(self) -> Iterator[Problem]:
         for place, route in enumerate(self.routes):
-            if route.outbound and self.intake is None:
-                yield Problem(("routes", place, "outbound"), "nobody listens; add an [intake] table")
+            for key in ("outbound", "callouts"):
+                if getattr(route, key) is not None and self.intake is None:
+                    yield Problem(("routes", place, key), "nobody listens; add an [intake] table")
 
     def _shared_channels(self) -> Iterator[Problem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""

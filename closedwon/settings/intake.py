@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
-from closedwon.settings.values import Duration, Section, base_folder
+from closedwon.settings.values import Duration, File, Section
 
-
-def _existing(path: Path) -> Path:
-    found = base_folder.get() / path
-    if not found.is_file():
-        raise ValueError(f"there is no file {found}; mend the path or put the file there")
-    return found
-
-
-File = Annotated[Path, AfterValidator(_existing)]
-"""A file that is there; a relative path counts from the settings file."""
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31}$")]
 """SHA-256 of a certificate in DER form, in hexadecimal; colons are allowed."""
 
@@ -44,7 +33,7 @@ class Tls(Section):
 
 
 class Intake(Section):
-    """The HTTP server for outbound messages. Without this table there is none."""
+    """The HTTP server for outbound messages and callouts. Without this table there is none."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8085

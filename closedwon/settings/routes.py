@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
 from closedwon.settings.problems import Problem, ProblemsError, suggest
-from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, Name, Section
+from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, File, Name, Secret, Section
 
 
 class CustomerMapping(Section):
@@ -128,6 +128,20 @@ class ErpByExpression(Section):
     expression: Expression
 
 
+class Outbound(Section):
+    """Outbound messages of a route. An empty table takes any fields."""
+
+    wsdl: File | None = None
+    """The org's own WSDL of the outbound message: what does not keep to it is refused."""
+
+
+class Callouts(Section):
+    """Callouts of a route."""
+
+    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
+    """Shared with Apex, which signs with one of them; two while one replaces the other."""
+
+
 def _erp_kind(value: object) -> str:
     return "name" if isinstance(value, str) else "table"
 
@@ -140,8 +154,10 @@ class Route(Section):
     object: FieldName = "Opportunity"
     events: tuple[EventChannel, ...] = ()
     """Event bus channels, e.g. `/event/Order_Requested__e`."""
-    outbound: bool = False
-    """Whether intake takes outbound messages of this object at `/outbound/<route>`."""
+    outbound: Outbound | None = None
+    """Present: intake takes outbound messages of this object at `/outbound/<route>`."""
+    callouts: Callouts | None = None
+    """Present: intake takes signed callouts from Apex at `/callouts/<route>` and `/callouts/<route>/soap`."""
     record_id: Expression = "Opportunity_Id__c"
     """Finds the record id in an event's payload."""
     org_id: Expression | None = None

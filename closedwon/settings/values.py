@@ -91,6 +91,15 @@ def _read_seconds(value: object) -> object:
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
 
 
+def _existing(path: Path) -> Path:
+    found = base_folder.get() / path
+    if not found.is_file():
+        raise ValueError(f"there is no file {found}; mend the path or put the file there")
+    return found
+
+
+File = Annotated[Path, AfterValidator(_existing)]
+"""A file that is there; a relative path counts from the settings file."""
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""

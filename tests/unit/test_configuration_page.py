@@ -22,6 +22,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     '`kind = "tryton"`': settings.TrytonErp,
     '`kind = "rest"`': settings.RestErp,
     "`[[routes]]`": settings.Route,
+    "`[routes.outbound]`": settings.Outbound,
+    "`[routes.callouts]`": settings.Callouts,
     "`[routes.order]`": settings.OrderMapping,
     "`[routes.order.customer]`": settings.CustomerMapping,
     "`[routes.order.lines]`": settings.LinesMapping,

@@ -22,7 +22,7 @@ _NOWHERE = "http://localhost:9/"
 async def pushing(**route: Any) -> AsyncIterator[tuple[Handoff, LocalOrg]]:
     """A world whose org has an outbound message; where it goes, the test says."""
     config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),))
-    async with LocalOrg.running(config=config) as org, handoff(orgs=[org], outbound=True, **route) as world:
+    async with LocalOrg.running(config=config) as org, handoff(orgs=[org], outbound={}, **route) as world:
         yield world, org
 
 
@@ -68,7 +68,7 @@ async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retrie
         won = await _five_hours_a_try(org, tries=4)
         assert 100 == len(org.outbox.queued())
         async with (
-            handoff(orgs=[org], outbound=True, events=()) as world,
+            handoff(orgs=[org], outbound={}, events=()) as world,
             world.working(subscriber=False),
             intake(world) as address,
         ):
@@ -82,7 +82,7 @@ async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retrie
 
 async def _five_hours_a_try(org: LocalOrg, tries: int) -> list[RecordId]:
     """Win a hundred deals while intake is up and Temporal is not; return when each was tried so many times."""
-    async with await start_temporal() as gone, handoff(temporal_server=gone, orgs=[org], outbound=True) as world:
+    async with await start_temporal() as gone, handoff(temporal_server=gone, orgs=[org], outbound={}) as world:
         await gone.shutdown()
         async with intake(world, deadline=timedelta(seconds=1)) as address:
             org.outbox.set_endpoint("won", f"{address}/outbound/won-0")

@@ -33,7 +33,7 @@ async def test_only_the_right_certificate_of_the_right_authority_is_let_in(tmp_p
         "client_subjects": ["salesforce"],
         "client_fingerprints": [printed[2]],
     }
-    async with handoff(outbound=True, events=()) as world, intake(world, tls=tls) as address:
+    async with handoff(outbound={}, events=()) as world, intake(world, tls=tls) as address:
         body = soap_message(world.org.org_id, ["006000000000001AAA"])
         let_in = [(await deliver(address, body, tls=_client(ours, pair)))[0] for pair in (named, printed)]
         wrong_name, _ = await deliver(address, body, tls=_client(ours, other))

@@ -1,0 +1,136 @@
+"""Callouts from Apex over real sockets: signed, judged as a whole, 202 when durable."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from tests.support.handoff import handoff
+from tests.support.intake import intake
+from tests.support.servers import start_temporal
+
+_KEY, _NEW_KEY = "an old key of one org", "its new key"
+_ROUTE: dict[str, Any] = {"events": (), "callouts": {"keys": [SecretStr(_KEY), SecretStr(_NEW_KEY)]}}
+
+
+def _signed(body: bytes, *, key: str = _KEY, at: float | None = None) -> dict[str, str]:
+    timestamp = str(int(time.time() if at is None else at))
+    digest = hmac.new(key.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/json",
+        "X-Closedwon-Timestamp": timestamp,
+        "X-Closedwon-Signature": f"v1={digest}",
+    }
+
+
+async def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any, str | None]:
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+        text = await response.text()
+        is_json = "json" in response.headers["Content-Type"]
+        return response.status, json.loads(text) if is_json else text, response.headers.get("Retry-After")
+
+
+def _call(org: str, records: list[str]) -> bytes:
+    return json.dumps(
+        {"org": org, "records": [{"recordId": record, "id": f"job-1/{record}"} for record in records]}
+    ).encode()
+
+
+@pytest.mark.parametrize("deals", [1, 100])
+async def test_a_signed_call_is_answered_202_and_every_record_becomes_an_order(deals: int) -> None:
+    """A controller's one record and a batch's hundred; the answer names the workflows."""
+    async with handoff(**_ROUTE) as world, world.working(subscriber=False), intake(world) as address:
+        world.org.seed(deals)
+        won = world.org.win_next(deals)
+        body = _call(world.org.org_id, list(won))
+        status, answer, _ = await _post(f"{address}/callouts/won-0", body, _signed(body))
+        again, _, _ = await _post(f"{address}/callouts/won-0", body, _signed(body, key=_NEW_KEY))
+        await world.until_written_back(*won)
+
+        assert [202, 202] == [status, again]
+        assert [world.order(record).id for record in won] == [one["workflowId"] for one in answer["accepted"]]
+        assert deals == len(world.erp.orders())
+
+
+async def test_who_is_not_believed_gets_401_and_starts_nothing() -> None:
+    """No signature, another key, another body, an old one, the same one twice."""
+    async with handoff(**_ROUTE) as world, intake(world) as address:
+        body = _call(world.org.org_id, ["006000000000001AAA"])
+        url = f"{address}/callouts/won-0"
+        good = _signed(body)
+        refused = [
+            await _post(url, body, {"Content-Type": "application/json"}),
+            await _post(url, body, _signed(body, key="guess")),
+            await _post(url, body + b" ", good),
+            await _post(url, body, _signed(body, at=time.time() - 400)),
+        ]
+        nothing = [execution async for execution in world.client.list_workflows()]
+        first = await _post(url, body, good)
+        replayed = await _post(url, body, good)
+
+        assert {401} == {status for status, *_ in refused}
+        assert [] == nothing
+        assert [202, 401] == [first[0], replayed[0]]
+
+
+async def test_a_call_with_a_bad_item_names_it_and_starts_nothing() -> None:
+    """problem+json points at each bad place; the good items are not taken either."""
+    async with handoff(**_ROUTE) as world, intake(world) as address:
+        body = _call(world.org.org_id, ["006000000000001AAA", "006000000000001AAB", "006000000000002AAA"])
+        status, answer, _ = await _post(f"{address}/callouts/won-0", body, _signed(body))
+        nothing = [execution async for execution in world.client.list_workflows()]
+
+        assert 422 == status
+        assert ["/records/1/recordId"] == [error["pointer"] for error in answer["errors"]]
+        assert [] == nothing
+
+
+async def test_a_call_is_answered_503_with_retry_after_while_temporal_is_away() -> None:
+    """Apex is told in time to come back; within its 10 seconds."""
+    async with (
+        await start_temporal() as server,
+        handoff(temporal_server=server, **_ROUTE) as world,
+        intake(world, deadline="PT2S") as address,
+    ):
+        await server.shutdown()
+        body = _call(world.org.org_id, ["006000000000001AAA"])
+        began = time.monotonic()
+        status, answer, retry_after = await _post(f"{address}/callouts/won-0", body, _signed(body))
+
+        assert 503 == status
+        assert "send again" in answer["detail"]
+        assert "5" == retry_after
+        assert time.monotonic() - began < 5
+
+
+async def test_the_soap_form_is_taken_and_its_contract_served() -> None:
+    """What WSDL2Apex makes of the served WSDL is answered in SOAP."""
+    async with handoff(**_ROUTE) as world, intake(world) as address:
+        url = f"{address}/callouts/won-0/soap"
+        body = (
+            '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><submit '
+            f'xmlns="urn:closedwon:callout:1"><org>{world.org.org_id}</org><records>'
+            "<recordId>006000000000001AAA</recordId><id>n-1</id></records></submit></s:Body></s:Envelope>"
+        ).encode()
+        headers = {**_signed(body), "Content-Type": "text/xml; charset=utf-8"}
+        status, answer, _ = await _post(url, body, headers)
+        refused, fault, _ = await _post(url, body, headers)
+        async with aiohttp.ClientSession() as session:
+            wsdl = await (await session.get(f"{url}?wsdl")).text()
+            openapi = await (await session.get(f"{address}/openapi.json")).json()
+            outbound = await session.get(f"{address}/outbound/won-0?wsdl")
+
+        assert 200 == status
+        assert "order:006000000000001AAA@" in answer
+        assert 500 == refused
+        assert "used before" in fault
+        assert url in wsdl
+        assert ["/callouts/won-0"] == list(openapi["paths"])
+        assert 404 == outbound.status

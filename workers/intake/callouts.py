@@ -1,0 +1,107 @@
+"""`POST /callouts/<route>` and `/callouts/<route>/soap`: what Apex sends. `202` only when every record is durable.
+
+Every request is signed (`closedwon.salesforce.signature`); the signature is checked before the body is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from closedwon import names
+from closedwon.salesforce import callout, callout_contract, soap
+from closedwon.salesforce.callout import Accepted, AcceptedRecord, CalloutError, CalloutRequest
+from closedwon.salesforce.signature import Seen, SignatureError, verify
+from closedwon.settings import Route
+from workers.intake.delivery import Delivery, RefusedError, Word
+
+_RETRY_AFTER: Final = "5"
+"""Seconds. A Queueable that is enqueued again comes back about then."""
+_PROBLEM: Final = "application/problem+json"
+
+
+class Callouts:
+    """Answers for the routes that take callouts."""
+
+    def __init__(self, routes: dict[str, Route], delivery: Delivery, seconds: float) -> None:
+        """Remember no signature yet."""
+        self._routes = routes
+        self._delivery = delivery
+        self._seconds = seconds
+        self._seen = Seen()
+
+    async def take_json(self, request: web.Request) -> web.Response:
+        """Answer a JSON call."""
+        try:
+            accepted = await self._take(request, lambda body: callout.parse_json(body, request.headers))
+        except CalloutError as error:
+            self._delivery.count("malformed")
+            return web.Response(body=error.json_body(), status=error.status, content_type=_PROBLEM)
+        return web.Response(body=accepted.json_body(), status=HTTPStatus.ACCEPTED, content_type="application/json")
+
+    async def take_soap(self, request: web.Request) -> web.Response:
+        """Answer a SOAP call."""
+        try:
+            accepted = await self._take(request, lambda body: callout.parse_soap(body, request.charset))
+        except CalloutError as error:
+            self._delivery.count("malformed")
+            return _soap(error.soap_body(), HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _soap(accepted.soap_body(), HTTPStatus.OK)
+
+    async def describe(self, request: web.Request) -> web.Response:
+        """Serve the WSDL of the SOAP form."""
+        self._route(request)
+        return _soap(callout_contract.wsdl(str(request.url.with_query(None))), HTTPStatus.OK)
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        """Serve the OpenAPI document of the JSON form."""
+        return web.json_response(callout_contract.openapi(self._routes))
+
+    def refuse(self, request: web.Request, error: RefusedError) -> web.Response:
+        """Tell a caller that a request is not taken, in the form that it speaks."""
+        headers = {"Retry-After": _RETRY_AFTER} if error.status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if request.path.endswith("/soap"):
+            code: soap.FaultCode = "Server" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Client"
+            return _soap(soap.fault(code, str(error)), HTTPStatus.INTERNAL_SERVER_ERROR, headers)
+        body = callout.problem_body(error.status, str(error))
+        return web.Response(body=body, status=error.status, content_type=_PROBLEM, headers=headers)
+
+    async def _take(self, request: web.Request, parse: Callable[[bytes], CalloutRequest]) -> Accepted:
+        route = self._route(request)
+        body = await request.read()
+        self._check_signature(route, request, body)
+        call = parse(body)
+        self._delivery.check_org(route, call.org)
+        words = [Word(item.record, item.id, dict(item.payload or {})) for item in call.items]
+        await self._delivery.deliver(route, call.org, words, seconds=self._seconds)
+        return Accepted(
+            accepted=tuple(
+                AcceptedRecord(
+                    record_id=word.record, id=word.id, workflow_id=names.order_workflow_id(call.org, word.record)
+                )
+                for word in words
+            )
+        )
+
+    def _check_signature(self, route: Route, request: web.Request, body: bytes) -> None:
+        keys = route.callouts.keys if route.callouts is not None else ()
+        try:
+            verify(request.headers, body, keys, datetime.now(UTC), self._seen)
+        except SignatureError as error:
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
+
+    def _route(self, request: web.Request) -> Route:
+        route = self._routes.get(request.match_info["route"])
+        if route is None:
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND, "no-route", "no route of this name takes callouts; see `routes.callouts`"
+            )
+        return route
+
+
+def _soap(body: bytes, status: HTTPStatus, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, status=status, headers={"Content-Type": soap.MEDIA_TYPE, **(headers or {})})

@@ -1,0 +1,104 @@
+"""From what a request tells to durable workflows, within the deadline, all or none acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from closedwon import mapping, temporal
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import Channel, Message, OrderStart
+from closedwon.settings import Route, Settings
+from closedwon.telemetry import Metrics
+
+
+class IntakeError(ClosedwonError):
+    """The server cannot start."""
+
+
+class RefusedError(Exception):
+    """A request that is not taken. `reason` is a stable word of the metric, the text is for the caller."""
+
+    def __init__(self, status: HTTPStatus, reason: str, text: str) -> None:
+        """Take a `text` without field values."""
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+
+
+class NotDurableError(RefusedError):
+    """Temporal did not take all of it in time: the caller must send again, with the same ids."""
+
+    def __init__(self, why: str) -> None:
+        """Say why it was not taken."""
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "not-durable", f"not durable ({why}); send again")
+
+
+class Word(NamedTuple):
+    """Word of one record, whatever the channel."""
+
+    record: RecordId
+    id: str
+    fields: dict[str, Any]
+
+
+class Delivery:
+    """Starts or signals the workflows."""
+
+    def __init__(self, settings: Settings, client: Client, metrics: Metrics, channel: Channel) -> None:
+        """Deliver for one channel."""
+        self._settings = settings
+        self._client = client
+        self._metrics = metrics
+        self._channel = channel
+
+    def check_org(self, route: Route, org: OrgId) -> None:
+        """Raise `RefusedError` unless the org is the route's."""
+        if org != self._settings.org(route.org).id:
+            raise RefusedError(
+                HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
+            )
+
+    async def deliver(self, route: Route, org: OrgId, words: Sequence[Word], *, seconds: float) -> None:
+        """Return when every word is durable. Raises `NotDurableError`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(self._start(route, org, word) for word in words))
+        except TimeoutError:
+            raise NotDurableError("Temporal takes too long") from None
+        except RPCError as error:
+            raise NotDurableError(f"Temporal answers {error.status.name}") from None
+        self.count("accepted", len(words))
+
+    def count(self, outcome: str, messages: int = 1) -> None:
+        """Record what became of messages."""
+        self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
+
+    async def _start(self, route: Route, org: OrgId, word: Word) -> None:
+        await temporal.start_order(
+            self._client,
+            OrderStart(org=org, record=word.record, route=route.name, pace=self._settings.pace(route)),
+            Message(
+                id=word.id,
+                channel=self._channel,
+                received_at=datetime.now(UTC),
+                payload=word.fields if route.source == "event" else None,
+                modified_at=_time(word.fields.get("SystemModstamp")),
+            ),
+            summary=mapping.summary_of(route, word.fields),
+        )
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
