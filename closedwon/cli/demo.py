@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from closedwon.cli.common import complete
-from closedwon.demo import ErpKind
+from closedwon.demo import ErpKind, Via
 
 app = typer.Typer()
 
@@ -17,6 +17,9 @@ app = typer.Typer()
 def demo(
     deals: Annotated[int, typer.Option(min=1, max=1000, help="How many deals are won.")] = 20,
     erp: Annotated[ErpKind, typer.Option(help="A real Tryton, or a light ERP that starts at once.")] = ErpKind.TRYTON,
+    channel: Annotated[Via, typer.Option(help="How Salesforce tells: a platform event or an outbound message.")] = (
+        Via.EVENT
+    ),
     kill: Annotated[bool, typer.Option("--kill", help="Kill a worker (SIGKILL) while orders are half-way.")] = False,  # noqa: FBT002 - a flag
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running at the end, to look around.")] = False,  # noqa: FBT002 - a flag
     data_dir: Annotated[Path, typer.Option(help="Where everything is kept from run to run.")] = Path(".closedwon/demo"),
@@ -33,7 +36,7 @@ def demo(
     from closedwon.demo.run import Options, demo  # noqa: PLC0415
 
     try:
-        good = complete(demo(Options(deals=deals, erp=erp, kill=kill, keep=keep, data_dir=data_dir)))
+        good = complete(demo(Options(deals=deals, erp=erp, via=channel, kill=kill, keep=keep, data_dir=data_dir)))
     except KeyboardInterrupt:
         typer.echo("Everything is stopped.", err=True)
         raise typer.Exit(130) from None

@@ -16,3 +16,10 @@ class ErpKind(StrEnum):
     def words(self) -> str:
         """As it is called in a sentence."""
         return {ErpKind.TRYTON: "Tryton", ErpKind.LIGHT: "the light ERP"}[self]
+
+
+class Via(StrEnum):
+    """How word of a won deal reaches Closedwon."""
+
+    EVENT = "event"
+    OUTBOUND = "outbound"

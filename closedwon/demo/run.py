@@ -17,7 +17,7 @@ import aiohttp
 from temporalio.service import RPCError
 
 from closedwon import names
-from closedwon.demo import ErpKind, show
+from closedwon.demo import ErpKind, Via, show
 from closedwon.demo.audit import ErpBooks, LightBooks, SalesforceBooks, Summary, TrytonBooks, summarise
 from closedwon.demo.parts import Part, State, together
 from closedwon.demo.show import Screen, Track
@@ -49,6 +49,7 @@ class Options:
 
     deals: int
     erp: ErpKind
+    via: Via
     kill: bool
     keep: bool
     data_dir: Path
@@ -64,7 +65,15 @@ async def demo(options: Options) -> bool:
     _stop_on_signals()
     screen = Screen()
     # A world for each ERP: an order that is under way in one must not be finished in the other.
-    stack = Stack(options.data_dir / options.erp, erp=options.erp, workers=1, subscribers=1, usual_ports=True)
+    by_event = options.via is Via.EVENT
+    stack = Stack(
+        options.data_dir / (options.erp if by_event else f"{options.erp}-{options.via}"),
+        erp=options.erp,
+        via=options.via,
+        workers=1,
+        subscribers=int(by_event),
+        usual_ports=True,
+    )
     try:
         await together(stack.start(), _draw_start(stack, screen))
         good = await _win_and_count(stack, screen, options)

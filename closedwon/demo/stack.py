@@ -30,7 +30,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from closedwon import names
-from closedwon.demo import ErpKind
+from closedwon.demo import ErpKind, Via
 from closedwon.demo.parts import Guard, Part, PartError, Ports, program, together
 from closedwon.localerp import connection
 
@@ -150,6 +150,7 @@ class Stack:
         erp: ErpKind = ErpKind.LIGHT,
         workers: int = 1,
         subscribers: int = 0,
+        via: Via = Via.EVENT,
         environment: Mapping[str, str] | None = None,
         usual_ports: bool = False,
     ) -> None:
@@ -157,10 +158,11 @@ class Stack:
         self.data_dir = data_dir.absolute()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.erp_kind = erp
+        self._via = via
         self.config = self.data_dir / "closedwon.toml"
         self._environment = {"CLOSEDWON_TELEMETRY__LOG_FORMAT": "console"} | dict(environment or {})
         self._lock: TextIO | None = None
-        ports = Ports(self.data_dir / "ports.json")
+        self._ports = ports = Ports(self.data_dir / "ports.json")
         if usual_ports:
             ports.suggest(_USUAL_PORTS)
         self._guard = Guard()
@@ -170,10 +172,12 @@ class Stack:
         self.erp = Server("erp", ["erp", erp], self.data_dir / erp, **how)
         if erp is ErpKind.TRYTON:
             self.erp.patience = 300  # the first start builds a database
+        alone = subscribers == 0 and via is Via.EVENT
         self.workers = [
-            Closedwon(f"worker-{number}", "worker" if subscribers else "run", self.config, **how)
+            Closedwon(f"worker-{number}", "run" if alone else "worker", self.config, **how)
             for number in range(1, workers + 1)
         ]
+        self.intakes = [Closedwon("intake-1", "intake", self.config, **how)] if via is Via.OUTBOUND else []
         self.subscribers = [
             Closedwon(f"subscriber-{number}", "subscriber", self.config, **how) for number in range(1, subscribers + 1)
         ]
@@ -181,7 +185,11 @@ class Stack:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All of them, in the order in which they depend on each other."""
-        return (self.temporal, self.org, self.erp, *self.workers, *self.subscribers)
+        return (self.temporal, self.org, self.erp, *self._processes)
+
+    @property
+    def _processes(self) -> tuple[Closedwon, ...]:
+        return (*self.workers, *self.subscribers, *self.intakes)
 
     async def __aenter__(self) -> Self:
         """Start everything."""
@@ -202,13 +210,15 @@ class Stack:
         """Start the servers side by side, then Closedwon's processes."""
         self._take_data_dir()
         self._guard.start()
+        if self._via is Via.OUTBOUND:
+            self._write_org_settings()
         await together(*(part.start() for part in (self.temporal, self.org, self.erp)))
         self._write_settings()
-        await together(*(part.start() for part in (*self.workers, *self.subscribers)))
+        await together(*(part.start() for part in self._processes))
 
     async def stop(self) -> None:
         """Stop Closedwon's processes first: they finish what they have begun. Then the servers."""
-        for group in ((*self.subscribers, *self.workers), (self.temporal, self.org, self.erp)):
+        for group in (self._processes, (self.temporal, self.org, self.erp)):
             await asyncio.gather(*(part.stop() for part in group))
         self._guard.close()
         if self._lock is not None:
@@ -247,17 +257,31 @@ class Stack:
                 erp_kind=erp["kind"],
                 erp_url=erp["url"],
                 erp_secret="key" if self.erp_kind is ErpKind.TRYTON else "token",
+                channel="outbound = {}" if self.intakes else 'events = ["/event/Order_Requested__e"]',
+                intake=f"[intake]\nport = {self._intake_port}\n" if self.intakes else "",
             ),
             encoding="utf-8",
         )
         environment = self.child_environment()
-        for part in (*self.workers, *self.subscribers):
+        for part in self._processes:
             part.environment |= environment
         file = self.data_dir / "env"
         file.touch(mode=0o600)
         path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n"
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         file.write_text(path + "".join(lines), encoding="utf-8")
+
+    @property
+    def _intake_port(self) -> int:
+        return self._ports.get("intake")
+
+    def _write_org_settings(self) -> None:
+        """Let the org send an outbound message for every won deal, and publish no event."""
+        self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        endpoint = f"http://localhost:{self._intake_port}/outbound/won-deals"
+        (self.org.data_dir / "org.toml").write_text(
+            f'flows = []\n\n[[outbound_messages]]\nname = "won-deals"\nendpoint = "{endpoint}"\n', encoding="utf-8"
+        )
 
     def _take_data_dir(self) -> None:
         lock = (self.data_dir / "lock").open("w", encoding="utf-8")

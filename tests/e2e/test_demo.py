@@ -37,6 +37,14 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert {"won": 7, "ordered": 7, "written_back": 7, **AGREE} == summary["all_runs"]
 
 
+@pytest.mark.timeout(240)
+def test_outbound_messages_survive_a_killed_worker(tmp_path: Path) -> None:
+    """The org pushes instead of publishing; the books agree all the same."""
+    _, summary = demo(tmp_path, "--deals", "5", "--erp", "light", "--channel", "outbound", "--kill", timeout=150)
+
+    assert {"won": 5, "ordered": 5, "written_back": 5, **AGREE}.items() <= summary.items()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_deals_become_sales_in_a_real_erp(tmp_path: Path) -> None:
