@@ -26,7 +26,7 @@ from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRe
 from closedwon.settings import Route, Settings, Subscriber
 
 _HEARTBEAT_EVERY: Final = 2.0
-"""Seconds; the SDK thins them out to 0.8 of the heartbeat timeout."""
+"""Seconds, and less where the heartbeat timeout is short; the SDK thins them out to 0.8 of that timeout."""
 
 
 class Cursor(Frozen):
@@ -180,6 +180,8 @@ class _Reading:
             self._alive = True
             for event in batch.result().events:
                 await self._slots.acquire()
+                if beat.done():
+                    beat.result()  # the rest of a long batch would only fail as well, while nothing beats
                 start = asyncio.create_task(self._accept(event))
                 self._starts.add(start)
                 start.add_done_callback(self._finished)
@@ -202,13 +204,15 @@ class _Reading:
 
     async def _beat(self) -> None:
         """Send the cursor to the server every moment; raise when a start has failed."""
+        timeout = activity.info().heartbeat_timeout
+        every = min(_HEARTBEAT_EVERY, timeout.total_seconds() / 3) if timeout else _HEARTBEAT_EVERY
         while True:
             cursor = self._prefix.advance()
             activity.heartbeat(cursor)
             if cursor.event_time is not None:
                 lag = (datetime.now(UTC) - cursor.event_time).total_seconds()
                 self._messages.metrics.cursor_lag.set(lag, {"channel": self._channel})
-            await asyncio.sleep(_HEARTBEAT_EVERY)
+            await asyncio.sleep(every)
 
     async def _settle(self) -> Cursor:
         """Wait for the outstanding starts."""

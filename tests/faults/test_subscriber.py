@@ -22,14 +22,15 @@ _OUTAGE = 60.0
 @pytest.mark.slow
 async def test_a_thousand_events_survive_the_death_of_their_reader(tmp_path: Path) -> None:
     """Four SIGKILLs at random moments: a thousand deals won, a thousand workflows, and no gap."""
-    slowly = {"CLOSEDWON_SUBSCRIBER__CONCURRENT_STARTS": "4"}
-    async with siege(tmp_path, seconds=110, workers=0, environment=slowly) as world:
+    pace = {"CLOSEDWON_SUBSCRIBER__CONCURRENT_STARTS": "4", "CLOSEDWON_SUBSCRIBER__HEARTBEAT_TIMEOUT": "2"}
+    async with siege(tmp_path, seconds=110, workers=0, environment=pace) as world:
         deals = await world.add_deals(1000)
         (subscriber,) = world.stack.subscribers
         began = time.monotonic()
+        started = 0
         async with world.alongside(world.sell(deals)):
             for moment in sorted(world.chance.sample(range(20, 800), 4)):
-                await world.until_started(moment)
+                await world.until_started(max(moment, started + 10))  # the next reader has begun
                 await world.kill(subscriber)
                 started = await world.started()
                 world.note(f"{started} order workflows")
