@@ -21,7 +21,7 @@ from closedwon.errors import AttentionError, AttentionReason
 from closedwon.expressions import ExpressionError, evaluate, exact
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import Currency, Customer, Order, OrderLine
-from closedwon.settings import ErpByExpression, Route
+from closedwon.settings import ErpByExpression, Route, Tombstone
 
 _DIGITS = 18
 """Before and after the point: Salesforce's numbers have no more, and beyond them sums would lose digits."""
@@ -98,11 +98,15 @@ def record_id_of(route: Route, payload: dict[str, Any]) -> RecordId:
     """
     reader = _reader(route, payload, AttentionReason.BAD_MESSAGE)
     record = reader.need(reader.record_id, "record_id", route.record_id)
-    prefix = KEY_PREFIXES.get(route.object)
-    if prefix is not None and record.prefix != prefix:
-        problem = f"the expression {route.record_id!r} gives an id with the prefix {record.prefix!r}, but "
-        problem += f"{route.object} has {prefix!r}"
-        raise MappingError(route, "record_id", problem, reason=AttentionReason.BAD_MESSAGE)
+    _check_prefix(route, "record_id", route.record_id, record)
+    return record
+
+
+def deleted_record_of(route: Route, tombstone: Tombstone, fields: dict[str, Any]) -> RecordId:
+    """Find the record that a tombstone is about. Raises `MappingError` with the reason `bad-message`."""
+    reader = _reader(route, fields, AttentionReason.BAD_MESSAGE)
+    record = reader.need(reader.record_id, "outbound.tombstone.record_id", tombstone.record_id)
+    _check_prefix(route, "outbound.tombstone.record_id", tombstone.record_id, record)
     return record
 
 
@@ -165,6 +169,14 @@ def write_back_fields(
     if names.stage and ordered:
         fields["StageName"] = names.stage
     return fields
+
+
+def _check_prefix(route: Route, key: str, expression: str, record: RecordId) -> None:
+    prefix = KEY_PREFIXES.get(route.object)
+    if prefix is not None and record.prefix != prefix:
+        problem = f"the expression {expression!r} gives an id with the prefix {record.prefix!r}, but "
+        problem += f"{route.object} has {prefix!r}"
+        raise MappingError(route, key, problem, reason=AttentionReason.BAD_MESSAGE)
 
 
 def _lines(reader: _Reader) -> tuple[OrderLine, ...]:

@@ -33,6 +33,7 @@ from closedwon.settings.routes import (
     OrderMapping,
     Outbound,
     Route,
+    Tombstone,
     WriteBack,
 )
 from closedwon.settings.values import Duration, Name, Secret, Section, Url, base_folder, shaped
@@ -60,6 +61,7 @@ __all__ = [
     "Subscriber",
     "Telemetry",
     "Tls",
+    "Tombstone",
     "TrytonErp",
     "Workers",
     "WriteBack",

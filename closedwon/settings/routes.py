@@ -128,9 +128,19 @@ class ErpByExpression(Section):
     expression: Expression
 
 
+class Tombstone(Section):
+    """Outbound messages about a small object that holds the keys of deleted records: deleting sends none itself."""
+
+    object: FieldName
+    record_id: Expression
+    """Finds the deleted record's id in the fields of the notification."""
+
+
 class Outbound(Section):
     """Outbound messages of a route. An empty table takes any fields."""
 
+    tombstone: Tombstone | None = None
+    """Present: `/outbound/<route>/tombstones` takes word of deleted records; their orders are cancelled."""
     wsdl: File | None = None
     """The org's own WSDL of the outbound message: what does not keep to it is refused."""
 

@@ -36,6 +36,9 @@ xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/X
   </notifications>
  </soapenv:Body>
 </soapenv:Envelope>"""
+_TOMBSTONE = """\
+<Notification><Id>{id}</Id><sObject xsi:type="sf:Deleted_Record__c" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">\
+<sf:Id>a00000000000001AAA</sf:Id><sf:Record_Id__c>{record}</sf:Record_Id__c></sObject></Notification>"""
 _NOTIFICATION = """\
 <Notification><Id>{id}</Id><sObject xsi:type="sf:{object}" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">\
 <sf:Id>{record}</sf:Id></sObject></Notification>"""
@@ -46,6 +49,14 @@ def soap_message(org: str, records: Iterable[str], *, first: int = 1, object_nam
     notifications = "".join(
         _NOTIFICATION.format(id=RecordId(f"04l{number:012d}"), record=record, object=object_name)
         for number, record in enumerate(records, first)
+    )
+    return _ENVELOPE.format(org=org, notifications=notifications).encode()
+
+
+def tombstones(org: str, records: Iterable[str]) -> bytes:
+    """An outbound message about deleted records."""
+    notifications = "".join(
+        _TOMBSTONE.format(id=RecordId(f"04l{number:012d}"), record=record) for number, record in enumerate(records, 900)
     )
     return _ENVELOPE.format(org=org, notifications=notifications).encode()
 

@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     '`kind = "rest"`': settings.RestErp,
     "`[[routes]]`": settings.Route,
     "`[routes.outbound]`": settings.Outbound,
+    "`[routes.outbound.tombstone]`": settings.Tombstone,
     "`[routes.callouts]`": settings.Callouts,
     "`[routes.order]`": settings.OrderMapping,
     "`[routes.order.customer]`": settings.CustomerMapping,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -17,6 +17,9 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Message, OrderStart
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
+
+_KEEP_DELETED: Final = timedelta(hours=48)
+"""Twice as long as Salesforce retries. Only where orders are made of messages: else the record is read, and gone."""
 
 
 class IntakeError(ClosedwonError):
@@ -47,6 +50,7 @@ class Word(NamedTuple):
     record: RecordId
     id: str
     fields: dict[str, Any]
+    deleted: bool = False
 
 
 class Delivery:
@@ -84,13 +88,20 @@ class Delivery:
     async def _start(self, route: Route, org: OrgId, word: Word) -> None:
         await temporal.start_order(
             self._client,
-            OrderStart(org=org, record=word.record, route=route.name, pace=self._settings.pace(route)),
+            OrderStart(
+                org=org,
+                record=word.record,
+                route=route.name,
+                pace=self._settings.pace(route),
+                keep_deleted=_KEEP_DELETED if route.source == "event" else timedelta(0),
+            ),
             Message(
                 id=word.id,
                 channel=self._channel,
                 received_at=datetime.now(UTC),
-                payload=word.fields if route.source == "event" else None,
+                payload=word.fields if route.source == "event" and not word.deleted else None,
                 modified_at=_time(word.fields.get("SystemModstamp")),
+                deleted=word.deleted,
             ),
             summary=mapping.summary_of(route, word.fields),
         )

@@ -7,17 +7,20 @@ is wrong to whoever looks at the delivery status in Setup.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from closedwon import mapping
 from closedwon.errors import ClosedwonError
 from closedwon.salesforce import outbound
 from closedwon.salesforce.contract import Contract
 from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError
-from closedwon.settings import Route
+from closedwon.settings import Route, Tombstone
 from workers.intake.delivery import Delivery, IntakeError, RefusedError, Word
 
 _log = logging.getLogger(__name__)
@@ -41,21 +44,32 @@ class OutboundMessages:
         }
 
     async def take(self, request: web.Request) -> web.Response:
-        """Answer one message."""
+        """Answer one message about records."""
+        return await self._take(request, self._route(request), self._words)
+
+    async def take_tombstones(self, request: web.Request) -> web.Response:
+        """Answer one message about deleted records."""
         route = self._route(request)
+        tombstone = route.outbound.tombstone if route.outbound is not None else None
+        if tombstone is None:
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND, "no-route", "this route takes no tombstones; see `routes.outbound.tombstone`"
+            )
+        return await self._take(request, route, partial(self._buried, tombstone))
+
+    async def _take(
+        self, request: web.Request, route: Route, judge: Callable[[Route, OutboundMessage], list[Word]]
+    ) -> web.Response:
+        """Answer a message that `judge` takes as a whole, or refuses by raising; nothing has started by then."""
         try:
             message = outbound.parse(await request.read(), request.charset)
-            self._judge(route, message)
+            self._delivery.check_org(route, message.org)
+            words = judge(route, message)
         except OutboundMessageError as error:
             ids = ", ".join(error.notification_ids) or "unknown"
             _log.warning("outbound message to route %s is malformed: %s; notifications: %s", route.name, error, ids)
             self._delivery.count("malformed", max(len(error.notification_ids), 1))
             return _answer(outbound.fault(error.code, str(error)), HTTPStatus.INTERNAL_SERVER_ERROR)
-        words = [
-            Word(found.record, found.id, dict(found.fields or {}))
-            for found in message.notifications
-            if found.record is not None  # else it was deleted before delivery: there is nothing to look at
-        ]
         await self._delivery.deliver(route, message.org, words, seconds=self._seconds)
         return _answer(outbound.ack(accepted=True), HTTPStatus.OK)
 
@@ -79,10 +93,8 @@ class OutboundMessages:
             )
         return route
 
-    def _judge(self, route: Route, message: OutboundMessage) -> None:
-        """Raise unless every notification can be taken; nothing has started by then."""
-        self._delivery.check_org(route, message.org)
-        ids = tuple(found.id for found in message.notifications)
+    def _words(self, route: Route, message: OutboundMessage) -> list[Word]:
+        ids = _ids(message)
         if message.object not in (None, route.object):
             raise OutboundMessageError(
                 f"route {route.name!r} takes {route.object}, not {message.object}", notification_ids=ids
@@ -95,6 +107,30 @@ class OutboundMessages:
         contract = self._contracts.get(route.name)
         if contract is not None:
             contract.check(message)
+        return [
+            Word(found.record, found.id, dict(found.fields or {}))
+            for found in message.notifications
+            if found.record is not None  # else it was deleted before delivery: there is nothing to look at
+        ]
+
+    def _buried(self, tombstone: Tombstone, route: Route, message: OutboundMessage) -> list[Word]:
+        if message.object not in (None, tombstone.object):
+            raise OutboundMessageError(
+                f"the tombstones of route {route.name!r} are {tombstone.object}, not {message.object}",
+                notification_ids=_ids(message),
+            )
+        try:
+            return [
+                Word(mapping.deleted_record_of(route, tombstone, found.fields), found.id, {}, deleted=True)
+                for found in message.notifications
+                if found.fields is not None  # else the tombstone itself is gone, and with it all it knew
+            ]
+        except ClosedwonError as error:
+            raise OutboundMessageError(str(error), notification_ids=_ids(message)) from None
+
+
+def _ids(message: OutboundMessage) -> tuple[str, ...]:
+    return tuple(found.id for found in message.notifications)
 
 
 def _contract(path: Path) -> Contract:

@@ -54,6 +54,7 @@ class IntakeServer:
         """Open the port. Raises `IntakeError` with the cure."""
         app = web.Application(middlewares=[self._guard], client_max_size=self._intake.largest_body)
         app.router.add_post("/outbound/{route}", self._outbound.take)
+        app.router.add_post("/outbound/{route}/tombstones", self._outbound.take_tombstones)
         app.router.add_get("/outbound/{route}", self._outbound.describe)
         app.router.add_post("/callouts/{route}", self._callouts.take_json)
         app.router.add_post("/callouts/{route}/soap", self._callouts.take_soap)

@@ -1,0 +1,67 @@
+"""Word of deleted records: what was ordered is cancelled, what comes late is not ordered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from closedwon.model import ErpStatus
+from closedwon.names import OrderStage
+from tests.support.handoff import handoff
+from tests.support.intake import deliver, intake, soap_message, tombstones
+
+_ROUTE: dict[str, Any] = {
+    "events": (),
+    "outbound": {"tombstone": {"object": "Deleted_Record__c", "record_id": "Record_Id__c"}},
+}
+_HERE = "won-0/tombstones"
+
+
+async def test_the_order_of_a_deleted_record_is_cancelled_in_the_erp() -> None:
+    """It was ordered long ago and its workflow has ended; the record is gone, so nothing is written to it."""
+    async with handoff(**_ROUTE) as world, world.working(subscriber=False), intake(world) as address:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await deliver(address, soap_message(world.org.org_id, [record]))
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.records.delete(world.org.object("Opportunity"), record, actor=world.org.sales_user)
+        status, _ = await deliver(address, tombstones(world.org.org_id, [record]), route=_HERE)
+        outcome = await world.order(record).result()
+
+        assert 200 == status
+        assert OrderStage.CANCELLED is outcome.stage
+        assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
+
+
+async def test_a_message_that_comes_after_its_tombstone_makes_no_order() -> None:
+    """Salesforce delivers in any order; a late create finds the record gone, or the tombstone still standing."""
+    for source in ("record", "event"):
+        async with (
+            handoff(**_ROUTE, source=source, grace="PT0S") as world,
+            world.working(subscriber=False),
+            intake(world) as address,
+        ):
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            world.org.records.delete(world.org.object("Opportunity"), record, actor=world.org.sales_user)
+            await deliver(address, tombstones(world.org.org_id, [record]), route=_HERE)
+            await world.until_stage(record, OrderStage.CANCELLED)
+            await deliver(address, soap_message(world.org.org_id, [record]))
+            await world.until_stage(record, OrderStage.NOT_NEEDED if source == "record" else OrderStage.CANCELLED)
+
+            assert [] == world.erp.orders()
+
+
+async def test_a_tombstone_that_names_no_record_is_refused() -> None:
+    """The id of something else, or none at all: a fault that says so, and nothing starts."""
+    async with handoff(**_ROUTE) as world, intake(world) as address:
+        wrong = [
+            await deliver(address, tombstones(world.org.org_id, [record]), route=_HERE)
+            for record in ("001000000000001AAA", "", "nonsense")
+        ]
+        elsewhere, _ = await deliver(address, soap_message(world.org.org_id, ["006000000000001AAA"]), route=_HERE)
+
+        assert [500] * 3 == [status for status, _ in wrong]
+        assert all("outbound.tombstone.record_id" in answer for _, answer in wrong)
+        assert 500 == elsewhere
+        assert [] == [execution async for execution in world.client.list_workflows()]
