@@ -24,7 +24,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from activities.subscription import Cursor
 from closedwon import names
-from closedwon.demo import ErpKind
+from closedwon.demo import ErpKind, Via
 from closedwon.demo.audit import Counts, ErpBooks, LightBooks, SalesforceBooks, TrytonBooks, count
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
@@ -321,6 +321,7 @@ async def siege(
     *,
     seconds: float,
     erp: ErpKind = ErpKind.LIGHT,
+    via: Via = Via.EVENT,
     workers: int = 1,
     subscribers: int = 1,
     environment: Mapping[str, str] | None = None,
@@ -328,7 +329,12 @@ async def siege(
 ) -> AsyncIterator[Siege]:
     """A world that stands, for at most so many seconds. `prepare` may change a part before it is started."""
     stack = Stack(
-        data_dir, erp=erp, workers=workers, subscribers=subscribers, environment=_IMPATIENT | dict(environment or {})
+        data_dir,
+        erp=erp,
+        via=via,
+        workers=workers,
+        subscribers=subscribers if via is Via.EVENT else 0,
+        environment=_IMPATIENT | dict(environment or {}),
     )
     prepare(stack)
     async with (

@@ -1,0 +1,46 @@
+"""Deals that Salesforce pushes, while whoever takes them dies: acknowledged means kept."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from closedwon.demo import Via
+from tests.support.siege import Siege, siege
+
+
+async def _time_passes(world: Siege) -> None:
+    """Let the org's clock run fast, so that it sends again what was not acknowledged; die and come back as it does."""
+    while True:
+        with suppress(aiohttp.ClientError, OSError):
+            await world.people.admin("POST", "clock", {"advance_s": 15})
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_pushed_deals_survive_the_death_of_everything(tmp_path: Path) -> None:
+    """Intake, worker, Temporal, ERP and Salesforce die, acks and replies are lost: 150 orders, none doubled."""
+    async with siege(tmp_path, seconds=200, via=Via.OUTBOUND) as world:
+        deals = await world.add_deals(150)
+        (intake,) = world.stack.intakes
+        strikes = [partial(world.kill, part) for part in world.stack.parts for _ in range(2)]
+        strikes += [partial(world.kill, intake) for _ in range(3)]
+        strikes += [partial(world.lose_erp_replies, 3) for _ in range(2)]
+        strikes += [partial(world.people.admin, "POST", "faults/lose-acks", {"times": 5}) for _ in range(3)]
+        world.chance.shuffle(strikes)
+        moments = sorted(world.chance.sample(range(130), len(strikes)))
+        async with world.alongside(_time_passes(world)), world.alongside(world.sell(deals, in_flight=30)):
+            for moment, strike in zip(moments, strikes, strict=True):
+                await world.until_orders(moment)
+                await world.standing(world.stack.org)
+                await strike()
+            await world.until_all_is_well(150)
+
+        assert [] == await world.complaints()
+        assert {part.name: 2 for part in world.stack.parts} | {"intake-1": 5} == world.kills
