@@ -15,6 +15,7 @@ from closedwon.localorg.server import LocalOrg
 from closedwon.model import Channel, Message, OrderStart
 from closedwon.names import OrderStage
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.servers import start_temporal
 from workflows.subscription import SubscriptionWorkflow
 
 
@@ -331,3 +332,32 @@ async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_
         assert number == world.number_of(record)
         assert "needs attention" == world.org.get("Opportunity", record)["ERP_Order_Status__c"]
         assert 1 == len(world.erp.orders())
+
+
+async def test_the_cursor_is_handed_through_the_workflow_and_through_a_new_run() -> None:
+    """An ended reader hands over where it stands; so does a run of the workflow whose history has grown."""
+    limit = {"limit.historyCount.suggestContinueAsNew": 20}
+    async with await start_temporal(**limit) as server, handoff(temporal_server=server) as world:
+        pace = world.settings.subscriber.model_copy(update={"handover": timedelta(milliseconds=300)})
+        world.settings = world.settings.model_copy(update={"subscriber": pace})
+        async with world.working():
+            world.org.seed(30)
+            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
+            first_run = (await subscription.describe()).run_id
+            won: list[RecordId] = []
+
+            async def is_another_run() -> bool:
+                won.extend(world.org.win_next(1))
+                return (await subscription.describe()).run_id != first_run
+
+            await until(is_another_run)
+            won.extend(world.org.win_next(1))
+            await world.until_written_back(*won)
+
+            async def has_all() -> bool:
+                cursor = await subscription.query(SubscriptionWorkflow.cursor)
+                return cursor.count == len(won)
+
+            await until(has_all)
+
+        assert len(won) == len(world.erp.orders())

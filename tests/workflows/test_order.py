@@ -528,3 +528,25 @@ async def test_a_long_history_does_not_forget_that_a_cancel_is_wanted() -> None:
 
     assert OrderStage.CANCELLED is outcome.stage
     assert 1 == world.calls.count("create")
+
+
+async def test_retry_while_the_erp_call_is_in_flight_takes_its_result(temporal_server: WorkflowEnvironment) -> None:
+    """Impatience costs nothing: the call that is under way is waited for, and not made again."""
+    async with running(temporal_server.client) as world:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def create(_request: object) -> Any:
+            started.set()
+            await go_on.wait()
+            return erp_order()
+
+        world.create = create
+        handle = await world.notify()
+        await started.wait()
+        for _ in range(3):
+            await handle.signal("retry", "now!")
+        go_on.set()
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert world.calls.count("create") <= 2  # 2: signal and result came in one batch, and the order was found again
