@@ -17,9 +17,9 @@ app = typer.Typer()
 def demo(
     deals: Annotated[int, typer.Option(min=1, max=1000, help="How many deals are won.")] = 20,
     erp: Annotated[ErpKind, typer.Option(help="A real Tryton, or a light ERP that starts at once.")] = ErpKind.TRYTON,
-    channel: Annotated[Via, typer.Option(help="How Salesforce tells: a platform event or an outbound message.")] = (
-        Via.EVENT
-    ),
+    channel: Annotated[
+        Via, typer.Option(help="How Salesforce tells: a platform event, an outbound message or a callout.")
+    ] = (Via.EVENT),
     kill: Annotated[bool, typer.Option("--kill", help="Kill a worker (SIGKILL) while orders are half-way.")] = False,  # noqa: FBT002 - a flag
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running at the end, to look around.")] = False,  # noqa: FBT002 - a flag
     data_dir: Annotated[Path, typer.Option(help="Where everything is kept from run to run.")] = Path(".closedwon/demo"),

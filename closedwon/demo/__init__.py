@@ -23,3 +23,4 @@ class Via(StrEnum):
 
     EVENT = "event"
     OUTBOUND = "outbound"
+    CALLOUT = "callout"

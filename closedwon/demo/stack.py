@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,12 @@ from closedwon.demo.parts import Guard, Part, PartError, Ports, program, togethe
 from closedwon.localerp import connection
 
 NAMESPACE: Final = "default"
+_CHANNELS: Final = {
+    Via.EVENT: 'events = ["/event/Order_Requested__e"]',
+    Via.OUTBOUND: "outbound = {}",
+    Via.CALLOUT: 'callouts = { keys = [{ env = "DEMO_CALLOUT_KEY" }] }',
+}
+"""What the route says of its channel."""
 _USUAL_PORTS: Final = {"temporal": 7233, "temporal-ui": 8233}
 
 
@@ -159,6 +166,7 @@ class Stack:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.erp_kind = erp
         self._via = via
+        self._callout_key = secrets.token_urlsafe(32)
         self.config = self.data_dir / "closedwon.toml"
         self._environment = {"CLOSEDWON_TELEMETRY__LOG_FORMAT": "console"} | dict(environment or {})
         self._lock: TextIO | None = None
@@ -177,7 +185,7 @@ class Stack:
             Closedwon(f"worker-{number}", "run" if alone else "worker", self.config, **how)
             for number in range(1, workers + 1)
         ]
-        self.intakes = [Closedwon("intake-1", "intake", self.config, **how)] if via is Via.OUTBOUND else []
+        self.intakes = [] if via is Via.EVENT else [Closedwon("intake-1", "intake", self.config, **how)]
         self.subscribers = [
             Closedwon(f"subscriber-{number}", "subscriber", self.config, **how) for number in range(1, subscribers + 1)
         ]
@@ -210,7 +218,7 @@ class Stack:
         """Start the servers side by side, then Closedwon's processes."""
         self._take_data_dir()
         self._guard.start()
-        if self._via is Via.OUTBOUND:
+        if self.intakes:
             self._write_org_settings()
         await together(*(part.start() for part in (self.temporal, self.org, self.erp)))
         self._write_settings()
@@ -242,6 +250,7 @@ class Stack:
             "CLOSEDWON_CONFIG": str(self.config),
             "DEMO_ORG_SECRET": self.org.connection["client_secret"],
             "DEMO_ERP_SECRET": self.erp.connection[secret],
+            "DEMO_CALLOUT_KEY": self._callout_key,
         }
 
     def _write_settings(self) -> None:
@@ -257,7 +266,7 @@ class Stack:
                 erp_kind=erp["kind"],
                 erp_url=erp["url"],
                 erp_secret="key" if self.erp_kind is ErpKind.TRYTON else "token",
-                channel="outbound = {}" if self.intakes else 'events = ["/event/Order_Requested__e"]',
+                channel=_CHANNELS[self._via],
                 intake=f"[intake]\nport = {self._intake_port}\n" if self.intakes else "",
             ),
             encoding="utf-8",
@@ -276,12 +285,16 @@ class Stack:
         return self._ports.get("intake")
 
     def _write_org_settings(self) -> None:
-        """Let the org send an outbound message for every won deal, and publish no event."""
+        """Let the org push every won deal to intake, and publish no event."""
         self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        endpoint = f"http://localhost:{self._intake_port}/outbound/won-deals"
-        (self.org.data_dir / "org.toml").write_text(
-            f'flows = []\n\n[[outbound_messages]]\nname = "won-deals"\nendpoint = "{endpoint}"\n', encoding="utf-8"
-        )
+        table, path = ("outbound_messages", "outbound") if self._via is Via.OUTBOUND else ("callouts", "callouts")
+        lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"']
+        lines.append(f'endpoint = "http://localhost:{self._intake_port}/{path}/won-deals"')
+        if self._via is Via.CALLOUT:
+            lines.append(f'key = "{self._callout_key}"')
+        file = self.org.data_dir / "org.toml"
+        file.touch(mode=0o600)
+        file.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
     def _take_data_dir(self) -> None:
         lock = (self.data_dir / "lock").open("w", encoding="utf-8")

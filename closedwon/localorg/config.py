@@ -64,6 +64,12 @@ class OutboundDefinition(_Frozen):
     endpoint: str = Field(pattern=r"^https?://")
 
 
+class CalloutDefinition(OutboundDefinition):
+    """A callout that Apex makes for the same reason, signed with `key`."""
+
+    key: str = Field(min_length=16, repr=False)
+
+
 ORDER_REQUESTED = Flow(
     on="Opportunity",
     field="StageName",
@@ -84,6 +90,7 @@ class OrgConfig(_Frozen):
 
     flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
     outbound_messages: tuple[OutboundDefinition, ...] = ()
+    callouts: tuple[CalloutDefinition, ...] = ()
     validation_rules: tuple[ValidationRule, ...] = ()
     custom_fields: tuple[CustomField, ...] = ()
     publish_immediately: frozenset[str] = frozenset()

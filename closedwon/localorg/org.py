@@ -127,7 +127,7 @@ class Org:
         for rule in self.config.validation_rules:
             self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL
 
-        for message in self.config.outbound_messages:
+        for message in (*self.config.outbound_messages, *self.config.callouts):
             fields = ", ".join({"Id", message.field, *message.fields})
             self._try(f"outbound message {message.name}", f"SELECT {fields} FROM {message.on} LIMIT 0")  # noqa: S608 - SOQL
 

@@ -1,9 +1,9 @@
-"""Outbound messages of the org: a queue in the store, and the delivery that Salesforce makes of it.
+"""What the org pushes: a queue in the store, and the delivery that Salesforce (or Apex) makes of it.
 
 Fired by the automation of `config`, kept until the receiver says `Ack true`, sent again with growing intervals for
 24 hours by the org's clock, then put on the failed list (SOAP API guide, "Understanding Notifications"). The payload is
-read when a message is sent, not when it was queued. This is the sending end of the wire: nothing is shared with the
-receiver's code.
+read when a message is sent, not when it was queued. Callouts go the same way, as an Apex Queueable makes them that
+enqueues itself again until it is answered 202. How both look is the business of `messages`.
 """
 
 from __future__ import annotations
@@ -12,36 +12,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
-from xml.sax.saxutils import escape
 
 import aiohttp
-from lxml import etree
 
 from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.clock import Clock
-from closedwon.localorg.config import OrgConfig, OutboundDefinition
+from closedwon.localorg.config import CalloutDefinition, OrgConfig, OutboundDefinition
 from closedwon.localorg.faults import Fault, Faults
+from closedwon.localorg.messages import Push, Told, signed_call, soap_message
 from closedwon.localorg.store import Store
 
 _log = logging.getLogger(__name__)
 
-_OUTBOUND: Final = "http://soap.sforce.com/2005/09/outbound"
-_ENVELOPE: Final = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
-xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
- <soapenv:Body>
-  <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
-   <OrganizationId>{org}</OrganizationId>
-   <ActionId>{action}</ActionId>
-   <SessionId xsi:nil="true"/>
-   <EnterpriseUrl>{url}/services/Soap/c/67.0/{short_org}</EnterpriseUrl>
-   <PartnerUrl>{url}/services/Soap/u/67.0/{short_org}</PartnerUrl>
-{notifications}
-  </notifications>
- </soapenv:Body>
-</soapenv:Envelope>
-"""
+Definition = OutboundDefinition | CalloutDefinition
+"""Of an outbound message or of a callout."""
+
 _FIRST_INTERVAL_S: Final = 15
 _WINDOW_S: Final = 24 * 3600
 _MOST: Final = 100
@@ -85,16 +70,18 @@ class Outbox:
         self._config = config
         self._org_id = org_id
         self._added = asyncio.Event()
-        self._definitions = {one.name: one for one in config.outbound_messages}
+        self._definitions: dict[str, Definition] = {
+            one.name: one for one in (*config.outbound_messages, *config.callouts)
+        }
         store.db.executescript(_TABLES)
         self.sent = 0
         """Messages put on the wire."""
 
-    def definitions(self, object_name: str) -> Iterable[OutboundDefinition]:
+    def definitions(self, object_name: str) -> Iterable[Definition]:
         """Those about an object."""
         return [one for one in self._definitions.values() if one.on == object_name]
 
-    def add(self, definition: OutboundDefinition, record: str) -> None:
+    def add(self, definition: Definition, record: str) -> None:
         """Queue one notification; durable once the caller's transaction commits."""
         now = self._clock.now_ms()
         self._store.db.execute(
@@ -158,16 +145,16 @@ class Outbox:
     async def _deliver(
         self,
         session: aiohttp.ClientSession,
-        definition: OutboundDefinition,
+        definition: Definition,
         notifications: Sequence[Queued],
         read: Read,
         url: str,
     ) -> None:
-        body = self._message(definition, notifications, read, url)
+        push = self._message(definition, notifications, read, url)
         copies = 2 if self._faults.strikes(Fault.DOUBLED_MESSAGE) else 1
         problem = ""
         for _ in range(copies):
-            problem = await _post(session, definition.endpoint, body)
+            problem = await _post(session, definition.endpoint, push)
             self.sent += 1
         if not problem and self._faults.strikes(Fault.LOST_ACK):
             problem = "the acknowledgement was lost"
@@ -189,22 +176,25 @@ class Outbox:
             (one.attempts + 1, now + wait_ms, int(failed), problem, one.id),
         )
 
-    def _message(self, definition: OutboundDefinition, notifications: Sequence[Queued], read: Read, url: str) -> bytes:
-        """Write the message as captured ones look; a record that is gone has a notification without data."""
+    def _message(self, definition: Definition, notifications: Sequence[Queued], read: Read, url: str) -> Push:
+        """Write what is sent; a record that is gone has no data."""
         fields = sorted(set(definition.fields) - {"Id"})
         ids = ", ".join(f"'{one.record}'" for one in notifications)
         soql = f"SELECT {', '.join(['Id', *fields])} FROM {definition.on} WHERE Id IN ({ids})"  # noqa: S608 - SOQL, of our own configuration
         records = {str(record["Id"]): record for record in read(soql)}
-        parts = [_notification(definition.on, one.id, records.get(one.record), fields) for one in notifications]
-        return _ENVELOPE.format(
+        told = [Told(one.id, one.record, records.get(one.record)) for one in notifications]
+        if isinstance(definition, CalloutDefinition):
+            return signed_call(self._org_id, told, fields, definition.key)
+        return soap_message(
             org=self._org_id,
-            short_org=self._org_id.short,
             action=self._action(definition),
             url=url,
-            notifications="\n".join(parts),
-        ).encode()
+            object_name=definition.on,
+            told=told,
+            fields=fields,
+        )
 
-    def _action(self, definition: OutboundDefinition) -> str:
+    def _action(self, definition: Definition) -> str:
         key = f"action {definition.name}"
         found = self._store.meta(key)
         if found is None:
@@ -213,38 +203,12 @@ class Outbox:
         return RecordId(found)
 
 
-def _notification(object_name: str, notification: str, record: dict[str, Any] | None, fields: Sequence[str]) -> str:
-    if record is None:
-        return f"   <Notification>\n    <Id>{notification}</Id>\n   </Notification>"
-    values = "".join(
-        f"\n     <sf:{name}>{escape(_text(record[name]))}</sf:{name}>"
-        for name in ["Id", *fields]
-        if record[name] is not None
-    )
-    return (
-        f'   <Notification>\n    <Id>{notification}</Id>\n    <sObject xsi:type="sf:{object_name}" '
-        f'xmlns:sf="urn:sobject.enterprise.soap.sforce.com">{values}\n    </sObject>\n   </Notification>'
-    )
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-async def _post(session: aiohttp.ClientSession, endpoint: str, body: bytes) -> str:
+async def _post(session: aiohttp.ClientSession, endpoint: str, push: Push) -> str:
     """Send once; return what went wrong, or nothing."""
-    headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": '""'}
     try:
-        async with session.post(endpoint, data=body, headers=headers, allow_redirects=False) as response:
-            answer = await response.read()
-            if response.status // 100 != 2:  # noqa: PLR2004 - the class of success
-                return f"HTTP {response.status}"
+        async with session.post(endpoint, data=push.body, headers=push.headers, allow_redirects=False) as response:
+            return push.problem(response.status, await response.read())
     except TimeoutError:
         return "no answer in time"
     except (aiohttp.ClientError, OSError) as error:
         return type(error).__name__
-    try:
-        acks = etree.fromstring(answer).iterfind(f".//{{{_OUTBOUND}}}notificationsResponse/{{{_OUTBOUND}}}Ack")
-        return "" if any((ack.text or "").strip() in ("true", "1") for ack in acks) else "SOAP response was a nack"
-    except etree.XMLSyntaxError:
-        return "the answer is no SOAP response"

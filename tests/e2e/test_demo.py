@@ -38,9 +38,10 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_outbound_messages_survive_a_killed_worker(tmp_path: Path) -> None:
-    """The org pushes instead of publishing; the books agree all the same."""
-    _, summary = demo(tmp_path, "--deals", "5", "--erp", "light", "--channel", "outbound", "--kill", timeout=150)
+@pytest.mark.parametrize("channel", ["outbound", "callout"])
+def test_pushed_deals_survive_a_killed_worker(tmp_path: Path, channel: str) -> None:
+    """The org sends outbound messages, or Apex calls, instead of publishing events; the books agree all the same."""
+    _, summary = demo(tmp_path, "--deals", "5", "--erp", "light", "--channel", channel, "--kill", timeout=150)
 
     assert {"won": 5, "ordered": 5, "written_back": 5, **AGREE}.items() <= summary.items()
 

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from pydantic import SecretStr
+
 from closedwon.ids import RecordId
 from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.localorg.config import OutboundDefinition
+from closedwon.localorg.config import CalloutDefinition, OutboundDefinition
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.intake import intake
 from tests.support.servers import start_temporal
@@ -19,9 +21,12 @@ _NOWHERE = "http://localhost:9/"
 
 
 @asynccontextmanager
-async def pushing(**route: Any) -> AsyncIterator[tuple[Handoff, LocalOrg]]:
-    """A world whose org has an outbound message; where it goes, the test says."""
-    config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),))
+async def pushing(key: str | None = None, **route: Any) -> AsyncIterator[tuple[Handoff, LocalOrg]]:
+    """A world whose org has an outbound message, and with a `key` a callout; where they go, the test says."""
+    config = OrgConfig(
+        outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),),
+        callouts=(CalloutDefinition(name="called", endpoint=_NOWHERE, key=key),) if key else (),
+    )
     async with LocalOrg.running(config=config) as org, handoff(orgs=[org], outbound={}, **route) as world:
         yield world, org
 
@@ -46,10 +51,13 @@ async def test_two_hundred_deals_by_disordered_doubled_and_unheard_messages_make
         assert {world.number_of(record) for record in won} == {order["number"] for order in world.erp.orders()}
 
 
-async def test_the_same_deals_by_events_and_by_messages_at_once_are_ordered_once() -> None:
-    """Whoever comes first starts the workflow, whoever comes second is one more hint."""
-    async with pushing(events=[CHANNEL]) as (world, org), world.working(), intake(world) as address:
+async def test_the_same_deals_by_events_messages_and_callouts_at_once_are_ordered_once() -> None:
+    """Whoever comes first starts the workflow, whoever comes later is one more hint."""
+    key = "a key that both ends know"
+    route = {"events": [CHANNEL], "callouts": {"keys": [SecretStr(key)]}}
+    async with pushing(key, **route) as (world, org), world.working(), intake(world) as address:
         org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+        org.outbox.set_endpoint("called", f"{address}/callouts/won-0")
         org.seed(100)
         won = org.win_next(100)
         await until(lambda: not org.outbox.queued())
@@ -57,6 +65,7 @@ async def test_the_same_deals_by_events_and_by_messages_at_once_are_ordered_once
         await asyncio.gather(*(world.order(record).result() for record in won))
 
         assert 100 == org.bus.published
+        assert org.outbox.sent >= 2
         assert 100 == len(world.erp.orders())
 
 
