@@ -52,6 +52,19 @@ def erp_order(status: ErpStatus = ErpStatus.PROCESSING, amount: str = "10000.00"
     return ErpOrder(id="1", number="SO-1", status=status, currency="EUR", amount=Decimal(amount), line_count=1)
 
 
+class Held:
+    """A scripted activity that waits, under way, until the test lets it go on."""
+
+    def __init__(self, result: Any) -> None:
+        self.started, self.go_on = asyncio.Event(), asyncio.Event()
+        self._result = result
+
+    async def __call__(self, _request: object) -> Any:
+        self.started.set()
+        await self.go_on.wait()
+        return self._result
+
+
 class World:
     """Salesforce and ERP as four scripted activities, with a record of every call."""
 
