@@ -100,9 +100,18 @@ class SubscriptionActivities:
     """The event bus reader."""
 
     def __init__(
-        self, settings: Settings, messages: MessageActivities, open_stream: Callable[[OrgId], EventStream]
+        self,
+        settings: Settings,
+        messages: MessageActivities,
+        open_stream: Callable[[OrgId], EventStream],
+        stopping: asyncio.Event,
     ) -> None:
-        """Take a way to open a stream to an org: one stream is one connection."""
+        """Take a way to open a stream to an org (one stream is one connection), and what says that the worker stops.
+
+        The SDK's own `wait_for_worker_shutdown` is not told to a worker's first activity when that begins while the
+        worker is stopping already (seen with 1.35.0): it would read on until the shutdown grace is over.
+        """
+        self._stopping = stopping
         self._settings = settings
         self._messages = messages
         self._open_stream = open_stream
@@ -119,7 +128,7 @@ class SubscriptionActivities:
         with as_failures():
             route = self._messages.route_of(request.org, request.channel)
             reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
-            return await reading.run(self._open_stream(request.org))
+            return await reading.run(self._open_stream(request.org), self._stopping)
 
 
 class _Reading:
@@ -138,9 +147,9 @@ class _Reading:
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
 
-    async def run(self, stream: EventStream) -> Subscribed:
+    async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
         stop: set[asyncio.Task[Any]] = {
-            asyncio.create_task(activity.wait_for_worker_shutdown()),
+            asyncio.create_task(stopping.wait()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
         }
         beat = asyncio.create_task(self._beat())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -24,11 +27,15 @@ _THROTTLE: Final = timedelta(seconds=5)
 """How often the cursor reaches the server at most: what a crash can make the next reader read again."""
 
 
-def subscription_worker(client: Client, settings: Settings, connections: Connections, metrics: Metrics) -> Worker:
-    """Make the worker of this role."""
+@asynccontextmanager
+async def subscription_worker(
+    client: Client, settings: Settings, connections: Connections, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Run the worker of this role during a block."""
+    stopping = asyncio.Event()
     messages = MessageActivities(settings, client, metrics)
-    subscription = SubscriptionActivities(settings, messages, connections.open_stream)
-    return Worker(
+    subscription = SubscriptionActivities(settings, messages, connections.open_stream, stopping)
+    worker = Worker(
         client,
         task_queue=names.SUBSCRIBER_QUEUE,
         workflows=[SubscriptionWorkflow],
@@ -36,6 +43,11 @@ def subscription_worker(client: Client, settings: Settings, connections: Connect
         max_heartbeat_throttle_interval=_THROTTLE,
         graceful_shutdown_timeout=settings.workers.shutdown_grace,
     )
+    async with worker:
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 async def start_subscriptions(client: Client, settings: Settings) -> None:

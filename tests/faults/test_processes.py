@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 
 from closedwon import names, temporal
 from closedwon.demo.stack import NAMESPACE
+from tests.support.handoff import CHANNEL, handoff
 from tests.support.siege import siege
 
 
@@ -19,7 +21,9 @@ async def test_a_graceful_stop_under_way_is_clean_and_loses_nothing(
     tmp_path: Path, workers: int, subscribers: int, rounds: int
 ) -> None:
     """SIGTERM in the middle of work, to all processes at once, round after round: exit code 0, and all orders made."""
-    async with siege(tmp_path, seconds=100, workers=workers, subscribers=subscribers) as world:
+    # A process that used its grace up would be killed by the stack, and its exit code would tell.
+    patient = {"CLOSEDWON_WORKERS__SHUTDOWN_GRACE": "60"}
+    async with siege(tmp_path, seconds=100, workers=workers, subscribers=subscribers, environment=patient) as world:
         processes = (*world.stack.workers, *world.stack.subscribers)
         deals = await world.add_deals(20 * rounds)
         for sold in range(20, 20 * rounds + 1, 20):
@@ -32,6 +36,19 @@ async def test_a_graceful_stop_under_way_is_clean_and_loses_nothing(
         await world.until_all_is_well(len(deals))
 
         assert [] == await world.complaints()
+
+
+async def test_a_reader_that_begins_while_its_worker_stops_ends_with_it() -> None:
+    """A stop in the very moment in which the reading begins takes no time, whatever the grace: forty tries."""
+    async with handoff() as world:
+        grace = world.settings.workers.model_copy(update={"shutdown_grace": timedelta(seconds=60)})
+        world.settings = world.settings.model_copy(update={"workers": grace})
+        subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
+        for attempt in range(40):
+            async with asyncio.timeout(10):
+                async with world.working():
+                    await asyncio.sleep(attempt / 1000)  # the activity comes within some ten milliseconds
+            await subscription.terminate()
 
 
 @pytest.mark.slow
