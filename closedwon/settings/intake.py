@@ -49,3 +49,5 @@ class Intake(Section):
     """Bytes; 100 notifications with many fields are below 1 MiB."""
     concurrent_requests: Annotated[int, Field(ge=1)] = 64
     """More are refused; Salesforce sends them again."""
+    requests_per_second: Annotated[float, Field(gt=0)] = 50.0
+    """Of one org, on average; ten seconds' worth may come at once. More are refused."""

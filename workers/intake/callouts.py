@@ -21,6 +21,7 @@ from workers.intake.delivery import Delivery, RefusedError, Word
 
 _RETRY_AFTER: Final = "5"
 """Seconds. A Queueable that is enqueued again comes back about then."""
+_COME_BACK: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 _PROBLEM: Final = "application/problem+json"
 
 
@@ -63,7 +64,7 @@ class Callouts:
 
     def refuse(self, request: web.Request, error: RefusedError) -> web.Response:
         """Tell a caller that a request is not taken, in the form that it speaks."""
-        headers = {"Retry-After": _RETRY_AFTER} if error.status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        headers = {"Retry-After": _RETRY_AFTER} if error.status in _COME_BACK else {}
         if request.path.endswith("/soap"):
             code: soap.FaultCode = "Server" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Client"
             return _soap(soap.fault(code, str(error)), HTTPStatus.INTERNAL_SERVER_ERROR, headers)

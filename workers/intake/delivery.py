@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from closedwon.model import Channel, Message, OrderStart
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
+_BURST_SECONDS: Final = 10
 _KEEP_DELETED: Final = timedelta(hours=48)
 """Twice as long as Salesforce retries. Only where orders are made of messages: else the record is read, and gone."""
 
@@ -53,21 +55,45 @@ class Word(NamedTuple):
     deleted: bool = False
 
 
+class Rates:
+    """How fast each org calls: a bucket that leaks at the allowed rate and holds ten seconds' worth."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """All buckets are empty. `clock` yields seconds."""
+        self._per_second = per_second
+        self._clock = clock
+        self._levels: dict[OrgId, tuple[float, float]] = {}
+
+    def admit(self, org: OrgId) -> bool:
+        """Count one request; whether there is room for it."""
+        now = self._clock()
+        level, then = self._levels.get(org, (0.0, now))
+        level = max(0.0, level - (now - then) * self._per_second)
+        has_room = level + 1 <= max(1.0, _BURST_SECONDS * self._per_second)
+        self._levels[org] = (level + has_room, now)
+        return has_room
+
+
 class Delivery:
     """Starts or signals the workflows."""
 
-    def __init__(self, settings: Settings, client: Client, metrics: Metrics, channel: Channel) -> None:
-        """Deliver for one channel."""
+    def __init__(self, settings: Settings, client: Client, metrics: Metrics, channel: Channel, rates: Rates) -> None:
+        """Deliver for one channel; all channels share the `rates`."""
+        self._rates = rates
         self._settings = settings
         self._client = client
         self._metrics = metrics
         self._channel = channel
 
     def check_org(self, route: Route, org: OrgId) -> None:
-        """Raise `RefusedError` unless the org is the route's."""
+        """Raise `RefusedError` unless the org is the route's and does not call too fast."""
         if org != self._settings.org(route.org).id:
             raise RefusedError(
                 HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
+            )
+        if not self._rates.admit(org):
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} calls faster than `intake.requests_per_second`"
             )
 
     async def deliver(self, route: Route, org: OrgId, words: Sequence[Word], *, seconds: float) -> None:

@@ -18,7 +18,7 @@ from closedwon.model import Channel
 from closedwon.settings import Intake, Settings, Tls
 from closedwon.telemetry import Metrics
 from workers.intake.callouts import Callouts
-from workers.intake.delivery import Delivery, IntakeError, RefusedError
+from workers.intake.delivery import Delivery, IntakeError, Rates, RefusedError
 from workers.intake.outbound import OutboundMessages
 
 _log = logging.getLogger(__name__)
@@ -38,8 +38,9 @@ class IntakeServer:
         outbound = {route.name: route for route in settings.routes if route.outbound is not None}
         callouts = {route.name: route for route in settings.routes if route.callouts is not None}
         seconds = intake.deadline.total_seconds()
+        rates = Rates(intake.requests_per_second)
         self._deliveries = {
-            channel: Delivery(settings, client, metrics, channel)
+            channel: Delivery(settings, client, metrics, channel, rates)
             for channel in (Channel.OUTBOUND_MESSAGE, Channel.CALLOUT)
         }
         self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE], seconds)

@@ -110,6 +110,18 @@ async def test_a_call_is_answered_503_with_retry_after_while_temporal_is_away() 
         assert time.monotonic() - began < 5
 
 
+async def test_an_org_that_calls_too_fast_is_told_to_come_back() -> None:
+    """Ten seconds' worth may come at once, the next one gets 429 and a time."""
+    async with handoff(**_ROUTE) as world, intake(world, requests_per_second=0.3) as address:
+        answers = []
+        for number in range(5):
+            body = _call(world.org.org_id, [f"00600000000000{number}"])
+            answers.append(await _post(f"{address}/callouts/won-0", body, _signed(body)))
+
+        assert [202, 202, 202, 429] == [status for status, *_ in answers][:4]
+        assert "5" == answers[3][2]
+
+
 async def test_the_soap_form_is_taken_and_its_contract_served() -> None:
     """What WSDL2Apex makes of the served WSDL is answered in SOAP."""
     async with handoff(**_ROUTE) as world, intake(world) as address:
