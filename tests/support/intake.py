@@ -133,5 +133,23 @@ class Authority:
             .not_valid_after(now + timedelta(days=-1 if expired else 1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(_usage(ca=ca), critical=True)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    """What a strict verifier (Python 3.13 and later) wants to see."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
