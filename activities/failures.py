@@ -6,13 +6,15 @@ What may be done about an error is a property of its type (`closedwon.errors`); 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, TemporalError
 
 from closedwon.errors import AttentionError, AttentionReason, BenignError, RetryError
 from closedwon.model import Frozen
@@ -38,7 +40,7 @@ def as_failures() -> Iterator[None]:
     """Turn our errors into Temporal failures.
 
     The cause is cut off on purpose: its message and stack trace would travel into Temporal's history and may hold
-    what a remote system said about a customer.
+    what a remote system said about a customer. Of an error that nobody foresaw only kind and place are told.
     """
     try:
         yield
@@ -56,6 +58,13 @@ def as_failures() -> Iterator[None]:
             type=type(error).__name__,
             next_retry_delay=error.retry_after,
             category=ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED,
+        ) from None
+    except TemporalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold anything
+        kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+        raise ApplicationError(
+            f"Unforeseen {kind} in {place.name}, {Path(place.filename).name}:{place.lineno}", type=kind
         ) from None
 
 

@@ -41,6 +41,8 @@ class Look(Frozen):
     erp: str | None = None
     note: str = ""
     """Why no order is asked for, where that is not plain."""
+    gone: bool = False
+    """There is no such record, or our user may not see it."""
     written: Values = Field(default_factory=dict)
     """Present values of the write-back fields; empty when the record was not read."""
 
@@ -105,7 +107,7 @@ class SalesforceActivities:
                 found = await to_its_end(client.read(route.object, route.query_fields, request.record))
                 if found is None or not mapping.qualifies(route, found):
                     _wait_until_visible(route.grace)
-                    return Look()
+                    return Look(gone=True) if found is None else Look(written=mapping.written(route, found))
                 record, written = found, mapping.written(route, found)
             if not mapping.qualifies(route, record):
                 return Look(written=written)

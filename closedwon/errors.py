@@ -34,6 +34,7 @@ class AttentionReason(StrEnum):
     RECORD_GONE = "record-gone"
     CONFIGURATION = "configuration"
     HORIZON_PASSED = "horizon-passed"
+    UNFORESEEN = "unforeseen"
 
 
 class ClosedwonError(Exception):

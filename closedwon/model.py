@@ -20,9 +20,13 @@ Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 cod
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and strict about names. Its errors do not show what they refuse: they end in logs."""
+    """A value: immutable. Its errors do not show what they refuse: they end in logs.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    Unknown fields are passed over. While a new version replaces an old one, and after it was taken back, workers read
+    what the other one wrote; refusing it would wedge a workflow in Running, and drop a signal without a word.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Channel(StrEnum):

@@ -73,6 +73,7 @@ class OrderWorkflow:
         self._cancels = int(start.cancelling or self._deleted)
         self._cancels_answered = 0
         self._is_cancelling = False
+        self._leaves_untold = False
         self._workflow_cancelled = False
         self._stage = OrderStage.LOADING
         self._order: Order | None = None
@@ -129,14 +130,14 @@ class OrderWorkflow:
         if self._deleted:  # and too late to cancel: somebody has decided to let the order live
             return Outcome(stage=OrderStage.COMPLETED, order=self._placed)
         look = await self._load()
-        if look.order is None:
-            stage = OrderStage.COMPLETED if self._placed else OrderStage.NOT_NEEDED
-            return Outcome(stage=stage, order=self._placed)
-        placed = await self._create(look.order, look.erp)
-        self._show(OrderStage.WRITING_BACK)
-        await self._write_back(
-            WriteBack(**self._record(), order=placed, heard_at=self._heard_at, written=self._written)
-        )
+        placed = await self._create(look.order, look.erp) if look.order else self._placed
+        if placed is None:
+            return Outcome(stage=OrderStage.NOT_NEEDED)
+        if not look.gone:  # an order that exists is told, even if the record would not ask for it any more
+            self._show(OrderStage.WRITING_BACK)
+            await self._write_back(
+                WriteBack(**self._record(), order=placed, heard_at=self._heard_at, written=self._written)
+            )
         return Outcome(stage=OrderStage.COMPLETED, order=placed)
 
     async def _load(self) -> Look:
@@ -178,6 +179,7 @@ class OrderWorkflow:
         return placed
 
     async def _write_back(self, request: WriteBack) -> None:
+        self._written = {}  # not known until it is answered: an attempt whose reply is lost may have written
         self._written = await self._step(
             lambda: workflow.start_activity_method(
                 SalesforceActivities.write_back,
@@ -212,10 +214,10 @@ class OrderWorkflow:
         self._story.cancelled(workflow.now(), self._placed)
         if self._deleted:
             await self._keep_deleted()
-            return Outcome(stage=OrderStage.CANCELLED, order=self._placed)
-        await self._write_back(
-            WriteBack(**self._record(), order=self._placed, status=ErpStatus.CANCELLED, written=self._written)
-        )
+        elif not self._leaves_untold:
+            await self._write_back(
+                WriteBack(**self._record(), order=self._placed, status=ErpStatus.CANCELLED, written=self._written)
+            )
         return Outcome(stage=OrderStage.CANCELLED, order=self._placed)
 
     async def _keep_deleted(self) -> None:
@@ -274,7 +276,8 @@ class OrderWorkflow:
         """Stay open until somebody sends `retry` or `cancel`, or new word of the record arrives.
 
         Always ends with `_StartOverError` or `_CancelRequestedError`: what was wrong may have been mended anywhere.
-        A cancel that needs attention is none of the record's business, so no word of it wakes that one.
+        A cancel that needs attention is none of the record's business, so no word of it wakes that one. Where it is
+        Salesforce that refuses to be told of it, another `cancel` ends it untold: the record may be gone for good.
         """
         stopped_at = self._stage
         cancelling = stopped_at is OrderStage.CANCELLING
@@ -282,7 +285,8 @@ class OrderWorkflow:
             raise _StartOverError  # word came since the record was read
         self._show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
-        if not self._deleted and not problem.reason.startswith(("salesforce", "record")):
+        is_salesforces = problem.reason.startswith(("salesforce", "record"))
+        if not self._deleted and not is_salesforces:
             await self._report(problem, cancelling=cancelling)
         self._refresh(problem)
         await self._until(lambda: self._mended(cancelling=cancelling))
@@ -290,6 +294,7 @@ class OrderWorkflow:
             self._continue_if_long()
         self._show(stopped_at)
         if self._cancel_requested():
+            self._leaves_untold = cancelling and is_salesforces
             raise _CancelRequestedError
         if cancelling and problem.reason is not AttentionReason.TOO_LATE_TO_CANCEL:
             self._cancels_answered -= 1  # the cancel is still wanted: `retry` repeats it
@@ -313,6 +318,7 @@ class OrderWorkflow:
             start_to_close_timeout=_SALESFORCE_CALL,
             **self._pace(),
         )
+        self._written = {}  # as for every write-back
         await self._until(lambda: handle.done() or self._mended(cancelling=cancelling))
         if not handle.done():
             handle.cancel()
@@ -331,6 +337,7 @@ class OrderWorkflow:
         """Begin a new run before the history grows too long. It looks at everything afresh."""
         if workflow.info().is_continue_as_new_suggested():
             cancelling = self._cancel_requested() or self._is_cancelling
+            self._show(OrderStage.LOADING)  # search attributes go along, and that is where the new run begins
             workflow.continue_as_new(
                 self._start.model_copy(update={"carried": self._payload, "cancelling": cancelling})
             )
