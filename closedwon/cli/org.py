@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli import org_fault, org_messages
+from closedwon.cli import org_callout, org_fault, org_messages
 
 if TYPE_CHECKING:
     from closedwon.localorg.client import Deal, OrgClient
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="org", help="A Salesforce org on one's own machine.", no_args_is_help=True)
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
+app.add_typer(org_callout.app)
 
 
 @app.command()

@@ -82,6 +82,18 @@ def double_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
 
 
 @app.command()
+def reorder_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Outbound messages arrive after the one that is written next."""
+    _arm(data_dir, "reorder-messages", times=times)
+
+
+@app.command()
+def stall_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Outbound messages stop half-way, and the connection stays open."""
+    _arm(data_dir, "stall-messages", times=times)
+
+
+@app.command()
 def split_messages(off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:  # noqa: FBT002 - a flag
     """Each notification travels alone, the latest first."""
     _arm(data_dir, "split-messages", on=not off)

@@ -38,6 +38,7 @@ def retry(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
     closedwon org messages retry 04lQy00008rlCCbIAM
     """
     talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "retry"}))
+    typer.echo(f"{notification} is sent again now.")
 
 
 @app.command()
@@ -47,6 +48,7 @@ def delete(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
     closedwon org messages delete 04lQy00008rlCCbIAM
     """
     talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "delete"}))
+    typer.echo(f"{notification} is off the queue.")
 
 
 @app.command()
@@ -55,8 +57,26 @@ def endpoint(
     url: Annotated[str, typer.Argument(help="Where its messages go from now on.")],
     data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
-    """Send a definition's messages elsewhere until the org stops.
+    """Send a definition's messages elsewhere from now on, whatever org.toml says.
 
     closedwon org messages endpoint order-requested http://localhost:8085/outbound/won-deals
     """
     talk(data_dir, lambda client: client.admin("POST", "endpoints", {"definition": definition, "endpoint": url}))
+    typer.echo(f"{definition} goes to {url} from now on.")
+
+
+@app.command()
+def definitions(data_dir: DataDir = DEFAULT_DIR) -> None:
+    """List what the org sends, on what occasion, and where to.
+
+    closedwon org messages definitions
+    """
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.table import Table  # noqa: PLC0415
+
+    found = talk(data_dir, lambda client: client.admin("GET", "definitions"))
+    table = Table("name", "kind", "when", "endpoint", box=None, header_style="bold")
+    for one in found:
+        condition = f"{one['field']} = {one['becomes']}" if one["field"] else "any"
+        table.add_row(one["name"], one["kind"], f"{one['on']} {condition} ({one['trigger']})", one["endpoint"])
+    Console().print(table if found else "The org sends nothing. Define outbound_messages or callouts in org.toml.")

@@ -9,9 +9,14 @@ Every request carries `Authorization: Bearer <admin_token>` of `connection.json`
     POST /_admin/clock {"advance_s": 3600}   move the org's clock
     POST /_admin/seed {"opportunities": 100, "seed": 1}   add accounts, products and open Opportunities
     POST /_admin/events {"channel", "data"}  put anything on the bus
-    GET  /_admin/messages                    outbound messages that wait or have failed
+    GET  /_admin/messages                    outbound messages and callouts that wait or have failed
     POST /_admin/messages {"id", "action"}   `retry` or `delete` one, as the links in Setup do
-    POST /_admin/endpoints {"definition", "endpoint"}   send a definition's messages elsewhere
+    GET  /_admin/definitions                 what the org sends, on what occasion, and where to
+    POST /_admin/definitions {"kind": "message" or "callout", "name", "endpoint", ...}   add or replace one, for good
+    POST /_admin/endpoints {"definition", "endpoint"}   send a definition's messages elsewhere, for good
+    POST /_admin/callouts/page {"definition", "record"}      call now and tell the answer, as a button on a page does
+    POST /_admin/callouts/trigger {"definition", "record"}   queue a call, which is repeated until it is answered well
+    POST /_admin/callouts/batch {"definition"}               queue calls about all records that meet the condition
 """
 
 from __future__ import annotations
@@ -19,15 +24,16 @@ from __future__ import annotations
 import hmac
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
-from pydantic import validate_call
+from pydantic import TypeAdapter, validate_call
 
 from closedwon.ids import RecordId
 from closedwon.localorg.clock import rest_time
+from closedwon.localorg.config import Definition
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import bearer
 from closedwon.localorg.org import Org
@@ -46,6 +52,8 @@ _ARMED = (
     Faults.double_events,
     Faults.lose_acks,
     Faults.double_messages,
+    Faults.reorder_messages,
+    Faults.stall_messages,
     Faults.split_messages,
     Faults.read_lag,
     Faults.down,
@@ -56,6 +64,7 @@ _ARMED = (
     Faults.advice_interval,
     Faults.clear,
 )
+_ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 _AUDIT = (
     "SELECT Id, Name, StageName, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, ERP_Order_Link__c, "
     "ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
@@ -88,11 +97,11 @@ class Admin:
             body = await request.json() if request.can_read_body else {}
             if not isinstance(body, dict):
                 return _error(400, "the body must be a JSON object")
-            return self._answer(request.method, path.removeprefix("/_admin").strip("/"), body)
+            return await self._answer(request.method, path.removeprefix("/_admin").strip("/"), body)
         except (ValueError, TypeError, KeyError) as error:
             return _error(400, f"bad arguments: {error}")
 
-    def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
+    async def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
         head, _, fault = name.partition("/")
         if head == "faults" and method == "POST" and fault in self._faults:
             _log.info("fault %s %s", fault, body or "")
@@ -108,10 +117,28 @@ class Admin:
         answers |= {
             ("GET", "messages"): lambda: [one._asdict() for one in self._org.outbox.queued()],
             ("POST", "messages"): lambda: _message_actions(self._org.outbox)[body["action"]](str(body["id"])),
+            ("GET", "definitions"): self._definitions,
+            ("POST", "definitions"): lambda: self._org.outbox.define(_ADAPTER.validate_python(body)),
             ("POST", "endpoints"): lambda: self._org.outbox.set_endpoint(body["definition"], body["endpoint"]),
+            ("POST", "callouts/page"): lambda: self._call(body["definition"], RecordId(body["record"])),
+            ("POST", "callouts/trigger"): lambda: self._queue(body["definition"], RecordId(body["record"])),
+            ("POST", "callouts/batch"): lambda: {"queued": self._org.outbox.add_all(body["definition"])},
         }
         answer = answers.get((method, name))
-        return web.json_response(answer()) if answer else _error(404, f"there is no {method} /_admin/{name}")
+        if answer is None:
+            return _error(404, f"there is no {method} /_admin/{name}")
+        result = answer()
+        return web.json_response(await result if isinstance(result, Awaitable) else result)
+
+    def _definitions(self) -> list[dict[str, Any]]:
+        """All of them, without their keys."""
+        return [one.model_dump(mode="json", exclude={"key"}) for one in self._org.outbox.definitions()]
+
+    async def _call(self, definition: str, record: RecordId) -> dict[str, Any]:
+        return (await self._org.courier.call(definition, record))._asdict()
+
+    def _queue(self, definition: str, record: RecordId) -> dict[str, str]:
+        return {"id": self._org.outbox.add(self._org.outbox.callout(definition).name, record)}
 
     def _advance(self, seconds: float) -> dict[str, str]:
         self._org.clock.advance(timedelta(seconds=seconds))

@@ -6,8 +6,9 @@ Read from `org.toml`, or built by a test. Everything has a default that suits th
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,21 +54,52 @@ class Flow(_Frozen):
     assignments: dict[str, str]
 
 
-class OutboundDefinition(_Frozen):
-    """An outbound message: sent when `field` of a record becomes `becomes`, with the record's `fields`."""
+class Trigger(StrEnum):
+    """When a rule looks at a record. Names: Metadata API, `WorkflowRule.triggerType`."""
+
+    CREATE = "onCreateOnly"
+    BECOME = "onCreateOrTriggeringUpdate"
+    """When the record begins to meet the condition."""
+    EVERY = "onAllChanges"
+    """At every write that leaves the condition met."""
+
+
+class PushDefinition(_Frozen):
+    """Word of a record, sent to `endpoint` with the record's `fields` when `field` is `becomes`.
+
+    An empty `field` is no condition: with `onCreateOnly`, every new record.
+    """
 
     name: str
     on: str = "Opportunity"
+    trigger: Trigger = Trigger.BECOME
     field: str = "StageName"
-    becomes: str = "Closed Won"
+    becomes: str | bool | float = "Closed Won"
     fields: tuple[str, ...] = ("Id", "Name", "Amount", "SystemModstamp")
     endpoint: str = Field(pattern=r"^https?://")
 
 
-class CalloutDefinition(OutboundDefinition):
+class OutboundDefinition(PushDefinition):
+    """An outbound message. Writes of the integration user send none: it lacks "Send Outbound Messages"."""
+
+    kind: Literal["message"] = "message"
+    include_session_id: bool = False
+    """As orgs did before February 2026; since then the SessionId is always nil."""
+
+
+class CalloutDefinition(PushDefinition):
     """A callout that Apex makes for the same reason, signed with `key`."""
 
+    kind: Literal["callout"] = "callout"
     key: str = Field(min_length=16, repr=False)
+    soap: bool = False
+    """Send the SOAP form, not the JSON one."""
+    scope: int = Field(default=200, ge=1, le=2000)
+    """Records in one call (Apex Developer Guide, "Using Batch Apex": 200 unless asked for more)."""
+
+
+Definition = Annotated[OutboundDefinition | CalloutDefinition, Field(discriminator="kind")]
+"""Of an outbound message or of a callout."""
 
 
 ORDER_REQUESTED = Flow(
@@ -101,8 +133,16 @@ class OrgConfig(_Frozen):
     """A CometD session without a request for so long is forgotten (same page)."""
     token_idle_s: float = 7200.0
     """The session policy's default: two hours without a request end a token."""
+    tombstones_of: frozenset[str] = frozenset({"Opportunity"})
+    """Objects whose delete trigger leaves a `Deleted_Record__c`, since deleting sends no outbound message."""
+    client_certificate: Path | None = None
+    """The API client certificate and its key in one PEM file, shown to endpoints that ask for one."""
+    trusted_certificates: Path | None = None
+    """PEM file of the authorities that endpoints' certificates must come from, instead of the public ones."""
     outbound_timeout_s: float = 60.0
     """Of one attempt to deliver an outbound message (Help, "Considerations for Outbound Messages")."""
+    callout_timeout_s: float = 10.0
+    """Of one callout (Apex Developer Guide, "Callout Limits and Limitations")."""
     outbound_longest_interval_s: int = 3600
     """Between attempts. The integration patterns guide says 60 minutes, the SOAP API guide 2 hours."""
     retention_s: float = 72 * 3600.0
@@ -116,6 +156,10 @@ def read_config(path: Path) -> OrgConfig:
     if not path.exists():
         return OrgConfig()
     try:
-        return OrgConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        for key in ("client_certificate", "trusted_certificates"):  # from where the file lies
+            if isinstance(found.get(key), str):
+                found[key] = path.parent / found[key]
+        return OrgConfig.model_validate(found)
     except ValueError as error:  # of the TOML or of a value
         raise ValueError(f"{path}: {error}") from error

@@ -49,7 +49,7 @@ def _summary(owner: SObject, base: str) -> dict[str, Any]:
         "name": owner.name,
         "label": owner.name,
         "keyPrefix": owner.prefix,
-        "custom": owner.name.endswith("__e"),
+        "custom": owner.name.endswith(("__c", "__e")),
         "queryable": not owner.is_event,
         "createable": True,
         "updateable": not owner.is_event,

@@ -28,6 +28,8 @@ class Fault(StrEnum):
     BROKEN_JSON = "broken_json"
     LOST_ACK = "lost_ack"
     DOUBLED_MESSAGE = "doubled_message"
+    OVERTAKEN_MESSAGE = "overtaken_message"
+    STALLED_MESSAGE = "stalled_message"
 
 
 class Faults:
@@ -86,8 +88,19 @@ class Faults:
         self._left[Fault.LOST_ACK] = times
 
     def double_messages(self, times: int = 1) -> None:
-        """The next `times` outbound messages are sent twice, though the first was acknowledged."""
+        """The next `times` outbound messages that are acknowledged are sent a second time all the same."""
         self._left[Fault.DOUBLED_MESSAGE] = times
+
+    def reorder_messages(self, times: int = 1) -> None:
+        """The next `times` outbound messages are written now and arrive after the one that is written next.
+
+        So an older state of a record comes after a newer one. Without a next one they arrive some seconds late.
+        """
+        self._left[Fault.OVERTAKEN_MESSAGE] = times
+
+    def stall_messages(self, times: int = 1) -> None:
+        """The next `times` outbound messages stop half-way, and the connection stays open until a timeout ends it."""
+        self._left[Fault.STALLED_MESSAGE] = times
 
     def split_messages(self, *, on: bool = True) -> None:
         """Each notification travels in a message of its own, the latest first, until `on` is false."""
@@ -183,6 +196,7 @@ class Faults:
             **{fault.value: self._left[fault] for fault in Fault},
             "down": self.is_down,
             "mute": self.is_mute,
+            "splitting": self.is_splitting,
             "read_lag_s": self.read_lag_s,
             "advice_interval_ms": self.advice_interval_ms,
         }

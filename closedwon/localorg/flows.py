@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow, OutboundDefinition
+from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow, PushDefinition, Trigger
 from closedwon.localorg.schema import SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row
@@ -34,7 +34,7 @@ class Flows:
     def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
         """The flows that a write from `before` to `after` triggers."""
         for flow in self._flows:
-            if flow.on == owner.name and has_become(flow, before, after):
+            if flow.on == owner.name and _has_become(flow, before, after):
                 yield flow
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
@@ -51,10 +51,22 @@ class Flows:
         }
 
 
-def has_become(rule: Flow | OutboundDefinition, before: Row | None, after: Row) -> bool:
-    """Whether a write from `before` to `after` makes the record meet the rule, which it did not meet before."""
-    already = before is not None and before.get(rule.field) == rule.becomes
-    return after.get(rule.field) == rule.becomes and not already and not after["IsDeleted"]
+def fires(rule: PushDefinition, before: Row | None, after: Row) -> bool:
+    """Whether a write from `before` to `after` sends what `rule` defines. A deletion never does."""
+    if rule.trigger is Trigger.BECOME:
+        return _has_become(rule, before, after)
+    looks = rule.trigger is Trigger.EVERY or before is None
+    return looks and _meets(rule, after) and not after["IsDeleted"]
+
+
+def _has_become(rule: Flow | PushDefinition, before: Row | None, after: Row) -> bool:
+    """Whether a write makes the record meet the rule, which it did not meet before."""
+    already = before is not None and _meets(rule, before)
+    return _meets(rule, after) and not already and not after["IsDeleted"]
+
+
+def _meets(rule: Flow | PushDefinition, row: Row) -> bool:
+    return not rule.field or row.get(rule.field) == rule.becomes
 
 
 def _at(record: Record, path: str) -> Any:

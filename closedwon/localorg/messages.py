@@ -1,24 +1,31 @@
-"""How a push looks on the wire: outbound messages as captured ones look, signed callouts as our Apex makes them.
+"""How a push looks on the wire, and outbound messages in particular: as captured ones look, and how acks are judged.
 
-This is the sending end: nothing is shared with the receiver's code. No input or output, no queue.
+This is the sending end: nothing is shared with the receiver's code. No input or output, no queue. Callouts are written
+by `callouts`. Sources: SOAP API Developer Guide, "Outbound Messaging"; captured messages of API 42.0 to 51.0.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import time
+import re
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from decimal import Decimal
+from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from lxml import etree
 
 from closedwon.ids import OrgId
+from closedwon.localorg.clock import event_time
+from closedwon.localorg.schema import NUMBERS, FieldType, SField
+from closedwon.localorg.store import Row
+from closedwon.localorg.values import Stored
 
-_OUTBOUND: Final = "http://soap.sforce.com/2005/09/outbound"
+SOAP_HEADERS: Final = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": '""'}
+_SOAP: Final = "{http://schemas.xmlsoap.org/soap/envelope/}"
+_OUTBOUND: Final = "{http://soap.sforce.com/2005/09/outbound}"
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot carry in any spelling."""
+_LONGEST_REASON: Final = 200
 _ENVELOPE: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
@@ -27,7 +34,7 @@ xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/X
   <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
    <OrganizationId>{org}</OrganizationId>
    <ActionId>{action}</ActionId>
-   <SessionId xsi:nil="true"/>
+   {session}
    <EnterpriseUrl>{url}/services/Soap/c/67.0/{short_org}</EnterpriseUrl>
    <PartnerUrl>{url}/services/Soap/u/67.0/{short_org}</PartnerUrl>
 {notifications}
@@ -38,11 +45,11 @@ xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/X
 
 
 class Told(NamedTuple):
-    """One notification; `fields` None says that the record is gone."""
+    """One notification; `row` None says that the record is gone."""
 
     id: str
     record: str
-    fields: dict[str, Any] | None
+    row: Row | None
 
 
 class Push(NamedTuple):
@@ -53,47 +60,60 @@ class Push(NamedTuple):
     problem: Callable[[int, bytes], str]
 
 
-def soap_message(
-    *, org: OrgId, action: str, url: str, object_name: str, told: Sequence[Told], fields: Sequence[str]
-) -> Push:
-    """Write one outbound message. A record that is gone has a notification without data."""
+class Sender(NamedTuple):
+    """Who sends an outbound message. `session` is nil as of February 2026."""
+
+    org: OrgId
+    action: str
+    url: str
+    session: str | None
+
+
+def soap_message(sender: Sender, object_name: str, told: Sequence[Told], fields: Sequence[SField]) -> Push:
+    """Write one outbound message: `Id` first, then `fields` by name; empty ones are left out."""
     body = _ENVELOPE.format(
-        org=org,
-        short_org=org.short,
-        action=action,
-        url=url,
+        org=sender.org,
+        short_org=sender.org.short,
+        action=sender.action,
+        session='<SessionId xsi:nil="true"/>' if sender.session is None else f"<SessionId>{sender.session}</SessionId>",
+        url=sender.url,
         notifications="\n".join(_notification(object_name, one, fields) for one in told),
     )
-    return Push(body.encode(), {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": '""'}, _soap_problem)
+    return Push(body.encode(), dict(SOAP_HEADERS), _problem)
 
 
-def signed_call(org: OrgId, told: Sequence[Told], fields: Sequence[str], key: str) -> Push:
-    """Write one JSON callout. A record that is gone is told of by its id alone, as Apex knows no better."""
-    records = [
-        {"recordId": one.record, "id": one.id, "fields": {name: one.fields[name] for name in ("Id", *fields)}}
-        if one.fields is not None
-        else {"recordId": one.record, "id": one.id}
-        for one in told
-    ]
-    body = json.dumps({"org": org, "records": records}).encode()
-    timestamp = str(int(time.time()))
-    digest = hmac.new(key.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "SFDC-Callout/67.0",
-        "X-Closedwon-Timestamp": timestamp,
-        "X-Closedwon-Signature": f"v1={digest}",
-    }
-    return Push(body, headers, lambda status, _answer: "" if status == HTTPStatus.ACCEPTED else f"HTTP {status}")
+def xml_text(one: SField, value: Stored) -> str:
+    """A stored value as XML text: numbers with a decimal point, times as `2026-01-02T03:04:05.000Z`."""
+    if one.type is FieldType.BOOLEAN:
+        return "true" if value else "false"
+    if one.type is FieldType.DATETIME:
+        return event_time(int(value or 0))
+    if one.type in NUMBERS:
+        return format(Decimal(repr(float(value or 0))), "f")
+    return escape(_NO_XML.sub("", str(value)))
 
 
-def _notification(object_name: str, one: Told, fields: Sequence[str]) -> str:
-    if one.fields is None:
+def fault_or_status(status: int, answer: bytes) -> str:
+    """What the delivery status page says of an answer that is not the wanted one."""
+    try:
+        reason = parse(answer).findtext(f"{_SOAP}Body/{_SOAP}Fault/faultstring") or ""
+    except etree.XMLSyntaxError:
+        reason = ""
+    return f"HTTP {status}" + (f": {reason[:_LONGEST_REASON]}" if reason else "")
+
+
+def parse(answer: bytes) -> etree._Element:
+    """An endpoint's XML. Raises `etree.XMLSyntaxError`."""
+    return etree.fromstring(answer, etree.XMLParser(resolve_entities=False, no_network=True))
+
+
+def _notification(object_name: str, one: Told, fields: Sequence[SField]) -> str:
+    if one.row is None:
         return f"   <Notification>\n    <Id>{one.id}</Id>\n   </Notification>"
     values = "".join(
-        f"\n     <sf:{name}>{escape(_text(one.fields[name]))}</sf:{name}>"
-        for name in ("Id", *fields)
-        if one.fields[name] is not None
+        f"\n     <sf:{field.name}>{xml_text(field, one.row[field.name])}</sf:{field.name}>"
+        for field in sorted(fields, key=lambda field: (field.name != "Id", field.name))
+        if one.row[field.name] is not None
     )
     return (
         f'   <Notification>\n    <Id>{one.id}</Id>\n    <sObject xsi:type="sf:{object_name}" '
@@ -101,15 +121,17 @@ def _notification(object_name: str, one: Told, fields: Sequence[str]) -> str:
     )
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _soap_problem(status: int, answer: bytes) -> str:
+def _problem(status: int, answer: bytes) -> str:
+    """Only a positive Ack in its own namespace, in a SOAP body, with a status of success, is one."""
     if status // 100 != 2:  # noqa: PLR2004 - the class of success
-        return f"HTTP {status}"
+        return fault_or_status(status, answer)
     try:
-        acks = etree.fromstring(answer).iterfind(f".//{{{_OUTBOUND}}}notificationsResponse/{{{_OUTBOUND}}}Ack")
-        return "" if any((ack.text or "").strip() in ("true", "1") for ack in acks) else "SOAP response was a nack"
+        root = parse(answer)
     except etree.XMLSyntaxError:
         return "the answer is no SOAP response"
+    if root.tag != f"{_SOAP}Envelope":
+        return "the answer is no SOAP response"
+    ack = root.findtext(f"{_SOAP}Body/{_OUTBOUND}notificationsResponse/{_OUTBOUND}Ack")
+    if ack is None:
+        return fault_or_status(status, answer) if root.find(f"{_SOAP}Body/{_SOAP}Fault") is not None else "no Ack"
+    return "" if ack.strip() in {"true", "1"} else "SOAP response was a nack"

@@ -13,6 +13,7 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.clock import Clock
 from closedwon.localorg.cometd import Cometd
 from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, OrgConfig
+from closedwon.localorg.courier import Courier
 from closedwon.localorg.errors import ApiError
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Faults
@@ -77,7 +78,8 @@ class Org:
         self.org_id = _org_id(self.store, org_id)
         self.clock = Clock(int(self.store.meta(_OFFSET) or 0), lambda ms: self.store.set_meta(_OFFSET, str(ms)))
         self.bus = EventBus(self.store, self.clock, retention_s=self.config.retention_s)
-        self.outbox = Outbox(self.store, self.clock, self.faults, self.config, self.org_id)
+        self.outbox = Outbox(self.schema, self.store, self.clock, self.config)
+        self.courier = Courier(self.outbox, self.faults, self.config, self.org_id, self._session_id)
         self.records = Records(self.schema, self.store, self.clock, self.bus, self.outbox, self.faults, self.config)
         self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle_s)
         self.cometd = Cometd(
@@ -91,12 +93,14 @@ class Org:
         )
         self.rest = RestApi(self.records, self.limits)
         self.api_calls: Counter[str] = Counter()
+        self._session = ""
 
     def _add_users(self, public_key: str | None) -> None:
         domain = f"{self.org_id.short.lower()}.example.com"
         self.username = f"integration@{domain}"
         self.integration_user = record_id("005", _INTEGRATION)
         self.sales_user = record_id("005", _SALES)
+        self.outbox.sends_no_messages = self.integration_user
         users = {
             self.integration_user: ("Closedwon Integration", self.username),
             self.sales_user: ("Sam Sales", f"sales@{domain}"),
@@ -126,10 +130,6 @@ class Org:
             self._try(f"flow on {flow.on}", f"SELECT {', '.join(sorted(paths))} FROM {flow.on} LIMIT 0")  # noqa: S608 - SOQL
         for rule in self.config.validation_rules:
             self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL
-
-        for message in (*self.config.outbound_messages, *self.config.callouts):
-            fields = ", ".join({"Id", message.field, *message.fields})
-            self._try(f"outbound message {message.name}", f"SELECT {fields} FROM {message.on} LIMIT 0")  # noqa: S608 - SOQL
 
     def _try(self, what: str, soql: str) -> None:
         try:
@@ -169,6 +169,11 @@ class Org:
         """Change fields of a record. Raises `ApiError`."""
         with self.records.undisturbed():
             self.records.update(self.object(object_name), record, fields, actor=self.sales_user)
+
+    def delete(self, object_name: str, record: str) -> None:
+        """Delete a record, which leaves a tombstone if the configuration says so. Raises `ApiError`."""
+        with self.records.undisturbed():
+            self.records.delete(self.object(object_name), record, actor=self.sales_user)
 
     def get(self, object_name: str, record: str) -> dict[str, Any]:
         """A record with all its fields. Raises `ApiError` when it is not there."""
@@ -211,6 +216,12 @@ class Org:
         """Revoke every token; held polls learn it at once."""
         self.oauth.expire_all()
         self.cometd.recheck_polls()
+
+    def _session_id(self) -> str:
+        """A session id of the user that outbound messages are sent as; the same while it is valid."""
+        if self.oauth.user_of(self._session) is None:
+            self._session = self.oauth.issue(self.integration_user)
+        return self._session
 
     def _cut_polls(self) -> None:
         self.cometd.cut_polls()

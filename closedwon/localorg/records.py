@@ -18,9 +18,9 @@ from closedwon.localorg.config import OrgConfig
 from closedwon.localorg.errors import ApiError, not_found
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Fault, Faults
-from closedwon.localorg.flows import Flows, has_become
+from closedwon.localorg.flows import Flows
 from closedwon.localorg.outbound import Outbox
-from closedwon.localorg.schema import CLOSED_STAGES, WON_STAGES, Schema, SField, SObject
+from closedwon.localorg.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row, Store, record_id
 from closedwon.localorg.values import Stored, to_json, to_stored
@@ -181,13 +181,7 @@ class Records:
             missing = [one.name for one in owner.fields if one.required and values.get(one.name) is None]
             if missing:
                 raise _missing(missing)
-            row: Row = {one.name: None for one in owner.fields}
-            row |= {**_DEFAULTS.get(owner.name, {}), **values}
-            row |= {"Id": self._store.new_id(owner.prefix), "IsDeleted": 0, "CreatedById": actor}
-            if owner.find("OwnerId") and row["OwnerId"] is None:
-                row["OwnerId"] = actor
-            self._write(owner, None, row, actor)
-            return RecordId(row["Id"])
+            return self._insert(owner, values, actor)
 
     def create_result(self, owner: SObject, body: Mapping[str, Any], *, actor: str) -> dict[str, Any]:
         """Create a record or publish an event, and the result's body.
@@ -215,7 +209,7 @@ class Records:
             return RecordId(before["Id"])
 
     def delete(self, owner: SObject, record: str, *, actor: str) -> RecordId:
-        """Mark a record deleted, with its line items if it is an Opportunity."""
+        """Mark a record deleted, with its line items if it is an Opportunity. Its delete trigger leaves a tombstone."""
         with self.transaction():
             before = self._existing(owner, record)
             self._disturb()
@@ -225,6 +219,10 @@ class Records:
                     for row in self._rows_of(owned, lookup, str(before["Id"])):
                         self._write(owned, row, {**row, "IsDeleted": 1}, actor)
             self._write(owner, before, {**before, "IsDeleted": 1}, actor)
+            if owner.name in self._config.tombstones_of:
+                tombstone = self.schema.find(TOMBSTONE)
+                assert tombstone is not None, "every org has it"
+                self._insert(tombstone, {"Record_Id__c": before["Id"], "Object__c": owner.name}, actor)
             return RecordId(before["Id"])
 
     def publish(self, event: SObject, body: Mapping[str, Any], *, actor: str) -> str:
@@ -249,6 +247,16 @@ class Records:
         born: Row = {one.name: None for one in owner.fields}
         stamps: Row = {"CreatedDate": now, "LastModifiedDate": now, "SystemModstamp": now, "IsDeleted": 0}
         self._store.put(owner.name, {**born, **stamps, "CreatedById": actor, "LastModifiedById": actor, **row})
+
+    def _insert(self, owner: SObject, values: Row, actor: str) -> RecordId:
+        """Write a new row of checked values."""
+        row: Row = {one.name: None for one in owner.fields}
+        row |= {**_DEFAULTS.get(owner.name, {}), **values}
+        row |= {"Id": self._store.new_id(owner.prefix), "IsDeleted": 0, "CreatedById": actor}
+        if owner.find("OwnerId") and row["OwnerId"] is None:
+            row["OwnerId"] = actor
+        self._write(owner, None, row, actor)
+        return RecordId(row["Id"])
 
     def _disturb(self) -> None:
         if self._is_disturbed:
@@ -301,9 +309,7 @@ class Records:
             event = self.schema.find(flow.publishes)
             assert event is not None, "checked when the org started"
             self.publish(event, self._flows.payload(flow, str(after["Id"]), self._soql), actor=actor)
-        for definition in self._outbox.definitions(owner.name):
-            if has_become(definition, before, after):
-                self._outbox.add(definition, str(after["Id"]))
+        self._outbox.fire(owner, before, after, actor)
 
     def _derive(self, owner: SObject, before: Row | None, after: Row) -> None:
         if owner.name == "Opportunity":

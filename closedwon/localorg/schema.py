@@ -180,6 +180,13 @@ _ORGANIZATION = (
     SField("IsSandbox", FieldType.BOOLEAN),
     SField("InstanceName", length=5),
 )
+TOMBSTONE = "Deleted_Record__c"
+"""Holds what is left of a deleted record, so that an outbound message can tell of it."""
+_TOMBSTONE = (
+    SField("Record_Id__c", length=18, label="Record Id", required=True),
+    SField("Object__c", length=80, label="Object", required=True),
+    _lookup("OwnerId", "User"),
+)
 _ORDER_REQUESTED = (
     SField("Opportunity_Id__c", length=18, label="Opportunity Id"),
     SField("Amount__c", FieldType.DOUBLE, label="Amount"),
@@ -207,6 +214,7 @@ class Schema:
                     {"OpportunityLineItems": ("OpportunityLineItem", "OpportunityId")},
                 ),
                 ("OpportunityLineItem", "00k", _LINE_ITEM, {}),
+                (TOMBSTONE, "a00", _TOMBSTONE, {}),
                 ("User", "005", _USER, {}),
                 ("Organization", "00D", _ORGANIZATION, {}),
             )

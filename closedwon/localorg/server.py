@@ -103,7 +103,7 @@ class LocalOrg(Org):
         )
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
-        self._sending = asyncio.create_task(self.outbox.run(self.query, self.url))
+        self._sending = asyncio.create_task(self.courier.run(self.url))
 
     async def stop(self) -> None:
         """Stop listening and forget the CometD sessions; records, events and tokens stay."""
