@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.model import Pace
-from closedwon.settings.intake import Intake, Tls
+from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
     Callouts,
@@ -46,6 +46,7 @@ __all__ = [
     "CustomerMapping",
     "ErpByExpression",
     "ErpSettings",
+    "ForwardedCertificate",
     "Intake",
     "JwtBearer",
     "LinesMapping",

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
-from closedwon.settings.values import Duration, File, Section
+from closedwon.settings.values import Duration, File, Section, shaped
 
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31}$")]
 """SHA-256 of a certificate in DER form, in hexadecimal; colons are allowed."""
@@ -32,6 +32,21 @@ class Tls(Section):
         return self
 
 
+class ForwardedCertificate(Section):
+    """Behind a proxy that ends mutual TLS: whom to let in of those whose certificates the proxy has verified."""
+
+    header: Annotated[str, shaped(r"[A-Za-z0-9-]+", "the name of an HTTP header")] = "Client-Cert"
+    """Where the proxy puts the certificate: as in RFC 9440, or as percent-encoded PEM."""
+    client_subjects: tuple[str, ...] = ()
+    client_fingerprints: tuple[Fingerprint, ...] = ()
+
+    @model_validator(mode="after")
+    def _somebody_is_let_in(self) -> Self:
+        if not (self.client_subjects or self.client_fingerprints):
+            raise ValueError("lets nobody in; name `client_subjects` or `client_fingerprints`")
+        return self
+
+
 class Intake(Section):
     """The HTTP server for outbound messages and callouts. Without this table there is none."""
 
@@ -41,13 +56,23 @@ class Intake(Section):
     """Without it, put intake behind a proxy that ends TLS."""
     allow: tuple[IPvAnyNetwork, ...] = ()
     """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all."""
+    allow_file: File | None = None
+    """More of them, one a line, `#` begins a comment; read at start."""
     proxies: tuple[IPvAnyNetwork, ...] = ()
     """Proxies whose `X-Forwarded-For` is believed; nobody else's is."""
+    forwarded_certificate: ForwardedCertificate | None = None
+    """The client's certificate, as one of `proxies` tells it."""
     deadline: Duration = timedelta(seconds=10)
-    """Longest time to an answer. Salesforce waits 60 s for outbound messages."""
+    """Longest time to an answer; for callouts at most 8 s. Salesforce waits 60 s for outbound messages, Apex 10 s."""
     largest_body: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     """Bytes; 100 notifications with many fields are below 1 MiB."""
     concurrent_requests: Annotated[int, Field(ge=1)] = 64
     """More are refused; Salesforce sends them again."""
     requests_per_second: Annotated[float, Field(gt=0)] = 50.0
     """Of one org, on average; ten seconds' worth may come at once. More are refused."""
+
+    @model_validator(mode="after")
+    def _a_proxy_tells_certificates(self) -> Self:
+        if self.forwarded_certificate is not None and not self.proxies:
+            raise ValueError("`forwarded_certificate` needs `proxies`, or nobody is believed who tells one")
+        return self

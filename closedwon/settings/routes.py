@@ -143,6 +143,9 @@ class Outbound(Section):
     """Present: `/outbound/<route>/tombstones` takes word of deleted records; their orders are cancelled."""
     wsdl: File | None = None
     """The org's own WSDL of the outbound message: what does not keep to it is refused."""
+    unqualified: Literal["ack", "refuse"] = "ack"
+    """With source `event`, a message whose record does not qualify: `ack` takes it, and its workflow ends as not
+    needed; `refuse` answers with a fault, and starts nothing."""
 
 
 class Callouts(Section):
@@ -210,6 +213,8 @@ class Route(Section):
             yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
         if self.source == "event" and self.select is not None:
             yield Problem(("select",), 'is only read with source = "record"; leave it out')
+        if self.source == "record" and self.outbound is not None and self.outbound.unqualified == "refuse":
+            yield Problem(("outbound", "unqualified"), 'needs source = "event": the record is read only afterwards')
 
     def _select_problems(self) -> Iterator[Problem]:
         """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""

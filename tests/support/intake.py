@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from multidict import CIMultiDict
 from temporalio.common import MetricMeter
 
 from closedwon.ids import RecordId
@@ -62,11 +64,9 @@ def tombstones(org: str, records: Iterable[str]) -> bytes:
 
 
 @asynccontextmanager
-async def intake(world: Handoff, **settings: object) -> AsyncIterator[str]:
+async def intake(world: Handoff, meter: MetricMeter = MetricMeter.noop, **settings: object) -> AsyncIterator[str]:
     """A running intake server of the world; its address."""
-    server = IntakeServer(
-        world.settings, Intake.model_validate({"port": 0, **settings}), world.client, Metrics(MetricMeter.noop)
-    )
+    server = IntakeServer(world.settings, Intake.model_validate({"port": 0, **settings}), world.client, Metrics(meter))
     await server.start()
     try:
         yield server.address
@@ -80,15 +80,17 @@ async def deliver(
     *,
     route: str = "won-0",
     tls: ssl.SSLContext | None = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Post one message; status and body of the answer."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True)) as session,
         session.post(
             f"{address}/outbound/{route}",
-            data=body,
-            headers={"Content-Type": "text/xml; charset=utf-8", "SOAPAction": '""', **(headers or {})},
+            data=io.BytesIO(body),
+            headers=CIMultiDict(
+                [("Content-Type", "text/xml; charset=utf-8"), ("SOAPAction", '""'), *(headers or {}).items()]
+            ),
         ) as response,
     ):
         return response.status, await response.text()

@@ -36,6 +36,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[telemetry]`": settings.Telemetry,
     "`[intake]`": settings.Intake,
     "`[intake.tls]`": settings.Tls,
+    "`[intake.forwarded_certificate]`": settings.ForwardedCertificate,
 }
 NONE = (None, settings.WriteBack())
 

@@ -28,11 +28,10 @@ _PROBLEM: Final = "application/problem+json"
 class Callouts:
     """Answers for the routes that take callouts."""
 
-    def __init__(self, routes: dict[str, Route], delivery: Delivery, seconds: float) -> None:
+    def __init__(self, routes: dict[str, Route], delivery: Delivery) -> None:
         """Remember no signature yet."""
         self._routes = routes
         self._delivery = delivery
-        self._seconds = seconds
         self._seen = Seen()
 
     async def take_json(self, request: web.Request) -> web.Response:
@@ -76,9 +75,13 @@ class Callouts:
         body = await request.read()
         self._check_signature(route, request, body)
         call = parse(body)
-        self._delivery.check_org(route, call.org)
         words = [Word(item.record, item.id, dict(item.payload or {})) for item in call.items]
-        await self._delivery.deliver(route, call.org, words, seconds=self._seconds)
+        try:
+            self._delivery.check_org(route, call.org)
+            await self._delivery.deliver(route, call.org, words)
+        except RefusedError as error:
+            error.ids = tuple(word.record for word in words)  # the callers' own ids may be anything
+            raise
         return Accepted(
             accepted=tuple(
                 AcceptedRecord(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import mapping, temporal
 from closedwon.errors import ClosedwonError
@@ -18,6 +19,9 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Message, OrderStart
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
+
+answer_until: ContextVar[float] = ContextVar("answer_until")
+"""Until when the present request must be answered, on the clock of the event loop."""
 
 _BURST_SECONDS: Final = 10
 _KEEP_DELETED: Final = timedelta(hours=48)
@@ -36,6 +40,8 @@ class RefusedError(Exception):
         super().__init__(text)
         self.status = status
         self.reason = reason
+        self.ids: tuple[str, ...] = ()
+        """Of the notifications or records that were in the request, for the log."""
 
 
 class NotDurableError(RefusedError):
@@ -96,14 +102,20 @@ class Delivery:
                 HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} calls faster than `intake.requests_per_second`"
             )
 
-    async def deliver(self, route: Route, org: OrgId, words: Sequence[Word], *, seconds: float) -> None:
-        """Return when every word is durable. Raises `NotDurableError`."""
+    async def deliver(self, route: Route, org: OrgId, words: Sequence[Word]) -> None:
+        """Return when every word is durable. Raises `RefusedError`; it is a `NotDurableError` if that may change."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(answer_until.get()):
                 await asyncio.gather(*(self._start(route, org, word) for word in words))
         except TimeoutError:
             raise NotDurableError("Temporal takes too long") from None
         except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise RefusedError(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "unfit",
+                    "Temporal cannot take so large a record; send fewer fields",
+                ) from None
             raise NotDurableError(f"Temporal answers {error.status.name}") from None
         self.count("accepted", len(words))
 

@@ -32,11 +32,10 @@ _WITHOUT_CONTRACT: Final = {"Name": "xsd:string", "Amount": "xsd:double", "Syste
 class OutboundMessages:
     """Answers for the routes that take outbound messages."""
 
-    def __init__(self, routes: dict[str, Route], delivery: Delivery, seconds: float) -> None:
+    def __init__(self, routes: dict[str, Route], delivery: Delivery) -> None:
         """Read the routes' contracts. Raises `IntakeError` for a WSDL that is none."""
         self._routes = routes
         self._delivery = delivery
-        self._seconds = seconds
         self._contracts = {
             route.name: _contract(route.outbound.wsdl)
             for route in routes.values()
@@ -61,16 +60,23 @@ class OutboundMessages:
         self, request: web.Request, route: Route, judge: Callable[[Route, OutboundMessage], list[Word]]
     ) -> web.Response:
         """Answer a message that `judge` takes as a whole, or refuses by raising; nothing has started by then."""
+        ids: tuple[str, ...] = ()
         try:
             message = outbound.parse(await request.read(), request.charset)
+            ids = tuple(found.id for found in message.notifications)
             self._delivery.check_org(route, message.org)
             words = judge(route, message)
+            await self._delivery.deliver(route, message.org, words)
         except OutboundMessageError as error:
-            ids = ", ".join(error.notification_ids) or "unknown"
-            _log.warning("outbound message to route %s is malformed: %s; notifications: %s", route.name, error, ids)
-            self._delivery.count("malformed", max(len(error.notification_ids), 1))
+            ids = ids or error.notification_ids
+            _log.warning(
+                "outbound message to %s is malformed: %s; %s", request.path, error, ", ".join(ids) or "no readable ids"
+            )
+            self._delivery.count("malformed", max(len(ids), 1))
             return _answer(outbound.fault(error.code, str(error)), HTTPStatus.INTERNAL_SERVER_ERROR)
-        await self._delivery.deliver(route, message.org, words, seconds=self._seconds)
+        except RefusedError as error:
+            error.ids = ids
+            raise
         return _answer(outbound.ack(accepted=True), HTTPStatus.OK)
 
     async def describe(self, request: web.Request) -> web.Response:
@@ -94,19 +100,13 @@ class OutboundMessages:
         return route
 
     def _words(self, route: Route, message: OutboundMessage) -> list[Word]:
-        ids = _ids(message)
         if message.object not in (None, route.object):
-            raise OutboundMessageError(
-                f"route {route.name!r} takes {route.object}, not {message.object}", notification_ids=ids
-            )
-        for found in message.notifications:
-            if found.fields is not None and found.record is None:
-                raise OutboundMessageError(
-                    f"notification {found.id} has no field Id; add it to the outbound message", notification_ids=ids
-                )
+            raise OutboundMessageError(f"route {route.name!r} takes {route.object}, not {message.object}")
         contract = self._contracts.get(route.name)
         if contract is not None:
             contract.check(message)
+        if route.outbound is not None and route.outbound.unqualified == "refuse":
+            _check_qualified(route, message)
         return [
             Word(found.record, found.id, dict(found.fields or {}))
             for found in message.notifications
@@ -116,8 +116,7 @@ class OutboundMessages:
     def _buried(self, tombstone: Tombstone, route: Route, message: OutboundMessage) -> list[Word]:
         if message.object not in (None, tombstone.object):
             raise OutboundMessageError(
-                f"the tombstones of route {route.name!r} are {tombstone.object}, not {message.object}",
-                notification_ids=_ids(message),
+                f"the tombstones of route {route.name!r} are {tombstone.object}, not {message.object}"
             )
         try:
             return [
@@ -126,11 +125,22 @@ class OutboundMessages:
                 if found.fields is not None  # else the tombstone itself is gone, and with it all it knew
             ]
         except ClosedwonError as error:
-            raise OutboundMessageError(str(error), notification_ids=_ids(message)) from None
+            raise OutboundMessageError(str(error)) from None
 
 
-def _ids(message: OutboundMessage) -> tuple[str, ...]:
-    return tuple(found.id for found in message.notifications)
+def _check_qualified(route: Route, message: OutboundMessage) -> None:
+    for found in message.notifications:
+        if found.fields is None:
+            continue
+        try:
+            qualified = mapping.qualifies(route, mapping.event_record(route, dict(found.fields)))
+        except mapping.MappingError as error:
+            raise OutboundMessageError(f"notification {found.id}: {error}") from None
+        if not qualified:
+            raise OutboundMessageError(
+                f"notification {found.id} does not qualify (route {route.name!r}, `qualify`); mend the condition of "
+                "the outbound message"
+            )
 
 
 def _contract(path: Path) -> Contract:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ipaddress
 import logging
 import ssl
+import traceback
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -17,16 +16,35 @@ from temporalio.client import Client
 from closedwon.model import Channel
 from closedwon.settings import Intake, Settings, Tls
 from closedwon.telemetry import Metrics
+from workers.intake.access import Access
 from workers.intake.callouts import Callouts
-from workers.intake.delivery import Delivery, IntakeError, Rates, RefusedError
+from workers.intake.delivery import Delivery, IntakeError, Rates, RefusedError, answer_until
 from workers.intake.outbound import OutboundMessages
 
 _log = logging.getLogger(__name__)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_http_log = logging.getLogger(f"{__name__}.http")
+
 _LINGER: Final = 1.0
 """Seconds to read the rest of a request that was refused, so that its sender sees the answer."""
+_IDLE: Final = 75.0
+"""Seconds that a connection may stay without a whole request, also one whose headers come a byte at a time. Longer than
+proxies keep theirs (mostly 60 s), or they send into one that was just closed."""
+_APEX: Final = 8.0
+"""Seconds to answer a callout at most: Apex waits 10 s unless told otherwise, and the way takes time, too."""
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """Name the kind of error only: aiohttp's text quotes the request that it could not read."""
+    kind = (record.exc_info or (None,))[0]
+    if kind is not None:
+        record.msg, record.exc_info = f"{record.msg}: {kind.__name__}", None
+    return True
+
+
+_http_log.addFilter(_without_quotes)
 
 
 class IntakeServer:
@@ -35,16 +53,16 @@ class IntakeServer:
     def __init__(self, settings: Settings, intake: Intake, client: Client, metrics: Metrics) -> None:
         """Take the client that makes messages durable. Raises `IntakeError` for a contract that is none."""
         self._intake = intake
+        self._access = Access(intake)
         outbound = {route.name: route for route in settings.routes if route.outbound is not None}
         callouts = {route.name: route for route in settings.routes if route.callouts is not None}
-        seconds = intake.deadline.total_seconds()
         rates = Rates(intake.requests_per_second)
         self._deliveries = {
             channel: Delivery(settings, client, metrics, channel, rates)
             for channel in (Channel.OUTBOUND_MESSAGE, Channel.CALLOUT)
         }
-        self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE], seconds)
-        self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT], seconds)
+        self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE])
+        self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT])
         self._routes = sorted({*outbound, *callouts})
         self._at_work = 0
         self._runner: web.AppRunner | None = None
@@ -61,7 +79,14 @@ class IntakeServer:
         app.router.add_post("/callouts/{route}/soap", self._callouts.take_soap)
         app.router.add_get("/callouts/{route}/soap", self._callouts.describe)
         app.router.add_get("/openapi.json", self._callouts.openapi)
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, lingering_time=_LINGER)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=_LINGER,
+            keepalive_timeout=_IDLE,
+            logger=_http_log,
+        )
         await self._runner.setup()
         tls = _tls_context(self._intake.tls) if self._intake.tls else None
         site = web.TCPSite(self._runner, self._intake.host, self._intake.port, ssl_context=tls)
@@ -87,63 +112,61 @@ class IntakeServer:
         self._at_work += 1
         try:
             self._check_room()
-            self._check_address(request)
-            self._check_certificate(request)
-            self._check_body(request)
-            async with asyncio.timeout(self._intake.deadline.total_seconds() + _LINGER):
-                return await handler(request)
+            self._access.check(request)
+            self._check_form(request)
+            await self._read(request)
+            return await handler(request)
         except RefusedError as error:
             return self._refuse(request, error)
-        except web.HTTPRequestEntityTooLarge:
-            return self._refuse(request, _too_large())
-        except TimeoutError:
-            slow = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "slow", "the body did not arrive in time; send again")
-            return self._refuse(request, slow)
+        except Exception as error:  # noqa: BLE001 - whatever it is: it is not durable
+            # Frames only: the text of an exception that nobody foresaw may hold the record.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("request to %s failed with %s\n%s", request.path, type(error).__name__, frames)
+            failed = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "intake failed; see its log; send again")
+            return self._refuse(request, failed)
         finally:
             self._at_work -= 1
 
+    async def _read(self, request: web.Request) -> None:
+        """Read the body, which the request then holds, and note until when it must be answered."""
+        seconds = self._intake.deadline.total_seconds()
+        until = asyncio.get_running_loop().time() + (min(seconds, _APEX) if _is_callout(request) else seconds)
+        answer_until.set(until)
+        try:
+            async with asyncio.timeout_at(until):
+                await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise _too_large() from None
+        except TimeoutError:
+            raise RefusedError(
+                HTTPStatus.REQUEST_TIMEOUT, "slow", "the body did not arrive in time; send again"
+            ) from None
+        except ConnectionError:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "gone", "the sender hung up; nobody reads this") from None
+
     def _refuse(self, request: web.Request, error: RefusedError) -> web.Response:
-        is_callout = request.path.startswith("/callouts")
+        is_callout = _is_callout(request)
         self._deliveries[Channel.CALLOUT if is_callout else Channel.OUTBOUND_MESSAGE].count(error.reason)
-        _log.warning("request to %s refused (%s): %s", request.path, error.reason, error)
+        about = f"; {', '.join(error.ids)}" if error.ids else ""
+        _log.warning("request to %s refused (%s): %s%s", request.path, error.reason, error, about)
         return self._callouts.refuse(request, error) if is_callout else self._outbound.refuse(error)
 
     def _check_room(self) -> None:
         if self._at_work > self._intake.concurrent_requests:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many requests at once; send again")
 
-    def _check_address(self, request: web.Request) -> None:
-        peer = ipaddress.ip_address((request.remote or "0.0.0.0").partition("%")[0])  # noqa: S104 - nowhere, not all
-        forwarded = request.headers.get("X-Forwarded-For")
-        if forwarded and any(peer in network for network in self._intake.proxies):
-            try:
-                peer = ipaddress.ip_address(forwarded.rpartition(",")[2].strip())
-            except ValueError:
-                raise RefusedError(
-                    HTTPStatus.BAD_REQUEST, "bad-proxy-header", "X-Forwarded-For holds no address"
-                ) from None
-        if self._intake.allow and not any(peer in network for network in self._intake.allow):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "address", "this address is not on the allow list")
-
-    def _check_certificate(self, request: web.Request) -> None:
-        """Salesforce's default client certificate is shared by all orgs: ask for a name or a fingerprint."""
-        tls = self._intake.tls
-        if tls is None or not (tls.client_subjects or tls.client_fingerprints):
-            return
-        secured = request.get_extra_info("ssl_object")
-        certificate = secured.getpeercert() if secured else None
-        names = {value for part in (certificate or {}).get("subject", ()) for key, value in part if key == "commonName"}
-        der = secured.getpeercert(binary_form=True) if secured else None
-        print_ = hashlib.sha256(der).hexdigest() if der else ""
-        wanted = {one.replace(":", "").lower() for one in tls.client_fingerprints}
-        if not (names & set(tls.client_subjects) or print_ in wanted):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "certificate", "this client certificate is not let in")
-
-    def _check_body(self, request: web.Request) -> None:
+    def _check_form(self, request: web.Request) -> None:
+        unfit = request.match_info.http_exception
+        if unfit is not None:
+            raise RefusedError(HTTPStatus(unfit.status), "no-route", "there is nothing at this address for this method")
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding", "compressed bodies are not taken")
         if (request.content_length or 0) > self._intake.largest_body:
             raise _too_large()
+
+
+def _is_callout(request: web.Request) -> bool:
+    return request.path.startswith("/callouts")
 
 
 def _too_large() -> RefusedError:

@@ -1,0 +1,102 @@
+"""Who may speak to intake: addresses and certificates, told by proxies or by the connection itself."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from multidict import MultiDict
+
+from tests.support.handoff import Handoff, handoff
+from tests.support.intake import Authority, deliver, intake, soap_message
+from workers.intake import IntakeError
+
+_SALESFORCE, _STRANGER = "13.108.1.2", "203.0.113.9"
+_HERE = "127.0.0.0/8"
+
+
+def _message(world: Handoff) -> bytes:
+    return soap_message(world.org.org_id, ["006000000000001AAA"])
+
+
+async def test_addresses_are_believed_from_listed_proxies_only() -> None:
+    """A forwarded address counts when a listed proxy says it, and is ignored when anybody else does."""
+    good, bad = {"X-Forwarded-For": _SALESFORCE}, {"X-Forwarded-For": _STRANGER}
+    async with handoff(outbound={}, events=()) as world:
+        body = _message(world)
+        async with intake(world, allow=["13.108.0.0/14"]) as address:
+            spoofed, _ = await deliver(address, body, headers=good)
+        async with intake(world, allow=["13.108.0.0/14"], proxies=[_HERE]) as address:
+            through_proxy, _ = await deliver(address, body, headers=good)
+            stranger, _ = await deliver(address, body, headers=bad)
+            untold, _ = await deliver(address, body)
+            nonsense, _ = await deliver(address, body, headers={"X-Forwarded-For": "salesforce.com"})
+
+        assert [403, 200, 403, 403, 400] == [spoofed, through_proxy, stranger, untold, nonsense]
+
+
+async def test_what_a_sender_claims_before_the_proxy_adds_the_truth_is_ignored() -> None:
+    """Proxies add at the end, in the same header or in one more; two proxies in a row are seen through."""
+    chains = [
+        {"X-Forwarded-For": f"{_SALESFORCE}, {_STRANGER}"},
+        MultiDict([("X-Forwarded-For", _SALESFORCE), ("X-Forwarded-For", _STRANGER)]),
+        {"X-Forwarded-For": f"{_STRANGER}, {_SALESFORCE}, 10.0.0.7"},
+    ]
+    async with (
+        handoff(outbound={}, events=()) as world,
+        intake(world, allow=["13.108.0.0/14"], proxies=[_HERE, "10.0.0.0/8"]) as address,
+    ):
+        statuses = [(await deliver(address, _message(world), headers=chain))[0] for chain in chains]
+
+        assert [403, 403, 200] == statuses
+
+
+async def test_the_allow_list_may_be_a_file_with_addresses_of_both_families(tmp_path: Path) -> None:
+    """The file adds to the list; a file that cannot be used stops the start and says where it is wrong."""
+    networks = tmp_path / "salesforce.txt"
+    async with handoff(outbound={}, events=()) as world:
+        networks.write_text("# Salesforce\n13.108.0.0/14\n\n2001:db8::/32  # Hyperforce\n", encoding="utf-8")
+        async with intake(world, allow=["198.51.100.0/24"], allow_file=networks, proxies=[_HERE]) as address:
+            statuses = [
+                (await deliver(address, _message(world), headers={"X-Forwarded-For": client}))[0]
+                for client in (
+                    _SALESFORCE,
+                    "2001:db8::7",
+                    "::ffff:13.108.1.2",
+                    "198.51.100.4",
+                    "2001:db9::7",
+                    _STRANGER,
+                )
+            ]
+        for content, complaint in (("13.108.0.0/14\nall\n", "line 2"), ("# none yet\n", "names no network")):
+            networks.write_text(content, encoding="utf-8")
+            with pytest.raises(IntakeError, match=complaint):
+                async with intake(world, allow_file=networks):
+                    pass
+
+        assert [200, 200, 200, 200, 403, 403] == statuses
+
+
+async def test_a_forwarded_certificate_is_believed_from_listed_proxies_only(tmp_path: Path) -> None:
+    """By name or by fingerprint, in both forms that proxies use; not from others, not twice, not broken."""
+    authority = Authority(tmp_path, "ours")
+    named, other, printed = (authority.issue(name) for name in ("salesforce", "somebody", "by-print"))
+    pems = [pair[0].read_text(encoding="ascii") for pair in (named, other, printed)]
+    rfc9440 = [f":{base64.b64encode(ssl.PEM_cert_to_DER_cert(pem)).decode()}:" for pem in pems]
+    wanted = {"client_subjects": ["salesforce"], "client_fingerprints": [printed[2].upper()]}
+    async with handoff(outbound={}, events=()) as world:
+        body = _message(world)
+        async with intake(world, proxies=[_HERE], forwarded_certificate=wanted) as address:
+            told = [*rfc9440, *map(quote, pems), "", "nonsense", ":AAAA:"]
+            statuses = [(await deliver(address, body, headers={"Client-Cert": one}))[0] for one in told]
+            twice = MultiDict([("Client-Cert", rfc9440[0]), ("Client-Cert", rfc9440[0])])
+            statuses += [(await deliver(address, body, headers=twice))[0], (await deliver(address, body))[0]]
+        async with intake(world, proxies=["10.0.0.0/8"], forwarded_certificate=wanted) as address:
+            spoofed, answer = await deliver(address, body, headers={"Client-Cert": rfc9440[0]})
+
+        assert [200, 403, 200, 200, 403, 200, 403, 403, 403, 403, 403] == statuses
+        assert 403 == spoofed
+        assert "certificate" in answer

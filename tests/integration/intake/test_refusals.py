@@ -1,0 +1,123 @@
+"""What intake does not take: each has its answer, its count and its log entry, and none tells a field's value."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any
+
+import pytest
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+
+from tests.support.handoff import handoff, until
+from tests.support.intake import deliver, intake, soap_message
+
+_ACK = "<Ack>true</Ack>"
+_SECRET = "4711 Confidential Street"
+_EVENT: dict[str, Any] = {"outbound": {}, "events": (), "source": "event", "select": None, "payload": "@"}
+
+
+def _counts(buffer: MetricBuffer) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for update in buffer.retrieve_updates():
+        if update.metric.name == "closedwon_messages":
+            counts[str(update.attributes["outcome"])] += int(update.value)
+    return counts
+
+
+def _with_field(body: bytes, name: str, value: str) -> bytes:
+    return body.replace(b"</sObject>", f"<sf:{name}>{value}</sf:{name}></sObject>".encode())
+
+
+async def _hang_up(address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /outbound/won-0 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + _SECRET.encode())
+    await writer.drain()
+    await asyncio.sleep(0)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _speak_no_http(address: str) -> bytes:
+    host, port = address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /outbound/won-0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{_SECRET}\r\n".encode()
+    )
+    answer = await reader.readline()
+    writer.close()
+    return answer
+
+
+async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An operator sees which kind grows and which notifications it hit, and never a customer's data."""
+    caplog.set_level(logging.INFO)
+    buffer = MetricBuffer(10_000)
+    meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
+    seen: Counter[str] = Counter()
+
+    def was_counted(reason: str) -> bool:
+        seen.update(_counts(buffer))
+        return seen[reason] > 0
+
+    async with handoff(**_EVENT) as world, intake(world, meter, requests_per_second=0.3) as address:
+        good = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "Street__c", _SECRET)
+        await deliver(address, good)
+        await deliver(address, good.replace(b"006000000000001AAA", b"006000000000001AAB"))
+        await deliver(address, good.replace(world.org.org_id.encode(), b"00D000000000009"))
+        await deliver(address, good, route="nobody")
+        await deliver(address, good, route="won-0/else/where")
+        await deliver(address, _with_field(good, "Long__c", _SECRET * 200_000))
+        await deliver(address, _with_field(good, "Long__c", _SECRET * 100_000))
+        await deliver(address, good)
+        await deliver(address, good)
+        await _hang_up(address)
+        answer = await _speak_no_http(address)
+        await until(lambda: was_counted("gone"))
+
+    assert b" 400 " in answer
+    expected = {
+        "accepted": 2,
+        "malformed": 1,
+        "org": 1,
+        "no-route": 2,
+        "too-large": 1,
+        "unfit": 1,
+        "rate": 1,
+        "gone": 1,
+    }
+    assert expected == seen
+    assert "04l000000000001AAA" in caplog.text
+    assert _SECRET not in caplog.text
+
+
+async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again() -> None:
+    """Larger than Temporal's limit for one value: the fault blames the message, and tells what to do."""
+    async with handoff(**_EVENT) as world, intake(world) as address:
+        body = soap_message(world.org.org_id, ["006000000000001AAA"])
+        status, answer = await deliver(address, _with_field(body, "Long__c", "x" * 3_000_000))
+
+        assert 422 == status
+        assert "soapenv:Client" in answer
+        assert "fewer fields" in answer
+
+
+async def test_a_route_may_refuse_what_does_not_qualify() -> None:
+    """By default such a message is taken and its workflow ends as not needed; with `refuse` nothing starts."""
+    for policy, status, started in (("ack", 200, 1), ("refuse", 500, 0)):
+        route = {**_EVENT, "outbound": {"unqualified": policy}, "qualify": "IsWon == 'true'"}
+        async with handoff(**route) as world, intake(world) as address:
+            lost = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "IsWon", "false")
+            won = _with_field(soap_message(world.org.org_id, ["006000000000002AAA"]), "IsWon", "true")
+            answered, why = await deliver(address, lost)
+            workflows = [execution async for execution in world.client.list_workflows()]
+            _, taken = await deliver(address, won)
+
+            assert status == answered
+            assert started == len(workflows)
+            assert ("does not qualify" in why) is (policy == "refuse")
+            assert _ACK in taken
