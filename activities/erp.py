@@ -10,7 +10,7 @@ from datetime import timedelta
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
-from closedwon.erp.base import Erp, OnStep, find_or_create, no_step
+from closedwon.erp.base import Erp, OnStep, RejectedError, find_or_create, no_step
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
 from closedwon.telemetry import Metrics
@@ -21,6 +21,8 @@ class CreateOrder(Frozen):
 
     erp: str
     order: Order
+    other_erps: tuple[str, ...] = ()
+    """ERPs that must not have it already: each has a unique key of its own, but together they have none."""
 
 
 class CancelOrder(Frozen):
@@ -43,20 +45,30 @@ class ErpActivities:
     async def create_order(self, request: CreateOrder) -> ErpOrder:
         """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
         with as_failures(), self._timed(request.erp):
-            handoff = await to_its_end(find_or_create(self._erp(request.erp), request.order, on_step=self._on_step))
-            return handoff.order
+            return await to_its_end(self._create(request))
 
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
         """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
         names = [request.erp] if request.erp else list(self._erps)
         with as_failures():
-            for name in names:
+            cancelled: ErpOrder | None = None
+            for name in names:  # one that is cancelled already may have been given up for one in another ERP
                 with self._timed(name):
-                    cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key))
-                if cancelled is not None:
-                    return cancelled
-            return None
+                    cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key)) or cancelled
+            return cancelled
+
+    async def _create(self, request: CreateOrder) -> ErpOrder:
+        for name in request.other_erps:
+            found = await self._erp(name).find(request.order.idempotency_key)
+            if found is not None and found.status is not ErpStatus.CANCELLED:
+                raise RejectedError(
+                    f"The route now picks ERP {request.erp}, but ERP {name} has order {found.number or found.id} of "
+                    "this record",
+                    cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
+                )
+        handoff = await find_or_create(self._erp(request.erp), request.order, on_step=self._on_step)
+        return handoff.order
 
     async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:
         found = await erp.find(idempotency_key)

@@ -117,6 +117,7 @@ class MessageActivities:
                 channel=Channel.PLATFORM_EVENT,
                 received_at=at,
                 payload=payload if route.source == "event" else None,
+                modified_at=at,  # starts are concurrent: without it, the older of two payloads could come last
             ),
             summary=mapping.summary_of(route, payload),
         )

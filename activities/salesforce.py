@@ -39,6 +39,8 @@ class Look(Frozen):
 
     order: Order | None = None
     erp: str | None = None
+    other_erps: tuple[str, ...] = ()
+    """Where the route picks the ERP by an expression: those that it did not pick now, but may have picked before."""
     note: str = ""
     """Why no order is asked for, where that is not plain."""
     gone: bool = False
@@ -114,9 +116,11 @@ class SalesforceActivities:
             if route.write_back.status and written.get(route.write_back.status) == ErpStatus.CANCELLED:
                 # A late duplicate of the first message must not order what somebody has cancelled since.
                 return Look(written=written, note=f"its order was cancelled; empty {route.write_back.status} to order")
+            erp, other_erps = self._erps_of(route, record)
             return Look(
                 order=mapping.map_order(route, request.org, request.record, record),
-                erp=mapping.choose_erp(route, record),
+                erp=erp,
+                other_erps=other_erps,
                 written=written,
             )
 
@@ -157,6 +161,21 @@ class SalesforceActivities:
                 cure='Set source = "record" for this route, or let Salesforce publish the event again.',
             )
         return mapping.event_record(route, message.payload)
+
+    def _erps_of(self, route: Route, record: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """Name the ERP for the record, and those that another state of it may have gone to."""
+        erp = mapping.choose_erp(route, record)
+        if isinstance(route.erp, str):
+            return erp, ()
+        names = [one.name for one in self._settings.erps]
+        if erp not in names:
+            raise AttentionError(
+                f"The `erp.expression` of route {route.name!r} yields no name of a configured ERP",
+                reason=AttentionReason.CONFIGURATION,
+                cure="Mend the record or the expression, or add the ERP to `erps` in closedwon.toml (then restart the "
+                "worker); then send `retry`.",
+            )
+        return erp, tuple(name for name in names if name != erp)
 
     def _route(self, name: str) -> Route:
         try:

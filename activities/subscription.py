@@ -159,6 +159,8 @@ class _Reading:
             return Subscribed(cursor=await self._settle())
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
+            if cursor.replay_id is None:
+                raise  # the earliest event itself is refused: nothing was lost, and there is nothing to fall back to
             self._messages.metrics.gaps.add(1, {"reason": "replay-id-rejected"})
             gap = Gap(since=cursor.event_time, until=datetime.now(UTC), reason=str(error))
             return Subscribed(cursor=Cursor(count=cursor.count), gap=gap)

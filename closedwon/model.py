@@ -48,7 +48,8 @@ class Message(Frozen):
     payload: dict[str, Any] | None = None
     """The message's fields, kept only where the route takes the order from the message itself."""
     modified_at: AwareDatetime | None = None
-    """The record's SystemModstamp as the message tells it: an older payload never replaces a newer one."""
+    """When the payload was true: the record's SystemModstamp, or the event's time. An older payload never replaces a
+    newer one."""
     deleted: bool = False
     """A tombstone: the record was deleted in Salesforce."""
 

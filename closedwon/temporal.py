@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 
+from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
@@ -27,7 +29,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
-from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.model import Message, OrderStart, UnreadableMessage
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,19 @@ class TemporalUnavailableError(ClosedwonError):
 
 
 class SearchAttributesMissingError(ClosedwonError):
-    """The namespace lacks our search attributes and we may not add them."""
+    """The namespace lacks our search attributes and we may not add them, or it has others of these names."""
+
+
+class UnstorableError(AttentionError):
+    """A message that Temporal cannot hold: no other attempt would fare better."""
+
+    def __init__(self) -> None:
+        """Name the one known cause."""
+        super().__init__(
+            "its payload cannot be stored; a text in it may hold half a surrogate pair, as of an emoji that was cut",
+            reason=AttentionReason.BAD_MESSAGE,
+            cure="Mend the text in Salesforce and let the event be published again; then send `cancel`.",
+        )
 
 
 async def connect(
@@ -72,11 +86,15 @@ async def connect(
 
 async def missing_search_attributes(client: Client) -> tuple[str, ...]:
     """Name those of our search attributes that the namespace does not have as keywords."""
+    known = await _search_attributes(client)
+    return tuple(name for name in names.SEARCH_ATTRIBUTES if known.get(name) != _KEYWORD)
+
+
+async def _search_attributes(client: Client) -> Mapping[str, int]:
     listing = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
     )
-    known = listing.custom_attributes
-    return tuple(name for name in names.SEARCH_ATTRIBUTES if known.get(name) != _KEYWORD)
+    return listing.custom_attributes
 
 
 async def ensure_search_attributes(client: Client) -> None:
@@ -88,6 +106,12 @@ async def ensure_search_attributes(client: Client) -> None:
     missing = await missing_search_attributes(client)
     if not missing:
         return
+    foreign = (await _search_attributes(client)).keys() & missing
+    if foreign:
+        raise SearchAttributesMissingError(
+            f"The namespace {client.namespace!r} has search attributes of another type than Keyword under our names: "
+            f"{', '.join(sorted(foreign))}. Give Closedwon a namespace of its own (TEMPORAL_NAMESPACE)."
+        )
     try:
         await client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, _KEYWORD))
@@ -110,25 +134,30 @@ async def start_order(client: Client, start: OrderStart, message: Message, *, su
     """Start the record's workflow or signal the running one; when this returns, the message is durable.
 
     Safe to repeat. `summary` (deal name, amount) is shown in the UI's list of workflows; it belongs to the first start.
+    Raises `UnstorableError`, or Temporal's `RPCError`.
     """
-    await client.start_workflow(
-        names.ORDER_WORKFLOW,
-        start,
-        id=names.order_workflow_id(start.org, start.record),
-        task_queue=names.ORDERS_QUEUE,
-        start_signal=names.SIGNAL_NOTIFIED,
-        start_signal_args=[message],
-        static_summary=summary,
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(KEYS[names.SALESFORCE_RECORD_ID], start.record),
-                SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], start.org),
-                SearchAttributePair(KEYS[names.ROUTE], start.route),
-                SearchAttributePair(KEYS[names.CHANNEL], message.channel),
-                SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.LOADING),
-            ]
-        ),
+    attributes = TypedSearchAttributes(
+        [
+            SearchAttributePair(KEYS[names.SALESFORCE_RECORD_ID], start.record),
+            SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], start.org),
+            SearchAttributePair(KEYS[names.ROUTE], start.route),
+            SearchAttributePair(KEYS[names.CHANNEL], message.channel),
+            SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.LOADING),
+        ]
     )
+    try:
+        await client.start_workflow(
+            names.ORDER_WORKFLOW,
+            start,
+            id=names.order_workflow_id(start.org, start.record),
+            task_queue=names.ORDERS_QUEUE,
+            start_signal=names.SIGNAL_NOTIFIED,
+            start_signal_args=[message],
+            static_summary=summary,
+            search_attributes=attributes,
+        )
+    except PydanticSerializationError:
+        raise UnstorableError from None
 
 
 async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:

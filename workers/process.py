@@ -9,7 +9,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from enum import StrEnum
 from typing import Final
 
@@ -42,8 +42,12 @@ class NotStartedError(ClosedwonError):
     """The process is still connecting."""
 
 
+class WorkerFailedError(ClosedwonError):
+    """Temporal turned a running worker away for good, e.g. since its credential was revoked."""
+
+
 async def run(settings: Settings, roles: Sequence[Role]) -> None:
-    """Run until told to stop. Raises `ClosedwonError` when it cannot start."""
+    """Run until told to stop. Raises `ClosedwonError` when it cannot start, or when a worker dies."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,16 +57,17 @@ async def run(settings: Settings, roles: Sequence[Role]) -> None:
         stack.push_async_callback(telemetry.close)
         process = _Process(settings, telemetry, roles)
         await telemetry.serve({"temporal": process.temporal_is_ready, "workers": process.workers_are_running})
-        starting = asyncio.create_task(process.start(stack))
-        stopped_early = asyncio.create_task(stop.wait())
-        await asyncio.wait({starting, stopped_early}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()  # still waiting for Temporal
-            return
-        starting.result()
-        _log.info("%s is ready", process.identity)
-        await stopped_early
-        _log.info("stopping: running calls are finished first")
+        working = asyncio.create_task(process.work(stop))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not process.is_running:
+            working.cancel()  # still waiting for Temporal
+        try:
+            with suppress(asyncio.CancelledError):
+                await working
+        except RuntimeError as error:  # what the SDK raises
+            raise WorkerFailedError(f"A worker has failed and cannot go on: {error.__cause__ or error}") from error
     _log.info("stopped")
 
 
@@ -74,11 +79,21 @@ class _Process:
         self._telemetry = telemetry
         self._roles = roles
         self._client: Client | None = None
-        self._running = False
+        self.is_running = False
         self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        """Connect and start the workers; `stack` stops them."""
+    async def work(self, stop: asyncio.Event) -> None:
+        """Connect, start the workers and run until `stop`.
+
+        All in one task: it is the task that has started a worker which the SDK cancels when that worker dies.
+        """
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            _log.info("%s is ready", self.identity)
+            await stop.wait()
+            _log.info("stopping: running calls are finished first")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
         client = await temporal.connect(runtime=self._telemetry.runtime, identity=self.identity)
         await temporal.ensure_search_attributes(client)
         metrics = self._telemetry.metrics
@@ -95,7 +110,7 @@ class _Process:
             intake = IntakeServer(self._settings, self._settings.intake, client, metrics)
             stack.push_async_callback(intake.stop)
             await intake.start()
-        self._client, self._running = client, True
+        self._client, self.is_running = client, True
 
     async def temporal_is_ready(self) -> None:
         """Raise unless Temporal answers and knows our search attributes."""
@@ -107,7 +122,7 @@ class _Process:
 
     async def workers_are_running(self) -> None:
         """Raise until they have been started."""
-        if not self._running:
+        if not self.is_running:
             raise NotStartedError("not started yet")
 
 

@@ -130,7 +130,7 @@ class OrderWorkflow:
         if self._deleted:  # and too late to cancel: somebody has decided to let the order live
             return Outcome(stage=OrderStage.COMPLETED, order=self._placed)
         look = await self._load()
-        placed = await self._create(look.order, look.erp) if look.order else self._placed
+        placed = await self._create(look.order, look) if look.order else self._placed
         if placed is None:
             return Outcome(stage=OrderStage.NOT_NEEDED)
         if not look.gone:  # an order that exists is told, even if the record would not ask for it any more
@@ -157,12 +157,13 @@ class OrderWorkflow:
         self._story.looked(workflow.now(), look)
         return look
 
-    async def _create(self, order: Order, erp: str | None) -> ErpOrder:
+    async def _create(self, order: Order, look: Look) -> ErpOrder:
         if self._placed is not None and order == self._placed_for:
             return self._placed
-        self._order, self._erp = order, erp or ""
+        erp = look.erp or ""
+        self._order, self._erp = order, None if look.other_erps else erp
         self._show(OrderStage.ORDERING)
-        request = CreateOrder(erp=self._erp, order=order)
+        request = CreateOrder(erp=erp, order=order, other_erps=look.other_erps)
         placed: ErpOrder = await self._step(
             lambda: workflow.start_activity_method(
                 ErpActivities.create_order,
