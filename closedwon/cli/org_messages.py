@@ -24,7 +24,9 @@ def list_messages(data_dir: DataDir = DEFAULT_DIR) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     queued = talk(data_dir, lambda client: client.admin("GET", "messages"))
-    table = Table("id", "message", "record", "attempts", "next", "problem", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in ("id", "name", "record", "attempts", "next", "problem"):
+        table.add_column(name, no_wrap=name in {"id", "record", "next"})
     for one in queued:
         when = "failed" if one["failed"] else f"{datetime.fromtimestamp(one['next_ms'] / 1000, UTC):%m-%d %H:%M:%S}"
         table.add_row(one["id"], one["definition"], one["record"], str(one["attempts"]), when, one["problem"])
@@ -71,12 +73,9 @@ def definitions(data_dir: DataDir = DEFAULT_DIR) -> None:
 
     closedwon org messages definitions
     """
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-    from rich.table import Table  # noqa: PLC0415
-
     found = talk(data_dir, lambda client: client.admin("GET", "definitions"))
-    table = Table("name", "kind", "when", "endpoint", box=None, header_style="bold")
-    for one in found:
-        condition = f"{one['field']} = {one['becomes']}" if one["field"] else "any"
-        table.add_row(one["name"], one["kind"], f"{one['on']} {condition} ({one['trigger']})", one["endpoint"])
-    Console().print(table if found else "The org sends nothing. Define outbound_messages or callouts in org.toml.")
+    for one in found:  # no table: an endpoint that is cut off is of no use
+        condition = f", {one['field']} = {one['becomes']}" if one["field"] else ""
+        typer.echo(f"{one['kind']} {one['name']}: {one['on']}{condition} ({one['trigger']}) -> {one['endpoint']}")
+    if not found:
+        typer.echo("The org sends nothing. Define outbound_messages or callouts in org.toml.")

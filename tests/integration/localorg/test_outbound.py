@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import ssl
 from datetime import timedelta
 from pathlib import Path
 
-from aiohttp import web
-
-from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.localorg.config import OutboundDefinition
+from closedwon.localorg import LocalOrg
 from closedwon.localorg.outbound import Queued
+from closedwon.localorg.schema import TOMBSTONE
 from closedwon.salesforce import outbound
+from tests.integration.localorg.receiving import pushing, receiver_at, receiving, until_settled, until_tried, won
 from tests.support.handoff import until
-
-
-class Receiver:
-    """Takes outbound messages and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[outbound.OutboundMessage] = []
-        self.status, self.body = 200, outbound.ack(accepted=True)
-
-    async def handle(self, request: web.Request) -> web.Response:
-        """Read one."""
-        self.messages.append(outbound.parse(await request.read()))
-        return web.Response(body=self.body, status=self.status, content_type="text/xml")
-
-
-@asynccontextmanager
-async def receiving(path: Path | None = None, **config: object) -> AsyncIterator[tuple[LocalOrg, Receiver]]:
-    """An org that sends to a receiver of our own."""
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/", receiver.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    endpoint = f"http://localhost:{runner.addresses[0][1]}/"
-    definition = OutboundDefinition(name="won", endpoint=endpoint, fields=("Id", "Name", "Amount", "StageName"))
-    settings = OrgConfig.model_validate({"outbound_messages": (definition,), **config})
-    try:
-        async with LocalOrg.running(config=settings, path=path) as org:
-            yield org, receiver
-    finally:
-        await runner.cleanup()
+from tests.support.intake import Authority
 
 
 async def test_a_won_deal_is_told_once_with_its_fields() -> None:
@@ -121,9 +88,9 @@ async def test_many_are_merged_and_a_deleted_record_has_no_data() -> None:
     async with receiving() as (org, receiver):
         org.seed(150)
         org.faults.down()
-        won = org.win_next(150)
-        org.records.delete(org.object("Opportunity"), won[0], actor=org.sales_user)
-        org.update("Opportunity", won[1], Name="Renamed since")
+        records = org.win_next(150)
+        org.delete("Opportunity", records[0])
+        org.update("Opportunity", records[1], Name="Renamed since")
         org.faults.down(on=False)
         await until(lambda: not org.outbox.queued())
         notifications = [one for message in receiver.messages for one in message.notifications]
@@ -166,3 +133,149 @@ async def test_the_queue_outlives_the_org(tmp_path: Path) -> None:
         await until(lambda: not org.outbox.queued())
 
         assert [before[0].id] == [message.notifications[0].id for message in receiver.messages]
+
+
+async def test_a_deleted_record_leaves_a_tombstone_that_is_told() -> None:
+    """Deleting sends no message of its own; the small object that is left behind does, with the record's id."""
+    async with receiver_at() as receiver:
+        fields = ("Record_Id__c", "Object__c")
+        buried = won(receiver.url, name="buried", on=TOMBSTONE, trigger="onCreateOnly", field="", fields=fields)
+        async with pushing(buried) as org:
+            (record,) = org.win_next(1)
+            org.delete("Opportunity", record)
+            await until_settled(org)
+
+            (message,) = receiver.messages
+            (notification,) = message.notifications
+            tombstone = org.query("SELECT Id FROM Deleted_Record__c")[0]["Id"]
+            assert TOMBSTONE == message.object
+            assert tombstone == notification.record
+            assert notification.fields is not None
+            assert (record, "Opportunity") == tuple(notification.fields[name] for name in fields)
+
+
+async def test_an_overtaken_message_brings_an_older_state_later() -> None:
+    """Salesforce keeps no order: what was read first arrives last."""
+    async with receiver_at() as receiver:
+        every = won(receiver.url, trigger="onAllChanges", fields=("Name", "SystemModstamp"))
+        async with pushing(every) as org:
+            (record,) = org.win_next(1)
+            await until_settled(org)
+            receiver.messages.clear()
+            org.faults.reorder_messages()
+            org.update("Opportunity", record, Name="Old")
+            await until(lambda: not org.faults.armed()["overtaken_message"])
+            org.clock.advance(timedelta(milliseconds=1))
+            org.update("Opportunity", record, Name="New")
+            await until_settled(org)
+
+            told = [one.fields or {} for message in receiver.messages for one in message.notifications]
+            assert ["New", "Old"] == [fields["Name"] for fields in told]
+            assert (told[0]["SystemModstamp"] or "") > (told[1]["SystemModstamp"] or "")
+
+
+async def test_a_stalled_message_fails_at_the_timeout_and_is_sent_again() -> None:
+    """Half a message is no message; the connection is given up after the timeout."""
+    async with receiver_at() as receiver, pushing(won(receiver.url), outbound_timeout_s=0.3) as org:
+        org.faults.stall_messages()
+        org.win_next(1)
+        await until_tried(org, [1])
+
+        assert "no answer in time" == org.outbox.queued()[0].problem
+        assert [] == receiver.messages
+        org.clock.advance(timedelta(seconds=15))
+        await until_settled(org)
+        assert 1 == len(receiver.messages)
+
+
+async def test_an_answer_that_comes_too_late_is_a_failure() -> None:
+    """The receiver has the message all the same, and gets it again."""
+    async with receiver_at() as receiver, pushing(won(receiver.url), outbound_timeout_s=0.3) as org:
+        receiver.open.clear()
+        org.win_next(1)
+        await until_tried(org, [1])
+        receiver.open.set()
+        org.clock.advance(timedelta(seconds=15))
+        await until_settled(org)
+
+        first, second = receiver.messages
+        assert first.notifications[0].id == second.notifications[0].id
+
+
+async def test_a_slow_endpoint_delays_nobody_elses_messages() -> None:
+    """Two definitions about one deal: the one is delivered while the other waits for its ack."""
+    async with receiver_at() as slow, receiver_at() as quick:
+        slow.open.clear()
+        async with pushing(won(slow.url), won(quick.url, name="too")) as org:
+            org.win_next(1)
+            await until(lambda: ["won"] == [one.definition for one in org.outbox.queued()])
+
+            assert 1 == len(quick.messages)
+            slow.open.set()
+            await until_settled(org)
+
+
+async def test_a_message_whose_definition_is_gone_fails_and_stops_nobody_else(tmp_path: Path) -> None:
+    """Somebody took it out of `org.toml` while its messages waited."""
+    file = tmp_path / "org.sqlite3"
+    async with receiver_at() as receiver:
+        async with pushing(won("http://localhost:9/", name="old"), path=file) as org:
+            org.win_next(1)
+            await until_tried(org, [1])
+        async with pushing(won(receiver.url), path=file) as org:
+            org.clock.advance(timedelta(seconds=15))
+            org.win_next(1)
+            await until(lambda: ["its definition is gone"] == [one.problem for one in org.outbox.queued()])
+
+            assert 1 == len(receiver.messages)
+
+
+async def test_nobody_at_the_endpoint_is_a_failure_that_a_new_endpoint_cures() -> None:
+    """A refused connection is told; the endpoint may be set when it is known."""
+    async with receiver_at() as receiver, pushing(won("http://localhost:9/")) as org:
+        org.win_next(1)
+        await until_tried(org, [1])
+        assert "ClientConnectorError" == org.outbox.queued()[0].problem
+
+        org.outbox.set_endpoint("won", receiver.url)
+        org.outbox.retry(org.outbox.queued()[0].id)
+        await until_settled(org)
+        assert 1 == len(receiver.messages)
+
+
+async def test_the_endpoint_sees_the_orgs_client_certificate(tmp_path: Path) -> None:
+    """It is shown to who asks for one; an endpoint whose certificate nobody vouches for gets nothing."""
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    certificate, key, _ = ours.issue("localhost")
+    client_certificate, client_key, _ = ours.issue("salesforce")
+    both = tmp_path / "both.pem"
+    both.write_bytes(client_certificate.read_bytes() + client_key.read_bytes())
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ours.file))
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(certificate, key)
+    shown = {"client_certificate": both, "trusted_certificates": ours.file}
+    problems = []
+    async with receiver_at(tls) as receiver:
+        async with pushing(won(receiver.url), **shown) as org:
+            org.win_next(1)
+            await until_settled(org)
+        for bad in ({"trusted_certificates": ours.file}, {**shown, "trusted_certificates": theirs.file}):
+            async with pushing(won(receiver.url), **bad) as org:
+                org.win_next(1)
+                await until_tried(org, [1])
+                problems.append(org.outbox.queued()[0].problem)
+
+        assert ["salesforce"] == receiver.peers
+        assert "ClientConnectorCertificateError" == problems[1]
+
+
+async def test_an_old_org_sends_a_session_id_that_opens_its_api() -> None:
+    """As before February 2026: a valid session of the user that the message is sent as."""
+    async with receiver_at() as receiver, pushing(won(receiver.url, include_session_id=True)) as org:
+        org.win_next(2)
+        await until_settled(org)
+        session = receiver.messages[0].session
+
+        assert session is not None
+        assert org.integration_user == org.oauth.user_of(session.get_secret_value())
+        assert 1 == org.oauth.valid_tokens

@@ -22,6 +22,8 @@ from closedwon.cli.main import app
 from closedwon.localorg import Connection, read_connection
 from closedwon.localorg.client import OrgClient
 from tests.integration.localorg.conftest import CHANNEL
+from tests.integration.localorg.receiving import called, receiver_at, won
+from tests.support.handoff import until
 
 CLOSEDWON = (sys.executable, "-c", "from closedwon.cli import main; main()", "org")
 
@@ -119,6 +121,37 @@ async def test_a_kill_loses_no_answered_win(tmp_path: Path) -> None:
     assert state["last_replay_id"]
 
 
+async def test_a_kill_loses_no_queued_message(tmp_path: Path) -> None:
+    """Every win that was answered is told after a SIGKILL, by messages that waited or were under way."""
+    async with receiver_at() as receiver:
+        receiver.open.clear()
+        async with serving(tmp_path, "--port", "0") as first, OrgClient.open(first.connection) as client:
+            await client.admin("POST", "definitions", won(receiver.url).model_dump(mode="json"))
+            await client.admin("POST", "seed", {"opportunities": 30})
+            deals = [deal.id for deal in await client.open_deals(30)]
+            for deal in deals:
+                await client.win(deal)
+            await until(lambda: bool(receiver.messages))
+            first.process.kill()
+            await first.process.wait()
+        begun = [one.id for message in receiver.messages for one in message.notifications]
+        receiver.messages.clear()
+        receiver.open.set()
+        async with serving(tmp_path) as again, OrgClient.open(again.connection) as client:
+            await until(lambda: 30 == sum(len(message.notifications) for message in receiver.messages))
+
+            async def is_idle() -> bool:
+                return bool((await client.admin("GET", "state"))["outbound_waiting"] == 0)
+
+            await until(is_idle)
+            again.process.send_signal(signal.SIGTERM)
+            assert 0 == await again.process.wait()
+        told = {one.record: one.id for message in receiver.messages for one in message.notifications}
+
+        assert set(deals) == set(told)
+        assert set(begun) <= set(told.values())
+
+
 def _events(data_dir: Path) -> list[dict[str, dict[str, str]]]:
     with closing(sqlite3.connect(data_dir / "org.sqlite3")) as database:
         rows = database.execute("SELECT data FROM event WHERE channel = ?", (CHANNEL,)).fetchall()
@@ -164,6 +197,43 @@ async def test_the_commands_of_a_sales_person(tmp_path: Path) -> None:
         assert "The port is taken" in await refused_to_serve(*other)
     assert (1, True) == _said(await run("win", *where), "No org answers at")
     assert (1, True) == _said(await run("win", "--data-dir", str(tmp_path / "none")), "No org was ever served")
+
+
+async def test_the_commands_about_what_is_pushed(tmp_path: Path) -> None:
+    """List, retry, delete, redirect and call; a name or an id that is not there is told."""
+    where = ("--data-dir", str(tmp_path))
+    async with receiver_at() as receiver, serving(tmp_path, "--port", "0") as served:
+        assert (0, True) == _said(await run("messages", "definitions", *where), "The org sends nothing")
+        async with OrgClient.open(served.connection) as client:
+            for definition in (won("http://localhost:9/"), called(receiver)):
+                await client.admin("POST", "definitions", definition.model_dump(mode="json"))
+        await run("seed", "--opportunities", "2", *where)
+        await run("win", "--count", "2", *where)
+        await until(lambda: 2 == sum(len(call.items) for call in receiver.calls))
+        async with OrgClient.open(served.connection) as client:
+
+            async def were_tried() -> bool:
+                return [1, 1] == [one["attempts"] for one in await client.admin("GET", "messages")]
+
+            await until(were_tried)
+            first, second = await client.admin("GET", "messages")
+        record = first["record"]
+        assert (0, True) == _said(await run("messages", "definitions", *where), "StageName = Closed Won")
+        assert (0, True) == _said(await run("messages", "list", *where), first["id"])
+        assert (0, True) == _said(await run("messages", "delete", second["id"], *where), "is off the queue")
+        assert (1, True) == _said(await run("messages", "retry", second["id"], *where), "no notification")
+        assert (0, True) == _said(await run("messages", "endpoint", "won", receiver.url, *where), receiver.url)
+        assert (0, True) == _said(await run("messages", "retry", first["id"], *where), "is sent again now")
+        await until(lambda: [[record]] == receiver.records)
+        assert (0, True) == _said(await run("callout", "page", "called", record, *where), "HTTP 202")
+        receiver.call_status = 503
+        assert (1, True) == _said(await run("callout", "page", "called", record, *where), "HTTP 503: as told")
+        receiver.call_status = 202
+        assert (0, True) == _said(await run("callout", "trigger", "called", record, *where), "Queued as 04l")
+        assert (0, True) == _said(await run("callout", "batch", "called", *where), "Queued 2 records")
+        assert (1, True) == _said(await run("callout", "batch", "won", *where), "there is no callout won")
+        await until(lambda: 7 == sum(len(call.items) for call in receiver.calls))
+        assert (0, True) == _said(await run("messages", "list", *where), "Nothing waits")
 
 
 def _said(result: tuple[int, str], text: str) -> tuple[int, bool]:
