@@ -193,10 +193,12 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
         async def load(_request: object) -> Look:
             raise UnknownError("Salesforce is down")
 
+        mended = Held(None)
+
         async def cancel(_request: object) -> Any:
             if world.calls.count("cancel") == 1:
                 raise AuthFailedError("401", cure="Set the key.")
-            return None
+            return await mended(_request)
 
         world.load, world.cancel = load, cancel
         handle = await world.notify()
@@ -204,8 +206,9 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
         await world.until_stage(OrderStage.ATTENTION)
         await world.until(lambda: len(world.written) == 1)
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
-        async with asyncio.timeout(20):
-            await handle.result()
+        await mended.started.wait()  # in the new run
+        mended.go_on.set()
+        await handle.result()
         attributes = (await handle.describe()).typed_search_attributes
 
     assert OrderStage.CANCELLED == attributes.get(temporal.KEYS[names.ORDER_STAGE])

@@ -1,0 +1,219 @@
+"""From a won deal to the number in Salesforce, on real parts: unlucky moments, unlucky data, unlucky settings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.bridge.proto.activity_task import ActivityTask
+from temporalio.bridge.worker import Worker as BridgeWorker
+from temporalio.common import MetricMeter
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
+
+from activities.messages import MessageActivities
+from activities.subscription import Subscribe, SubscriptionActivities
+from closedwon import names, temporal
+from closedwon.errors import AttentionReason
+from closedwon.localerp.light import LightErp
+from closedwon.names import OrderStage
+from closedwon.salesforce.events import EventBatch, ReplayIdRejectedError
+from closedwon.settings import ErpByExpression, RestErp
+from closedwon.telemetry import Metrics
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.servers import binary
+from workers.process import Role, WorkerFailedError, run
+
+
+def _event(
+    world: Handoff, record: str, number: int = 0, at: datetime | None = None, **payload: object
+) -> dict[str, Any]:
+    created = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    ids = {"Opportunity_Id__c": record, "Organization_Id__c": world.org.org_id}
+    return {
+        "schema": "s",
+        "payload": {"CreatedDate": created, "CreatedById": "005", **ids, **payload},
+        "event": {"EventUuid": f"00000000-0000-4000-8000-{number:012d}"},
+    }
+
+
+def _deal(record: str, *, quantity: float = 2.0, name: str = "Copy") -> str:
+    line = {"Product2": {"ProductCode": "GC1040"}, "Quantity": quantity, "UnitPrice": 5000.0}
+    return json.dumps(
+        {
+            "Id": record,
+            "Name": name,
+            "IsWon": True,
+            "CurrencyIsoCode": "EUR",
+            "Account": {"Id": "001000000000001AAA", "Name": "Edge"},
+            "OpportunityLineItems": {"records": [line]},
+        }
+    )
+
+
+async def _runs_are_over(world: Handoff, record: Any, runs: int) -> bool:
+    found = [e async for e in world.client.list_workflows(f"WorkflowId = '{world.order(record).id}'")]
+    return len(found) == runs and all(run.close_time for run in found)
+
+
+async def test_a_deal_whose_route_now_picks_another_erp_is_not_ordered_twice() -> None:
+    """The ERP is picked by an expression whose value changes after the order was made: a person is asked."""
+    async with LightErp.running() as other, handoff() as world:
+        _pick_erp(world, "Name == 'moved' && 'other' || 'light'")
+        more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
+        world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, more)})
+        async with world.working():
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await world.until_written_back(record)
+            await world.order(record).result()
+            world.org.update("Opportunity", record, Name="moved")
+            world.org.publish_raw(CHANNEL, _event(world, record, 1))
+            await until(lambda: _is_second_word_answered(world, record))
+
+            assert 1 == len(world.erp.orders()) + len(other.orders())
+            assert OrderStage.ATTENTION == await world.stage(record)
+
+
+def _pick_erp(world: Handoff, expression: str) -> None:
+    route = world.settings.routes[0].model_copy(update={"erp": ErpByExpression(expression=expression)})
+    world.settings = world.settings.model_copy(update={"routes": (route,)})
+
+
+async def _is_second_word_answered(world: Handoff, record: Any) -> bool:
+    return await world.stage(record) == OrderStage.ATTENTION or await _runs_are_over(world, record, 2)
+
+
+async def test_an_erp_that_nobody_configured_does_not_keep_a_deal_from_being_given_up() -> None:
+    """The expression yields a name that no ERP has: `cancel` ends the order all the same."""
+    async with handoff() as world:
+        _pick_erp(world, "Name")
+        async with world.working():
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await world.until_stage(record, OrderStage.ATTENTION)
+            await world.order(record).signal("cancel")
+            async with asyncio.timeout(10):
+                outcome = await world.order(record).result()
+
+        assert OrderStage.CANCELLED is outcome.stage
+        assert "cancelled" == world.org.get("Opportunity", record)["ERP_Order_Status__c"]
+
+
+async def test_a_text_with_half_a_character_does_not_stop_the_channel() -> None:
+    """Apex cuts texts anywhere, also through an emoji: the event waits for a person, the next one goes its way."""
+    async with handoff(source="event") as world, world.working():
+        world.org.seed(2)
+        won, cut = (opportunity["Id"] for opportunity in world.org.query("SELECT Id FROM Opportunity"))
+        world.org.publish_raw(CHANNEL, _event(world, cut, 1, Payload__c=_deal(cut), Note__c="cut \ud83d"))
+        world.org.publish_raw(CHANNEL, _event(world, won, 2, Payload__c=_deal(won)))
+        await until(lambda: any(won in order["idempotency_key"] for order in world.erp.orders()))
+        query = f"{names.ATTENTION_REASON} = '{AttentionReason.BAD_MESSAGE}'"
+        await until(lambda: _is_any(world, query))
+
+
+async def _is_any(world: Handoff, query: str) -> bool:
+    return bool([e async for e in world.client.list_workflows(query)])
+
+
+async def test_the_newer_of_two_events_makes_the_order_however_they_are_started() -> None:
+    """Starts are concurrent, so two events of one record may reach Temporal in reverse order."""
+    async with handoff(source="event") as world:
+        record = world.org.seed(1)[0]
+        messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
+        now = datetime.now(UTC)
+        for quantity, at in ((3.0, now), (2.0, now - timedelta(seconds=1))):
+            raw = _event(world, record, at=at, Payload__c=_deal(record, quantity=quantity))
+            await messages.accept(
+                world.settings.routes[0], world.org.org_id, raw, event_id=str(quantity), source=CHANNEL, at=at
+            )
+        async with world.working(subscriber=False):
+            await world.order(record).result()
+
+        assert [15000.0] == [float(order["amount"]) for order in world.erp.orders()]
+
+
+class _Refusing:
+    """A bus that does not even know the earliest event."""
+
+    async def open(self) -> None: ...
+
+    async def subscribe(self, channel: str, position: str) -> None:
+        raise ReplayIdRejectedError(channel, position, "400::The replayId {-2} you provided was invalid")
+
+    def batches(self) -> AsyncIterator[EventBatch]:
+        raise NotImplementedError
+
+    async def close(self) -> None: ...
+
+
+async def test_a_bus_that_refuses_the_earliest_position_opens_no_gap_after_gap() -> None:
+    """There is no other position to fall back to, so it is tried again like any trouble, ever less often."""
+    async with handoff() as world:
+        messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
+        subscription = SubscriptionActivities(world.settings, messages, lambda _org: _Refusing(), asyncio.Event())
+        with pytest.raises(ApplicationError, match="replayId"):
+            await ActivityEnvironment().run(subscription.subscribe, Subscribe(org=world.org.org_id, channel=CHANNEL))
+
+
+async def test_a_search_attribute_of_another_type_stops_the_start_with_a_word() -> None:
+    """A shared namespace may have a `Route` of its own: waiting for it to change would be waiting for ever."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=binary("temporal"), data_converter=pydantic_data_converter
+    ) as server:
+        await server.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=server.client.namespace,
+                search_attributes={names.ROUTE: IndexedValueType.INDEXED_VALUE_TYPE_INT},
+            )
+        )
+        with pytest.raises(temporal.SearchAttributesMissingError, match=names.ROUTE):
+            async with asyncio.timeout(10):
+                await temporal.ensure_search_attributes(server.client)
+
+
+async def test_a_worker_that_temporal_turns_away_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose workers are dead must not look alive: it ends, so that whoever watches it starts another."""
+    is_revoked = asyncio.Event()
+    turned_away: set[BridgeWorker] = set()
+    really_poll = BridgeWorker.poll_activity_task
+
+    async def poll(worker: BridgeWorker) -> ActivityTask:
+        if worker in turned_away:
+            return await really_poll(worker)  # to its orderly end
+        await is_revoked.wait()
+        turned_away.add(worker)
+        raise RuntimeError("Poll failure: PermissionDenied")
+
+    async with handoff() as world:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+        monkeypatch.setattr(BridgeWorker, "poll_activity_task", poll)
+        telemetry = world.settings.telemetry.model_copy(update={"port": 0})
+        running = asyncio.create_task(run(world.settings.model_copy(update={"telemetry": telemetry}), [Role.ORDERS]))
+        await until(lambda: _has_pollers(world))
+        is_revoked.set()
+        with pytest.raises(WorkerFailedError, match="PermissionDenied"):
+            async with asyncio.timeout(20):
+                await running
+
+
+async def _has_pollers(world: Handoff) -> bool:
+    queue = TaskQueue(name=names.ORDERS_QUEUE)
+    described = await world.client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=world.client.namespace,
+            task_queue=queue,
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return bool(described.pollers)
