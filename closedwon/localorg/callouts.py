@@ -1,7 +1,8 @@
 """How a callout looks that our Apex makes: as JSON or as SOAP, signed, and how its answer is judged.
 
 This is the sending end: nothing is shared with the receiver's code. No input or output, no queue.
-Sources: docs/salesforce-setup.md of this project; Apex Developer Guide, "Invoking HTTP Callouts".
+Sources: docs/salesforce-setup.md and the Apex classes in deploy/salesforce; Apex Developer Guide, "Invoking HTTP
+Callouts".
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from lxml import etree
 
 from closedwon.ids import OrgId
 from closedwon.localorg.config import CalloutDefinition
-from closedwon.localorg.messages import SOAP_HEADERS, Push, Told, fault_or_status, parse, xml_text
+from closedwon.localorg.messages import LONGEST_REASON, SOAP_HEADERS, Push, Told, fault_or_status, parse, xml_text
 from closedwon.localorg.schema import SField
 from closedwon.localorg.values import to_json
 
 _NAMESPACE: Final = "urn:closedwon:callout:1"
+HOPELESS: Final = frozenset({400, 413, 415, 422})
+"""Answers upon which `ClosedwonCallout` in deploy/salesforce gives up: the request itself is wrong."""
 _SUBMIT: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <env:Envelope xmlns:env="http://schemas.xmlsoap.org/soap/envelope/"><env:Body>\
@@ -82,7 +85,7 @@ def _json_problem(status: int, answer: bytes) -> str:
     except ValueError:
         told = None
     detail = told.get("detail") if isinstance(told, dict) else None
-    return f"HTTP {status}" + (f": {detail}" if detail else "")
+    return f"HTTP {status}" + (f": {str(detail)[:LONGEST_REASON]}" if detail else "")
 
 
 def _soap_problem(status: int, answer: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from closedwon.ids import OrgId
-from closedwon.localorg.callouts import callout
+from closedwon.localorg.callouts import HOPELESS, callout
 from closedwon.localorg.config import CalloutDefinition, Definition, OrgConfig
 from closedwon.localorg.faults import Fault, Faults
 from closedwon.localorg.messages import Push, Sender, soap_message
@@ -137,12 +137,13 @@ class Courier:
         return soap_message(sender, definition.on, told, fields)
 
     async def _send(self, written: _Written) -> None:
-        problem = (await self._post(written.definition, written.push)).problem
+        status, _, problem = await self._post(written.definition, written.push)
         if not problem and self._faults.strikes(Fault.DOUBLED_MESSAGE):
             await self._post(written.definition, written.push)  # whatever comes of it: it was acknowledged
         if not problem and self._faults.strikes(Fault.LOST_ACK):
             problem = "the acknowledgement was lost"
-        self._outbox.settle(written.notifications, problem)
+        hopeless = isinstance(written.definition, CalloutDefinition) and status in HOPELESS
+        self._outbox.settle(written.notifications, problem, hopeless=hopeless)
         if problem:
             _log.warning("push %s, %s notifications: %s", written.definition.name, len(written.notifications), problem)
 

@@ -25,7 +25,8 @@ _SOAP: Final = "{http://schemas.xmlsoap.org/soap/envelope/}"
 _OUTBOUND: Final = "{http://soap.sforce.com/2005/09/outbound}"
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot carry in any spelling."""
-_LONGEST_REASON: Final = 200
+LONGEST_REASON: Final = 200
+"""Characters of what an endpoint says that are kept."""
 _ENVELOPE: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
@@ -99,7 +100,7 @@ def fault_or_status(status: int, answer: bytes) -> str:
         reason = parse(answer).findtext(f"{_SOAP}Body/{_SOAP}Fault/faultstring") or ""
     except etree.XMLSyntaxError:
         reason = ""
-    return f"HTTP {status}" + (f": {reason[:_LONGEST_REASON]}" if reason else "")
+    return f"HTTP {status}" + (f": {reason[:LONGEST_REASON]}" if reason else "")
 
 
 def parse(answer: bytes) -> etree._Element:

@@ -2,7 +2,8 @@
 
 Fired by the automation of `config`, kept until the receiver says `Ack true`, due again with growing intervals for
 24 hours by the org's clock, then on the failed list (SOAP API guide, "Understanding Notifications"). Callouts wait in
-the same queue, as those of an Apex Queueable do that enqueues itself again until it is answered 202.
+the same queue, at the pace of `ClosedwonCalloutJob` in deploy/salesforce, which enqueues itself again until it is
+answered 202 or told that no other try can help.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from closedwon.localorg.store import Row, Store
 from closedwon.localorg.values import Stored
 
 _FIRST_INTERVAL_S: Final = 15
+_CALLOUT_INTERVALS_S: Final = (60, 600)
+"""The first and the longest: `System.enqueueJob` waits whole minutes, ten at most."""
 _WINDOW_S: Final = 24 * 3600
 _ADAPTER: Final[TypeAdapter[Definition]] = TypeAdapter(Definition)
 _TABLES: Final = """
@@ -202,12 +205,12 @@ class Outbox:
         row = self._store.get(owner, notification.record)
         return Told(notification.id, notification.record, None if row is None or row["IsDeleted"] else row)
 
-    def settle(self, notifications: Iterable[Queued], problem: str) -> None:
-        """Take acknowledged ones off the queue; with a `problem`, put them off or on the failed list."""
+    def settle(self, notifications: Iterable[Queued], problem: str, *, hopeless: bool = False) -> None:
+        """Take acknowledged ones off the queue; put off those with a `problem`, for ever if it is `hopeless`."""
         with self._store.transaction():
             for one in notifications:
                 if problem:
-                    self._put_off(one, problem)
+                    self._put_off(one, problem, hopeless=hopeless)
                 else:
                     self._store.db.execute("DELETE FROM outbound WHERE id = ?", (one.id,))
 
@@ -241,10 +244,13 @@ class Outbox:
         if not self._store.db.execute(sql, values).rowcount:
             raise ValueError(f"no notification {values[-1]} waits or has failed")
 
-    def _put_off(self, one: Queued, problem: str) -> None:
+    def _put_off(self, one: Queued, problem: str, *, hopeless: bool) -> None:
         now = self._clock.now_ms()
-        wait_ms = min(_FIRST_INTERVAL_S * 2**one.attempts, self._config.outbound_longest_interval_s) * 1000
-        failed = now + wait_ms > one.queued_ms + _WINDOW_S * 1000
+        first, longest = _FIRST_INTERVAL_S, self._config.outbound_longest_interval_s
+        if isinstance(self.definition(one.definition), CalloutDefinition):
+            first, longest = _CALLOUT_INTERVALS_S
+        wait_ms = min(first * 2**one.attempts, longest) * 1000
+        failed = hopeless or now + wait_ms > one.queued_ms + _WINDOW_S * 1000
         self._store.db.execute(
             "UPDATE outbound SET attempts = ?, next_ms = ?, failed = ?, problem = ? WHERE id = ?",
             (one.attempts + 1, now + wait_ms, int(failed), problem, one.id),

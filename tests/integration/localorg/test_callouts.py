@@ -38,10 +38,21 @@ async def test_an_unanswered_call_is_made_again_with_the_same_id() -> None:
         assert "HTTP 503: as told" == org.outbox.queued()[0].problem
 
         receiver.call_status = 202
-        org.clock.advance(timedelta(seconds=15))
+        org.clock.advance(timedelta(minutes=1))
         await until_settled(org)
         first, second = receiver.calls
         assert first.items[0].id == second.items[0].id
+
+
+async def test_a_call_that_can_never_be_taken_is_given_up_at_once() -> None:
+    """What our Apex gives up is on the failed list, with what the other side said."""
+    async with receiver_at() as receiver, pushing(called(receiver)) as org:
+        receiver.call_status = 422
+        org.win_next(1)
+        await until_tried(org, [1])
+
+        (given_up,) = org.outbox.queued()
+        assert (1, "HTTP 422: as told") == (given_up.failed, given_up.problem)
 
 
 async def test_the_soap_form_is_understood() -> None:

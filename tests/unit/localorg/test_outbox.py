@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from closedwon.localorg import ApiError, OrgConfig
-from closedwon.localorg.config import OutboundDefinition, ValidationRule, read_config
+from closedwon.localorg.config import CalloutDefinition, OutboundDefinition, ValidationRule, read_config
 from closedwon.localorg.org import Org
 from closedwon.localorg.schema import TOMBSTONE
 from closedwon.localorg.seed import seed
@@ -118,6 +118,25 @@ def test_intervals_double_up_to_the_longest(longest: int, attempts: int) -> None
         assert [min(wait, longest) for wait in expected] == waits
         assert attempts == len(waits)
         assert timedelta(hours=24) >= timedelta(milliseconds=org.clock.now_ms() - begun)
+        assert [1] == [one.failed for one in org.outbox.queued()]
+
+
+def test_callouts_keep_the_pace_of_our_apex() -> None:
+    """One minute first, doubling, ten at most, for a day: as `ClosedwonCalloutJob` does."""
+    callout = CalloutDefinition(name="called", endpoint="http://localhost:9/", key="k" * 16)
+    with _org(callouts=(callout,)) as org:
+        seed(org, opportunities=1)
+        org.win_next(1)
+        waits = []
+        while due := org.outbox.due("called", 100):
+            org.outbox.settle(due, "HTTP 503")
+            (waiting,) = org.outbox.queued()
+            waits.append(round((waiting.next_ms - org.clock.now_ms()) / 60_000))
+            if not waiting.failed:
+                org.clock.advance(timedelta(milliseconds=waiting.next_ms - org.clock.now_ms()))
+
+        assert [1, 2, 4, 8, 10, 10] == waits[:6]
+        assert {10} == set(waits[6:])
         assert [1] == [one.failed for one in org.outbox.queued()]
 
 
