@@ -9,7 +9,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import Final
 
@@ -61,14 +61,24 @@ async def run(settings: Settings, roles: Sequence[Role]) -> None:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if not process.is_running:
+        if stop.is_set() and not process.is_running:
             working.cancel()  # still waiting for Temporal
-        try:
-            with suppress(asyncio.CancelledError):
-                await working
-        except RuntimeError as error:  # what the SDK raises
-            raise WorkerFailedError(f"A worker has failed and cannot go on: {error.__cause__ or error}") from error
+        await asyncio.wait({working})
+        _raise_failure(working, is_told_to_stop=stop.is_set())
     _log.info("stopped")
+
+
+def _raise_failure(working: asyncio.Task[None], *, is_told_to_stop: bool) -> None:
+    """Raise what has ended the work. The SDK cancels it for each worker that dies; of several, no error stays."""
+    if working.cancelled():
+        if not is_told_to_stop:
+            raise WorkerFailedError("The workers have failed and cannot go on; see `Worker failed` in the log")
+        return
+    error = working.exception()
+    if isinstance(error, RuntimeError):  # what the SDK raises
+        raise WorkerFailedError(f"A worker has failed and cannot go on: {error.__cause__ or error}") from error
+    if error is not None:
+        raise error
 
 
 class _Process:
