@@ -44,6 +44,10 @@ class Receiver:
         await self.open.wait()
         return web.Response(body=self.body, status=self.status, content_type="text/xml")
 
+    async def redirect(self, _request: web.Request) -> web.Response:
+        """Send the caller to where messages are taken, with the method kept."""
+        return web.Response(status=307, headers={"Location": self.url})
+
     async def take_call(self, request: web.Request) -> web.Response:
         """Read a callout."""
         self.headers.append(request.headers)
@@ -70,6 +74,7 @@ async def receiver_at(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiv
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/", receiver.take_message)
+    app.router.add_post("/moved", receiver.redirect)
     app.router.add_post("/call", receiver.take_call)
     app.router.add_post("/soap", receiver.take_soap)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

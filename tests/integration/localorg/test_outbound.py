@@ -188,6 +188,16 @@ async def test_a_stalled_message_fails_at_the_timeout_and_is_sent_again() -> Non
         assert 1 == len(receiver.messages)
 
 
+async def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
+    """An endpoint that has moved must be set anew."""
+    async with receiver_at() as receiver, pushing(won(f"{receiver.url}moved")) as org:
+        org.win_next(1)
+        await until_tried(org, [1])
+
+        assert "HTTP 307" == org.outbox.queued()[0].problem
+        assert [] == receiver.messages
+
+
 async def test_an_answer_that_comes_too_late_is_a_failure() -> None:
     """The receiver has the message all the same, and gets it again."""
     async with receiver_at() as receiver, pushing(won(receiver.url), outbound_timeout_s=0.3) as org:

@@ -41,6 +41,7 @@ def _org(*definitions: OutboundDefinition, path: Path | None = None, **config: A
         ({"trigger": "onCreateOnly", "field": "StageName", "becomes": "Prospecting"}, 1),
         ({"trigger": "onCreateOnly", "field": ""}, 1),
         ({"field": ""}, 1),
+        ({"field": "IsDeleted", "becomes": True}, 0),
         ({"on": "Account"}, None),
         ({"on": "Account", "field": "Name", "becomes": "Somebody", "fields": ["Id"]}, 0),
     ],
@@ -164,7 +165,8 @@ def test_definitions_by_hand_outlive_the_org_and_its_file(tmp_path: Path) -> Non
     file = tmp_path / "org.sqlite3"
     with _org(_definition(), path=file) as org:
         org.outbox.define(_definition(name="too", on=TOMBSTONE, field="", fields=["Record_Id__c"]))
-        org.outbox.set_endpoint("won", "http://localhost:10/")
+        for port in (11, 10):
+            org.outbox.set_endpoint("won", f"http://localhost:{port}/")
     with _org(_definition(), path=file) as org:
         known = {one.name: one for one in org.outbox.definitions()}
 
