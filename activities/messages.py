@@ -20,7 +20,7 @@ from activities.failures import as_failures
 from closedwon import mapping, temporal
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
-from closedwon.model import Channel, Message, OrderStart, UnreadableMessage
+from closedwon.model import Channel, Message, UnreadableMessage
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -106,12 +106,7 @@ class MessageActivities:
         mapping.check_org(route, org, payload)
         await temporal.start_order(
             self._client,
-            OrderStart(
-                org=org,
-                record=mapping.record_id_of(route, payload),
-                route=route.name,
-                pace=self._settings.pace(route),
-            ),
+            self._settings.order_start(route, mapping.record_id_of(route, payload)),
             Message(
                 id=message_id,
                 channel=Channel.PLATFORM_EVENT,

@@ -69,8 +69,8 @@ class OrderStart(Frozen):
     record: RecordId
     route: str
     pace: Pace = Pace()
-    keep_deleted: timedelta = timedelta(0)
-    """How long the workflow of a deleted record stays open, so that late messages about it are known as late."""
+    remember: timedelta = timedelta(0)
+    """How long the workflow stays open after a cancel or a deletion, so that late messages are known as late."""
     carried: Message | None = None
     """From the run before: the newest message with a payload, or the tombstone."""
     cancelling: bool = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -73,6 +72,8 @@ class OrderWorkflow:
         self._cancels = int(start.cancelling or self._deleted)
         self._cancels_answered = 0
         self._is_cancelling = False
+        self._cancelled_at: datetime | None = None
+        self._heard: set[str] = set()
         self._leaves_untold = False
         self._workflow_cancelled = False
         self._stage = OrderStage.LOADING
@@ -85,9 +86,13 @@ class OrderWorkflow:
     @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
     def notified(self, message: Message) -> None:
         """Mark the record as worth another look."""
-        self._news = True
+        is_late = self._is_late(message)
+        self._heard.add(message.id)
         self._heard_at = self._heard_at or message.received_at
         self._story.heard(workflow.now(), message)
+        if is_late:
+            return
+        self._news = True
         if message.deleted and not self._deleted:
             self._deleted, self._payload = True, message
             self._cancels += 1
@@ -122,7 +127,11 @@ class OrderWorkflow:
                 continue
             if self._cancel_requested():
                 continue
-            if not self._news or outcome.stage is OrderStage.CANCELLED:
+            if outcome.stage is OrderStage.CANCELLED and self._start.remember:
+                await self._remember()
+            if self._cancel_requested():
+                continue
+            if not self._news or (outcome.stage is OrderStage.CANCELLED and not self._start.remember):
                 return self._end(outcome)
 
     async def _carry(self) -> Outcome:
@@ -199,6 +208,7 @@ class OrderWorkflow:
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
         self._cancels_answered, self._is_cancelling = self._cancels, True
+        self._cancelled_at, self._news = workflow.now(), False
         self._show(OrderStage.CANCELLING)
         request = CancelOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
         self._placed = await self._step(
@@ -213,24 +223,41 @@ class OrderWorkflow:
             )
         )
         self._story.cancelled(workflow.now(), self._placed)
-        if self._deleted:
-            await self._keep_deleted()
-        elif not self._leaves_untold:
+        if not self._deleted and not self._leaves_untold:
             await self._write_back(
                 WriteBack(**self._record(), order=self._placed, status=ErpStatus.CANCELLED, written=self._written)
             )
         return Outcome(stage=OrderStage.CANCELLED, order=self._placed)
 
-    async def _keep_deleted(self) -> None:
-        """Stay open for a while: a late message about a deleted record must not begin a new order."""
-        if self._start.keep_deleted:
-            self._show(OrderStage.CANCELLED)
-            with suppress(TimeoutError):
-                await workflow.wait_condition(
-                    self._cancel_requested,
-                    timeout=self._start.keep_deleted,
-                    timeout_summary="late messages about the deleted record are ignored",
-                )
+    async def _remember(self) -> None:
+        """Stay open for a while after a cancel: a message that is older than it must not begin a new order.
+
+        Where orders are made of messages no record tells that this one was given up. Word of what happened since
+        (`_is_late`) is news as ever: the deal was won again.
+        """
+        self._show(OrderStage.CANCELLED)
+        try:
+            await workflow.wait_condition(
+                lambda: self._news or self._cancel_requested() or workflow.info().is_continue_as_new_suggested(),
+                timeout=self._start.remember,
+                timeout_summary="messages from before the cancel are ignored",
+            )
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            self._count_workflow_cancellation()
+        if self._news:
+            self._placed = self._placed_for = self._cancelled_at = None
+            self._is_cancelling = False
+        elif not self._cancel_requested():
+            self._continue_if_long()
+
+    def _is_late(self, message: Message) -> bool:
+        """Whether the message tells of something from before the cancel, or was heard already."""
+        if self._cancelled_at is None:
+            return False
+        happened = message.modified_at or message.received_at
+        return self._deleted or message.id in self._heard or (happened <= self._cancelled_at and not message.deleted)
 
     async def _step(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
         """Run an activity to its end. `retry` makes a waiting attempt happen now; `cancel` ends the waiting.
@@ -300,7 +327,7 @@ class OrderWorkflow:
         if cancelling and problem.reason is not AttentionReason.TOO_LATE_TO_CANCEL:
             self._cancels_answered -= 1  # the cancel is still wanted: `retry` repeats it
         elif cancelling:
-            self._is_cancelling = False
+            self._is_cancelling, self._cancelled_at = False, None
         raise _StartOverError
 
     def _mended(self, *, cancelling: bool) -> bool:

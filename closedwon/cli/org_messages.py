@@ -20,17 +20,13 @@ def list_messages(data_dir: DataDir = DEFAULT_DIR) -> None:
 
     closedwon org messages list
     """
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-    from rich.table import Table  # noqa: PLC0415
-
     queued = talk(data_dir, lambda client: client.admin("GET", "messages"))
-    table = Table(box=None, header_style="bold")
-    for name in ("id", "name", "record", "attempts", "next", "problem"):
-        table.add_column(name, no_wrap=name in {"id", "record", "next"})
-    for one in queued:
-        when = "failed" if one["failed"] else f"{datetime.fromtimestamp(one['next_ms'] / 1000, UTC):%m-%d %H:%M:%S}"
-        table.add_row(one["id"], one["definition"], one["record"], str(one["attempts"]), when, one["problem"])
-    Console().print(table if queued else "Nothing waits, nothing has failed.")
+    for one in queued:  # no table: ids are copied from here, and problems are long
+        next_at = f"next at {datetime.fromtimestamp(one['next_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+        state = f"{one['attempts']} attempts, {'failed' if one['failed'] else next_at}"
+        typer.echo(f"{one['id']} {one['definition']} {one['record']}: {state}. {one['problem']}".rstrip())
+    if not queued:
+        typer.echo("Nothing waits, nothing has failed.")
 
 
 @app.command()

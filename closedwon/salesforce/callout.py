@@ -187,10 +187,12 @@ def parse_json(body: bytes, headers: Mapping[str, str]) -> CalloutRequest:
         raise CalloutError("Send Content-Type: application/json, in UTF-8.", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     try:
         call = pydantic_core.from_json(body.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
-        json.dumps(call, allow_nan=False)  # 1e999 is read as infinity all the same
+        # 1e999 is read as infinity all the same, and half of a surrogate pair as a character that no encoding has.
+        json.dumps(call, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:  # not the parser's own words: they may quote the body
         raise CalloutError(
-            "The body is not JSON, or nested too deep, or has too large a number.", status=HTTPStatus.BAD_REQUEST
+            "The body is not JSON, or nested too deep, or has too large a number or half a character (a cut emoji).",
+            status=HTTPStatus.BAD_REQUEST,
         ) from None
     return _request(call, headers.get(IDEMPOTENCY_KEY))
 

@@ -20,8 +20,8 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from closedwon.errors import ClosedwonError
-from closedwon.ids import OrgId
-from closedwon.model import Pace
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import OrderStart, Pace
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
@@ -73,6 +73,8 @@ DEFAULT_FILE = "closedwon.toml"
 ENV_FILE = "CLOSEDWON_CONFIG"
 """Names the settings file, where no `--config` does."""
 _ENV_PREFIX, _ENV_DELIMITER = "CLOSEDWON_", "__"
+_REMEMBER = timedelta(hours=72)
+"""The event bus replays for so long. A route that reads records needs no memory: there the record tells."""
 
 _T = TypeVar("_T")
 
@@ -228,12 +230,18 @@ class Settings(BaseSettings):
         """Find an ERP by name. Raises `KeyError`."""
         return _by(self.erps, name, "name")
 
-    def pace(self, route: Route) -> Pace:
-        """How patiently the route's orders are retried."""
-        return Pace(
-            first_interval=self.retry.first_interval,
-            longest_interval=self.retry.longest_interval,
-            horizon=route.horizon,
+    def order_start(self, route: Route, record: RecordId) -> OrderStart:
+        """The input of the order workflow of one of the route's records."""
+        return OrderStart(
+            org=self.org(route.org).id,
+            record=record,
+            route=route.name,
+            pace=Pace(
+                first_interval=self.retry.first_interval,
+                longest_interval=self.retry.longest_interval,
+                horizon=route.horizon,
+            ),
+            remember=_REMEMBER if route.source == "event" else timedelta(0),
         )
 
     def route(self, name: str) -> Route:

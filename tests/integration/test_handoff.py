@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -336,7 +337,7 @@ async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_
 
 async def test_the_cursor_is_handed_through_the_workflow_and_through_a_new_run() -> None:
     """An ended reader hands over where it stands; so does a run of the workflow whose history has grown."""
-    limit = {"limit.historyCount.suggestContinueAsNew": 20}
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 20}
     async with await start_temporal(**limit) as server, handoff(temporal_server=server) as world:
         pace = world.settings.subscriber.model_copy(update={"handover": timedelta(milliseconds=300)})
         world.settings = world.settings.model_copy(update={"subscriber": pace})

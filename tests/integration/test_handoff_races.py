@@ -217,3 +217,34 @@ async def _has_pollers(world: Handoff) -> bool:
         )
     )
     return bool(described.pollers)
+
+
+async def test_a_cancelled_deal_of_a_route_by_event_is_ordered_again_only_when_it_is_won_again() -> None:
+    """A reader that crashed reads events again, also one of a deal that was given up; a new win is another matter."""
+    async with handoff(source="event") as world, world.working():
+        record = world.org.seed(1)[0]
+        world.erp.faults.down = True
+        event = _event(world, record, 1, Payload__c=_deal(record))
+        world.org.publish_raw(CHANNEL, event)
+        await world.until_stage(record, OrderStage.ORDERING)
+        await world.order(record).signal("cancel")
+        world.erp.faults.down = False
+        await world.until_stage(record, OrderStage.CANCELLED)
+        for number in (1, 2):  # the very event, and another one from before the cancel
+            earlier = datetime.now(UTC) - timedelta(minutes=1)
+            world.org.publish_raw(CHANNEL, _event(world, record, number, earlier, Payload__c=_deal(record)))
+        await until(lambda: _has_heard(world, record, 3))
+        assert [] == [order for order in world.erp.orders() if order["status"] != "cancelled"]
+        made_and_cancelled = len(world.erp.orders())
+
+        world.org.publish_raw(CHANNEL, _event(world, record, 3, Payload__c=_deal(record)))
+        if made_and_cancelled:  # an attempt under way had made it: then its key is taken, and a person is asked
+            await world.until_stage(record, OrderStage.ATTENTION)
+        else:
+            await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
+
+
+async def _has_heard(world: Handoff, record: Any, words: int) -> bool:
+    history = await world.order(record).fetch_history()
+    signals = [one for one in history.events if one.HasField("workflow_execution_signaled_event_attributes")]
+    return sum(one.workflow_execution_signaled_event_attributes.signal_name == "notified" for one in signals) == words

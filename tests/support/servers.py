@@ -34,9 +34,16 @@ async def start_time_skipping() -> WorkflowEnvironment:
     return environment
 
 
-async def start_temporal(**settings: int) -> WorkflowEnvironment:
-    """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration."""
+async def start_temporal(
+    *, port: int | None = None, database: Path | None = None, **settings: int
+) -> WorkflowEnvironment:
+    """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration.
+
+    On the `database` of one that is dead, and on its `port`, it is that one, back again.
+    """
     return await WorkflowEnvironment.start_local(
+        port=port,
+        dev_server_database_filename=None if database is None else str(database),
         dev_server_existing_path=binary("temporal"),
         data_converter=pydantic_data_converter,
         search_attributes=list(temporal.KEYS.values()),

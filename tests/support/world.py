@@ -113,12 +113,12 @@ class World:
             return await to_its_end(script(request))  # type: ignore[arg-type]
 
     async def notify(
-        self, message_id: str = "m-1", *, keep_deleted: timedelta = timedelta(0), **message: Any
+        self, message_id: str = "m-1", *, remember: timedelta = timedelta(0), **message: Any
     ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Deliver word of the record as every channel does."""
         await temporal.start_order(
             self.client,
-            OrderStart(org=ORG, record=self.record, route="won-deals", keep_deleted=keep_deleted),
+            OrderStart(org=ORG, record=self.record, route="won-deals", remember=remember),
             Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC), **message),
         )
         return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))

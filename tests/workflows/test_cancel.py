@@ -16,7 +16,7 @@ from closedwon.erp.base import AuthFailedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
-from tests.support.world import Held, erp_order, running
+from tests.support.world import Held, erp_order, order_of, running
 
 
 async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnvironment) -> None:
@@ -165,9 +165,9 @@ async def test_a_tombstone_that_comes_first_keeps_a_late_message_from_making_an_
             return None
 
         world.cancel = cancel
-        handle = await world.notify("tombstone", deleted=True, keep_deleted=timedelta(hours=48))
+        handle = await world.notify("tombstone", deleted=True, remember=timedelta(hours=48))
         await world.until_stage(OrderStage.CANCELLED)
-        await world.notify("late", payload={"Id": world.record}, keep_deleted=timedelta(hours=48))
+        await world.notify("late", payload={"Id": world.record}, remember=timedelta(hours=48))
         await skipping.sleep(timedelta(hours=49))
         outcome = await handle.result()
 
@@ -227,7 +227,7 @@ async def test_a_cancel_that_needs_attention_waits_quietly_and_is_repeated_by_re
 
 async def test_a_long_history_does_not_forget_that_a_cancel_is_wanted() -> None:
     """The ERP is away while the cancel is tried; the new run goes on cancelling instead of ordering."""
-    limit = {"limit.historyCount.suggestContinueAsNew": 40}
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
     async with await start_temporal(**limit) as server, running(server.client) as world:
         is_back = False
 
@@ -252,4 +252,56 @@ async def test_a_long_history_does_not_forget_that_a_cancel_is_wanted() -> None:
         outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
+    assert 1 == world.calls.count("create")
+
+
+async def test_a_cancelled_order_is_remembered_for_a_while_and_then_ends(skipping: WorkflowEnvironment) -> None:
+    """Where orders are made of messages: late ones are ignored, and the end comes without anybody's doing."""
+    async with running(skipping.client) as world:
+
+        async def load(_request: object) -> Look:
+            raise UnknownError("not yet")
+
+        async def cancel(_request: object) -> Any:
+            return None
+
+        world.load, world.cancel = load, cancel
+        handle = await world.notify(remember=timedelta(hours=72))
+        await world.until(lambda: "load" in world.calls)
+        await handle.signal("cancel")
+        await world.until_stage(OrderStage.CANCELLED)
+        looks = world.calls.count("load")
+        await world.notify(remember=timedelta(hours=72))
+        await skipping.sleep(timedelta(hours=73))
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert looks == world.calls.count("load")
+
+
+async def test_a_deal_that_is_won_again_while_its_cancel_is_remembered_is_ordered(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """Word of what happened after the cancel is news."""
+    async with running(temporal_server.client) as world:
+        is_down = True
+
+        async def load(_request: object) -> Look:
+            if is_down:
+                raise UnknownError("not yet")
+            return Look(order=order_of(world.record), erp="light")
+
+        async def cancel(_request: object) -> Any:
+            return None
+
+        world.load, world.cancel = load, cancel
+        handle = await world.notify(remember=timedelta(hours=72))
+        await world.until(lambda: "load" in world.calls)
+        await handle.signal("cancel")
+        await world.until_stage(OrderStage.CANCELLED)
+        is_down = False
+        await world.notify("won again", remember=timedelta(hours=72))
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
     assert 1 == world.calls.count("create")

@@ -207,7 +207,7 @@ async def test_an_older_payload_never_replaces_a_newer_one(temporal_server: Work
 
 async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() -> None:
     """Hundreds of messages to an order that needs attention: the last payload goes along, the order is made."""
-    limit = {"limit.historyCount.suggestContinueAsNew": 40}
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
     async with await start_temporal(**limit) as server, running(server.client) as world:
         mended = False
         seen: list[object] = []

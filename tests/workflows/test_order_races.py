@@ -50,7 +50,7 @@ async def _has_completed(world: World, activities: int) -> bool:
 
 async def test_a_flood_and_the_erps_answer_in_one_batch_lose_nothing() -> None:
     """The history grows too long in the very moment in which the order's number comes: the new run finds the order."""
-    limit = {"limit.historyCount.suggestContinueAsNew": 30}
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
     async with await start_temporal(**limit) as server, _acting(server.client) as world:
         world.create = held = Held(erp_order())
         async with _deciding(server.client):
@@ -187,7 +187,7 @@ async def test_a_report_without_an_answer_is_not_taken_for_unwritten(temporal_se
 
 async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> None:
     """The history grows too long while the order waits for a person: lists show no reason for one that is done."""
-    limit = {"limit.historyCount.suggestContinueAsNew": 60}
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 60}
     async with await start_temporal(**limit) as server, running(server.client) as world:
 
         async def load(_request: object) -> Look:

@@ -78,7 +78,7 @@ class Callouts:
         words = [Word(item.record, item.id, dict(item.payload or {})) for item in call.items]
         try:
             self._delivery.check_org(route, call.org)
-            await self._delivery.deliver(route, call.org, words)
+            await self._delivery.deliver(route, words)
         except RefusedError as error:
             error.ids = tuple(word.record for word in words)  # the callers' own ids may be anything
             raise

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from closedwon import mapping, temporal
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Message, OrderStart
+from closedwon.model import Channel, Message
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -24,8 +24,6 @@ answer_until: ContextVar[float] = ContextVar("answer_until")
 """Until when the present request must be answered, on the clock of the event loop."""
 
 _BURST_SECONDS: Final = 10
-_KEEP_DELETED: Final = timedelta(hours=48)
-"""Twice as long as Salesforce retries. Only where orders are made of messages: else the record is read, and gone."""
 
 
 class IntakeError(ClosedwonError):
@@ -102,37 +100,26 @@ class Delivery:
                 HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} calls faster than `intake.requests_per_second`"
             )
 
-    async def deliver(self, route: Route, org: OrgId, words: Sequence[Word]) -> None:
+    async def deliver(self, route: Route, words: Sequence[Word]) -> None:
         """Return when every word is durable. Raises `RefusedError`; it is a `NotDurableError` if that may change."""
         try:
-            async with asyncio.timeout_at(answer_until.get()):
-                await asyncio.gather(*(self._start(route, org, word) for word in words))
+            async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
+                for word in words:
+                    starts.create_task(self._start(route, word))
         except TimeoutError:
             raise NotDurableError("Temporal takes too long") from None
-        except RPCError as error:
-            if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                raise RefusedError(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "unfit",
-                    "Temporal cannot take so large a record; send fewer fields",
-                ) from None
-            raise NotDurableError(f"Temporal answers {error.status.name}") from None
+        except ExceptionGroup as group:  # the first failure ends the other starts, too: the answer is known
+            raise _refusal(group.exceptions[0]) from None
         self.count("accepted", len(words))
 
     def count(self, outcome: str, messages: int = 1) -> None:
         """Record what became of messages."""
         self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
 
-    async def _start(self, route: Route, org: OrgId, word: Word) -> None:
+    async def _start(self, route: Route, word: Word) -> None:
         await temporal.start_order(
             self._client,
-            OrderStart(
-                org=org,
-                record=word.record,
-                route=route.name,
-                pace=self._settings.pace(route),
-                keep_deleted=_KEEP_DELETED if route.source == "event" else timedelta(0),
-            ),
+            self._settings.order_start(route, word.record),
             Message(
                 id=word.id,
                 channel=self._channel,
@@ -143,6 +130,17 @@ class Delivery:
             ),
             summary=mapping.summary_of(route, word.fields),
         )
+
+
+def _refusal(error: Exception) -> Exception:
+    """What the failure of a start means to the caller; one that nobody foresaw stays what it is."""
+    if not isinstance(error, RPCError):
+        return error
+    if error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return RefusedError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "Temporal cannot take so large a record; send fewer fields"
+        )
+    return NotDurableError(f"Temporal answers {error.status.name}")
 
 
 def _time(text: object) -> datetime | None:

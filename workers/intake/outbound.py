@@ -66,7 +66,7 @@ class OutboundMessages:
             ids = tuple(found.id for found in message.notifications)
             self._delivery.check_org(route, message.org)
             words = judge(route, message)
-            await self._delivery.deliver(route, message.org, words)
+            await self._delivery.deliver(route, words)
         except OutboundMessageError as error:
             ids = ids or error.notification_ids
             _log.warning(

@@ -92,6 +92,20 @@ async def test_a_call_with_a_bad_item_names_it_and_starts_nothing() -> None:
         assert [] == nothing
 
 
+async def test_a_text_that_was_cut_inside_a_character_is_refused_as_a_whole() -> None:
+    """Half of an emoji cannot be stored: the caller hears it at once, and the other records do not start."""
+    async with handoff(**_ROUTE, source="event", payload="@") as world, intake(world) as address:
+        records = ["006000000000001AAA", "006000000000002AAA"]
+        call = json.loads(_call(world.org.org_id, records))
+        call["records"][1]["fields"] = {"Name": "deal \ud83d"}
+        body = json.dumps(call).encode()
+        status, answer, _ = await _post(f"{address}/callouts/won-0", body, _signed(body))
+
+        assert 400 == status
+        assert "half a character" in answer["detail"]
+        assert [] == [execution async for execution in world.client.list_workflows()]
+
+
 async def test_a_call_is_answered_503_with_retry_after_while_temporal_is_away() -> None:
     """Apex is told in time to come back; within its 10 seconds."""
     async with (
