@@ -1,109 +1,194 @@
-"""The metadata for a Salesforce org: well-formed, in its place, and of the same names as all the rest."""
+"""The metadata for a Salesforce org: well-formed, in its place, of known elements, and deployable in parts."""
 
 from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from lxml import etree
 
-from closedwon.localorg.config import ORDER_REQUESTED, OrgConfig
-from closedwon.localorg.schema import Schema
+from tests.support import sfdx
+from tests.support.sfdx import DEFAULT, NS, PACKAGE
 
-_PACKAGE: Final = Path(__file__).parents[3] / "deploy" / "salesforce"
-_DEFAULT: Final = _PACKAGE / "force-app" / "main" / "default"
-_NS: Final = "{http://soap.sforce.com/2006/04/metadata}"
 _KINDS: Final = {
+    "cls": ("ApexClass", r"classes/\w+"),
+    "trigger": ("ApexTrigger", r"triggers/\w+"),
+    "page": ("ApexPage", r"pages/\w+"),
+    "js": ("LightningComponentBundle", r"lwc/(?P<name>\w+)/(?P=name)"),
     "object": ("CustomObject", r"objects/(?P<name>\w+)/(?P=name)"),
     "field": ("CustomField", r"objects/\w+/fields/\w+__c"),
     "flow": ("Flow", r"flows/\w+"),
+    "workflow": ("Workflow", r"workflows/\w+"),
+    "quickAction": ("QuickAction", r"quickActions/\w+\.\w+"),
     "permissionset": ("PermissionSet", r"permissionsets/\w+"),
+    "externalCredential": ("ExternalCredential", r"externalCredentials/\w+"),
+    "namedCredential": ("NamedCredential", r"namedCredentials/\w+"),
+    "eca": ("ExternalClientApplication", r"externalClientApps/\w+"),
+    "ecaGlblOauth": ("ExtlClntAppGlobalOauthSettings", r"extlClntAppGlobalOauthSets/\w+"),
+    "ecaOauth": ("ExtlClntAppOauthSettings", r"extlClntAppOauthSettings/\w+"),
+    "ecaOauthPlcy": ("ExtlClntAppOauthConfigurablePolicies", r"extlClntAppOauthPolicies/\w+"),
 }
 """Suffix in source format: root element, and the place below `force-app/main/default`."""
-_FILES: Final = sorted(_DEFAULT.rglob("*.xml"))
+_WITH_CONTENT: Final = {"cls", "trigger", "page", "js"}
+"""Suffixes of which the `-meta.xml` tells about a file beside it."""
+_TYPES: Final[dict[str, dict[str, str]]] = json.loads(
+    (Path(__file__).parent / "metadata_types.json").read_text(encoding="utf-8")
+)
+"""Metadata type -> element -> its type or its values. `!`: needed, `*`: repeatable. Looked up in the types that
+Salesforce publishes (npm: @salesforce/types 1.7.1, metadata.d.ts): look up there what you add here."""
+_VALUES: Final = {"string": r"(?s).*\S.*", "boolean": "true|false", "number": r"\d+(\.\d+)?"}
+_METADATA: Final = sorted(DEFAULT.rglob("*-meta.xml"))
+_MANIFESTS: Final = sorted((PACKAGE / "manifest").glob("*.xml"))
+_PLACEHOLDERS: Final = {"closedwon.example.com", "integration@example.com"}
 
 
-def _root(path: Path) -> etree._Element:
-    return etree.parse(path).getroot()
+def _kind(path: Path) -> tuple[str, str]:
+    """The place without its suffix, and the suffix."""
+    found = re.fullmatch(r"(.+)\.(\w+)-meta\.xml", path.relative_to(DEFAULT).as_posix())
+    assert found is not None
+    return found[1], found[2]
 
 
-def _texts(root: etree._Element, path: str) -> set[str]:
-    return {found.text or "" for found in root.iterfind("/".join(f"{_NS}{step}" for step in path.split("/")))}
-
-
-def _fields(object_name: str) -> set[str]:
-    return {path.name.split(".")[0] for path in (_DEFAULT / "objects" / object_name / "fields").iterdir()}
-
-
-@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _METADATA, ids=lambda path: path.name)
 def test_every_file_is_well_formed_and_in_its_place(path: Path) -> None:
     """The Salesforce CLI finds a component by its folder and its suffix."""
-    place = path.relative_to(_DEFAULT).as_posix()
-    found = re.fullmatch(r"(.+)\.(\w+)-meta\.xml", place)
-    assert found is not None
-    kind, pattern = _KINDS[found[2]]
+    place, suffix = _kind(path)
+    kind, pattern = _KINDS[suffix]
 
-    assert f"{_NS}{kind}" == _root(path).tag
-    assert re.fullmatch(pattern, found[1])
+    assert f"{NS}{kind}" == sfdx.root(path).tag
+    assert re.fullmatch(pattern, place)
     if kind == "CustomField":
-        assert {path.name.split(".")[0]} == _texts(_root(path), "fullName")
+        assert path.name.split(".")[0] == sfdx.text(sfdx.root(path), "fullName")
 
 
-def test_nothing_but_metadata_lies_there() -> None:
-    """A stray file would fail the deployment."""
-    assert _FILES == sorted(path for path in _DEFAULT.rglob("*") if path.is_file())
-    project = json.loads((_PACKAGE / "sfdx-project.json").read_text(encoding="utf-8"))
-    assert ["force-app"] == [folder["path"] for folder in project["packageDirectories"]]
-
-
-@pytest.mark.parametrize("object_name", ["Opportunity", "Order_Requested__e"])
-def test_the_fields_are_those_of_the_local_org(object_name: str) -> None:
-    """What is developed against is what is deployed."""
-    described = Schema(OrgConfig()).find(object_name)
-    assert described is not None
-    custom = {field.name for field in described.fields if field.name.endswith("__c")}
-
-    assert custom == _fields(object_name)
-
-
-def test_the_example_configuration_names_only_fields_that_are_there() -> None:
-    """Whoever copies the example and deploys the package has a configuration that fits."""
-    example = (_PACKAGE.parents[1] / "closedwon.example.toml").read_text(encoding="utf-8")
-    used = "\n".join(line for line in example.splitlines() if not line.lstrip().startswith("#"))
-    named = set(re.findall(r"\b\w+__[ce]\b", used))
-
-    assert named
-    assert named <= _fields("Opportunity") | _fields("Order_Requested__e") | {"Order_Requested__e"}
-
-
-def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
-    """All but the payload, which a flow cannot write."""
-    flow = _root(_DEFAULT / "flows" / "Closedwon_Publish_Order_Requested.flow-meta.xml")
-
-    assert {"Active"} == _texts(flow, "status")
-    assert {ORDER_REQUESTED.publishes} == _texts(flow, "recordCreates/object")
-    assert {"true"} == _texts(flow, "start/doesRequireRecordChangedToMeetCriteria")
-    assert set(ORDER_REQUESTED.assignments) - {"Payload__c"} == _texts(flow, "recordCreates/inputAssignments/field")
-    assert _texts(flow, "recordCreates/name") == _texts(flow, "start/connector/targetReference")
-
-
-def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
-    """It writes the four fields; it sends no outbound messages, so that a write-back cannot loop."""
-    rights = _root(_DEFAULT / "permissionsets" / "Closedwon_Integration.permissionset-meta.xml")
-    editable = {
-        permission.findtext(f"{_NS}field")
-        for permission in rights.iterfind(f"{_NS}fieldPermissions")
-        if permission.findtext(f"{_NS}editable") == "true"
+def test_nothing_lies_there_without_metadata() -> None:
+    """A stray file, or a class without its -meta.xml, would fail the deployment."""
+    content = {
+        path.with_name(path.name.removesuffix("-meta.xml")) for path in _METADATA if _kind(path)[1] in _WITH_CONTENT
     }
 
-    assert {f"Opportunity.{name}" for name in _fields("Opportunity") if name.startswith("ERP_")} == editable
-    assert {"ApiEnabled"} == _texts(rights, "userPermissions/name")
-    assert {"false"} == _texts(rights, "objectPermissions/modifyAllRecords")
-    assert {"Opportunity"} == {
-        permission.findtext(f"{_NS}object")
-        for permission in rights.iterfind(f"{_NS}objectPermissions")
-        if permission.findtext(f"{_NS}allowEdit") == "true"
+    assert sorted([*_METADATA, *content]) == sorted(path for path in DEFAULT.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("path", _METADATA, ids=lambda path: path.name)
+def test_elements_and_values_are_those_of_the_metadata_api(path: Path) -> None:
+    """A misspelt element or value is found here, not by a deployment."""
+    root = sfdx.root(path)
+
+    assert [] == _problems(root, root.tag.removeprefix(NS))
+
+
+def _problems(element: etree._Element, kind: str) -> list[str]:
+    known = _TYPES[kind]
+    names = [child.tag.removeprefix(NS) for child in element]
+    problems = [f"{kind}: no element {name}" for name in names if name not in known]
+    problems += [f"{kind}: needs {name}" for name, what in known.items() if what.endswith("!") and name not in names]
+    for child, name in zip(element, names, strict=True):
+        what = known.get(name, "any")
+        if names.count(name) > 1 and not what.endswith("*"):
+            problems.append(f"{kind}: {name} twice")
+        problems += _value_problems(child, f"{kind}: {name}", what.rstrip("!*"))
+    return problems
+
+
+def _value_problems(element: etree._Element, place: str, what: str) -> list[str]:
+    if what == "any":
+        return []
+    if what in _TYPES:
+        return _problems(element, what)
+    if len(element) > 0 or not re.fullmatch(_VALUES.get(what, what), element.text or ""):
+        return [f"{place} is {element.text!r}, not {what}"]
+    return []
+
+
+def _members() -> set[tuple[str, str]]:
+    """Type and full name of every component, as a manifest names them."""
+    found = set()
+    for path in _METADATA:
+        place, suffix = _kind(path)
+        name = place.rpartition("/")[2]
+        if suffix == "field":
+            name = f"{place.split('/')[1]}.{name}"
+        found.add((_KINDS[suffix][0], name))
+    # The fields of objects that are ours come with them.
+    ours = {name for kind, name in found if kind == "CustomObject"}
+    return {one for one in found if not (one[0] == "CustomField" and one[1].split(".")[0] in ours)}
+
+
+def _manifest(path: Path) -> set[tuple[str, str]]:
+    root = etree.parse(path).getroot()
+    assert f"{NS}Package" == root.tag
+    return {
+        (sfdx.text(one, "name"), member) for one in root.iterfind(f"{NS}types") for member in sfdx.texts(one, "members")
     }
+
+
+def test_the_manifests_together_hold_everything_and_nothing_else() -> None:
+    """What is deployed by its manifest is there, and what is there can be deployed."""
+    assert _members() == set.union(*(_manifest(path) for path in _MANIFESTS))
+
+
+@pytest.mark.parametrize("path", _MANIFESTS, ids=lambda path: path.stem)
+def test_a_manifest_can_be_deployed_after_the_base(path: Path) -> None:
+    """Each way of the pattern compiles by itself: no class is missing that one of its classes uses."""
+    members = {name for kind, name in _manifest(path) if kind in {"ApexClass", "ApexTrigger", "ApexPage"}}
+    sources = [source for name, source in sfdx.apex().items() if name in members]
+    used = {name for source in sources for name in re.findall(r"\bClosedwon[A-Z]\w*\b", _without_comments(source))}
+
+    assert used <= members
+    objects = {
+        name for kind, name in _manifest(path) | _manifest(PACKAGE / "manifest" / "base.xml") if kind == "CustomObject"
+    }
+    assert {
+        name for source in sources for name in re.findall(r"\b\w+__[ce]\b", source) if name in sfdx.objects()
+    } <= objects
+
+
+def _without_comments(source: str) -> str:
+    return re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = json.loads((PACKAGE / "sfdx-project.json").read_text(encoding="utf-8"))
+    return project
+
+
+def test_all_is_of_one_api_version() -> None:
+    """Apex means different things in different versions: in 67.0 it runs in user mode."""
+    version = _project()["sourceApiVersion"]
+    said = {
+        found for path in [*_METADATA, *_MANIFESTS] for found in sfdx.texts(etree.parse(path).getroot(), "apiVersion")
+    }
+
+    assert {version} == said | {
+        found for path in _MANIFESTS for found in sfdx.texts(etree.parse(path).getroot(), "version")
+    }
+    assert {version} == sfdx.texts(sfdx.root("workflows/Opportunity.workflow-meta.xml"), "outboundMessages/apiVersion")
+
+
+def test_the_placeholders_are_replaced_wherever_they_stand() -> None:
+    """A deployment asks for host and user; neither example.com reaches an org."""
+    assert [{"path": "force-app", "default": True}] == _project()["packageDirectories"]
+    replaced = {
+        (path, one["stringToReplace"])
+        for one in _project()["replacements"]
+        for path in _METADATA
+        for folder in re.findall(r"\{(.*)\}", one["glob"])[0].split(",")
+        if fnmatch(path.relative_to(PACKAGE).as_posix(), re.sub(r"\{.*\}", folder, one["glob"]))
+    }
+    standing = {
+        (path, word) for path in _METADATA for word in _PLACEHOLDERS if word in path.read_text(encoding="utf-8")
+    }
+
+    assert standing == {(path, word) for path, word in replaced if word in path.read_text(encoding="utf-8")}
+    assert _PLACEHOLDERS == {word for _, word in standing}
+    left = [
+        path.name
+        for path in _METADATA
+        if "example.com" in re.sub("|".join(map(re.escape, _PLACEHOLDERS)), "", path.read_text(encoding="utf-8"))
+    ]
+    assert [] == left

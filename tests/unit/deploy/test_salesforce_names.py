@@ -1,0 +1,213 @@
+"""The metadata for a Salesforce org names the same things as the local org, the example configuration and intake."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import chain
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from closedwon.localorg.config import ORDER_REQUESTED, OrgConfig
+from closedwon.localorg.schema import TOMBSTONE, FieldType, Schema, SObject
+from tests.support import sfdx
+from tests.support.sfdx import DEFAULT, NS
+
+_SHARED: Final = ["Opportunity", "Order_Requested__e", TOMBSTONE]
+"""Objects that the local org has too."""
+_APEX_ONLY: Final = {"Closedwon_Setting__c"}
+"""A custom setting: the local org, which runs no Apex, needs none."""
+_TYPES: Final = {
+    "Text": FieldType.STRING,
+    "Url": FieldType.URL,
+    "LongTextArea": FieldType.TEXTAREA,
+    "Number": FieldType.DOUBLE,
+}
+_PUBLISH: Final = "flows/Closedwon_Publish_Order_Requested.flow-meta.xml"
+_SEND: Final = "flows/Closedwon_Send_Order_Requested.flow-meta.xml"
+_SEND_DELETED: Final = "flows/Closedwon_Send_Record_Deleted.flow-meta.xml"
+_INTEGRATION: Final = "permissionsets/Closedwon_Integration.permissionset-meta.xml"
+_CALLER: Final = "permissionsets/Closedwon_Caller.permissionset-meta.xml"
+
+
+def _described(name: str) -> SObject:
+    found = Schema(OrgConfig()).find(name)
+    assert found is not None
+    return found
+
+
+def _route() -> dict[str, Any]:
+    route: dict[str, Any] = tomllib.loads(sfdx.EXAMPLE.read_text(encoding="utf-8"))["routes"][0]
+    return route
+
+
+def test_the_objects_are_those_of_the_local_org() -> None:
+    """What is developed against is what is deployed."""
+    schema = Schema(OrgConfig())
+    custom = {one.name for one in schema.objects + schema.events if "__" in one.name}
+
+    assert {"Opportunity"} | custom | _APEX_ONLY == sfdx.objects()
+
+
+@pytest.mark.parametrize("name", _SHARED)
+def test_the_fields_are_those_of_the_local_org(name: str) -> None:
+    """Name, type, length and whether it is required: what is developed against is what is deployed."""
+    local = {
+        one.name: (one.type, one.length, one.required) for one in _described(name).fields if one.name.endswith("__c")
+    }
+
+    assert local.keys() == sfdx.fields(name)
+    for field, (kind, length, is_required) in local.items():
+        root = sfdx.root(f"objects/{name}/fields/{field}.field-meta.xml")
+        assert kind == _TYPES[sfdx.text(root, "type")]
+        assert str(is_required).lower() == (root.findtext(f"{NS}required") or "false")
+        if kind in {FieldType.STRING, FieldType.TEXTAREA}:
+            assert str(length) == sfdx.text(root, "length")
+
+
+def test_the_example_configuration_and_the_package_name_the_same() -> None:
+    """Whoever copies the example and deploys the package has a configuration that fits, and no field too many."""
+    example = sfdx.EXAMPLE.read_text(encoding="utf-8")
+    told = set(re.findall(r"\b\w+__[ce]\b", example)) - {"Warehouse__c"}  # shown as an extra of somebody's own
+    used = "\n".join(line for line in example.splitlines() if not line.lstrip().startswith("#"))
+    named = set(re.findall(r"\b\w+__[ce]\b", used))
+    shown_to_people = {"Amount__c", "Account_Name__c"}
+
+    assert named <= told
+    assert told | shown_to_people == sfdx.fields("Opportunity") | sfdx.fields("Order_Requested__e") | {
+        "Order_Requested__e"
+    }
+
+
+def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
+    """All but the payload, which a flow cannot write."""
+    flow = sfdx.root(_PUBLISH)
+
+    assert ORDER_REQUESTED.publishes == sfdx.text(flow, "recordCreates/object")
+    assert set(ORDER_REQUESTED.assignments) - {"Payload__c"} == sfdx.texts(flow, "recordCreates/inputAssignments/field")
+    assert sfdx.texts(flow, "recordCreates/name") == sfdx.texts(flow, "start/connector/targetReference")
+
+
+@pytest.mark.parametrize("path", [_PUBLISH, _SEND])
+def test_a_flow_runs_once_when_a_deal_is_won(path: str) -> None:
+    """At insert or update, by IsWon, which no translation and no renamed stage changes."""
+    flow = sfdx.root(path)
+
+    assert "Active" == sfdx.text(flow, "status")
+    assert "Opportunity" == sfdx.text(flow, "start/object")
+    assert "CreateAndUpdate" == sfdx.text(flow, "start/recordTriggerType")
+    assert "true" == sfdx.text(flow, "start/doesRequireRecordChangedToMeetCriteria")
+    assert ("IsWon", "true") == (
+        sfdx.text(flow, "start/filters/field"),
+        sfdx.text(flow, "start/filters/value/booleanValue"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "owner", "endpoint"),
+    [
+        (_SEND, "Opportunity", "/outbound/{route}"),
+        (_SEND_DELETED, TOMBSTONE, "/outbound/{route}/tombstones"),
+    ],
+)
+def test_a_flow_sends_an_outbound_message_that_intake_takes(path: str, owner: str, endpoint: str) -> None:
+    """The message is there, has fields that are there, and goes where intake listens for the example's route."""
+    flow = sfdx.root(path)
+    message = sfdx.root(f"workflows/{owner}.workflow-meta.xml").find(f"{NS}outboundMessages")
+    assert message is not None
+
+    assert "outboundMessage" == sfdx.text(flow, "actionCalls/actionType")
+    assert f"{owner}.{sfdx.text(message, 'fullName')}" == sfdx.text(flow, "actionCalls/actionName")
+    assert sfdx.texts(flow, "actionCalls/name") == sfdx.texts(flow, "start/connector/targetReference")
+    assert owner == sfdx.text(flow, "start/object")
+    assert endpoint.format(route=_route()["name"]) == urlsplit(sfdx.text(message, "endpointUrl")).path
+    sent = sfdx.texts(message, "fields")
+    assert {"Id", "SystemModstamp"} <= sent <= {one.name for one in _described(owner).fields}
+    assert "false" == sfdx.text(message, "includeSessionId")
+
+
+def test_a_tombstone_is_told_when_it_is_created() -> None:
+    """Of each deleted record once, with the id that it had."""
+    flow = sfdx.root(_SEND_DELETED)
+    message = sfdx.root(f"workflows/{TOMBSTONE}.workflow-meta.xml")
+
+    assert ("Active", "Create") == (sfdx.text(flow, "status"), sfdx.text(flow, "start/recordTriggerType"))
+    assert sfdx.fields(TOMBSTONE) <= sfdx.texts(message, "outboundMessages/fields")
+
+
+def test_the_named_credential_leads_to_the_examples_route() -> None:
+    """Apex knows no URL: host and route stand in the named credential alone."""
+    credential = sfdx.root("namedCredentials/Closedwon.namedCredential-meta.xml")
+
+    assert (
+        f"/callouts/{_route()['name']}"
+        == urlsplit(sfdx.text(credential, "namedCredentialParameters/parameterValue")).path
+    )
+    assert (DEFAULT / "externalCredentials" / "Closedwon.externalCredential-meta.xml").is_file()
+    assert "Closedwon" == sfdx.text(credential, "namedCredentialParameters/externalCredential")
+
+
+def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
+    """It writes the four fields; it sends no outbound messages, so that a write-back cannot loop."""
+    rights = sfdx.root(_INTEGRATION)
+    editable = {
+        permission.findtext(f"{NS}field")
+        for permission in rights.iterfind(f"{NS}fieldPermissions")
+        if permission.findtext(f"{NS}editable") == "true"
+    }
+
+    assert {f"Opportunity.{field}" for field in _route()["write_back"].values()} == editable
+    assert {"ApiEnabled"} == sfdx.texts(rights, "userPermissions/name")
+    assert {"Account", "Opportunity", "Product2", "Order_Requested__e", TOMBSTONE} == _allowed(
+        _INTEGRATION, "allowRead"
+    )
+    assert {"Opportunity"} == _allowed(_INTEGRATION, "allowEdit")
+
+
+@pytest.mark.parametrize("path", [_INTEGRATION, _CALLER])
+def test_nobody_gets_rights_over_records(path: str) -> None:
+    """None creates, deletes, or sees more records than the org's sharing lets it see."""
+    rights = ("allowCreate", "allowDelete", "viewAllRecords", "modifyAllRecords")
+
+    assert set() == set(chain.from_iterable(_allowed(path, right) for right in rights))
+
+
+def _allowed(path: str, right: str) -> set[str]:
+    return {
+        sfdx.text(one, "object")
+        for one in sfdx.root(path).iterfind(f"{NS}objectPermissions")
+        if sfdx.text(one, right) == "true"
+    }
+
+
+def test_a_caller_may_use_what_the_callouts_are_made_of() -> None:
+    """Without the principal every callout of the user fails."""
+    rights = sfdx.root(_CALLER)
+    principal = sfdx.text(
+        sfdx.root("externalCredentials/Closedwon.externalCredential-meta.xml"),
+        "externalCredentialParameters/parameterName",
+    )
+
+    assert f"Closedwon-{principal}" == sfdx.text(
+        rights, "externalCredentialPrincipalAccesses/externalCredentialPrincipal"
+    )
+    assert {"UserExternalCredential"} == _allowed(_CALLER, "allowRead")
+    for kind, folder in (("classAccesses/apexClass", "classes/{}.cls"), ("pageAccesses/apexPage", "pages/{}.page")):
+        assert (DEFAULT / folder.format(sfdx.text(rights, kind))).is_file()
+
+
+def test_the_client_app_gives_the_integration_user_the_api_and_nobody_anything_else() -> None:
+    """Client credentials only, scope api, for those with the permission set; no secret lies in the package."""
+    settings = sfdx.root("extlClntAppGlobalOauthSets/Closedwon_glbloauth.ecaGlblOauth-meta.xml")
+    policies = sfdx.root("extlClntAppOauthPolicies/Closedwon_oauthPlcy.ecaOauthPlcy-meta.xml")
+    flows = {one.tag.removeprefix(NS) for one in settings if "Enabled" in str(one.tag) and one.text == "true"}
+
+    assert {"isClientCredentialsFlowEnabled"} == flows
+    assert not {"consumerKey", "consumerSecret"} & {str(one.tag).removeprefix(NS) for one in settings}
+    assert "Api" == sfdx.text(
+        sfdx.root("extlClntAppOauthSettings/Closedwon_oauth.ecaOauth-meta.xml"), "commaSeparatedOauthScopes"
+    )
+    assert "AdminApprovedPreAuthorized" == sfdx.text(policies, "permittedUsersPolicyType")
+    assert "Closedwon_Integration" == sfdx.text(policies, "commaSeparatedPermissionSet")
