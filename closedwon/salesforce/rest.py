@@ -112,6 +112,10 @@ class SalesforceClient:
             )
         await self._updates[group].submit(_Update(record_id, fields))
 
+    async def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """Run a query to its last page, child queries included; `deleted` finds deleted records too (`queryAll`)."""
+        return await self._call(lambda salesforce: _query(salesforce, soql, deleted=deleted))
+
     async def check(self) -> str:
         """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
         # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
@@ -138,7 +142,7 @@ class SalesforceClient:
         self, object_name: str, select: str, ids: Sequence[RecordId]
     ) -> list[dict[str, Any] | Exception | None]:
         wanted = sorted(set(ids))
-        soql = f"SELECT {_with_id(object_name, select)} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
+        soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         try:
             records = await self._call(lambda salesforce: _query(salesforce, soql))
         except TooLargeError:
@@ -248,22 +252,22 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _with_id(object_name: str, select: str) -> str:
-    """Add `Id` to a SELECT list that lacks it; SOQL refuses a field named twice."""
+def with_fields(object_name: str, select: str, *fields: str) -> str:
+    """Add fields to a SELECT list that lacks them; SOQL refuses a field named twice."""
     top, nested = select, 1
     while nested:
         top, nested = re.subn(r"\([^()]*\)", "", top)
-    names = {name.strip().lower() for name in top.split(",")}
-    return select if names & {"id", f"{object_name}.id".lower()} else f"Id, {select}"
+    names = {name.strip().lower().removeprefix(f"{object_name.lower()}.") for name in top.split(",")}
+    return ", ".join([*(field for field in fields if field.lower() not in names), select])
 
 
 def _quoted(ids: Sequence[RecordId]) -> str:
     return ", ".join(f"'{record_id}'" for record_id in ids)
 
 
-def _query(salesforce: Salesforce, soql: str) -> list[dict[str, Any]]:
+def _query(salesforce: Salesforce, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
     """Run a query to its last page, and each of its child queries too."""
-    records = _all_pages(salesforce, salesforce.query(soql))
+    records = _all_pages(salesforce, salesforce.query(soql, include_deleted=deleted))
     for record in records:
         for value in record.values():
             if isinstance(value, dict) and value.get("nextRecordsUrl"):
