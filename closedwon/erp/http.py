@@ -21,6 +21,8 @@ from closedwon.errors import AttentionReason
 _CONNECT_SECONDS: Final = 10
 _LONGEST_QUOTE: Final = 300
 """Characters of the ERP's own words that a message may carry."""
+_LONGEST_WAIT: Final = timedelta(days=1)
+"""However long a `Retry-After` asks us to wait: beyond the route's horizon, the order would need attention at once."""
 
 
 class ServerFaultError(UnknownError):
@@ -128,14 +130,14 @@ def quote(words: object) -> str:
 
 
 def _retry_after(value: str | None) -> timedelta | None:
-    """Seconds or an HTTP date (RFC 9110, 10.2.3); anything else counts as not sent."""
+    """Seconds or an HTTP date (RFC 9110, 10.2.3), at most a day; anything else counts as not sent."""
     if value is None:
         return None
     if value.strip().isdecimal():
-        return timedelta(seconds=int(value))
+        return timedelta(seconds=min(float(value), _LONGEST_WAIT.total_seconds()))  # a float has no longest number
     try:
         at = parsedate_to_datetime(value)
     except ValueError:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - datetime.now(UTC), timedelta(0))
+    return min(max(at - datetime.now(UTC), timedelta(0)), _LONGEST_WAIT)

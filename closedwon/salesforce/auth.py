@@ -22,7 +22,7 @@ import aiohttp
 import jwt
 
 from closedwon.errors import ClosedwonError
-from closedwon.salesforce.errors import AuthFailedError, UnavailableError, shortened
+from closedwon.salesforce.errors import NO_ROUTING, AuthFailedError, UnavailableError, shortened
 from closedwon.settings import ClientCredentials, Org
 
 _JWT_LIFETIME: Final = 180
@@ -195,7 +195,7 @@ def _read_token(status: int, body: Any) -> Token:
     in_trouble = (
         status < HTTPStatus.MULTIPLE_CHOICES
         or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, NO_ROUTING)
         or code in _NOT_THE_LOGINS_FAULT
         or "rate exceeded" in text
     )

@@ -249,7 +249,7 @@ _TOO_LARGE_STATUSES: Final = frozenset(
 )
 _IN_TROUBLE: Final = frozenset({"SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION"})
 _BUSY_STATUSES: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT})
-_NO_ROUTING: Final = 420
+NO_ROUTING: Final = 420
 """Salesforce's edge has no routing to the instance (REST API guide, "Status Codes")."""
 
 
@@ -290,6 +290,6 @@ def _technical(refusal: Refusal) -> RetryError | None:
         return TooLargeError(f"Salesforce: {name}, the call is too large")
     if refusal.code in _PERMANENT:
         return None  # e.g. UNSUPPORTED_API_VERSION comes with 500
-    if refusal.code in _IN_TROUBLE or status == _NO_ROUTING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if refusal.code in _IN_TROUBLE or status == NO_ROUTING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UnavailableError(f"Salesforce is in trouble: {name}")
     return None

@@ -106,10 +106,13 @@ async def test_a_person_is_told_what_the_erp_said() -> None:
         ("120", timedelta(seconds=120)),
         (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), timedelta(0)),
         ("soon", None),
+        ("1000000000000", timedelta(days=1)),
+        ("9" * 5000, timedelta(days=1)),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", timedelta(days=1)),
     ],
 )
 async def test_retry_after_in_every_form(header: str, expected: timedelta | None) -> None:
-    """Seconds, a date, or nonsense: the ERP's wish is kept where it can be understood."""
+    """Seconds, a date, or nonsense: the ERP's wish is kept where it can be understood, and never beyond a day."""
     async with rest_before({}, status=429, headers={"Retry-After": header}) as erp:
         with pytest.raises(BenignError) as caught:
             await erp.find("key")

@@ -128,6 +128,7 @@ async def test_a_mended_login_works_again() -> None:
     [
         (503, {}),
         (429, {}),
+        (420, None),  # Salesforce's edge has no routing to the instance, as while an org is moved
         (200, {"no": "token"}),
         (400, {"error": "server_error"}),
         (400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
