@@ -13,7 +13,7 @@ from closedwon.ids import OrgId, RecordId
 ORDERS_QUEUE: Final = "orders"
 """Order workflows and their Salesforce activities."""
 ERP_QUEUE: Final = "erp"
-"""ERP activities only: its rate limit protects the ERP, and limit 0 is the maintenance switch."""
+"""ERP activities that must ask several ERPs, or do not know which one has the order; see `erp_queue`."""
 SUBSCRIBER_QUEUE: Final = "subscriber"
 """Subscription workflows and their never-ending activity."""
 
@@ -69,6 +69,14 @@ class ChannelKey(NamedTuple):
 
     org: OrgId
     channel: str
+
+
+def erp_queue(erp: str | None) -> str:
+    """`erp-<name>`: the activities of one ERP. Its rate limit protects that ERP, limit 0 is its maintenance switch.
+
+    None, for activities that concern several ERPs: the shared queue `erp`, which keeps to the strictest limit of all.
+    """
+    return ERP_QUEUE if erp is None else f"{ERP_QUEUE}-{erp}"
 
 
 def order_workflow_id(org: OrgId, record: RecordId) -> str:

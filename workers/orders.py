@@ -1,4 +1,4 @@
-"""The worker of the orders: workflows and Salesforce activities on one queue, ERP activities on their own."""
+"""The worker of the orders: workflows and Salesforce activities on one queue, ERP activities on one per ERP."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def order_workers(
     *,
     on_step: OnStep = no_step,
     on_written: OnWritten = nothing,
-) -> tuple[Worker, Worker]:
-    """Make the two workers of this role. `on_step` and `on_written` let a test strike at a named moment.
+) -> tuple[Worker, ...]:
+    """Make the workers of this role: one of `orders`, one for each ERP, one for what concerns several ERPs.
 
-    The ERP's queue has no workflows, so its activities are never started eagerly: the queue's rate limit always holds.
+    The ERPs' queues have no workflows, so their activities are never started eagerly: a queue's rate limit always
+    holds. `on_step` and `on_written` let a test strike at a named moment.
     """
     salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
     messages = MessageActivities(settings, client, metrics)
@@ -45,11 +46,14 @@ def order_workers(
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
             graceful_shutdown_timeout=grace,
         ),
-        Worker(
-            client,
-            task_queue=names.ERP_QUEUE,
-            activities=[erp.create_order, erp.cancel_order],
-            max_concurrent_activities=settings.workers.concurrent_erp_calls,
-            graceful_shutdown_timeout=grace,
+        *(
+            Worker(
+                client,
+                task_queue=names.erp_queue(name),
+                activities=[erp.create_order, erp.cancel_order],
+                max_concurrent_activities=settings.workers.concurrent_erp_calls,
+                graceful_shutdown_timeout=grace,
+            )
+            for name in (*connections.erps, None)
         ),
     )

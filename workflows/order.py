@@ -177,7 +177,7 @@ class OrderWorkflow:
             lambda: workflow.start_activity_method(
                 ErpActivities.create_order,
                 request,
-                task_queue=names.ERP_QUEUE,
+                task_queue=names.erp_queue(self._erp),
                 activity_id="create-order",
                 summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
                 start_to_close_timeout=_ERP_CALL,
@@ -215,7 +215,7 @@ class OrderWorkflow:
             lambda: workflow.start_activity_method(
                 ErpActivities.cancel_order,
                 request,
-                task_queue=names.ERP_QUEUE,
+                task_queue=names.erp_queue(self._erp),
                 activity_id="cancel-order",
                 summary=f"cancel the order of {self._start.record}, if there is one",
                 start_to_close_timeout=_ERP_CALL,

@@ -1,4 +1,4 @@
-"""A worker of one queue that kills itself at points of danger, once for each order.
+"""A worker of `orders` or of the ERPs' queues that kills itself at points of danger, once for each order.
 
     python dying_worker.py QUEUE FOLDER POINT...
 
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from temporalio import activity
@@ -55,7 +56,10 @@ async def main(queue: str, folder: Path, points: set[str]) -> None:
             on_step=on_step,
             on_written=on_written,
         )
-        async with workers[(names.ORDERS_QUEUE, names.ERP_QUEUE).index(queue)]:
+        async with AsyncExitStack() as stack:
+            for worker in workers:
+                if (worker.task_queue == names.ORDERS_QUEUE) == (queue == names.ORDERS_QUEUE):
+                    await stack.enter_async_context(worker)
             await asyncio.Event().wait()
 
 

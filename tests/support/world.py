@@ -158,6 +158,7 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
             workflows=[OrderWorkflow],
             activities=[world.load_order, world.write_back],
         ),
+        Worker(client, task_queue=names.erp_queue("light"), activities=[world.create_order, world.cancel_order]),
         Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
     ):
         yield world

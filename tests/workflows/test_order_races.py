@@ -37,7 +37,7 @@ async def _acting(client: Client) -> AsyncIterator[World]:
     world = World(client, new_record())
     async with (
         Worker(client, task_queue=names.ORDERS_QUEUE, activities=[world.load_order, world.write_back]),
-        Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
+        Worker(client, task_queue=names.erp_queue("light"), activities=[world.create_order, world.cancel_order]),
     ):
         yield world
 
