@@ -20,8 +20,8 @@ The tree of errors below `closedwon.errors`:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, Protocol
 
@@ -33,7 +33,13 @@ from closedwon.errors import (
     RetryError,
     UnknownOutcomeError,
 )
+from closedwon.ids import OrgId
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+
+KEYS_PER_CALL: Final = 50
+"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn takes."""
+ORDERS_PER_PAGE: Final = 200
+"""Orders in one page of a listing: bounded work for the ERP, and few calls for us."""
 
 
 class DuplicateError(ClosedwonError):
@@ -108,6 +114,18 @@ class Erp(Protocol):
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its idempotency key."""
 
+    async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
+        """Look orders up by their idempotency keys, `KEYS_PER_CALL` in one call.
+
+        A key without an order is left out; one with two orders is a double that the ERP's constraint should prevent.
+        """
+
+    def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
+        """List every order of `org`'s records that was made or changed since then, with its idempotency key.
+
+        Page by page, in an order that changes do not disturb; one call per `ORDERS_PER_PAGE` orders.
+        """
+
     async def create(self, order: Order) -> ErpOrder:
         """Create the order, perhaps only as a draft. Raises `DuplicateError` when the key is taken."""
 
@@ -146,6 +164,13 @@ _WITHOUT_DECIMALS: Final = frozenset({
 """ISO 4217 currencies whose smallest unit is 1."""
 _TELLING: Final = 3
 """Characters; blanking anything shorter would only make the message unreadable."""
+
+
+def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Split keys, each once, into as many as one call takes."""
+    wanted = sorted(set(keys))
+    for start in range(0, len(wanted), KEYS_PER_CALL):
+        yield wanted[start : start + KEYS_PER_CALL]
 
 
 async def no_step(_step: Step) -> None:

@@ -3,6 +3,8 @@
 The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, below the configured address:
 
     GET  /orders?idempotency_key=KEY     200 {"orders": [ORDER]}, or an empty list
+    GET  /orders?idempotency_key=K1&...  the same for up to 50 keys, each ORDER with its `idempotency_key`
+    GET  /orders?org=ORG&since=TIME&limit=200[&after=NEXT]    a page of them, {"orders": [...], "next": NEXT or null}
     POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body is `closedwon.model.Order`
     POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
     POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing
@@ -14,15 +16,18 @@ Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409)
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote as quote_path
 
 from pydantic import ValidationError
 
-from closedwon.erp.base import DuplicateError, RejectedError, TooLateError
+from closedwon.erp.base import ORDERS_PER_PAGE, DuplicateError, RejectedError, TooLateError, key_batches
 from closedwon.erp.http import HttpClient, Reply, quote
 from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId
 from closedwon.model import ErpOrder, Order
 from closedwon.settings import RestErp
 
@@ -44,13 +49,32 @@ class RestAdapter:
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its idempotency key."""
-        reply = await self._http.call("GET", "/orders", params=[("idempotency_key", idempotency_key)])
-        if not reply.ok:
-            self._reject(reply)
-        orders = reply.body.get("orders") if isinstance(reply.body, dict) else None
-        if not isinstance(orders, list):
-            raise self._off_contract("the field orders")
+        orders, _ = await self._orders([("idempotency_key", idempotency_key)])
         return self._order(orders[0]) if orders else None
+
+    async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
+        """Look orders up by their idempotency keys."""
+        found: dict[str, list[ErpOrder]] = {}
+        for batch in key_batches(keys):
+            orders, _ = await self._orders([("idempotency_key", key) for key in batch])
+            for body in orders:
+                key, order = self._keyed(body)
+                found.setdefault(key, []).append(order)
+        return found
+
+    async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
+        """List every order of `org`'s records that was made or changed since then, with its idempotency key."""
+        first = [("org", org), ("since", since.astimezone(UTC).isoformat()), ("limit", str(ORDERS_PER_PAGE))]
+        after: str | None = None
+        while True:
+            orders, following = await self._orders([*first, *([("after", after)] if after else [])])
+            for body in orders:
+                yield self._keyed(body)
+            if following is None:
+                return
+            if following == after:
+                raise self._off_contract("the field next, which leads back to the same page")
+            after = following
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order. Raises `DuplicateError` when the key is taken."""
@@ -106,6 +130,24 @@ class RestAdapter:
             raise self._off_contract(f"status {reply.status}", f"Check the url of erps[{self.name}]")
         words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
         raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")
+
+    async def _orders(self, params: list[tuple[str, str]]) -> tuple[list[Any], str | None]:
+        """One page, and where the next one begins."""
+        reply = await self._http.call("GET", "/orders", params=params)
+        if not reply.ok:
+            self._reject(reply)
+        orders = reply.body.get("orders") if isinstance(reply.body, dict) else None
+        if not isinstance(orders, list):
+            raise self._off_contract("the field orders")
+        following = reply.body.get("next")
+        return orders, None if following is None else str(following)
+
+    def _keyed(self, body: Any) -> tuple[str, ErpOrder]:
+        order = self._order(body)
+        key = body.get("idempotency_key")
+        if not isinstance(key, str):
+            raise self._off_contract("the field idempotency_key")
+        return key, order
 
     def _order(self, body: Any) -> ErpOrder:
         known = {name: body[name] for name in ErpOrder.model_fields if name in body} if isinstance(body, dict) else {}

@@ -16,16 +16,24 @@ protocol, `tryton_lookups` finds what a sale refers to.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import date, timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
 
-from closedwon.erp.base import AuthFailedError, DuplicateError, RejectedError, TooLateError
+from closedwon.erp.base import (
+    ORDERS_PER_PAGE,
+    AuthFailedError,
+    DuplicateError,
+    RejectedError,
+    TooLateError,
+    key_batches,
+)
 from closedwon.erp.http import HttpClient, ServerFaultError
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
+from closedwon.ids import OrgId
 from closedwon.model import ErpOrder, ErpStatus, Order, OrderLine
 from closedwon.settings import TrytonErp
 
@@ -34,6 +42,7 @@ _SHORTEST_TIMEOUT: Final = timedelta(seconds=60)
 """Confirming makes invoice and shipment in the same request; on a busy server that was seen to take 45 s."""
 _SALE: Final = "sale.sale"
 _FIELDS: Final = ("state", "number", "untaxed_amount", "currency.code", "lines.type")
+_LISTED: Final = ("external_id", *_FIELDS)
 _INSTALL: Final = "Install the module of deploy/tryton/ in that database (its README says how)"
 _CORRECT: Final = "Correct `order.extra` of the route"
 
@@ -41,8 +50,10 @@ _CORRECT: Final = "Correct `order.extra` of the route"
 class TrytonAdapter:
     """One Tryton database, seen with the rights of one user; see `Erp`."""
 
-    def __init__(self, settings: TrytonErp, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Connect to nothing yet. `clock` counts the seconds that look-ups are remembered."""
+    def __init__(
+        self, settings: TrytonErp, *, clock: Callable[[], float] = time.monotonic, page: int = ORDERS_PER_PAGE
+    ) -> None:
+        """Connect to nothing yet. `clock` counts the seconds that look-ups are remembered; `page` is for tests."""
         self.name = settings.name
         self._url = settings.url
         self._api = TrytonApi(
@@ -56,15 +67,34 @@ class TrytonAdapter:
             ),
         )
         self._look_ups = LookUps(self._api, clock=clock)
+        self._page = page
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its external ID: one call."""
-        try:
-            sales = await self._api.search(_SALE, [["external_id", "=", idempotency_key]], _FIELDS)
-        except ServerFaultError:
-            await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
-            raise
+        sales = await self._sales([["external_id", "=", idempotency_key]], _FIELDS)
         return self._order(sales[0]) if sales else None
+
+    async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
+        """Look orders up by their external IDs."""
+        found: dict[str, list[ErpOrder]] = {}
+        for batch in key_batches(keys):
+            for sale in await self._sales([["external_id", "in", batch]], _LISTED):
+                found.setdefault(sale["external_id"], []).append(self._order(sale))
+        return found
+
+    async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
+        """List every sale of `org`'s records that was made or changed since then, by Tryton's own id."""
+        moment = _datetime(since)
+        changed = ["OR", ["create_date", ">=", moment], ["write_date", ">=", moment]]
+        last = 0
+        while True:
+            domain = [["id", ">", last], ["external_id", "like", f"{org}:%"], changed]
+            sales = await self._sales(domain, _LISTED, page=self._page)
+            for sale in sales:
+                yield sale["external_id"], self._order(sale)
+            if len(sales) < self._page:
+                return
+            last = sales[-1]["id"]
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order and quote it, which gives it its number. Raises `DuplicateError` when the key is taken."""
@@ -123,6 +153,13 @@ class TrytonAdapter:
     async def close(self) -> None:
         """Release connections."""
         await self._api.close()
+
+    async def _sales(self, domain: list[Any], fields: tuple[str, ...], page: int | None = None) -> list[Record]:
+        try:
+            return await self._api.search(_SALE, domain, fields, page=page)
+        except ServerFaultError:
+            await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
+            raise
 
     async def _create_draft(self, order: Order) -> tuple[Record, Party]:
         look_ups = self._look_ups
@@ -197,3 +234,10 @@ def _number(value: Decimal) -> str:
 
 def _date(value: date | None) -> Record | None:
     return None if value is None else {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
+
+
+def _datetime(value: datetime) -> Record:
+    """As Tryton keeps its own times: UTC, without a zone."""
+    utc = value.astimezone(UTC)
+    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+    return {"__class__": "datetime"} | {part: getattr(utc, part) for part in parts}

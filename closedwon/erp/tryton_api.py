@@ -32,10 +32,12 @@ class TrytonApi:
         self._http = http
 
     async def search(
-        self, model: str, domain: list[Any], fields: tuple[str, ...], company: Company = None
+        self, model: str, domain: list[Any], fields: tuple[str, ...], company: Company = None, page: int | None = None
     ) -> list[Record]:
-        """All active records that `domain` selects."""
+        """All active records that `domain` selects; with `page`, not more than so many, by ascending id."""
         params = [("d", _base64(domain)), *_fields(fields)]
+        if page is not None:
+            params += [("s", str(page)), ("o", _base64([["id", "ASC"]]))]
         records: list[Record] = self.accept(
             await self._http.call("GET", f"/rest/model/{model}", params=params, headers=_context(company))
         )

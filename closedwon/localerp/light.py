@@ -21,7 +21,8 @@ import secrets
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
@@ -34,6 +35,7 @@ from closedwon.localerp import connection
 from closedwon.model import ErpOrder, ErpStatus, Order
 
 DEFAULT_PORT: Final = 8090
+_LONGEST_PAGE: Final = 1000
 _PROBLEM: Final = "application/problem+json"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -44,8 +46,16 @@ CREATE TABLE IF NOT EXISTS orders (
     amount TEXT NOT NULL,
     line_count INTEGER NOT NULL,
     created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')),
-    request TEXT NOT NULL
+    request TEXT NOT NULL,
+    changed_at TEXT
 ) STRICT;
+"""
+_ADDED: Final = "ALTER TABLE orders ADD COLUMN changed_at TEXT"
+"""For a file from before there was this column."""
+_NOTE_CHANGES: Final = """
+CREATE TRIGGER IF NOT EXISTS note_change AFTER UPDATE OF status, currency, amount, line_count ON orders BEGIN
+    UPDATE orders SET changed_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = NEW.id;
+END;
 """
 _AUDIT: Final = "id, idempotency_key, status, currency, amount, line_count, created_at"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -98,6 +108,9 @@ class LightErp:
         self._db.row_factory = sqlite3.Row
         # WAL with NORMAL: a commit survives the death of the process (not of the machine) and needs no fsync.
         self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
+        with suppress(sqlite3.OperationalError):
+            self._db.execute(_ADDED)
+        self._db.executescript(_NOTE_CHANGES)
 
     @classmethod
     @asynccontextmanager
@@ -132,7 +145,7 @@ class LightErp:
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._misbehave])
         app.add_routes([
-            web.get("/orders", self._find),
+            web.get("/orders", self._list),
             web.post("/orders", self._create),
             web.post("/orders/{id}/confirm", self._confirm),
             web.post("/orders/{id}/cancel", self._cancel),
@@ -167,10 +180,25 @@ class LightErp:
     def _loses_reply(self) -> bool:
         return self.faults.take("lose_reply") or self._chance.random() < self.faults.lose_reply_probability
 
-    async def _find(self, request: web.Request) -> web.Response:
-        key = request.query.get("idempotency_key", "")
-        row = self._db.execute("SELECT * FROM orders WHERE idempotency_key = ?", (key,)).fetchone()
-        return web.json_response({"orders": [self._answer(row)] if row else []})
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        keys = request.query.getall("idempotency_key", [])
+        if keys:
+            places = ", ".join("?" * len(keys))
+            rows = self._db.execute(f"SELECT * FROM orders WHERE idempotency_key IN ({places}) ORDER BY id", keys)  # noqa: S608 - question marks
+            return web.json_response({"orders": [self._listed(row) for row in rows]})
+        return await _with_mistakes_told(request, self._page)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        query = request.query
+        limit, after = min(int(query["limit"]), _LONGEST_PAGE), int(query.get("after", 0))
+        since = datetime.fromisoformat(query["since"]).astimezone(UTC)
+        rows = self._db.execute(
+            "SELECT * FROM orders WHERE id > ? AND coalesce(changed_at, created_at) >= ?"
+            " AND substr(idempotency_key, 1, length(?)) = ? ORDER BY id LIMIT ?",
+            (after, f"{since:%Y-%m-%dT%H:%M:%S}.{since.microsecond // 1000:03d}Z", *[f"{query['org']}:"] * 2, limit),
+        ).fetchall()
+        following = str(rows[-1]["id"]) if len(rows) == limit else None
+        return web.json_response({"orders": [self._listed(row) for row in rows], "next": following})
 
     async def _create(self, request: web.Request) -> web.Response:
         key = request.headers.get("Idempotency-Key")
@@ -245,6 +273,9 @@ class LightErp:
             "UPDATE orders SET status = ? WHERE id = ? RETURNING *", (status, order_id)
         ).fetchone()
         return changed
+
+    def _listed(self, row: sqlite3.Row) -> dict[str, Any]:
+        return {"idempotency_key": row["idempotency_key"], **self._answer(row)}
 
     def _answer(self, row: sqlite3.Row) -> dict[str, Any]:
         order = ErpOrder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from closedwon.erp import open_erp
 from closedwon.erp.base import (
+    KEYS_PER_CALL,
     AmountDiffersError,
     AuthFailedError,
     DuplicateError,
@@ -24,7 +26,7 @@ from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.localerp.light import LightErp
 from closedwon.model import ErpStatus
-from tests.integration.erp.worlds import World, new_order, until_done
+from tests.integration.erp.worlds import World, new_order, new_org, until_done
 
 
 async def test_a_deal_becomes_a_confirmed_order(world: World) -> None:
@@ -161,6 +163,36 @@ async def test_an_erp_that_is_not_there_is_retried(world: World, unused_tcp_port
     with pytest.raises(UnreachableError, match=world.settings.name):
         await find_or_create(erp, new_order())
     await erp.close()
+
+
+async def test_orders_are_listed_by_time(world: World) -> None:
+    """What was made or changed since a moment is listed with its key; older orders and another org's are not."""
+    org, other_org = new_org(), new_org()
+    old, changed, new = (new_order(org=org) for _ in range(3))
+    draft = await world.erp.create(changed)
+    await find_or_create(world.erp, old)
+    since = datetime.now(UTC) + timedelta(milliseconds=5)
+    while datetime.now(UTC) < since:  # ERPs keep milliseconds  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await world.erp.advance(draft)
+    made = (await find_or_create(world.erp, new)).order
+    await find_or_create(world.erp, new_order(org=other_org))
+
+    listed = {key: order async for key, order in world.erp.orders_since(org, since)}
+
+    assert {changed.idempotency_key, new.idempotency_key} == listed.keys()
+    assert made == listed[new.idempotency_key]
+    assert 3 == len([key async for key, _ in world.erp.orders_since(org, since - timedelta(hours=1))])
+
+
+async def test_many_keys_are_looked_up_at_once(world: World) -> None:
+    """More keys than one call takes are found all the same; a key without an order is left out."""
+    orders = [new_order() for _ in range(3)]
+    known = {order.idempotency_key: [await world.erp.create(order)] for order in orders}
+    unknown = [new_order().idempotency_key for _ in range(KEYS_PER_CALL)]
+
+    assert known == await world.erp.find_many([*unknown, *known, *known])
+    assert {} == await world.erp.find_many([])
 
 
 async def test_check_says_what_is_there(world: World) -> None:

@@ -25,7 +25,7 @@ from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason, BenignError, RetryError
 from closedwon.model import ErpOrder, ErpStatus
 from closedwon.settings import RestErp, TrytonErp
-from tests.integration.erp.worlds import new_order, rest_settings
+from tests.integration.erp.worlds import ORG, new_order, rest_settings
 
 FOUND = ErpOrder(id="a/1", number="S1", status=ErpStatus.DRAFT, currency="EUR", amount=1, line_count=1)
 
@@ -144,6 +144,20 @@ async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
             await erp.find("key")
 
     assert AttentionReason.CONFIGURATION is caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"orders": [FOUND.model_dump(mode="json")]}, "idempotency_key"),
+        ({"orders": [], "next": "in-a-circle"}, "next"),
+    ],
+)
+async def test_a_listing_off_the_contract_names_the_field(body: object, field: str) -> None:
+    """A facade that lists orders without keys, or the same page for ever, is told which field to mend."""
+    async with rest_before(body) as erp:
+        with pytest.raises(RejectedError, match=f"in the field {field}"):
+            _ = [each async for each in erp.orders_since(ORG, datetime.now(UTC))]
 
 
 async def test_a_wrong_address_is_a_setting() -> None:

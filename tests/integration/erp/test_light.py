@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import aiohttp
 import pytest
 
 from closedwon.erp import open_erp
-from closedwon.erp.base import BusyError, Erp, RejectedError, UnknownError, find_or_create
+from closedwon.erp.base import ORDERS_PER_PAGE, BusyError, Erp, RejectedError, UnknownError, find_or_create
 from closedwon.erp.rest import RestAdapter
 from closedwon.localerp import connection
 from closedwon.localerp.light import Faults, LightErp
-from tests.integration.erp.worlds import COMMAND, new_order, rest_settings, until_done
+from tests.integration.erp.worlds import COMMAND, new_order, new_org, rest_settings, until_done
 
 
 class LightProcess:
@@ -135,6 +135,23 @@ async def test_faults_are_armed_and_orders_audited_over_http(light: LightErp, re
             assert order.name == (await link.json())["request"]["name"]
 
     assert (order.idempotency_key, found.number) == (booked["idempotency_key"], booked["number"])
+
+
+async def test_a_listing_is_read_page_by_page(light: LightErp, rest: Erp) -> None:
+    """Of more orders than a page takes, each is listed once, also while some are changed."""
+    org = new_org()
+    orders = [new_order(org=org) for _ in range(2 * ORDERS_PER_PAGE)]
+    drafts = {order.idempotency_key: await rest.create(order) for order in orders}
+    before = light.calls
+
+    listed: list[str] = []
+    async for key, _ in rest.orders_since(org, datetime.now(UTC) - timedelta(hours=1)):
+        if len(listed) == 1:
+            await rest.advance(drafts[key])
+        listed.append(key)
+
+    assert [order.idempotency_key for order in orders] == listed
+    assert 3 == light.calls - before - 1
 
 
 async def test_a_killed_process_has_lost_nothing(process: LightProcess) -> None:

@@ -16,7 +16,7 @@ from closedwon.erp.base import AuthFailedError, RejectedError, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason
 from closedwon.model import ErpStatus
-from tests.integration.erp.worlds import TrytonProcess, new_order, until_done
+from tests.integration.erp.worlds import TrytonProcess, new_order, new_org, until_done
 
 PRODUCT = "model.product.template"
 
@@ -307,6 +307,19 @@ async def test_check_misses_the_rights(tryton: TrytonProcess) -> None:
     await erp.close()
 
     assert "group Sales" in caught.value.cure
+
+
+async def test_a_listing_is_read_page_by_page(tryton: TrytonProcess) -> None:
+    """Every sale of the org is listed once, by pages as small as they are set, a full last page included."""
+    erp = TrytonAdapter(tryton.settings, page=2)
+    org = new_org()
+    orders = [new_order(org=org) for _ in range(4)]
+    drafts = [await erp.create(order) for order in orders]
+
+    listed = [order async for _, order in erp.orders_since(org, datetime.now(UTC) - timedelta(hours=1))]
+    await erp.close()
+
+    assert drafts == listed
 
 
 async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAdapter) -> None:

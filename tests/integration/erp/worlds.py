@@ -50,6 +50,11 @@ def new_order(
     return order.model_copy(update=changes)
 
 
+def new_org() -> OrgId:
+    """An org that no other test uses."""
+    return OrgId(f"00D{uuid.uuid4().hex[:12]}")
+
+
 def rest_settings(url: str, token: str) -> RestErp:
     """An ERP that speaks the rest contract, as it would stand in closedwon.toml."""
     return RestErp(kind="rest", name="light", url=url, token=SecretStr(token))

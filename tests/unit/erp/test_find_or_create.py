@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -47,6 +48,12 @@ class ScriptedErp:
         assert ORDER.idempotency_key == idempotency_key
         self._happens("find")
         return self.order
+
+    async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
+        raise NotImplementedError
+
+    def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
+        raise NotImplementedError
 
     async def create(self, order: Order) -> ErpOrder:
         self._happens("create")
