@@ -64,6 +64,9 @@ class Metrics:
     def __init__(self, meter: MetricMeter) -> None:
         """Create the instruments; the same names on another meter are the same metrics."""
         self.messages = meter.create_counter("closedwon_messages", "Messages taken in [channel, outcome]")
+        self.tls_failures = meter.create_counter(
+            "closedwon_tls_handshake_failures", "Clients of intake whose TLS handshake failed [reason]"
+        )
         self.orders = meter.create_counter("closedwon_orders", "Orders that reached a stage [stage]")
         self.attention = meter.create_counter("closedwon_attention", "Orders that began to need attention [reason]")
         self.gaps = meter.create_counter("closedwon_gaps", "Stretches of the event bus that were lost [reason]")

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from temporalio.client import Client
 
 from closedwon.model import Channel
-from closedwon.settings import Intake, Settings, Tls
+from closedwon.settings import Intake, Settings
 from closedwon.telemetry import Metrics
 from workers.intake.access import Access
 from workers.intake.callouts import Callouts
 from workers.intake.delivery import Delivery, IntakeError, Rates, RefusedError, answer_until
 from workers.intake.outbound import OutboundMessages
+from workers.intake.tls import Handshake, tls_context
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class IntakeServer:
         self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT])
         self._routes = sorted({*outbound, *callouts})
         self._at_work = 0
+        self._metrics = metrics
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self.address = ""
         """Where it listens, once started."""
 
@@ -88,20 +91,25 @@ class IntakeServer:
             logger=_http_log,
         )
         await self._runner.setup()
-        tls = _tls_context(self._intake.tls) if self._intake.tls else None
-        site = web.TCPSite(self._runner, self._intake.host, self._intake.port, ssl_context=tls)
+        serve: Any = self._runner.server
+        if self._intake.tls is not None:
+            serve = partial(Handshake, tls_context(self._intake.tls), serve, self._metrics.tls_failures)
+        host, port = self._intake.host, self._intake.port
         try:
-            await site.start()
+            self._listener = await asyncio.get_running_loop().create_server(serve, host, port, backlog=128)
         except OSError as error:
             raise IntakeError(
-                f"intake.port {self._intake.port} on {self._intake.host} cannot be opened ({error.strerror}); set "
+                f"intake.port {port} on {host} cannot be opened ({error.strerror}); set "
                 "intake.host and intake.port to an address of this machine and a free port."
             ) from error
-        self.address = f"{'https' if tls else 'http'}://{self._intake.host}:{self._runner.addresses[0][1]}"
+        port = self._listener.sockets[0].getsockname()[1]
+        self.address = f"{'https' if self._intake.tls else 'http'}://{host}:{port}"
         _log.info("intake at %s, for the routes %s", self.address, ", ".join(self._routes) or "(none)")
 
     async def stop(self) -> None:
         """Close the port; what is being answered is answered."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -171,15 +179,3 @@ def _is_callout(request: web.Request) -> bool:
 
 def _too_large() -> RefusedError:
     return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "the body is larger than allowed")
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (ssl.SSLError, OSError) as error:
-        raise IntakeError(f"the files of intake.tls cannot be used: {error}") from error
-    return context

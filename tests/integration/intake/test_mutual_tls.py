@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
 import ssl
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
 import pytest
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from tests.support.handoff import handoff
+from tests.support.handoff import handoff, until
 from tests.support.intake import Authority, deliver, intake, soap_message
 
 
@@ -43,3 +48,63 @@ async def test_only_the_right_certificate_of_the_right_authority_is_let_in(tmp_p
 
         assert [200, 200] == let_in
         assert 403 == wrong_name
+
+
+def _failures(buffer: MetricBuffer) -> Counter[str]:
+    return Counter(
+        {
+            str(update.attributes["reason"]): int(update.value)
+            for update in buffer.retrieve_updates()
+            if update.metric.name == "closedwon_tls_handshake_failures"
+        }
+    )
+
+
+def _distrust(address: str, context: ssl.SSLContext) -> None:
+    """Refuse the server's certificate with an alert, which asyncio's own clients do not send."""
+    host, port = address.removeprefix("https://").split(":")
+    with socket.create_connection((host, int(port))) as plain, pytest.raises(ssl.SSLCertVerificationError):
+        context.wrap_socket(plain)
+
+
+async def _send(address: str, first_bytes: bytes) -> None:
+    host, port = address.removeprefix("https://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(first_bytes)
+    if first_bytes:
+        await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_failed_handshake_is_counted_by_its_reason_and_logged_with_the_address(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A certificate that has run out or changed is seen on our side, too: Salesforce's is hard to look into."""
+    caplog.set_level(logging.INFO)
+    buffer = MetricBuffer(10_000)
+    meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    certificate, key, _ = ours.issue("localhost")
+    tls = {"certificate": certificate, "key": key, "client_ca": ours.file}
+    counted: Counter[str] = Counter()
+
+    async with handoff(outbound={}, events=()) as world, intake(world, meter, tls=tls) as address:
+        body = soap_message(world.org.org_id, ["006000000000001AAA"])
+        for pair in (ours.issue("late", expired=True), theirs.issue("salesforce"), None):
+            with pytest.raises((aiohttp.ClientError, ConnectionError, ssl.SSLError)):
+                await deliver(address, body, tls=_client(ours, pair))
+        await asyncio.to_thread(_distrust, address, _client(theirs, None))
+        await _send(address, b"GET / HTTP/1.1\r\n\r\n")
+        await _send(address, b"")
+
+        def all_counted() -> bool:
+            counted.update(_failures(buffer))
+            return counted.total() == 6
+
+        await until(all_counted)
+
+    reasons = {"certificate-expired", "certificate-untrusted", "no-certificate", "refused-by-client", "plain-http"}
+    assert dict.fromkeys({*reasons, "gone"}, 1) == counted
+    told = [record.getMessage() for record in caplog.records if "handshake" in record.getMessage()]
+    assert {f"TLS handshake with 127.0.0.1 failed ({reason})" for reason in reasons} == set(told)
