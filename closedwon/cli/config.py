@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -11,7 +11,7 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import RecordId
-from closedwon.settings import Route, Settings, SettingsError, load_settings
+from closedwon.settings import Route, Settings, SettingsError, Tombstone, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +85,8 @@ async def _findings(config: Path) -> AsyncIterator[Finding]:
             yield finding
             for route in settings.routes:
                 if route.org == org.name:
+                    for of_wsdl in _wsdl_findings(route):
+                        yield of_wsdl
                     yield await _route_finding(route, settings, connections, org_answers=not finding.wrong)
         for erp in settings.erps:
             yield await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check)
@@ -99,12 +101,41 @@ async def _route_finding(route: Route, settings: Settings, connections: Connecti
 
     async def try_reading() -> str:
         await connections.salesforce[org.id].read(route.object, route.query_fields, _NOBODY)
+        if route.outbound is not None and route.outbound.tombstone is not None:
+            buried = route.outbound.tombstone
+            await connections.salesforce[org.id].read(buried.object, _fields_of(buried), _NOBODY)
         for channel in route.events:
             await _subscribe(connections, org.id, channel)
         heard = f", hears {', '.join(route.events)}" if route.events else ""
         return f"reads {route.object} with all its fields{heard}"
 
     return await _found(subject, "orgs.url", try_reading)
+
+
+def _fields_of(tombstone: Tombstone) -> str:
+    from closedwon.expressions import paths  # noqa: PLC0415
+
+    return ", ".join(sorted(paths(tombstone.record_id))) or "Id"
+
+
+def _wsdl_findings(route: Route) -> Iterator[Finding]:
+    """Compare the route with the contract of its outbound message, a line for each thing that is missing there."""
+    from closedwon.salesforce.contract import Contract, ContractError  # noqa: PLC0415
+
+    if route.outbound is None or route.outbound.wsdl is None:
+        return
+    subject, file = f"wsdl of {route.name}", route.outbound.wsdl
+    try:
+        contract = Contract.read(file.read_bytes())
+    except ContractError as error:
+        yield Finding(subject, str(error), wrong=True, cure=f"`outbound.wsdl` of the route names {file}.")
+        return
+    complaints = [*contract.complaints(route)]
+    for place, complaint in enumerate(complaints, 1):
+        cure = "Mend the outbound message and export its WSDL anew, or mend the route."
+        yield Finding(subject, complaint, wrong=True, cure=cure if place == len(complaints) else "")
+    if not complaints:
+        yield Finding(subject, f"{contract.object} with {len(contract.fields)} fields, all that the route needs")
 
 
 async def _subscribe(connections: Connections, org: str, channel: str) -> None:

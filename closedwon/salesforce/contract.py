@@ -8,6 +8,7 @@ Source: SOAP API Developer Guide, "Understanding the Outbound Messaging WSDL", a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final, Self
 
 from lxml import etree
@@ -18,6 +19,7 @@ from closedwon.model import Frozen
 from closedwon.salesforce import soap
 from closedwon.salesforce.outbound import NAME, OUTBOUND, SOBJECT, OutboundMessage, OutboundMessageError
 from closedwon.salesforce.soap import SoapError
+from closedwon.settings import Route
 
 _ENTERPRISE: Final = "urn:enterprise.soap.sforce.com"
 _XSD: Final = "http://www.w3.org/2001/XMLSchema"
@@ -94,6 +96,17 @@ class Contract(Frozen):
                 else:
                     continue
                 raise OutboundMessageError(problem, notification_ids=ids)
+
+    def complaints(self, route: Route) -> Iterator[str]:
+        """Yield what messages of this contract lack for the route, a sentence each; nothing when they fit."""
+        if self.object != route.object:
+            yield f"the WSDL is about {self.object}, the route about {route.object}"
+            return
+        for key, name in route.reads_of_message():
+            if name not in self.fields and name != "Id":
+                yield f"{key} reads {name}, which the message does not have"
+        if route.source == "event" and "SystemModstamp" not in self.fields:
+            yield "the message does not have SystemModstamp, so an older one could overwrite a newer one"
 
     def wsdl(self, endpoint: str) -> bytes:
         """Write the WSDL 1.1 of this contract, equal in shape to Salesforce's, with `endpoint` as its address."""

@@ -208,6 +208,25 @@ class Route(Section):
         more = [field for field in ("Id", *self.write_back.fields) if field.lower() not in selected]
         return ", ".join([self.select.strip(), *more] if self.select else more)
 
+    def reads_of_message(self) -> Iterator[tuple[str, str]]:
+        """Yield key and dotted name of what the expressions read of an outbound message's fields.
+
+        Nothing with source `record`: there the message is only a hint.
+        """
+        if self.source == "record":
+            return
+        read = [*self._on_record()] if self.payload == "@" else [("payload", self.payload)]
+        if self.payload == "@" and self.order.lines.each.replace(" ", "") == "[@]":  # the record is its own one line
+            read += [(f"order.lines.{key}", text) for key, text in self.order.lines.on_line()]
+        for key, expression in read:
+            yield from ((key, path) for path in sorted(expressions.paths(expression)))
+
+    def _on_record(self) -> Iterator[tuple[str, str]]:
+        yield "qualify", self.qualify
+        yield from ((f"order.{key}", text) for key, text in self.order.on_record())
+        if isinstance(self.erp, ErpByExpression):
+            yield "erp.expression", self.erp.expression
+
     def _source_problems(self) -> Iterator[Problem]:
         if self.source == "record" and self.select is None:
             yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
@@ -220,10 +239,7 @@ class Route(Section):
         """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""
         if self.select is None:
             return
-        on_record = [("qualify", self.qualify), *((f"order.{key}", text) for key, text in self.order.on_record())]
-        if isinstance(self.erp, ErpByExpression):
-            on_record.append(("erp.expression", self.erp.expression))
-        yield from _not_selected(on_record, self.query_fields)
+        yield from _not_selected([*self._on_record()], self.query_fields)
         for path in expressions.paths(self.order.lines.each):
             inner = _selected(self.select).get(path.partition(".")[0].lower())
             if inner:

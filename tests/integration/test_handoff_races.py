@@ -26,6 +26,7 @@ from activities.subscription import Subscribe, SubscriptionActivities
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
 from closedwon.localerp.light import LightErp
+from closedwon.model import UnreadableMessage
 from closedwon.names import OrderStage
 from closedwon.salesforce.events import EventBatch, ReplayIdRejectedError
 from closedwon.settings import ErpByExpression, RestErp
@@ -120,6 +121,22 @@ async def test_a_text_with_half_a_character_does_not_stop_the_channel() -> None:
         await until(lambda: any(won in order["idempotency_key"] for order in world.erp.orders()))
         query = f"{names.ATTENTION_REASON} = '{AttentionReason.BAD_MESSAGE}'"
         await until(lambda: _is_any(world, query))
+
+
+async def test_the_largest_event_that_nobody_can_read_is_kept_whole() -> None:
+    """The bus carries a megabyte, which is as much in Temporal in whatever script: it does not stop the channel."""
+    async with handoff() as world:
+        messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
+        raw = {"payload": {"Note__c": "成交" * 165_000, "Cut__c": "half of an emoji \ud83d"}}
+        await messages.accept(
+            world.settings.routes[0], world.org.org_id, raw, event_id="e-1", source=CHANNEL, at=datetime.now(UTC)
+        )
+        handle = world.client.get_workflow_handle(names.unreadable_message_workflow_id(world.org.org_id, "e-1"))
+        history = await handle.fetch_history()
+        (kept,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
+        await handle.terminate()
+
+        assert raw == json.loads(UnreadableMessage.model_validate_json(kept.data).raw)
 
 
 async def _is_any(world: Handoff, query: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from closedwon.salesforce.contract import Contract
 from tests.integration.cli.conftest import Closedwon, Installation
 
 
@@ -101,3 +104,53 @@ def test_servers_that_are_away_are_told_with_their_key(
     assert "TEMPORAL_ADDRESS" in found["temporal"]
     assert "4 things to mend." in result.output
     assert "Traceback" not in result.output
+
+
+_EVENTS = 'events = ["/event/Order_Requested__e"]'
+
+
+def _with_outbound(folder: Path, wsdl: Contract, *more: tuple[str, str], tombstone: str = "") -> list[tuple[str, str]]:
+    (folder / "won.wsdl").write_bytes(wsdl.wsdl("https://example.com/outbound/won-deals"))
+    outbound = f'outbound = {{ wsdl = "won.wsdl"{tombstone} }}'
+    return [(_EVENTS, outbound), ("[[orgs]]", "[intake]\n\n[[orgs]]"), *more]
+
+
+def _from_the_message(example: str) -> list[tuple[str, str]]:
+    select = example[example.index('select = """') : example.index("qualify = ")]
+    return [(select, 'source = "event"\n'), ('"IsWon"', "\"IsWon == 'true'\"")]
+
+
+def test_the_wsdl_of_an_outbound_message_is_compared_with_the_route(
+    closedwon: Closedwon, installation: Installation, tmp_path: Path
+) -> None:
+    """What expressions read and the message does not have is told line by line; as a hint any message fits."""
+    fields = {"Name": "xsd:string", "IsWon": "xsd:boolean", "CloseDate": "xsd:date"}
+    deal = Contract(object="Opportunity", fields=fields)
+    hint = closedwon("config", "check", changes=tuple(_with_outbound(tmp_path, deal)))
+    changes = _with_outbound(tmp_path, deal, *_from_the_message(installation.settings))
+    whole = closedwon("config", "check", changes=tuple(changes))
+    other = closedwon(
+        "config", "check", changes=tuple(_with_outbound(tmp_path, Contract(object="Account", fields=fields)))
+    )
+
+    assert 0 == hint.exit_code, hint.output
+    assert "Opportunity with 3 fields" in lines(hint.output)["wsdl of won-deals"]
+    assert [1, 1] == [whole.exit_code, other.exit_code]
+    assert "order.customer.name reads Account.Name, which the message" in whole.output
+    assert "order.reference reads PO_Number__c, which the message" in whole.output
+    assert "does not have SystemModstamp" in whole.output
+    assert "order.name reads" not in whole.output
+    assert "the WSDL is about Account, the route about Opportunity" in other.output
+
+
+def test_a_tombstone_that_the_org_does_not_have_is_noticed(closedwon: Closedwon, tmp_path: Path) -> None:
+    """A misspelt object or field would leave orders of deleted deals alive, without a word."""
+    deal = Contract(object="Opportunity", fields={"Name": "xsd:string"})
+
+    def check(tombstone: str) -> str:
+        changes = _with_outbound(tmp_path, deal, tombstone=f", tombstone = {{ {tombstone} }}")
+        return lines(closedwon("config", "check", changes=tuple(changes)).output)["route won-deals"]
+
+    assert check('object = "Deleted_Record__c", record_id = "Record_Id__c"').startswith("✓ ")
+    assert "No such column 'Record__c'" in check('object = "Deleted_Record__c", record_id = "Record__c"')
+    assert "Deleted__c" in check('object = "Deleted__c", record_id = "Record_Id__c"')
