@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
 DEFAULT_CONFIG = Path(DEFAULT_FILE)
@@ -32,6 +36,13 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run(command)
     except ClosedwonError as error:
         raise _stop(error) from None
+
+
+async def connect() -> Client:
+    """Connect to Temporal without much patience: somebody is waiting. Raises `TemporalUnavailableError`."""
+    from closedwon import temporal  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    return await temporal.connect(patience=timedelta(seconds=5))
 
 
 def _stop(error: ClosedwonError) -> typer.Exit:

@@ -1,4 +1,4 @@
-"""`closedwon orders`: where each order stands, asked of Temporal."""
+"""`closedwon orders list` and `show`: where each order stands, asked of Temporal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon import names
-from closedwon.cli.common import complete
+from closedwon.cli import orders_command
+from closedwon.cli.common import complete, connect
 from closedwon.ids import InvalidIdError, RecordId
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
 
-app = typer.Typer(name="orders", help="Where each order stands.", no_args_is_help=True)
+app = typer.Typer(name="orders", help="Where each order stands, and what it is told.", no_args_is_help=True)
+orders_command.add_to(app)
 
 _STYLES = {
     names.OrderStage.COMPLETED: "green",
@@ -53,13 +55,14 @@ async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.table import Table  # noqa: PLC0415
 
+    from closedwon.operating.orders import quoted  # noqa: PLC0415
+
     terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'"]
     if stage:
         terms.append(f"{names.ORDER_STAGE} = '{stage}'")
     if route:
-        quoted = route.replace("'", "")
-        terms.append(f"{names.ROUTE} = '{quoted}'")
-    client = await _client()
+        terms.append(f"{names.ROUTE} = '{quoted(route)}'")
+    client = await connect()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
         table.add_column(heading, no_wrap=True, overflow="fold")
@@ -72,7 +75,7 @@ async def _show(record: RecordId) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    client = await _client()
+    client = await connect()
     console = Console()
     query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND {names.SALESFORCE_RECORD_ID} = '{record}'"
     found = [execution async for execution in client.list_workflows(query, limit=10)]
@@ -95,14 +98,6 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
     except RPCError as error:
         return f"*The story needs a running worker to tell it: {error.message}*"
     return str(metadata.current_details)
-
-
-async def _client() -> Client:
-    from datetime import timedelta  # noqa: PLC0415
-
-    from closedwon import temporal  # noqa: PLC0415
-
-    return await temporal.connect(patience=timedelta(seconds=5))
 
 
 def _row(execution: WorkflowExecution) -> tuple[str, ...]:

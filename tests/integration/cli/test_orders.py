@@ -2,36 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
-from pathlib import Path
-
 from closedwon.names import OrderStage
-from tests.support.handoff import Handoff, handoff
-
-_CLOSEDWON = Path(sys.executable).with_name("closedwon")
-
-
-async def _orders(world: Handoff, *words: str) -> tuple[int, str]:
-    """Run `closedwon orders <words>` against the world's Temporal server; exit code and all that it printed."""
-    environment = {
-        **os.environ,
-        "TEMPORAL_ADDRESS": world.client.service_client.config.target_host,
-        "TEMPORAL_CONFIG_FILE": os.devnull,
-        "COLUMNS": "100",
-    }
-    process = await asyncio.create_subprocess_exec(
-        str(_CLOSEDWON),
-        "orders",
-        *words,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+from tests.support.command import closedwon
+from tests.support.handoff import handoff
 
 
 async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story() -> None:
@@ -45,17 +18,17 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story()
         (stuck,) = world.org.win_next(1)
         await world.until_stage(stuck, OrderStage.ATTENTION)
 
-        code, listed = await _orders(world, "list")
+        code, listed = await closedwon(world.client, "orders", "list")
         assert 0 == code
         assert done in listed
         assert str(world.number_of(done)) in listed
         assert "unknown-product" in listed
 
-        _, waiting = await _orders(world, "list", "--stage", "attention")
+        _, waiting = await closedwon(world.client, "orders", "list", "--stage", "attention")
         assert stuck in waiting
         assert done not in waiting
 
-        _, story = await _orders(world, "show", stuck.short)
+        _, story = await closedwon(world.client, "orders", "show", stuck.short)
         assert "Needs attention" in story
         assert "GC" in story
         assert "word came by platform-event" in story
@@ -64,8 +37,8 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story()
 async def test_a_record_that_nobody_knows_and_an_id_that_is_none_are_told_so() -> None:
     """Exit codes for scripts, sentences for people."""
     async with handoff() as world:
-        unknown, what = await _orders(world, "show", "006000000000001")
-        wrong, why = await _orders(world, "show", "006000000000001AAB")
+        unknown, what = await closedwon(world.client, "orders", "show", "006000000000001")
+        wrong, why = await closedwon(world.client, "orders", "show", "006000000000001AAB")
 
         assert 1 == unknown
         assert "knows no order" in what

@@ -1,0 +1,176 @@
+"""`closedwon orders retry`, `cancel`, …: commands to one order, or to all that a filter names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from closedwon import names
+from closedwon.cli.common import complete, connect
+from closedwon.errors import AttentionReason
+from closedwon.ids import InvalidIdError, RecordId
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from temporalio.client import WorkflowExecution
+
+    from closedwon.operating.orders import Answer, Selection
+
+_A_HANDFUL: Final = 5
+"""So many orders are told without a question."""
+_SHOWN: Final = 10
+"""Refusals and candidates named one by one; the rest is counted."""
+
+
+class _How(NamedTuple):
+    command: str
+    why: str | None
+    rate: float
+    yes: bool
+    dry_run: bool
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands into the group `orders`."""
+    app.command(names.SIGNAL_RETRY)(_command(names.SIGNAL_RETRY, _RETRY))
+    app.command(names.SIGNAL_CANCEL)(_command(names.SIGNAL_CANCEL, _CANCEL))
+
+
+_RETRY: Final = """Try again **now**: what needs attention, and what waits for the ERP's or Salesforce's next attempt.
+
+    Safe at any moment and any number of times. Examples:
+
+        closedwon orders retry 0065g00000XyZabAAF --why "price list mended"
+
+        closedwon orders retry --reason erp-rejected
+
+        closedwon orders retry --all
+"""
+_CANCEL: Final = """Stop, or cancel the order that the ERP has already, and say so in Salesforce.
+
+    Examples:
+
+        closedwon orders cancel 0065g00000XyZabAAF --why "the customer withdrew"
+
+        closedwon orders cancel --reason unknown-product --route won-deals
+"""
+
+
+def _command(word: str, text: str) -> Callable[..., None]:
+    def command(
+        *,
+        record: Annotated[
+            str | None, typer.Argument(metavar="RECORD_ID", help="One order: its Salesforce record id.")
+        ] = None,
+        reason: Annotated[
+            AttentionReason | None,
+            typer.Option(metavar="REASON", help="All that need attention for this reason, as in `orders list`."),
+        ] = None,
+        stage: Annotated[names.OrderStage | None, typer.Option(metavar="STAGE", help="All at this stage.")] = None,
+        route: Annotated[str | None, typer.Option(help="All of this route.")] = None,
+        every: Annotated[bool, typer.Option("--all", help="All that are not done.")] = False,
+        why: Annotated[str | None, typer.Option(help="For people: kept in the order's story.")] = None,
+        rate: Annotated[float, typer.Option(min=0.01, help="At most so many orders a second.")] = 50,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which orders are meant.")] = False,
+    ) -> None:
+        from closedwon.operating.orders import Selection  # noqa: PLC0415 - `closedwon --help` stays instant
+
+        if record is None and not (reason or stage or route or every):
+            raise typer.BadParameter("which orders? Name a record id, or --reason, --stage, --route or --all")
+        selection = Selection(reason, stage, route, _record_id(record))
+        complete(_run(selection, _How(word, why, rate, yes, dry_run)))
+
+    command.__doc__ = text
+    return command
+
+
+def _record_id(text: str | None) -> RecordId | None:
+    try:
+        return None if text is None else RecordId(text)
+    except InvalidIdError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+async def _run(selection: Selection, how: _How) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from closedwon.operating import orders  # noqa: PLC0415
+
+    client = await connect()
+    console = Console(highlight=False, soft_wrap=True)
+    found = await orders.find(client, selection)
+    if not found:
+        console.print("No order that is not done is meant by that. See: closedwon orders list")
+        raise typer.Exit(1 if selection.record else 0)
+    if selection.record and len(found) > 1:
+        console.print("Several orgs have a record of this id. Send the command to one of them:")
+        for execution in found:
+            console.print(f"  temporal workflow signal --name {how.command} -w {execution.id}")
+        raise typer.Exit(1)
+    if how.dry_run:
+        _show(console, found, how)
+        return
+    if len(found) > _A_HANDFUL and not how.yes:
+        _show(console, found, how)
+        typer.confirm("Go on?", abort=True)
+    ids = [execution.id for execution in found]
+    sending = orders.send(client, ids, how.command, by=orders.operator(), why=how.why, rate=how.rate)
+    _tell(console, [answer async for answer in _with_progress(sending, len(ids), how.command)], how)
+
+
+def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
+    """Say which orders are meant, by reason or stage, and name some."""
+    kinds = Counter(_attribute(one, names.ATTENTION_REASON) or _attribute(one, names.ORDER_STAGE) for one in found)
+    console.print(f"{how.command} for {_orders(len(found))}: {_counted(kinds)}")
+    for execution in found[:_SHOWN]:
+        summary = "  ".join(
+            (execution.id, _attribute(execution, names.ORDER_STAGE), f"{execution.start_time:%m-%d %H:%M}")
+        )
+        console.print(f"  {summary}")
+    if len(found) > _SHOWN:
+        console.print(f"  … and {len(found) - _SHOWN} more")
+
+
+async def _with_progress(answers: AsyncIterator[Answer], total: int, command: str) -> AsyncIterator[Answer]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=total == 1) as progress:
+        task = progress.add_task(command, total=total)
+        async for answer in answers:
+            progress.advance(task)
+            yield answer
+
+
+def _tell(console: Console, answers: list[Answer], how: _How) -> None:
+    """Print the summary; what was not done ends the command with exit code 1."""
+    from closedwon.operating.orders import Outcome  # noqa: PLC0415
+
+    counts = Counter(answer.outcome for answer in answers)
+    console.print(f"{how.command}: {_counted(counts)}", style="green" if set(counts) == {Outcome.SENT} else "yellow")
+    troubles = [answer for answer in answers if answer.outcome in {Outcome.REFUSED, Outcome.FAILED}]
+    for text, number in Counter(f"{answer.outcome}: {answer.text}" for answer in troubles).most_common():
+        some = ", ".join(one.workflow_id for one in troubles if f"{one.outcome}: {one.text}" == text)
+        console.print(f"  {number} {text}")
+        console.print(f"    {some}" if number <= _SHOWN else f"    {some[:400]} …", style="dim")
+    if counts[Outcome.FAILED]:
+        console.print("What was not sent may be sent again with the same command.", style="yellow")
+    if troubles:
+        raise typer.Exit(1)
+
+
+def _counted(counts: Counter[Any]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+
+
+def _orders(number: int) -> str:
+    return f"{number} order{'' if number == 1 else 's'}"
+
+
+def _attribute(execution: WorkflowExecution, name: str) -> str:
+    return str((execution.search_attributes.get(name) or [""])[0])

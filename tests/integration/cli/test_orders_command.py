@@ -1,0 +1,77 @@
+"""`closedwon orders retry` and `cancel`: one order, or all that a filter names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from closedwon.ids import RecordId
+from closedwon.names import OrderStage
+from tests.support.command import closedwon
+from tests.support.handoff import Handoff, handoff
+
+
+@asynccontextmanager
+async def _refused(deals: int) -> AsyncIterator[tuple[Handoff, list[RecordId]]]:
+    """Won deals that the ERP refuses, and all of them in attention; the ERP would take them now."""
+    async with handoff() as world, world.working():
+        world.org.seed(deals)
+        world.erp.faults.reject = deals
+        refused = world.org.win_next(deals)
+        for record in refused:
+            await world.until_stage(record, OrderStage.ATTENTION)
+        yield world, refused
+
+
+async def test_retry_by_reason_reaches_all_that_were_refused_and_says_how_many() -> None:
+    """After the ERP was mended one command does; why it was sent is in the orders' stories."""
+    async with _refused(7) as (world, refused):
+        dry = await closedwon(world.client, "orders", "retry", "--reason", "erp-rejected", "--dry-run")
+        assert (0, True) == (dry.code, "7 orders: 7 erp-rejected" in dry.text)
+        other = await closedwon(world.client, "orders", "retry", "--reason", "unknown-product", "--yes")
+        assert (0, True) == (other.code, "No order" in other.text)
+        assert [] == world.erp.orders()
+
+        sent = await closedwon(
+            world.client, "orders", "retry", "--reason", "erp-rejected", "--why", "prices mended", "--yes"
+        )
+
+        assert (0, True) == (sent.code, "retry: 7 sent" in sent.text)
+        await world.until_written_back(*refused)
+        assert 7 == len(world.erp.orders())
+        story = await closedwon(world.client, "orders", "show", refused[0])
+        assert "prices mended" in story.text
+
+
+async def test_more_than_a_handful_is_asked_for_and_no_means_no() -> None:
+    """Whoever forgets a filter is told how many orders are meant, before anything happens."""
+    async with _refused(6) as (world, refused):
+        asked = await closedwon(world.client, "orders", "cancel", "--all", answer="n\n")
+        assert 1 == asked.code
+        assert "6 orders" in asked.text
+        assert {OrderStage.ATTENTION} == {await world.stage(record) for record in refused}
+
+        agreed = await closedwon(world.client, "orders", "cancel", "--all", answer="y\n")
+        assert 0 == agreed.code
+        for record in refused:
+            await world.until_stage(record, OrderStage.CANCELLED)
+
+
+async def test_one_order_is_named_by_its_record() -> None:
+    """No question is asked; an order that is done is not told anything."""
+    async with _refused(2) as (world, (first, second)):
+        sent = await closedwon(world.client, "orders", "retry", first.short)
+        assert (0, True) == (sent.code, "1 sent" in sent.text)
+        assert OrderStage.COMPLETED is (await world.order(first).result()).stage
+        assert OrderStage.ATTENTION == await world.stage(second)
+
+        late = await closedwon(world.client, "orders", "cancel", first)
+        assert (1, True) == (late.code, "No order" in late.text)
+        assert 1 == len(world.erp.orders())
+
+
+async def test_a_command_for_nothing_in_particular_is_refused() -> None:
+    """A bare `cancel` must not mean everything."""
+    async with handoff() as world:
+        bare = await closedwon(world.client, "orders", "cancel")
+        assert (2, True) == (bare.code, "--all" in bare.text)
