@@ -22,15 +22,15 @@ from temporalio.common import (
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
 )
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import names
+from closedwon import codec, names
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.model import Message, OrderStart, UnreadableMessage
+from closedwon.settings.encryption import Encryption
 
 _log = logging.getLogger(__name__)
 
@@ -61,18 +61,24 @@ class UnstorableError(AttentionError):
 
 
 async def connect(
-    *, runtime: Runtime | None = None, identity: str | None = None, patience: timedelta = timedelta(seconds=60)
+    encryption: Encryption,
+    *,
+    runtime: Runtime | None = None,
+    identity: str | None = None,
+    patience: timedelta = timedelta(seconds=60),
 ) -> Client:
-    """Connect, trying for as long as `patience`. Raises `TemporalUnavailableError` with the cure."""
+    """Connect, trying for as long as `patience`.
+
+    Raises `TemporalUnavailableError` with the cure, or `closedwon.codec.KmsError`.
+    """
+    converter = codec.data_converter(encryption)
     config = ClientConfig.load_client_connect_config()
     address = config.setdefault("target_host", _DEFAULT_ADDRESS)
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
     pause = 0.2
     while True:
         try:
-            return await Client.connect(
-                **config, data_converter=pydantic_data_converter, runtime=runtime, identity=identity
-            )
+            return await Client.connect(**config, data_converter=converter, runtime=runtime, identity=identity)
         except RuntimeError as error:  # what the SDK raises when the first connection fails
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise TemporalUnavailableError(

@@ -104,7 +104,9 @@ class _Process:
             _log.info("stopping: running calls are finished first")
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        client = await temporal.connect(runtime=self._telemetry.runtime, identity=self.identity)
+        client = await temporal.connect(
+            self._settings.encryption, runtime=self._telemetry.runtime, identity=self.identity
+        )
         await temporal.ensure_search_attributes(client)
         metrics = self._telemetry.metrics
         connections = await stack.enter_async_context(Connections(self._settings))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from closedwon.errors import AttentionError, ClosedwonError
-from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_settings
+from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_encryption, load_settings
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -38,11 +38,15 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
         raise _stop(error) from None
 
 
-async def connect() -> Client:
-    """Connect to Temporal without much patience: somebody is waiting. Raises `TemporalUnavailableError`."""
+async def connect(config: Path) -> Client:
+    """Connect to Temporal without much patience: somebody is waiting. Of the settings it needs `[encryption]` only.
+
+    Raises `SettingsError`, `KmsError` or `TemporalUnavailableError`.
+    """
+    encryption = load_encryption(config)
     from closedwon import temporal  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    return await temporal.connect(patience=timedelta(seconds=5))
+    return await temporal.connect(encryption, patience=timedelta(seconds=5))
 
 
 def _stop(error: ClosedwonError) -> typer.Exit:

@@ -90,7 +90,7 @@ async def _findings(config: Path) -> AsyncIterator[Finding]:
                     yield await _route_finding(route, settings, connections, org_answers=not finding.wrong)
         for erp in settings.erps:
             yield await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check)
-    yield await _found("temporal", "TEMPORAL_ADDRESS", _temporal)
+    yield await _found("temporal", "TEMPORAL_ADDRESS", lambda: _temporal(settings))
 
 
 async def _route_finding(route: Route, settings: Settings, connections: Connections, *, org_answers: bool) -> Finding:
@@ -149,14 +149,15 @@ async def _subscribe(connections: Connections, org: str, channel: str) -> None:
         await stream.close()
 
 
-async def _temporal() -> str:
+async def _temporal(settings: Settings) -> str:
     from datetime import timedelta  # noqa: PLC0415
 
     from closedwon import temporal  # noqa: PLC0415
 
-    client = await temporal.connect(patience=timedelta())
+    client = await temporal.connect(settings.encryption, patience=timedelta())
     missing = await temporal.missing_search_attributes(client)
     where = f"namespace {client.namespace} at {client.service_client.config.target_host}"
+    where += ", encrypted" if settings.encryption.enabled else ", not encrypted"
     if missing:
         return f"{where}; the first worker will register the search attributes {', '.join(missing)}"
     return f"{where}, with all search attributes"

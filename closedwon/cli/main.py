@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import config, demo, erp, orders, org, route, run
+from closedwon.cli import codec, config, demo, erp, orders, org, route, run
 
 app = typer.Typer(
     name="closedwon",
@@ -26,6 +26,7 @@ app.add_typer(orders.app)
 app.add_typer(erp.app)
 app.add_typer(org.app)
 app.add_typer(config.app)
+app.add_typer(codec.app)
 app.add_typer(route.app)
 
 

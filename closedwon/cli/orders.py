@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from closedwon import names
 from closedwon.cli import orders_command
-from closedwon.cli.common import complete, connect
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
 from closedwon.ids import InvalidIdError, RecordId
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ def list_orders(
     stage: Annotated[names.OrderStage | None, typer.Option(help="Only orders at this stage.")] = None,
     route: Annotated[str | None, typer.Option(help="Only orders of this route.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    config: Config = DEFAULT_CONFIG,
 ) -> None:
     """List orders, the newest first. Example: what waits for a person?
 
     closedwon orders list --stage attention
     """
-    complete(_list(stage, route, limit))
+    complete(_list(config, stage, route, limit))
 
 
 @app.command()
-def show(record_id: Annotated[str, typer.Argument(help="The Salesforce record id, 15 or 18 characters.")]) -> None:
+def show(
+    record_id: Annotated[str, typer.Argument(help="The Salesforce record id, 15 or 18 characters.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
     """Tell the story of one record's order.
 
     closedwon orders show 0065g00000XyZabAAF
@@ -48,10 +53,10 @@ def show(record_id: Annotated[str, typer.Argument(help="The Salesforce record id
         record = RecordId(record_id)
     except InvalidIdError as error:
         raise typer.BadParameter(str(error)) from None
-    complete(_show(record))
+    complete(_show(config, record))
 
 
-async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -> None:
+async def _list(config: Path, stage: names.OrderStage | None, route: str | None, limit: int) -> None:
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.table import Table  # noqa: PLC0415
 
@@ -62,7 +67,7 @@ async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -
         terms.append(f"{names.ORDER_STAGE} = '{stage}'")
     if route:
         terms.append(f"{names.ROUTE} = '{quoted(route)}'")
-    client = await connect()
+    client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
         table.add_column(heading, no_wrap=True, overflow="fold")
@@ -71,11 +76,11 @@ async def _list(stage: names.OrderStage | None, route: str | None, limit: int) -
     Console().print(table if table.row_count else "No such orders.")
 
 
-async def _show(record: RecordId) -> None:
+async def _show(config: Path, record: RecordId) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    client = await connect()
+    client = await connect(config)
     console = Console()
     query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND {names.SALESFORCE_RECORD_ID} = '{record}'"
     found = [execution async for execution in client.list_workflows(query, limit=10)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from closedwon import names
-from closedwon.cli.common import complete, connect
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
 from closedwon.errors import AttentionReason
 from closedwon.ids import InvalidIdError, RecordId
 
@@ -76,13 +77,14 @@ def _command(word: str, text: str) -> Callable[..., None]:
         rate: Annotated[float, typer.Option(min=0.01, help="At most so many orders a second.")] = 50,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which orders are meant.")] = False,
+        config: Config = DEFAULT_CONFIG,
     ) -> None:
         from closedwon.operating.orders import Selection  # noqa: PLC0415 - `closedwon --help` stays instant
 
         if record is None and not (reason or stage or route or every):
             raise typer.BadParameter("which orders? Name a record id, or --reason, --stage, --route or --all")
         selection = Selection(reason, stage, route, _record_id(record))
-        complete(_run(selection, _How(word, why, rate, yes, dry_run)))
+        complete(_run(config, selection, _How(word, why, rate, yes, dry_run)))
 
     command.__doc__ = text
     return command
@@ -95,12 +97,12 @@ def _record_id(text: str | None) -> RecordId | None:
         raise typer.BadParameter(str(error)) from None
 
 
-async def _run(selection: Selection, how: _How) -> None:
+async def _run(config: Path, selection: Selection, how: _How) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from closedwon.operating import orders  # noqa: PLC0415
 
-    client = await connect()
+    client = await connect(config)
     console = Console(highlight=False, soft_wrap=True)
     found = await orders.find(client, selection)
     if not found:

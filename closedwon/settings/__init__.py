@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import OrderStart, Pace
+from closedwon.settings.encryption import Encryption, Key
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
@@ -44,11 +45,13 @@ __all__ = [
     "Callouts",
     "ClientCredentials",
     "CustomerMapping",
+    "Encryption",
     "ErpByExpression",
     "ErpSettings",
     "ForwardedCertificate",
     "Intake",
     "JwtBearer",
+    "Key",
     "LinesMapping",
     "Lookup",
     "OrderMapping",
@@ -66,6 +69,7 @@ __all__ = [
     "TrytonErp",
     "Workers",
     "WriteBack",
+    "load_encryption",
     "load_settings",
 ]
 
@@ -77,6 +81,7 @@ _REMEMBER = timedelta(hours=72)
 """The event bus replays for so long. A route that reads records needs no memory: there the record tells."""
 
 _T = TypeVar("_T")
+_File = TypeVar("_File", bound="_EncryptionOnly")
 
 
 class SettingsError(ClosedwonError):
@@ -182,25 +187,18 @@ class Telemetry(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-class Settings(BaseSettings):
-    """Everything that a process needs to know. Made by `load_settings`; the environment outranks the file."""
+class _EncryptionOnly(BaseSettings):
+    """The part of the file that is enough to read what Temporal stores; the rest is passed over."""
 
     model_config = SettingsConfigDict(
         frozen=True,
-        extra="forbid",
+        extra="ignore",
         hide_input_in_errors=True,
         env_prefix=_ENV_PREFIX,
         env_nested_delimiter=_ENV_DELIMITER,
     )
 
-    orgs: Annotated[tuple[Org, ...], Field(min_length=1)]
-    erps: Annotated[tuple[ErpSettings, ...], Field(min_length=1)]
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
-    retry: Retry = Retry()
-    subscriber: Subscriber = Subscriber()
-    workers: Workers = Workers()
-    telemetry: Telemetry = Telemetry()
-    intake: Intake | None = None
+    encryption: Encryption
 
     @classmethod
     def settings_customise_sources(
@@ -214,6 +212,27 @@ class Settings(BaseSettings):
         """The environment, then the arguments (the file's content)."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encrypts_unless_told_otherwise(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """A file that is silent about it means encryption, and is told that it has no keys."""
+        return {"encryption": {}, **data}
+
+
+class Settings(_EncryptionOnly):
+    """Everything that a process needs to know. Made by `load_settings`; the environment outranks the file."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    orgs: Annotated[tuple[Org, ...], Field(min_length=1)]
+    erps: Annotated[tuple[ErpSettings, ...], Field(min_length=1)]
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    retry: Retry = Retry()
+    subscriber: Subscriber = Subscriber()
+    workers: Workers = Workers()
+    telemetry: Telemetry = Telemetry()
+    intake: Intake | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -294,11 +313,22 @@ def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[Proble
 
 def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
     """Read and check the file. Raises `SettingsError` with one line per problem."""
-    path = Path(file)
+    return _load(Path(file), Settings)
+
+
+def load_encryption(file: Path | str = DEFAULT_FILE) -> Encryption:
+    """Read and check the file's `[encryption]` only: whoever looks into Temporal needs no other secret.
+
+    Raises `SettingsError`.
+    """
+    return _load(Path(file), _EncryptionOnly).encryption
+
+
+def _load(path: Path, kind: type[_File]) -> _File:
     data = _read_toml(path)
     token = base_folder.set(path.parent)
     try:
-        return Settings(**data)
+        return kind(**data)
     except ValidationError as error:
         problems = problems_in(error, Settings)
         raise SettingsError("\n".join(_line(path, data, problem) for problem in problems)) from None

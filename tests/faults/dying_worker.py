@@ -49,7 +49,7 @@ async def main(queue: str, folder: Path, points: set[str]) -> None:
 
     async with Connections(settings) as connections:
         workers = order_workers(
-            await temporal.connect(),
+            await temporal.connect(settings.encryption),
             settings,
             connections,
             Metrics(MetricMeter.noop),

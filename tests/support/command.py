@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from temporalio.client import Client
 
+_PLAIN = Path(__file__).with_name("plain.toml")
 _CLOSEDWON = Path(sys.executable).with_name("closedwon")
 
 
@@ -22,7 +23,10 @@ class Printed(NamedTuple):
 
 
 async def closedwon(client: Client, *words: str, answer: str = "", **environment: str) -> Printed:
-    """Run `closedwon <words>` against the client's Temporal server; `answer` is what is typed when it asks."""
+    """Run `closedwon <words>` against the client's Temporal server; `answer` is what is typed when it asks.
+
+    Its settings are nothing but that encryption is off, unless `CLOSEDWON_CONFIG` names others.
+    """
     process = await asyncio.create_subprocess_exec(
         str(_CLOSEDWON),
         *words,
@@ -33,6 +37,7 @@ async def closedwon(client: Client, *words: str, answer: str = "", **environment
             **os.environ,
             "TEMPORAL_ADDRESS": client.service_client.config.target_host,
             "TEMPORAL_CONFIG_FILE": os.devnull,
+            "CLOSEDWON_CONFIG": str(_PLAIN),
             "COLUMNS": "100",
             **environment,
         },

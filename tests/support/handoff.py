@@ -14,11 +14,11 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import MetricMeter
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon import names, temporal
+from closedwon import codec, names, temporal
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
-from closedwon.settings import ClientCredentials, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
+from closedwon.settings import ClientCredentials, Encryption, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
@@ -58,8 +58,10 @@ _SELECT = (
     "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice FROM OpportunityLineItems)"
 )
 
+PLAIN = Encryption(enabled=False)
 
-def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, **route: Any) -> Settings:
+
+def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, *, encryption: Encryption = PLAIN, **route: Any) -> Settings:
     """One route per org, from its event channel to the light ERP; `route` changes what a test is about."""
     source = {} if route.get("source") == "event" else {"select": _SELECT}
     return Settings(
@@ -82,6 +84,7 @@ def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, **route: Any) -> Setti
         retry=Retry(longest_interval=timedelta(minutes=15)),
         subscriber=Subscriber(heartbeat_timeout=timedelta(seconds=3)),
         intake=Intake(port=0),
+        encryption=encryption,
     )
 
 
@@ -156,7 +159,11 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: flo
 
 @asynccontextmanager
 async def handoff(
-    *, temporal_server: WorkflowEnvironment | None = None, orgs: Sequence[LocalOrg] | None = None, **route: Any
+    *,
+    temporal_server: WorkflowEnvironment | None = None,
+    orgs: Sequence[LocalOrg] | None = None,
+    encryption: Encryption = PLAIN,
+    **route: Any,
 ) -> AsyncIterator[Handoff]:
     """A world of its own: a Temporal server, an org and a light ERP that nobody else uses."""
     async with AsyncExitStack() as stack:
@@ -165,7 +172,12 @@ async def handoff(
             server = await stack.enter_async_context(await start_temporal())
         there = orgs or [await stack.enter_async_context(LocalOrg.running())]
         erp = await stack.enter_async_context(LightErp.running())
-        world = Handoff(server.client, settings_for(there, erp, **route), there, erp)
+        client = Client(
+            server.client.service_client,
+            namespace=server.client.namespace,
+            data_converter=codec.data_converter(encryption),
+        )
+        world = Handoff(client, settings_for(there, erp, encryption=encryption, **route), there, erp)
         yield world
         if temporal_server is None:
             for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the environment that the example names."""
     monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", "the-client-secret")
     monkeypatch.setenv("TRYTON_KEY", "the-tryton-key")
+    monkeypatch.setenv("PAYLOAD_KEY", base64.b64encode(bytes(32)).decode())
 
 
 @pytest.fixture

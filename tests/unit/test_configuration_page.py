@@ -34,6 +34,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[subscriber]`": settings.Subscriber,
     "`[workers]`": settings.Workers,
     "`[telemetry]`": settings.Telemetry,
+    "`[encryption]`": settings.Encryption,
+    "`[[encryption.keys]]`": settings.Key,
     "`[intake]`": settings.Intake,
     "`[intake.tls]`": settings.Tls,
     "`[intake.forwarded_certificate]`": settings.ForwardedCertificate,

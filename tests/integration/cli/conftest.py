@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import subprocess
@@ -81,6 +82,7 @@ def installation(
         environment = {
             "SALESFORCE_CLIENT_SECRET": org["client_secret"],
             "ERP_TOKEN": erp["token"],
+            "PAYLOAD_KEY": base64.b64encode(bytes(32)).decode(),
             "TEMPORAL_ADDRESS": temporal_server.client.service_client.config.target_host,
         }
         yield Installation(settings, environment, won, unwon)

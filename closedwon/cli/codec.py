@@ -1,0 +1,46 @@
+"""`closedwon codec`: keys for what Temporal stores, and the server that lets Temporal's tools read it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="codec", help="Encryption of what Temporal stores.", no_args_is_help=True)
+
+
+@app.command()
+def key(
+    key_id: Annotated[
+        str | None, typer.Option("--id", help="The key's id; default: this month, as in 2026-11.")
+    ] = None,
+) -> None:
+    """Print a **fresh key**, and on the standard error stream what to do with it. Nothing is kept here.
+
+    Examples:
+        closedwon codec key
+
+        closedwon codec key --id 2026-11 > payload.key
+    """
+    from pydantic import SecretStr, ValidationError  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    from closedwon.settings import Key  # noqa: PLC0415
+    from closedwon.settings.encryption import KEY_BYTES  # noqa: PLC0415
+
+    key_id = key_id or f"{datetime.now(UTC):%Y-%m}"
+    fresh = base64.b64encode(os.urandom(KEY_BYTES)).decode()
+    try:
+        Key(id=key_id, key=SecretStr(fresh))
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, "), param_hint="--id") from None
+    typer.echo(fresh)
+    typer.echo(
+        f"Keep it where secrets are kept: what it encrypts is lost without it. With the key in the environment as "
+        f"PAYLOAD_KEY, closedwon.toml says:\n\n[encryption]\n"
+        f'keys = [{{ id = "{key_id}", key = {{ env = "PAYLOAD_KEY" }} }}]\n\n'
+        "Are there keys already? Then add this one at the end of the list: docs/security.md tells how to rotate.",
+        err=True,
+    )

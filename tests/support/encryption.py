@@ -1,0 +1,33 @@
+"""Keys for one test, and the settings file that lists them."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from closedwon.settings import Encryption, Key
+
+
+def fresh_key(key_id: str) -> Key:
+    """A key that nothing was encrypted with yet."""
+    return Key(id=key_id, key=SecretStr(base64.b64encode(os.urandom(32)).decode()))
+
+
+def keyed(*keys: Key) -> Encryption:
+    """Encryption with these keys, the first of which encrypts; with a fresh one where none is given."""
+    return Encryption(keys=keys or (fresh_key("2026-11"),))
+
+
+def settings_file(folder: Path, encryption: Encryption, more: str = "") -> Path:
+    """Write a settings file that has nothing but `[encryption]`: enough to look into Temporal."""
+    lines = ["[encryption]", f"enabled = {str(encryption.enabled).lower()}", *([more] if more else [])]
+    for key in encryption.keys:
+        assert key.key is not None
+        (folder / f"{key.id}.key").write_text(key.key.get_secret_value(), encoding="utf-8")
+        lines += ["[[encryption.keys]]", f'id = "{key.id}"', f'key = {{ file = "{key.id}.key" }}']
+    file = folder / "closedwon.toml"
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return file

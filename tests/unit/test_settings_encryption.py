@@ -1,0 +1,90 @@
+"""Encryption is on unless somebody has written that it is not, and no key that cannot work is taken."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from closedwon.settings import Settings, SettingsError, load_encryption
+
+Load = Callable[[str], Settings]
+
+
+@pytest.fixture
+def without(example: str) -> str:
+    """The example without its `[encryption]`."""
+    return re.sub(r"^# A key for all.*?(?=^# A route)", "", example, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_a_file_that_is_silent_about_encryption_is_refused_with_the_cure(without: str, load: Load) -> None:
+    """Nobody stores customers' names in clear because they had not read that far."""
+    with pytest.raises(SettingsError) as caught:
+        load(without)
+    assert "closedwon.toml: encryption.keys: encryption is on and has no key: `closedwon codec key`" in str(
+        caught.value
+    )
+    assert "enabled = false" in str(caught.value)
+
+
+def test_encryption_is_turned_off_in_writing(without: str, load: Load) -> None:
+    """Two words are enough."""
+    assert not load(without + "[encryption]\nenabled = false\n").encryption.enabled
+
+
+def test_the_environment_turns_it_off_for_one_process(
+    without: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does for every other value outside the lists."""
+    monkeypatch.setenv("CLOSEDWON_ENCRYPTION__ENABLED", "false")
+    assert not load(without).encryption.enabled
+
+
+KEY = '[encryption]\nkeys = [{ id = "2026-11", key = { env = "PAYLOAD_KEY" } }]\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"2026-11": "November 2026"}, 'encryption.keys[0].id: must be letters, digits, dots and hyphens, as in "2026'),
+        ({'{ env = "PAYLOAD_KEY" }': '"hunter2"'}, "encryption.keys[0].key: a secret never stands in the file"),
+        ({', key = { env = "PAYLOAD_KEY" }': ""}, "encryption.keys[0].key: is missing, and there is no `kms` to ask"),
+        ({"PAYLOAD_KEY": "SHORT_KEY"}, "encryption.keys[0].key: must be 32 bytes in base64, not 16; `closedwon codec"),
+        ({"PAYLOAD_KEY": "PASSPHRASE"}, "encryption.keys[0].key: is no base64; `closedwon codec key` prints a fresh"),
+        (
+            {" }]": ' }, { id = "2026-11", key = { env = "OTHER_KEY" } }]'},
+            "encryption.keys[1].id: '2026-11' is used twice; each key needs an id of its own",
+        ),
+        ({"keys =": 'kms = "acme.kms"\nkeys ='}, 'encryption.kms: must be module and callable, as in "acme.kms:key"'),
+        ({"keys": "kyes"}, "encryption.kyes: is no key of this table; did you mean `keys`?"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_told_and_the_key_is_not(
+    without: str, load: Load, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], told: str
+) -> None:
+    """Every mistake has its sentence, and none repeats a secret."""
+    monkeypatch.setenv("SHORT_KEY", base64.b64encode(bytes(16)).decode())
+    monkeypatch.setenv("OTHER_KEY", base64.b64encode(b"x" * 32).decode())
+    monkeypatch.setenv("PASSPHRASE", "correct horse battery staple")
+    ((old, new),) = change.items()
+    assert old in KEY
+    with pytest.raises(SettingsError) as caught:
+        load(without + KEY.replace(old, new))
+    assert told in str(caught.value)
+    assert "horse" not in str(caught.value)
+
+
+def test_whoever_looks_into_temporal_needs_no_other_secret(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's laptop and the codec server do without the logins of Salesforce and ERP."""
+    monkeypatch.setenv("PAYLOAD_KEY", base64.b64encode(bytes(32)).decode())
+    file = tmp_path / "closedwon.toml"
+    file.write_text(example, encoding="utf-8")
+    assert "2026-11" == load_encryption(file).keys[0].id
+    monkeypatch.delenv("PAYLOAD_KEY")
+    with pytest.raises(SettingsError, match=r"encryption.keys\[0\].key: the environment variable PAYLOAD_KEY is not"):
+        load_encryption(file)
