@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import Final
@@ -89,6 +89,7 @@ class _Process:
         self._telemetry = telemetry
         self._roles = roles
         self._client: Client | None = None
+        self._ends: list[Callable[[], Awaitable[None]]] = []
         self.is_running = False
         self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
 
@@ -102,6 +103,8 @@ class _Process:
             _log.info("%s is ready", self.identity)
             await stop.wait()
             _log.info("stopping: running calls are finished first")
+            # Together: leaving the stack ends one after the other, and each may take the whole grace.
+            await asyncio.gather(*(end() for end in self._ends))
 
     async def _start(self, stack: AsyncExitStack) -> None:
         client = await temporal.connect(
@@ -115,12 +118,15 @@ class _Process:
         if Role.ORDERS in self._roles:
             for worker in order_workers(client, self._settings, connections, metrics):
                 await stack.enter_async_context(worker)
+                self._ends.append(worker.shutdown)
         if Role.SUBSCRIBER in self._roles:
-            await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
+            end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
+            self._ends.append(end)
             await start_subscriptions(client, self._settings)
         if Role.INTAKE in self._roles and self._settings.intake is not None:
             intake = IntakeServer(self._settings, self._settings.intake, client, metrics)
             stack.push_async_callback(intake.stop)
+            self._ends.append(intake.stop)
             await intake.start()
         self._client, self.is_running = client, True
 

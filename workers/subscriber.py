@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -30,8 +30,8 @@ _THROTTLE: Final = timedelta(seconds=5)
 @asynccontextmanager
 async def subscription_worker(
     client: Client, settings: Settings, connections: Connections, metrics: Metrics
-) -> AsyncIterator[None]:
-    """Run the worker of this role during a block."""
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Run the worker of this role during a block; what is yielded ends it before."""
     stopping = asyncio.Event()
     messages = MessageActivities(settings, client, metrics)
     subscription = SubscriptionActivities(settings, messages, connections.open_stream, stopping)
@@ -43,9 +43,14 @@ async def subscription_worker(
         max_heartbeat_throttle_interval=_THROTTLE,
         graceful_shutdown_timeout=settings.workers.shutdown_grace,
     )
+
+    async def end() -> None:
+        stopping.set()
+        await worker.shutdown()
+
     async with worker:
         try:
-            yield
+            yield end
         finally:
             stopping.set()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 
 from closedwon import names, temporal
 from closedwon.demo.stack import NAMESPACE
+from closedwon.ids import RecordId
+from closedwon.model import Channel, Message, OrderStart
 from tests.support.handoff import CHANNEL, handoff
 from tests.support.siege import siege
 
@@ -36,6 +41,40 @@ async def test_a_graceful_stop_under_way_is_clean_and_loses_nothing(
         await world.until_all_is_well(len(deals))
 
         assert [] == await world.complaints()
+
+
+@pytest.mark.slow
+async def test_a_stop_takes_one_grace_however_many_systems_hang(tmp_path: Path) -> None:
+    """Salesforce and the ERP give no answer: reader, order worker and ERP workers give up together, not in a row."""
+    grace = 4
+    patient = {"CLOSEDWON_WORKERS__SHUTDOWN_GRACE": str(grace)}
+    async with siege(tmp_path, seconds=60, subscribers=0, environment=patient) as world:
+        (process,) = world.stack.workers
+        ordered, loaded = await world.add_deals(2)
+
+        async def stands(record: RecordId, stage: names.OrderStage) -> bool:
+            client = await world.client()
+            found = client.list_workflows(f"{names.SALESFORCE_RECORD_ID} = '{record}' AND OrderStage = '{stage}'")
+            return bool([one async for one in found])
+
+        os.kill(world.stack.erp.pid, signal.SIGSTOP)
+        await world.win(ordered)
+        await world.until(lambda: stands(ordered, names.OrderStage.ORDERING), "an order on its way to the ERP")
+        os.kill(world.stack.org.pid, signal.SIGSTOP)
+        (org, _) = names.parse_order_workflow_id(world.workflow_id(loaded))
+        message = Message(id="m-1", channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+        await temporal.start_order(await world.client(), OrderStart(org=org, record=loaded, route="won-deals"), message)
+        await world.until(lambda: stands(loaded, names.OrderStage.LOADING), "a record that is being read")
+        began = time.monotonic()
+        code = await process.stop()
+        took = time.monotonic() - began
+        for part in (world.stack.erp, world.stack.org):
+            os.kill(part.pid, signal.SIGCONT)
+        await process.start()
+        await world.until_all_is_well(1)
+
+        assert 0 == code
+        assert grace - 1 < took < grace + 3
 
 
 async def test_a_reader_that_begins_while_its_worker_stops_ends_with_it() -> None:
