@@ -269,6 +269,7 @@ class Part(ABC):
         command = self.command()
         with self.log.open("ab") as log:
             log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} start of {self.name}\n".encode())
+            log.flush()  # or the child's first words may come before it, and be taken for those of an earlier start
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own programs
                 command,
