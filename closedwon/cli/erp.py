@@ -1,4 +1,4 @@
-"""`closedwon erp`: ERPs for one's own machine."""
+"""`closedwon erp tryton` and `light`: ERPs for one's own machine. What is sent to any ERP: `erp_limits`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(name="erp", help="ERPs for one's own machine: a real one and a light one.", no_args_is_help=True)
+from closedwon.cli import erp_limits
+
+app = typer.Typer(
+    name="erp",
+    help="Pause and limit ERPs; and run one on your own machine.",
+    no_args_is_help=True,
+)
+app.add_typer(erp_limits.app)
 
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")

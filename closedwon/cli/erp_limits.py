@@ -1,0 +1,108 @@
+"""`closedwon erp status`, `pause` and `resume`: how much each configured ERP is asked to bear."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+
+if TYPE_CHECKING:
+    from closedwon.operating.erps import Queue
+
+app = typer.Typer()
+
+Name = Annotated[str, typer.Argument(help="The ERP's name in closedwon.toml.")]
+Why = Annotated[str, typer.Option(help="For people: shown by `erp status`, `doctor` and Temporal.")]
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG) -> None:
+    """Say of each ERP whether it is **paused** or limited, by whom and why, and what waits.
+
+    closedwon erp status
+    """
+    erps = [erp.name for erp in settings_from(config).erps]
+    complete(_status(erps))
+
+
+@app.command()
+def pause(
+    name: Name,
+    why: Why = "maintenance",
+    rate: Annotated[float, typer.Option(min=0, help="Let so many orders a second through instead of none.")] = 0,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Send an ERP **nothing more**, e.g. while it is in maintenance. Orders wait; nothing fails, nothing is lost.
+
+    Calls that are under way end as they end. Examples:
+
+        closedwon erp pause tryton --why "year-end closing until 18:00"
+
+        closedwon erp pause tryton --rate 0.5
+    """
+    _limit(config, name, rate, why)
+
+
+@app.command()
+def resume(
+    name: Name,
+    why: Why = "",
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many orders a second.")] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Send an ERP orders again: all that wait, or **at most** so many a second.
+
+    Examples:
+        closedwon erp resume tryton
+
+        closedwon erp resume tryton --rate 5 --why "gently, after the maintenance"
+    """
+    _limit(config, name, rate, why)
+
+
+def _limit(config: Config, name: str, rate: float | None, why: str) -> None:
+    from closedwon.settings.problems import suggest  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    erps = [erp.name for erp in settings_from(config).erps]
+    if name not in erps:
+        raise typer.BadParameter(f"there is no ERP {name!r} in {config}; {suggest(name, erps)}")
+    complete(_set(erps, name, rate, why))
+
+
+async def _set(erps: list[str], name: str, rate: float | None, why: str) -> None:
+    from closedwon.operating.erps import limit  # noqa: PLC0415
+    from closedwon.operating.orders import operator  # noqa: PLC0415
+
+    await limit(await connect(), name, rate, erps=erps, reason=why, by=operator())
+    await _status(erps)
+
+
+async def _status(erps: list[str]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from closedwon.operating.erps import queues  # noqa: PLC0415
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("ERP", "stands", "waiting", "oldest", "workers", "why"):
+        table.add_column(heading, overflow="fold")
+    found = await queues(await connect(), erps)
+    for queue in found:
+        if queue.erp is not None or len(erps) > 1:
+            table.add_row(*_row(queue))
+    Console(highlight=False).print(table)
+
+
+def _row(queue: Queue) -> tuple[str, ...]:
+    style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
+    since = f"{queue.since:%m-%d %H:%M} UTC" if queue.since else ""
+    return (
+        queue.erp or "(several)",
+        f"[{style}]{queue.stands}[/]",
+        str(queue.backlog),
+        f"{queue.oldest.total_seconds():.0f} s" if queue.backlog else "",
+        str(queue.workers) if queue.workers else "[bold red]none[/]",
+        "  ".join(part for part in (queue.reason, queue.by, since) if part),
+    )

@@ -1,0 +1,120 @@
+"""Each ERP's share of the work: the limit on its task queue (0 pauses it), why it was set, and what waits behind it.
+
+The limit is kept by Temporal, over all workers and beyond their restarts. Nothing fails while a queue is paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    UpdateTaskQueueConfigRequest,
+)
+from temporalio.client import Client
+
+from closedwon import names
+
+_ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+
+class Queue(NamedTuple):
+    """A queue of ERP activities as it stands."""
+
+    erp: str | None
+    """None: the queue of what concerns several ERPs."""
+    limit: float | None
+    """Orders a second, over all workers; 0 when paused, None without a limit."""
+    reason: str
+    by: str
+    since: datetime | None
+    backlog: int
+    """Activities that wait to be taken up; those that back off after a failure are not among them."""
+    oldest: timedelta
+    """How long the first of them has waited."""
+    workers: int
+    """Processes that have asked for work lately."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing at all is let through."""
+        return self.limit == 0
+
+    @property
+    def stands(self) -> str:
+        """In words."""
+        if self.limit is None:
+            return "open"
+        return "paused" if self.is_paused else f"at most {self.limit:g}/s"
+
+
+async def queue_of(client: Client, erp: str | None) -> Queue:
+    """Ask Temporal about one queue."""
+    answer = await _describe(client, erp)
+    limited = answer.config.queue_rate_limit
+    is_limited = answer.config.HasField("queue_rate_limit") and limited.HasField("rate_limit")
+    newest = datetime.now(UTC) - timedelta(minutes=1)
+    asking = {one.identity for one in answer.pollers if one.last_access_time.ToDatetime(UTC) > newest}
+    return Queue(
+        erp=erp,
+        limit=limited.rate_limit.requests_per_second if is_limited else None,
+        reason=limited.metadata.reason if is_limited else "",
+        by=limited.metadata.update_identity if is_limited else "",
+        since=limited.metadata.update_time.ToDatetime(UTC) if is_limited else None,
+        backlog=answer.stats.approximate_backlog_count,
+        oldest=answer.stats.approximate_backlog_age.ToTimedelta(),
+        workers=len(asking),
+    )
+
+
+async def queues(client: Client, erps: Sequence[str]) -> list[Queue]:
+    """The queues of these ERPs, and the one that they share."""
+    return [await queue_of(client, erp) for erp in (*erps, None)]
+
+
+async def limit(
+    client: Client, erp: str, orders_per_second: float | None, *, erps: Sequence[str], reason: str, by: str
+) -> None:
+    """Let so many orders a second through to one of the `erps`: 0 pauses it, None takes the limit away.
+
+    What concerns several ERPs keeps to the strictest limit that any of them has.
+    """
+    await _update(client, erp, orders_per_second, reason, by)
+    limited = [queue for queue in [await queue_of(client, name) for name in erps] if queue.limit is not None]
+    strictest = min(limited, key=lambda queue: queue.limit or 0, default=None)
+    if strictest is None:
+        await _update(client, None, None, reason, by)
+    else:
+        await _update(client, None, strictest.limit, f"{strictest.erp}: {strictest.reason}", strictest.by)
+
+
+async def _update(client: Client, erp: str | None, limit: float | None, reason: str, by: str) -> None:
+    change = UpdateTaskQueueConfigRequest.RateLimitUpdate(reason=reason)
+    if limit is not None:
+        change.rate_limit.CopyFrom(RateLimit(requests_per_second=limit))
+    await client.workflow_service.update_task_queue_config(
+        UpdateTaskQueueConfigRequest(
+            namespace=client.namespace,
+            identity=by,
+            task_queue=names.erp_queue(erp),
+            task_queue_type=_ACTIVITIES,
+            update_queue_rate_limit=change,
+        )
+    )
+
+
+async def _describe(client: Client, erp: str | None) -> DescribeTaskQueueResponse:
+    return await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=names.erp_queue(erp)),
+            task_queue_type=_ACTIVITIES,
+            report_stats=True,
+            report_config=True,
+        )
+    )

@@ -1,0 +1,87 @@
+"""An ERP is paused, limited and resumed by its task queue: real Temporal, real sockets."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from closedwon import names, temporal
+from closedwon.model import Channel, Message
+from closedwon.names import OrderStage
+from closedwon.operating import erps
+from tests.support.handoff import Handoff, handoff, until
+
+
+async def _limit(world: Handoff, rate: float | None, reason: str = "maintenance") -> None:
+    await erps.limit(world.client, "light", rate, erps=["light"], reason=reason, by="ada@desk")
+
+
+async def test_while_an_erp_is_paused_nothing_fails_and_after_it_all_is_done() -> None:
+    """Deals that are won during the maintenance wait, without one failed attempt; then each becomes one order."""
+    async with handoff() as world, world.working():
+        world.org.seed(20)
+        world.erp.faults.down = True
+        await _limit(world, 0)
+        won = world.org.win_next(20)
+        for record in won:
+            await world.until_stage(record, OrderStage.ORDERING)
+
+        async def all_wait() -> bool:
+            return (await erps.queue_of(world.client, "light")).backlog == len(won)
+
+        await until(all_wait)
+        calls = world.erp.calls
+        for record in won:
+            (pending,) = (await world.order(record).describe()).raw_description.pending_activities
+            assert (1, False) == (pending.attempt, pending.HasField("last_failure"))
+        queue = await erps.queue_of(world.client, "light")
+        assert ("paused", "maintenance", "ada@desk", 1) == (queue.stands, queue.reason, queue.by, queue.workers)
+
+        world.erp.faults.down = False
+        await _limit(world, None)
+        await world.until_written_back(*won)
+        assert calls == 0
+        assert 20 == len(world.erp.orders())
+        assert "open" == (await erps.queue_of(world.client, "light")).stands
+
+
+async def test_a_limit_lets_so_many_orders_a_second_through() -> None:
+    """Twelve orders at four a second take two seconds at least, a burst at the beginning left aside."""
+    async with handoff() as world, world.working():
+        world.org.seed(12)
+        await _limit(world, 0)
+        won = world.org.win_next(12)
+        for record in won:
+            await world.until_stage(record, OrderStage.ORDERING)
+        began = time.monotonic()
+        await _limit(world, 4)
+        await world.until_written_back(*won)
+        assert time.monotonic() - began > 2
+
+
+async def test_a_cancel_that_must_ask_every_erp_waits_while_one_is_paused() -> None:
+    """Nobody knows yet whether and where the record has an order: asking an ERP in maintenance would fail."""
+    async with handoff() as world, world.working(subscriber=False):
+        both = ["light", "other"]
+        await erps.limit(world.client, "light", 0, erps=both, reason="maintenance", by="ada@desk")
+        await erps.limit(world.client, "other", 5, erps=both, reason="slow", by="ada@desk")
+        shared = await erps.queue_of(world.client, None)
+        assert ("paused", "light: maintenance") == (shared.stands, shared.reason)
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        world.org.faults.down(on=True)
+        start = world.settings.order_start(world.settings.routes[0], record)
+        await temporal.start_order(
+            world.client, start, Message(id="m-1", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
+        )
+        await world.order(record).signal(names.SIGNAL_CANCEL)
+
+        async def waits() -> bool:
+            return (await erps.queue_of(world.client, None)).backlog == 1
+
+        await until(waits)
+        world.org.faults.down(on=False)
+        assert 0 == world.erp.calls
+        await erps.limit(world.client, "light", None, erps=both, reason="over", by="ada@desk")
+        assert OrderStage.CANCELLED is (await world.order(record).result()).stage
+        assert "at most 5/s" == (await erps.queue_of(world.client, None)).stands
