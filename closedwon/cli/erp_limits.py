@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,7 @@ def status(config: Config = DEFAULT_CONFIG) -> None:
     closedwon erp status
     """
     erps = [erp.name for erp in settings_from(config).erps]
-    complete(_status(erps))
+    complete(_status(config, erps))
 
 
 @app.command()
@@ -62,24 +63,24 @@ def resume(
     _limit(config, name, rate, why)
 
 
-def _limit(config: Config, name: str, rate: float | None, why: str) -> None:
+def _limit(config: Path, name: str, rate: float | None, why: str) -> None:
     from closedwon.settings.problems import suggest  # noqa: PLC0415 - `closedwon --help` stays instant
 
     erps = [erp.name for erp in settings_from(config).erps]
     if name not in erps:
         raise typer.BadParameter(f"there is no ERP {name!r} in {config}; {suggest(name, erps)}")
-    complete(_set(erps, name, rate, why))
+    complete(_set(config, erps, name, rate, why))
 
 
-async def _set(erps: list[str], name: str, rate: float | None, why: str) -> None:
+async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str) -> None:
     from closedwon.operating.erps import limit  # noqa: PLC0415
     from closedwon.operating.orders import operator  # noqa: PLC0415
 
-    await limit(await connect(), name, rate, erps=erps, reason=why, by=operator())
-    await _status(erps)
+    await limit(await connect(config), name, rate, erps=erps, reason=why, by=operator())
+    await _status(config, erps)
 
 
-async def _status(erps: list[str]) -> None:
+async def _status(config: Path, erps: list[str]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -88,7 +89,7 @@ async def _status(erps: list[str]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("ERP", "stands", "waiting", "oldest", "workers", "why"):
         table.add_column(heading, overflow="fold")
-    found = await queues(await connect(), erps)
+    found = await queues(await connect(config), erps)
     for queue in found:
         if queue.erp is not None or len(erps) > 1:
             table.add_row(*_row(queue))
