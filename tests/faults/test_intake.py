@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from closedwon.demo import Via
+from tests.faults import dying_intake
 from tests.support.siege import Siege, siege
 
 
@@ -20,6 +21,32 @@ async def _time_passes(world: Siege) -> None:
         with suppress(aiohttp.ClientError, OSError):
             await world.people.admin("POST", "clock", {"advance_s": 15})
         await asyncio.sleep(0.5)
+
+
+@pytest.mark.slow
+async def test_a_death_between_temporals_acceptance_and_the_ack_makes_no_second_order(tmp_path: Path) -> None:
+    """Temporal has the whole message, Salesforce hears nothing: it sends again, and that is one more hint."""
+    mark = tmp_path / "struck"
+    async with siege(tmp_path, seconds=60, via=Via.OUTBOUND) as world:
+        (intake,) = world.stack.intakes
+        await intake.stop()
+        async with (
+            world.dying("intake", dying_intake.__file__, str(mark)),
+            world.alongside(_time_passes(world)),
+        ):
+            for deal in await world.add_deals(5):
+                await world.win(deal)
+            await world.until_all_is_well(5)
+
+            async def all_heard() -> bool:
+                return not await world.people.admin("GET", "messages")
+
+            await world.until(all_heard, "every message acknowledged")
+        await intake.start()
+
+        assert mark.exists()
+        assert {"intake": 1} == world.kills
+        assert [] == await world.complaints()
 
 
 @pytest.mark.slow

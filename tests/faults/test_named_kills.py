@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,33 +13,13 @@ from closedwon.names import ERP_QUEUE, ORDERS_QUEUE
 from tests.faults import dying_worker
 from tests.support.siege import Siege, siege
 
-_ROOT = Path(__file__).parents[2]
-
 
 @asynccontextmanager
 async def _dying_worker(world: Siege, queue: str, folder: Path, *points: str) -> AsyncIterator[None]:
     """Have a worker on a queue that kills itself at these points, and another one after each death."""
-
-    async def work_and_die() -> None:
-        while True:
-            with world.log(f"dying-{queue}").open("ab") as log:
-                worker = await asyncio.create_subprocess_exec(
-                    sys.executable, dying_worker.__file__, queue, str(folder), *points,
-                    env=environment, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
-                )  # fmt: skip
-            try:
-                assert -9 == await worker.wait()
-            finally:
-                if worker.returncode is None:
-                    worker.kill()
-                    await worker.wait()
-            world.kills[queue] += 1
-            world.note(f"a worker of {queue} has killed itself")
-
     # One ERP call at a time: a bystander's death would let an order pass a point without being struck there itself.
-    environment = os.environ | world.stack.child_environment() | {"PYTHONPATH": str(_ROOT)}
-    environment["CLOSEDWON_WORKERS__CONCURRENT_ERP_CALLS"] = "1"
-    async with world.alongside(work_and_die()):
+    alone = {"CLOSEDWON_WORKERS__CONCURRENT_ERP_CALLS": "1"}
+    async with world.dying(queue, dying_worker.__file__, queue, str(folder), *points, environment=alone):
         yield
 
 

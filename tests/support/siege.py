@@ -12,6 +12,7 @@ import inspect
 import logging
 import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -32,6 +33,7 @@ from closedwon.ids import RecordId
 from closedwon.localorg.client import OrgClient
 from closedwon.localorg.connection import Connection
 
+_ROOT = Path(__file__).parents[2]
 SEED = "CLOSEDWON_FAULT_SEED"
 CHANNEL = "/event/Order_Requested__e"
 _POLL = 0.1
@@ -235,6 +237,32 @@ class Siege:
         self.kills[part.name] += 1
         self.note(f"killed {part.name}")
         self._starting[part.name] = asyncio.create_task(part.start())
+
+    @asynccontextmanager
+    async def dying(
+        self, name: str, script: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> AsyncIterator[None]:
+        """Run a process of Closedwon that kills itself at a point of danger, and another one after each death."""
+        whole = os.environ | self.stack.child_environment() | {"PYTHONPATH": str(_ROOT)} | dict(environment or {})
+
+        async def work_and_die() -> None:
+            while True:
+                with self.log(f"dying-{name}").open("ab") as log:
+                    process = await asyncio.create_subprocess_exec(
+                        sys.executable, script, *arguments,
+                        env=whole, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+                    )  # fmt: skip
+                try:
+                    assert -9 == await process.wait()
+                finally:
+                    if process.returncode is None:
+                        process.kill()
+                        await process.wait()
+                self.kills[name] += 1
+                self.note(f"a dying {name} has killed itself")
+
+        async with self.alongside(work_and_die()):
+            yield
 
     async def standing(self, part: Part) -> None:
         """Wait until a part that was killed is up again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -78,12 +78,29 @@ class Rates:
         return has_room
 
 
+OnDurable = Callable[[], Awaitable[None]]
+"""Called between Temporal's acceptance of a whole request and its answer; a test arms it to kill."""
+
+
+async def nothing() -> None:
+    """Do nothing: production."""
+
+
 class Delivery:
     """Starts or signals the workflows."""
 
-    def __init__(self, settings: Settings, client: Client, metrics: Metrics, channel: Channel, rates: Rates) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        metrics: Metrics,
+        channel: Channel,
+        rates: Rates,
+        on_durable: OnDurable = nothing,
+    ) -> None:
         """Deliver for one channel; all channels share the `rates`."""
         self._rates = rates
+        self._on_durable = on_durable
         self._settings = settings
         self._client = client
         self._metrics = metrics
@@ -110,6 +127,7 @@ class Delivery:
             raise NotDurableError("Temporal takes too long") from None
         except ExceptionGroup as group:  # the first failure ends the other starts, too: the answer is known
             raise _refusal(group.exceptions[0]) from None
+        await self._on_durable()
         self.count("accepted", len(words))
 
     def count(self, outcome: str, messages: int = 1) -> None:

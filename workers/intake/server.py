@@ -18,7 +18,7 @@ from closedwon.settings import Intake, Settings
 from closedwon.telemetry import Metrics
 from workers.intake.access import Access
 from workers.intake.callouts import Callouts
-from workers.intake.delivery import Delivery, IntakeError, Rates, RefusedError, answer_until
+from workers.intake.delivery import Delivery, IntakeError, OnDurable, Rates, RefusedError, answer_until, nothing
 from workers.intake.outbound import OutboundMessages
 from workers.intake.tls import Handshake, tls_context
 
@@ -51,7 +51,9 @@ _http_log.addFilter(_without_quotes)
 class IntakeServer:
     """Listens, checks who speaks, hands over."""
 
-    def __init__(self, settings: Settings, intake: Intake, client: Client, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, intake: Intake, client: Client, metrics: Metrics, *, on_durable: OnDurable = nothing
+    ) -> None:
         """Take the client that makes messages durable. Raises `IntakeError` for a contract that is none."""
         self._intake = intake
         self._access = Access(intake)
@@ -59,7 +61,7 @@ class IntakeServer:
         callouts = {route.name: route for route in settings.routes if route.callouts is not None}
         rates = Rates(intake.requests_per_second)
         self._deliveries = {
-            channel: Delivery(settings, client, metrics, channel, rates)
+            channel: Delivery(settings, client, metrics, channel, rates, on_durable)
             for channel in (Channel.OUTBOUND_MESSAGE, Channel.CALLOUT)
         }
         self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE])
