@@ -30,6 +30,7 @@ from temporalio.runtime import (
 )
 
 from closedwon import logs, settings
+from closedwon.codec import CodecError
 from closedwon.errors import ClosedwonError
 
 _log = logging.getLogger(__name__)
@@ -226,11 +227,16 @@ def _temporal_context() -> dict[str, object]:
 
 
 def _in_one_line(entry: EventDict) -> EventDict:
-    """Tell an activity's typed failure without its stack trace: it is an outcome, foreseen and seen in the UI."""
+    """Tell an activity's typed failure without its stack trace: it is an outcome, foreseen and seen in the UI.
+
+    A key that is missing is the cause only of what the SDK raises when it cannot decode the activity's input.
+    """
     error = (entry.get("exc_info") or (None, None))[1]
     if not isinstance(error, ApplicationError):
         return entry
-    return {**entry, "exc_info": None, "event": "attempt failed", "error": str(error)}
+    cause = error.__cause__
+    told = f"{error}: {cause}" if isinstance(cause, CodecError) else str(error)
+    return {**entry, "exc_info": None, "event": "attempt failed", "error": told}
 
 
 def _without_sdk_objects(entry: EventDict) -> EventDict:

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 from pydantic import SecretStr
+from temporalio.client import Client
 
+from closedwon import codec
 from closedwon.settings import Encryption, Key
 
 
@@ -19,6 +21,12 @@ def fresh_key(key_id: str) -> Key:
 def keyed(*keys: Key) -> Encryption:
     """Encryption with these keys, the first of which encrypts; with a fresh one where none is given."""
     return Encryption(keys=keys or (fresh_key("2026-11"),))
+
+
+def with_keys(client: Client, encryption: Encryption) -> Client:
+    """The same connection, with other keys."""
+    converter = codec.data_converter(encryption)
+    return Client(client.service_client, namespace=client.namespace, data_converter=converter)
 
 
 def settings_file(folder: Path, encryption: Encryption, more: str = "") -> Path:

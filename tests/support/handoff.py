@@ -14,12 +14,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import MetricMeter
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon import codec, names, temporal
+from closedwon import names, temporal
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
 from closedwon.settings import ClientCredentials, Encryption, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
+from tests.support.encryption import with_keys
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
 from workers.connections import Connections
@@ -172,11 +173,7 @@ async def handoff(
             server = await stack.enter_async_context(await start_temporal())
         there = orgs or [await stack.enter_async_context(LocalOrg.running())]
         erp = await stack.enter_async_context(LightErp.running())
-        client = Client(
-            server.client.service_client,
-            namespace=server.client.namespace,
-            data_converter=codec.data_converter(encryption),
-        )
+        client = with_keys(server.client, encryption)
         world = Handoff(client, settings_for(there, erp, encryption=encryption, **route), there, erp)
         yield world
         if temporal_server is None:

@@ -1,0 +1,242 @@
+"""Nothing of a customer can be read in Temporal, and no rotation, missing or wrong key loses an order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import os
+import re
+from pathlib import Path
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+
+from closedwon import names
+from closedwon.ids import RecordId
+from closedwon.names import OrderStage
+from closedwon.settings import Encryption
+from tests.support.command import closedwon
+from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
+from tests.support.handoff import CHANNEL, PLAIN, Handoff, handoff, until
+from tests.support.servers import binary, start_temporal
+
+_VALUES = {
+    "deal's name": "Quittenernte",
+    "customer's name": "Zebrafink",
+    "street": "Geheimweg",
+    "price": "1234.56",
+    "total": "3703.68",
+    "product": "GC1040",
+    "text in a message that cannot be read": "Moosbeere",
+    "an operator's words": "Sauerampfer",
+}
+"""What is in the deals of the run below, and must be nowhere in Temporal."""
+_ORDER = {
+    "name": "Name",
+    "currency": "CurrencyIsoCode",
+    "customer": {"id": "Account.Id", "name": "Account.Name", "street": "Account.BillingStreet"},
+    "lines": {
+        "each": "OpportunityLineItems.records",
+        "product": "Product2.ProductCode",
+        "quantity": "Quantity",
+        "unit_price": "UnitPrice",
+    },
+}
+_SELECT = (
+    "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, Account.BillingStreet, "
+    "(SELECT Product2.ProductCode, Quantity, UnitPrice FROM OpportunityLineItems)"
+)
+
+
+def _deal(world: Handoff) -> RecordId:
+    """An open deal whose values are found nowhere else."""
+    org = world.org
+    account = org.create("Account", Name="Zebrafink Handels GmbH", BillingStreet="Geheimweg 77")
+    deal = org.create(
+        "Opportunity",
+        Name="Quittenernte 2026",
+        AccountId=account,
+        StageName="Prospecting",
+        CloseDate="2026-11-30",
+        CurrencyIsoCode="EUR",
+    )
+    (product,) = org.query("SELECT Id FROM Product2 WHERE ProductCode = 'GC1040'")
+    org.create("OpportunityLineItem", OpportunityId=deal, Product2Id=product["Id"], Quantity=3, UnitPrice=1234.56)
+    return deal
+
+
+async def _everything_that_can_happen(world: Handoff) -> None:
+    """One order done, one mended by a person, one cancelled, and a message that nobody can read."""
+    world.org.seed(1)
+    done, refused, cancelled = (_deal(world) for _ in range(3))
+    world.org.win(done)
+    await world.until_stage(done, OrderStage.COMPLETED)
+
+    world.erp.faults.unknown_products = frozenset({"GC1040"})
+    for record in (refused, cancelled):
+        world.org.win(record)
+        await world.until_stage(record, OrderStage.ATTENTION)
+    await world.order(cancelled).signal(names.SIGNAL_CANCEL, "Sauerampfer said so")
+    await world.until_stage(cancelled, OrderStage.CANCELLED)
+    world.erp.faults.unknown_products = frozenset()
+    await world.order(refused).signal(names.SIGNAL_RETRY, "Sauerampfer mended it")
+    await world.until_stage(refused, OrderStage.COMPLETED)
+
+    event = {"EventUuid": "00000000-0000-4000-8000-000000000001"}
+    world.org.publish_raw(CHANNEL, {"payload": {"Note__c": "Moosbeere"}, "event": event})
+    await until(lambda: _counts(world.client, f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'", 1))
+
+
+async def _counts(client: Client, query: str, expected: int) -> bool:
+    return expected == (await client.count_workflows(query)).count
+
+
+async def _stored(client: Client, database: Path) -> bytes:
+    """All that Temporal has: by its API (lists, states, histories), and on its disk."""
+    service, where = client.workflow_service, client.namespace
+    listing = await service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace=where, page_size=1000))
+    found = [listing.SerializeToString()]
+    for each in listing.executions:
+        one = WorkflowExecution(workflow_id=each.execution.workflow_id, run_id=each.execution.run_id)
+        state = await service.describe_workflow_execution(
+            DescribeWorkflowExecutionRequest(namespace=where, execution=one)
+        )
+        history = await service.get_workflow_execution_history(
+            GetWorkflowExecutionHistoryRequest(namespace=where, execution=one)
+        )
+        found += [state.SerializeToString(), history.SerializeToString()]
+    found += [file.read_bytes() for file in database.parent.glob(f"{database.name}*")]
+    return b"\0".join(found)
+
+
+@pytest.mark.parametrize(
+    ("encryption", "readable"), [(keyed(), set()), (PLAIN, set(_VALUES))], ids=["encrypted", "and otherwise"]
+)
+async def test_nothing_of_a_customer_can_be_read_in_temporal(
+    tmp_path: Path, encryption: Encryption, readable: set[str]
+) -> None:
+    """Neither over its API nor on its disk, whatever happened to the orders; without encryption all of it can."""
+    database = tmp_path / "temporal.db"
+    async with (
+        await start_temporal(database=database) as server,
+        handoff(temporal_server=server, encryption=encryption, select=_SELECT, order=_ORDER) as world,
+        world.working(),
+    ):
+        await _everything_that_can_happen(world)
+        stored = await _stored(world.client, database)
+
+    assert readable == {what for what, value in _VALUES.items() if value.encode() in stored}
+    keys = [key.key.get_secret_value() for key in encryption.keys if key.key]
+    assert not [secret for secret in (world.org.client_secret, world.erp.token, *keys) if secret.encode() in stored]
+
+
+async def _temporal(world: Handoff, *words: str) -> str:
+    """Run Temporal's own command line, which knows no key; return what it printed."""
+    address = world.client.service_client.config.target_host
+    process = await asyncio.create_subprocess_exec(
+        binary("temporal"),
+        *words,
+        "--address",
+        address,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "TEMPORAL_CONFIG_FILE": os.devnull},
+    )
+    output, _ = await process.communicate()
+    assert 0 == process.returncode, output.decode()
+    return output.decode()
+
+
+async def _refused_order(world: Handoff) -> RecordId:
+    """An order that needs attention; the ERP would take it now."""
+    world.erp.faults.reject = 1
+    (record,) = world.org.win_next(1)
+    await world.until_stage(record, OrderStage.ATTENTION)
+    return record
+
+
+async def test_a_plain_signal_of_temporals_own_command_line_is_understood() -> None:
+    """An operator needs no key to send `retry`; what was said is read, and stays where it was said."""
+    async with handoff(encryption=keyed()) as world, world.working():
+        world.org.seed(1)
+        record = await _refused_order(world)
+        order = names.order_workflow_id(world.org.org_id, record)
+        await _temporal(world, "workflow", "signal", "-w", order, "--name", "retry", "--input", '"price list mended"')
+        await world.until_stage(record, OrderStage.COMPLETED)
+
+        told = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        assert "price list mended" in told.current_details
+        assert "Encoded failure" in await _temporal(world, "workflow", "show", "-w", order, "-o", "json")
+
+
+async def _keys_in_history(world: Handoff, record: RecordId) -> list[str]:
+    """The ids of the keys of an order's events, in the order of the events, each once in a row."""
+    history = await world.order(record).fetch_history()
+    found = re.findall(r'"encryption-key-id": "([^"]+)"', history.to_json())
+    return [base64.b64decode(key_id).decode() for key_id, _ in itertools.groupby(found)]
+
+
+async def test_an_order_goes_on_over_a_rotation_and_its_new_events_have_the_new_key() -> None:
+    """The recipe of docs/security.md: add at the end, move to the front, restart; the order waits through both."""
+    old, new = fresh_key("old"), fresh_key("new")
+    async with handoff(encryption=keyed(old)) as world:
+        async with world.working():
+            world.org.seed(1)
+            record = await _refused_order(world)
+        for keys in ((old, new), (new, old)):
+            world.client = with_keys(world.client, keyed(*keys))
+            async with world.working():  # a worker that has the order not in its cache replays the history
+                await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+                if keys[0] is new:
+                    await world.order(record).signal(names.SIGNAL_RETRY)
+                    await world.until_stage(record, OrderStage.COMPLETED)
+        assert ["old", "new"] == await _keys_in_history(world, record)
+
+
+async def _waits_for_its_key(key_id: str, told: str, log: pytest.LogCaptureFixture) -> None:
+    right = keyed(fresh_key("2026-11"))
+    async with handoff(encryption=right) as world:
+        async with world.working():
+            world.org.seed(1)
+            record = await _refused_order(world)
+
+        world.client = with_keys(world.client, keyed(fresh_key(key_id)))
+        async with world.working():
+            operator = with_keys(world.client, right)
+            await operator.get_workflow_handle(world.order(record).id).signal(names.SIGNAL_RETRY)
+            await until(lambda: told in log.text)
+            assert OrderStage.ATTENTION == await world.stage(record)
+
+        world.client = with_keys(world.client, right)
+        async with world.working():
+            await world.until_stage(record, OrderStage.COMPLETED)
+        assert 1 == len(world.erp.orders())
+
+
+async def test_an_order_waits_for_its_key_and_no_signal_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """Workers without the right key say which one they lack, try again, and change nothing; with it all goes on."""
+    missing = "key '2026-11', which `encryption.keys` does not list"
+    wrong = "key '2026-11' of `encryption.keys` does not fit"
+    await asyncio.gather(_waits_for_its_key("other", missing, caplog), _waits_for_its_key("2026-11", wrong, caplog))
+
+
+async def test_a_command_with_the_wrong_key_says_so(tmp_path: Path) -> None:
+    """Whoever looks at an order with an outdated settings file is told which key to put right."""
+    async with handoff(encryption=keyed(fresh_key("2026-11"))) as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        config = settings_file(tmp_path, keyed(fresh_key("2026-11")))
+        code, text = await closedwon(world.client, "orders", "show", record, CLOSEDWON_CONFIG=str(config))
+
+    assert 1 == code
+    assert "The key '2026-11' of `encryption.keys` does not fit" in text
+    assert "Traceback" not in text
