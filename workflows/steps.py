@@ -1,0 +1,192 @@
+"""The steps of an order: which activity, on which queue, how patiently; each is run to its end or stopped by a command.
+
+No decisions: what follows from an answer or a problem is `workflows.order`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+from activities.erp import CancelOrder, CreateOrder, ErpActivities
+from activities.failures import HEARTBEAT_TIMEOUT, Problem
+from activities.salesforce import Look, LookAt, SalesforceActivities, Values, WriteBack
+from closedwon import names
+from closedwon.model import ErpOrder, Message, Order, OrderStart, idempotency_key
+from workflows.commands import Commands
+from workflows.problems import problem_of
+
+_SALESFORCE_CALL: Final = timedelta(minutes=2)
+"""Longest single Salesforce call, its waiting for a shared batch included."""
+_ERP_CALL: Final = timedelta(minutes=15)
+"""Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
+
+_Result = TypeVar("_Result")
+
+
+class StoppedError(Exception):
+    """The step did not come to its end: a cancel arrived, or the history grows too long. Look at everything afresh."""
+
+
+class ProblemError(Exception):
+    """The step failed, and no retry can help."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Take what to tell people."""
+        super().__init__(problem.reason)
+        self.problem = problem
+
+
+class Steps:
+    """One record's calls to Salesforce and to the ERP. Each may raise `StoppedError` or `ProblemError`."""
+
+    def __init__(self, start: OrderStart, commands: Commands) -> None:
+        """Take whose order it is, and who may interrupt."""
+        self._start = start
+        self._commands = commands
+        self._record: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
+        self._erp: str | None = None
+        self._written: Values = {}
+        """What Salesforce's fields hold, as far as it is known."""
+
+    async def load(self, payload: Message | None) -> Look:
+        """Read the record."""
+        request = LookAt(**self._record, message=payload)
+        look: Look = await self._run(
+            lambda: workflow.start_activity_method(
+                SalesforceActivities.load_order,
+                request,
+                activity_id="load-order",
+                summary=f"read {self._start.record} from Salesforce",
+                start_to_close_timeout=_SALESFORCE_CALL,
+                **self._pace(),
+            )
+        )
+        self._written = {**self._written, **look.written}
+        return look
+
+    async def create(self, order: Order, look: Look) -> ErpOrder:
+        """Have the order made in the ERP that the look names, or find it there."""
+        erp = look.erp or ""
+        self._erp = None if look.other_erps else erp
+        request = CreateOrder(erp=erp, order=order, other_erps=look.other_erps)
+        return await self._run(
+            lambda: workflow.start_activity_method(
+                ErpActivities.create_order,
+                request,
+                task_queue=names.erp_queue(self._erp),
+                activity_id="create-order",
+                summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
+                start_to_close_timeout=_ERP_CALL,
+                **self._pace(),
+            )
+        )
+
+    async def cancel(self) -> ErpOrder | None:
+        """Cancel what the ERP has, if it has anything.
+
+        The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
+        """
+        request = CancelOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
+        return await self._run(
+            lambda: workflow.start_activity_method(
+                ErpActivities.cancel_order,
+                request,
+                task_queue=names.erp_queue(self._erp),
+                activity_id="cancel-order",
+                summary=f"cancel the order of {self._start.record}, if there is one",
+                start_to_close_timeout=_ERP_CALL,
+                **self._pace(),
+            )
+        )
+
+    async def write_back(self, **content: Any) -> WriteBack:
+        """Tell Salesforce; return what it was told."""
+        request = WriteBack(**self._record, **content, written=self._written)
+        self._written = {}  # not known until it is answered: an attempt whose reply is lost may have written
+        self._written = await self._run(
+            lambda: workflow.start_activity_method(
+                SalesforceActivities.write_back,
+                request,
+                activity_id="write-back",
+                summary=f"write {request.order.number if request.order else request.status} to {request.record}",
+                start_to_close_timeout=_SALESFORCE_CALL,
+                **self._pace(),
+            )
+        )
+        return request
+
+    async def report(self, problem: Problem, placed: ErpOrder | None, *, unless: Callable[[], bool]) -> str:
+        """Write the problem to the record, if Salesforce takes it at once or soon; return what came of it.
+
+        A command, or `unless`, ends the trying. Raises nothing: who reports has a problem already.
+        """
+        request = WriteBack(
+            **self._record, order=placed, status="needs attention", error=problem.message, written=self._written
+        )
+        handle = workflow.start_activity_method(
+            SalesforceActivities.write_back,
+            request,
+            activity_id="report-problem",
+            summary=f"report {problem.reason} to {request.record}",
+            start_to_close_timeout=_SALESFORCE_CALL,
+            **self._pace(),
+        )
+        self._written = {}  # as for every write-back
+        await self._commands.until(lambda: handle.done() or unless())
+        if not handle.done():
+            handle.cancel()
+        try:
+            self._written = await handle
+        except asyncio.CancelledError:
+            if not (self._commands.any_asked() or unless()):
+                raise
+            return "the problem was not written to the record: something else came first"
+        except ActivityError as error:
+            return f"the problem could not be written to the record: {problem_of(error).message}"
+        return "the record in Salesforce says so, too"
+
+    async def _run(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
+        """Run an activity to its end. `retry` makes a waiting attempt happen now; `cancel` ends the waiting.
+
+        Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
+        wins over a late cancel (the caller sees the cancel afterwards and then cancels the order itself).
+        """
+        commands = self._commands
+        while not commands.cancel_asked():
+            commands.retry_asked = False
+            if workflow.info().is_continue_as_new_suggested():
+                break
+            handle = schedule()
+            await commands.until(handle.done)
+            if not handle.done():
+                handle.cancel()  # backing off: ends at once; in flight: waits for the truth
+            try:
+                return await handle
+            except ActivityError as error:
+                if not commands.any_asked():
+                    raise ProblemError(problem_of(error)) from None
+            except asyncio.CancelledError:
+                # The command and the activity's result came in one batch; the SDK then drops the result. What was
+                # done there is found again: every step may be repeated, and a cancel asks the ERP what it has.
+                if not commands.any_asked():
+                    raise
+        raise StoppedError
+
+    def _pace(self) -> dict[str, Any]:
+        """Options that all steps share: patient retries, seen in the UI under pending activities, free in history."""
+        pace = self._start.pace
+        return {
+            "schedule_to_close_timeout": pace.horizon,
+            "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+            "retry_policy": RetryPolicy(
+                initial_interval=pace.first_interval, maximum_interval=pace.longest_interval, backoff_coefficient=2.0
+            ),
+            "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        }

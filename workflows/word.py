@@ -1,0 +1,56 @@
+"""What Salesforce has told of a record: is there news, which payload counts, is the record deleted.
+
+Messages come doubled, late and in any order; which of them matter is decided here, and only here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from closedwon.model import Message
+
+
+class Word:
+    """All messages about one record, boiled down."""
+
+    def __init__(self, carried: Message | None) -> None:
+        """Begin with what the run before has `carried` over."""
+        self.payload = carried
+        """The newest message with a payload, or the tombstone."""
+        self.deleted = carried is not None and carried.deleted
+        self.heard_at: datetime | None = None
+        """When the first word came."""
+        self.news = False
+        """Something came since the record was last looked at."""
+        self.cancelled_at: datetime | None = None
+        """When the order was given up; what happened before that is no news any more."""
+        self._heard: set[str] = set()
+
+    def take(self, message: Message) -> bool:
+        """Take a message in; return whether the record's deletion is told for the first time."""
+        is_late = self._is_late(message)
+        self._heard.add(message.id)
+        self.heard_at = self.heard_at or message.received_at
+        if is_late:
+            return False
+        self.news = True
+        if message.deleted and not self.deleted:
+            self.deleted, self.payload = True, message
+            return True
+        if message.payload is not None and not self.deleted and not _older(message, self.payload):
+            self.payload = message
+        return False
+
+    def _is_late(self, message: Message) -> bool:
+        """Whether the message tells of something from before the cancel, or was heard already."""
+        if self.cancelled_at is None:
+            return False
+        happened = message.modified_at or message.received_at
+        return self.deleted or message.id in self._heard or (happened <= self.cancelled_at and not message.deleted)
+
+
+def _older(message: Message, than: Message | None) -> bool:
+    """Whether the message tells of an older state of the record than the one that is known."""
+    if than is None or message.modified_at is None or than.modified_at is None:
+        return False
+    return message.modified_at < than.modified_at
