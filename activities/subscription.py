@@ -146,6 +146,7 @@ class _Reading:
         self._slots = asyncio.Semaphore(pace.concurrent_starts)
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
+        self._is_drained = False
 
     async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
         stop: set[asyncio.Task[Any]] = {
@@ -189,6 +190,7 @@ class _Reading:
             if any(task.done() for task in stop):
                 return
             self._alive = True
+            self._is_drained = not batch.result().events
             for event in batch.result().events:
                 await self._slots.acquire()
                 if beat.done():
@@ -220,10 +222,18 @@ class _Reading:
         while True:
             cursor = self._prefix.advance()
             activity.heartbeat(cursor)
-            if cursor.event_time is not None:
-                lag = (datetime.now(UTC) - cursor.event_time).total_seconds()
-                self._messages.metrics.cursor_lag.set(lag, {"channel": self._channel})
+            self._tell_lag(cursor)
             await asyncio.sleep(every)
+
+    def _tell_lag(self, cursor: Cursor) -> None:
+        """Nothing is behind when the bus had nothing new at the last poll and all that it had before is durable."""
+        if self._is_drained and not self._starts:
+            lag = timedelta(0)
+        elif cursor.event_time is not None:
+            lag = datetime.now(UTC) - cursor.event_time
+        else:
+            return
+        self._messages.metrics.cursor_lag.set(lag.total_seconds(), {"org": self._route.org, "channel": self._channel})
 
     async def _settle(self) -> Cursor:
         """Wait for the outstanding starts."""

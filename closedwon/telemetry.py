@@ -44,9 +44,11 @@ _ATTEMPTS: Final = 5
 """For a free private port: another process may take it between our look and the SDK's bind."""
 
 WON_TO_WRITTEN_BACK: Final = "closedwon_won_to_written_back"
+ACK_LATENCY: Final = "closedwon_ack_latency"
 ERP_LATENCY: Final = "closedwon_erp_latency"
 _BUCKETS: Final = {
     WON_TO_WRITTEN_BACK: [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0, 604800.0],
+    ACK_LATENCY: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
     ERP_LATENCY: [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0],
 }
 """Upper bounds in seconds."""
@@ -65,6 +67,9 @@ class Metrics:
     def __init__(self, meter: MetricMeter) -> None:
         """Create the instruments; the same names on another meter are the same metrics."""
         self.messages = meter.create_counter("closedwon_messages", "Messages taken in [channel, outcome]")
+        self.ack_latency = meter.create_histogram_timedelta(
+            ACK_LATENCY, "From a request's arrival at intake to its answer [channel, outcome]"
+        )
         self.tls_failures = meter.create_counter(
             "closedwon_tls_handshake_failures", "Clients of intake whose TLS handshake failed [reason]"
         )
@@ -77,8 +82,34 @@ class Metrics:
         )
         self.erp_latency = meter.create_histogram_timedelta(ERP_LATENCY, "Duration of calls to the ERP [erp, outcome]")
         self.api_used = meter.create_gauge("closedwon_salesforce_api_used", "API calls used of the last 24 h [org]")
+        self.api_limit = meter.create_gauge("closedwon_salesforce_api_limit", "API calls allowed in 24 h [org]")
         self.cursor_lag = meter.create_gauge_float(
-            "closedwon_cursor_lag_seconds", "Age of the newest event that is durably a workflow [channel]"
+            "closedwon_cursor_lag_seconds", "How far the reader is behind the event bus [org, channel]"
+        )
+        # What the observer sees (workers.observer); every process that observes reports the same.
+        self.open_orders = meter.create_gauge("closedwon_open_orders", "Unfinished orders, now [stage]")
+        self.oldest_order = meter.create_gauge_float(
+            "closedwon_oldest_open_order_seconds", "Age of the oldest unfinished order [stage]"
+        )
+        self.attention_now = meter.create_gauge(
+            "closedwon_attention_now", "Orders and messages that need attention, now [reason]"
+        )
+        self.backlog = meter.create_gauge("closedwon_backlog", "Tasks that wait for a worker [queue, kind]")
+        self.backlog_age = meter.create_gauge_float(
+            "closedwon_backlog_age_seconds", "How long the first of them has waited [queue, kind]"
+        )
+        self.pollers = meter.create_gauge("closedwon_pollers", "Workers that ask for tasks [queue, kind]")
+        self.paused = meter.create_gauge("closedwon_queue_paused", "1 while the queue's rate limit is 0 [queue]")
+        self.reader_silence = meter.create_gauge_float(
+            "closedwon_reader_silence_seconds",
+            "Since the bus's reader last gave a sign of life [org, channel]",
+        )
+        self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, channel]")
+        self.oldest_gap = meter.create_gauge_float(
+            "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, channel]"
+        )
+        self.observed_at = meter.create_gauge_float(
+            "closedwon_observed_timestamp_seconds", "When the observer last saw all of it, Unix time"
         )
 
 

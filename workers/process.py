@@ -21,6 +21,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry import Metrics, Telemetry
 from workers.connections import Connections
 from workers.intake import IntakeServer
+from workers.observer import observing
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
 
@@ -119,6 +120,7 @@ class _Process:
             for worker in order_workers(client, self._settings, connections, metrics):
                 await stack.enter_async_context(worker)
                 self._ends.append(worker.shutdown)
+            await stack.enter_async_context(observing(client, self._settings, metrics))
         if Role.SUBSCRIBER in self._roles:
             end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
             self._ends.append(end)
@@ -153,4 +155,5 @@ async def _report_usage(connections: Connections, settings: Settings, metrics: M
             reported[org.name] = client.calls
             if client.usage is not None:
                 metrics.api_used.set(client.usage.used, {"org": org.name})
+                metrics.api_limit.set(client.usage.max, {"org": org.name})
         await asyncio.sleep(_USAGE_EVERY)

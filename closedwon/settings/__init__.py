@@ -185,6 +185,8 @@ class Telemetry(Section):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: readable on a terminal, JSON elsewhere."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    observe_every: Duration = timedelta(seconds=30)
+    """How often a worker looks at Temporal for the metrics that no single order can tell."""
 
 
 class _EncryptionOnly(BaseSettings):

@@ -92,7 +92,11 @@ async def test_our_metrics_are_exported_under_stable_names(telemetry: Telemetry)
     metrics.gaps.add(1, {"reason": "expired"})
     metrics.api_calls.add(7, {"org": "production"})
     metrics.api_used.set(14_000, {"org": "production"})
-    metrics.cursor_lag.set(1.5, {"channel": "/event/Order_Requested__e"})
+    metrics.api_limit.set(100_000, {"org": "production"})
+    metrics.cursor_lag.set(1.5, {"org": "production", "channel": "/event/Order_Requested__e"})
+    metrics.ack_latency.record(timedelta(milliseconds=30), {"channel": "callout", "outcome": "acknowledged"})
+    metrics.open_orders.set(3, {"stage": "ordering"})
+    metrics.backlog_age.set(2.5, {"queue": "orders", "kind": "workflow"})
     metrics.won_to_written_back.record(timedelta(seconds=3))
     metrics.erp_latency.record(timedelta(milliseconds=80), {"erp": "tryton", "outcome": "created"})
     await telemetry.serve({})
@@ -105,7 +109,11 @@ async def test_our_metrics_are_exported_under_stable_names(telemetry: Telemetry)
         'closedwon_gaps_total{reason="expired",service="orders"}': "1",
         'closedwon_salesforce_api_calls_total{org="production",service="orders"}': "7",
         'closedwon_salesforce_api_used{org="production",service="orders"}': "14000",
-        'closedwon_cursor_lag_seconds{channel="/event/Order_Requested__e",service="orders"}': "1.5",
+        'closedwon_salesforce_api_limit{org="production",service="orders"}': "100000",
+        'closedwon_cursor_lag_seconds{channel="/event/Order_Requested__e",org="production",service="orders"}': "1.5",
+        'closedwon_ack_latency_seconds_count{channel="callout",outcome="acknowledged",service="orders"}': "1",
+        'closedwon_open_orders{stage="ordering",service="orders"}': "3",
+        'closedwon_backlog_age_seconds{kind="workflow",queue="orders",service="orders"}': "2.5",
         'closedwon_won_to_written_back_seconds_bucket{service="orders",le="5"}': "1",
         'closedwon_erp_latency_seconds_bucket{erp="tryton",outcome="created",service="orders",le="0.1"}': "1",
     }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -119,6 +121,16 @@ class IntakeServer:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Turn away who may not speak, before the body is read; bound number, size and time of the rest."""
+        began = time.monotonic()
+        response = await self._answer(request, handler)
+        if request.method != "POST":
+            return response
+        outcome = "acknowledged" if response.status < HTTPStatus.BAD_REQUEST else "refused"
+        labels = {"channel": _channel(request), "outcome": outcome}
+        self._metrics.ack_latency.record(timedelta(seconds=time.monotonic() - began), labels)
+        return response
+
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         self._at_work += 1
         try:
             self._check_room()
@@ -140,7 +152,9 @@ class IntakeServer:
     async def _read(self, request: web.Request) -> None:
         """Read the body, which the request then holds, and note until when it must be answered."""
         seconds = self._intake.deadline.total_seconds()
-        until = asyncio.get_running_loop().time() + (min(seconds, _APEX) if _is_callout(request) else seconds)
+        if _channel(request) is Channel.CALLOUT:
+            seconds = min(seconds, _APEX)
+        until = asyncio.get_running_loop().time() + seconds
         answer_until.set(until)
         try:
             async with asyncio.timeout_at(until):
@@ -155,11 +169,11 @@ class IntakeServer:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "gone", "the sender hung up; nobody reads this") from None
 
     def _refuse(self, request: web.Request, error: RefusedError) -> web.Response:
-        is_callout = _is_callout(request)
-        self._deliveries[Channel.CALLOUT if is_callout else Channel.OUTBOUND_MESSAGE].count(error.reason)
+        channel = _channel(request)
+        self._deliveries[channel].count(error.reason)
         about = f"; {', '.join(error.ids)}" if error.ids else ""
         _log.warning("request to %s refused (%s): %s%s", request.path, error.reason, error, about)
-        return self._callouts.refuse(request, error) if is_callout else self._outbound.refuse(error)
+        return self._callouts.refuse(request, error) if channel is Channel.CALLOUT else self._outbound.refuse(error)
 
     def _check_room(self) -> None:
         if self._at_work > self._intake.concurrent_requests:
@@ -175,8 +189,8 @@ class IntakeServer:
             raise _too_large()
 
 
-def _is_callout(request: web.Request) -> bool:
-    return request.path.startswith("/callouts")
+def _channel(request: web.Request) -> Channel:
+    return Channel.CALLOUT if request.path.startswith("/callouts") else Channel.OUTBOUND_MESSAGE
 
 
 def _too_large() -> RefusedError:

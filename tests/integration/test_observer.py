@@ -1,0 +1,198 @@
+"""What a worker sees when it looks at Temporal from outside the orders, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from temporalio.service import RPCError
+
+from activities.subscription import Gap
+from closedwon import names, temporal
+from closedwon.ids import RecordId
+from closedwon.model import Channel, Message, UnreadableMessage
+from closedwon.operating.erps import limit
+from closedwon.telemetry import Metrics
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from workers.observer import Observer, observing
+from workflows.subscription import Subscription, SubscriptionWorkflow
+
+LABELS = {"org": "org-0", "channel": CHANNEL}
+
+
+class Gauges:
+    """The last value of every gauge, as the metrics endpoint would show it."""
+
+    def __init__(self) -> None:
+        self._buffer = MetricBuffer(100_000)
+        self.metrics = Metrics(Runtime(telemetry=TelemetryConfig(metrics=self._buffer)).metric_meter)
+        self._values: dict[tuple[str, frozenset[tuple[str, Any]]], float] = {}
+
+    def get(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
+        """A gauge's value; None where it was never set."""
+        for update in self._buffer.retrieve_updates():
+            told = {key: value for key, value in update.attributes.items() if key != "service_name"}
+            self._values[update.metric.name, frozenset(told.items())] = update.value
+        return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
+
+
+async def _start(world: Handoff, number: int) -> str:
+    record = RecordId(f"006{number:012d}")
+    start = world.settings.order_start(world.settings.routes[0], record)
+    message = Message(id=f"m-{number}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, start, message)
+    return names.order_workflow_id(start.org, record)
+
+
+async def _hold(world: Handoff, number: int) -> None:
+    await temporal.keep_unreadable(
+        world.client,
+        UnreadableMessage(
+            id=f"m-{number}",
+            org=world.org.org_id,
+            channel=Channel.PLATFORM_EVENT,
+            source=CHANNEL,
+            received_at=datetime.now(UTC),
+            problem="?",
+            raw="{}",
+        ),
+    )
+
+
+async def _is_known(client: Client) -> bool:
+    try:
+        await temporal.missing_search_attributes(client)
+    except RPCError:
+        return False
+    return True
+
+
+async def test_what_waits_is_told_while_no_worker_lives() -> None:
+    """Whoever is on call sees how much waits, since when and for what, also where nobody works on it any more."""
+    gauges = Gauges()
+    async with handoff() as world:
+        first = await _start(world, 0)
+        began = (await world.client.get_workflow_handle(first).describe()).start_time
+        await asyncio.gather(*(_start(world, number) for number in range(1, 120)), _hold(world, 0))
+        observer = Observer(world.client, world.settings, gauges.metrics)
+
+        async def all_seen() -> bool:
+            await observer.look()
+            return gauges.get("open_orders", {"stage": "loading"}) == 120
+
+        await until(all_seen)
+        age = (datetime.now(UTC) - began).total_seconds()
+
+        oldest = gauges.get("oldest_open_order_seconds", {"stage": "loading"}) or 0
+        assert age - 1 < oldest <= age  # the rest of the look took a moment, too
+        assert 1 == gauges.get("open_orders", {"stage": "attention"})
+        assert 1 == gauges.get("attention_now", {"reason": "bad-message"})
+        assert 0 == gauges.get("attention_now", {"reason": "horizon-passed"})
+        assert 0 == gauges.get("open_orders", {"stage": "ordering"})
+        workflows = {"queue": "orders", "kind": "workflow"}
+        assert 121 == gauges.get("backlog", workflows)
+        assert 0 == gauges.get("pollers", workflows)
+        assert 0 < (gauges.get("backlog_age_seconds", workflows) or 0) <= age
+        assert 0 == gauges.get("queue_paused", {"queue": "erp-light"})
+        assert 0 <= (gauges.get("reader_silence_seconds", LABELS) or -1) < 60
+
+
+async def test_what_is_done_is_no_longer_told() -> None:
+    """A gauge falls to 0 when nothing is left: an alert that has fired ends."""
+    gauges = Gauges()
+    async with handoff() as world:
+        order = await _start(world, 0)
+        await _hold(world, 0)
+        observer = Observer(world.client, world.settings, gauges.metrics)
+
+        async def sees(orders: int, messages: int) -> bool:
+            await observer.look()
+            seen = (
+                gauges.get("open_orders", {"stage": "loading"}),
+                gauges.get("attention_now", {"reason": "bad-message"}),
+            )
+            return seen == (orders, messages)
+
+        await until(lambda: sees(1, 1))
+        for workflow_id in (order, names.unreadable_message_workflow_id(world.org.org_id, "m-0")):
+            await world.client.get_workflow_handle(workflow_id).terminate()
+        await until(lambda: sees(0, 0))
+
+        assert 0 == gauges.get("oldest_open_order_seconds", {"stage": "loading"})
+
+
+async def test_a_reader_that_is_dead_grows_silent_and_its_gaps_stay_told() -> None:
+    """The metrics of a dead process vanish with it; the silence of the reader is seen by those who live."""
+    gauges = Gauges()
+    since = datetime.now(UTC) - timedelta(hours=2)
+    gap = Gap(since=since, until=since + timedelta(hours=1), reason="moved")
+    async with handoff() as world:
+        await world.client.start_workflow(
+            SubscriptionWorkflow.run,
+            Subscription(org=world.org.org_id, channel=CHANNEL, heartbeat_timeout=timedelta(seconds=3), gaps=(gap,)),
+            id=names.subscription_workflow_id(world.org.org_id, CHANNEL),
+            task_queue=names.SUBSCRIBER_QUEUE,
+        )
+        async with world.working():
+            observer = Observer(world.client, world.settings, gauges.metrics)
+
+            async def is_heard() -> bool:
+                # The first sign of life is newer than the observer itself.
+                before = gauges.get("reader_silence_seconds", LABELS)
+                await observer.look()
+                after = gauges.get("reader_silence_seconds", LABELS)
+                return before is not None and after is not None and after < before
+
+            await until(is_heard)
+            assert 1 == gauges.get("open_gaps", LABELS)
+            assert 7200 == pytest.approx(gauges.get("oldest_open_gap_seconds", LABELS), abs=60)
+            assert 0 < (gauges.get("pollers", {"queue": "subscriber", "kind": "activity"}) or 0)
+
+        async def is_silent() -> bool:
+            await observer.look()
+            return (gauges.get("reader_silence_seconds", LABELS) or 0) > 1.5
+
+        await until(is_silent)
+        assert 1 == gauges.get("open_gaps", LABELS)
+
+
+async def test_a_paused_erp_is_told() -> None:
+    """Somebody who has forgotten to resume an ERP is reminded."""
+    gauges = Gauges()
+    async with handoff() as world:
+        observer = Observer(world.client, world.settings, gauges.metrics)
+        seen = []
+        for orders_per_second in (0, None):
+            await limit(world.client, "light", orders_per_second, erps=["light"], reason="a test", by="a test")
+            await observer.look()
+            seen.append(gauges.get("queue_paused", {"queue": "erp-light"}))
+
+    assert [1, 0] == seen
+
+
+async def test_observing_is_never_in_the_way(caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be seen is logged once, not every time, and looked at again; a process that ends does not wait."""
+    gauges = Gauges()
+    async with handoff() as world:
+        telemetry = world.settings.telemetry.model_copy(update={"observe_every": timedelta(milliseconds=50)})
+        settings = world.settings.model_copy(update={"telemetry": telemetry})
+        elsewhere = Client(world.client.service_client, namespace="elsewhere")
+        async with observing(elsewhere, settings, gauges.metrics):
+            await until(lambda: "cannot observe" in caplog.text)
+            await world.client.workflow_service.register_namespace(
+                RegisterNamespaceRequest(
+                    namespace="elsewhere", workflow_execution_retention_period=Duration(seconds=86400)
+                )
+            )
+            await until(partial(_is_known, elsewhere))
+            await temporal.ensure_search_attributes(elsewhere)
+            await until(lambda: gauges.get("observed_timestamp_seconds") is not None)
+        assert 1 == caplog.text.count("cannot observe")

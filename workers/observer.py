@@ -1,0 +1,207 @@
+"""A look at Temporal from time to time, for the metrics that no single order can tell.
+
+How many orders stand where, and since when; which need attention; what waits for a worker; whether the bus is read.
+Every process with the role `orders` looks, and all report the same: one dead process leaves no blind spot. It costs
+about one small request per stage, queue and channel, one after the other, and never touches an order. A look that
+fails is told in the log and by the age of `closedwon_observed_timestamp_seconds`; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowExecution
+from temporalio.service import RPCError, RPCStatusCode
+
+from closedwon import names, temporal
+from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId
+from closedwon.names import OrderStage
+from closedwon.settings import Settings
+from closedwon.telemetry import Metrics
+from workflows.subscription import SubscriptionWorkflow
+
+_log = logging.getLogger(__name__)
+
+_UNFINISHED: Final = (
+    OrderStage.LOADING,
+    OrderStage.ORDERING,
+    OrderStage.WRITING_BACK,
+    OrderStage.CANCELLING,
+    OrderStage.ATTENTION,
+)
+_PAGE: Final = 100
+"""Executions in one listing. Where more are open, they are counted, and the oldest is searched for."""
+_SEARCH: Final = 24
+"""Listings at most in a search for the oldest one."""
+_QUERY: Final = timedelta(seconds=2)
+"""How long a subscription may take to tell its gaps: a worker must answer."""
+_WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+_ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+_KINDS: Final = {_WORKFLOWS: "workflow", _ACTIVITIES: "activity"}
+
+
+@asynccontextmanager
+async def observing(client: Client, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    """Look every `telemetry.observe_every` during a block."""
+    watching = asyncio.create_task(_watch(Observer(client, settings, metrics), settings.telemetry.observe_every))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+
+
+async def _watch(observer: Observer, every: timedelta) -> None:
+    is_blind = False
+    while True:
+        try:
+            await observer.look()
+        except Exception as error:  # noqa: BLE001 - whatever it is: metrics are not worth a worker
+            if not is_blind:
+                _log.warning("cannot observe for the metrics: %s", type(error).__name__)
+            is_blind = True
+        else:
+            is_blind = False
+        await asyncio.sleep(every.total_seconds())
+
+
+class _Channel(NamedTuple):
+    org: str
+    org_id: OrgId
+    name: str
+
+
+class Observer:
+    """Sets the gauges."""
+
+    def __init__(self, client: Client, settings: Settings, metrics: Metrics) -> None:
+        """Take where to look and where to tell."""
+        self._client = client
+        self._metrics = metrics
+        self._channels = [
+            _Channel(route.org, settings.org(route.org).id, channel)
+            for route in settings.routes
+            for channel in route.events
+        ]
+        self._queues = [
+            (names.ORDERS_QUEUE, _WORKFLOWS),
+            (names.ORDERS_QUEUE, _ACTIVITIES),
+            *((names.erp_queue(erp), _ACTIVITIES) for erp in (*(erp.name for erp in settings.erps), None)),
+            *((names.SUBSCRIBER_QUEUE, kind) for kind in _KINDS if self._channels),
+        ]
+        self._reasons: set[str] = set(AttentionReason)
+        # A channel that nobody has ever read counts from when we began to look.
+        self._heard = dict.fromkeys(self._channels, datetime.now(UTC))
+
+    async def look(self) -> None:
+        """Look once. Raises Temporal's `RPCError`."""
+        for stage in _UNFINISHED:
+            await self._look_at_stage(stage)
+        for queue, kind in self._queues:
+            await self._look_at_queue(queue, kind)
+        for channel in self._channels:
+            await self._look_at_channel(channel)
+        self._metrics.observed_at.set(time.time())
+
+    async def _look_at_stage(self, stage: OrderStage) -> None:
+        query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{stage}'"
+        page = await self._list(query)
+        is_all = len(page) < _PAGE
+        now = datetime.now(UTC)
+        oldest = _age(page, now) if is_all else await self._oldest(query, _age(page, now), now)
+        self._metrics.open_orders.set(len(page) if is_all else await self._count(query), {"stage": stage})
+        self._metrics.oldest_order.set(oldest.total_seconds(), {"stage": stage})
+        if stage is OrderStage.ATTENTION:
+            await self._tell_reasons(query, page if is_all else None)
+
+    async def _tell_reasons(self, query: str, page: Sequence[WorkflowExecution] | None) -> None:
+        """Say how many there are of each reason; without a page of all of them, by counting."""
+        key = temporal.KEYS[names.ATTENTION_REASON]
+        found = Counter(one.typed_search_attributes.get(key) or AttentionReason.UNFORESEEN for one in page or ())
+        if page is None:
+            for reason in self._reasons:
+                found[reason] = await self._count(f"{query} AND {names.ATTENTION_REASON} = '{reason}'")
+        self._reasons |= found.keys()  # with those of a later version, to be set to 0 when they are gone
+        for reason in self._reasons:
+            self._metrics.attention_now.set(found[reason], {"reason": reason})
+
+    async def _oldest(self, query: str, young: timedelta, now: datetime) -> timedelta:
+        """Find the age of the oldest one to 1 %. Temporal cannot sort, so ever older ones are asked for.
+
+        `young` is an age that some have.
+        """
+        old: timedelta | None = None
+        for _ in range(_SEARCH):
+            age = young * 2 if old is None else (young + old) / 2
+            page = await self._list(f"{query} AND StartTime < '{(now - age).isoformat()}'")
+            if not page:
+                old = age
+            elif len(page) < _PAGE:
+                return _age(page, now)
+            else:
+                young = _age(page, now)
+            if old is not None and old - young < young / 100:
+                break
+        return young
+
+    async def _look_at_queue(self, queue: str, kind: TaskQueueType.ValueType) -> None:
+        state = await self._client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._client.namespace,
+                task_queue=TaskQueue(name=queue),
+                task_queue_type=kind,
+                report_stats=True,
+            )
+        )
+        labels = {"queue": queue, "kind": _KINDS[kind]}
+        self._metrics.backlog.set(state.stats.approximate_backlog_count, labels)
+        waited = state.stats.approximate_backlog_age.ToTimedelta()
+        self._metrics.backlog_age.set(waited.total_seconds(), labels)
+        self._metrics.pollers.set(len({one.identity for one in state.pollers}), labels)
+        if kind == _ACTIVITIES:
+            limit = state.effective_rate_limit
+            is_paused = state.HasField("effective_rate_limit") and limit.requests_per_second == 0
+            self._metrics.paused.set(int(is_paused), {"queue": queue})
+
+    async def _look_at_channel(self, channel: _Channel) -> None:
+        """Ask Temporal, not the reader, when the reader last beat: a dead one tells nothing."""
+        handle = self._client.get_workflow_handle_for(
+            SubscriptionWorkflow.run, names.subscription_workflow_id(channel.org_id, channel.name)
+        )
+        labels = {"org": channel.org, "channel": channel.name}
+        try:
+            pending = (await handle.describe()).raw_description.pending_activities
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        else:
+            beats = [one.last_heartbeat_time.ToDatetime(UTC) for one in pending if one.HasField("last_heartbeat_time")]
+            self._heard[channel] = max([self._heard[channel], *beats])
+        now = datetime.now(UTC)
+        self._metrics.reader_silence.set(max((now - self._heard[channel]).total_seconds(), 0.0), labels)
+        with suppress(RPCError):  # where nobody answers the last figures stay: the silence is told already
+            gaps = await handle.query(SubscriptionWorkflow.gaps, rpc_timeout=_QUERY)
+            ages = [now - (gap.since or gap.until) for gap in gaps]
+            self._metrics.open_gaps.set(len(gaps), labels)
+            self._metrics.oldest_gap.set(max(ages, default=timedelta(0)).total_seconds(), labels)
+
+    async def _list(self, query: str) -> list[WorkflowExecution]:
+        return [one async for one in self._client.list_workflows(query, page_size=_PAGE, limit=_PAGE)]
+
+    async def _count(self, query: str) -> int:
+        return (await self._client.count_workflows(query)).count
+
+
+def _age(page: Sequence[WorkflowExecution], now: datetime) -> timedelta:
+    return max((now - one.start_time for one in page), default=timedelta(0))
