@@ -20,7 +20,7 @@ KEEP ?=
 help: ## Show what can be made
 	@echo "Closedwon: won deals from Salesforce into the ERP."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo KEEP=1                                   keep everything running afterwards'
 	@echo '  make demo ARGS="--deals 50 --erp light --kill"     kill a worker in the middle'
@@ -71,6 +71,10 @@ histories: setup ## Record the golden histories anew; only for workflows that we
 	@rm -f tests/replay/histories/*.json
 	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py \
 		-k "workflows or kept_event or forgotten_position"
+
+.PHONY: screenshots
+screenshots: setup ## Take the pictures in docs/images anew (needs Chromium)
+	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too

@@ -35,7 +35,7 @@ async def start_time_skipping() -> WorkflowEnvironment:
 
 
 async def start_temporal(
-    *, port: int | None = None, database: Path | None = None, **settings: int
+    *, port: int | None = None, database: Path | None = None, ui_port: int | None = None, **settings: int
 ) -> WorkflowEnvironment:
     """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration.
 
@@ -44,6 +44,8 @@ async def start_temporal(
     return await WorkflowEnvironment.start_local(
         port=port,
         dev_server_database_filename=None if database is None else str(database),
+        ui=ui_port is not None,
+        ui_port=ui_port,
         dev_server_existing_path=binary("temporal"),
         data_converter=pydantic_data_converter,
         search_attributes=list(temporal.KEYS.values()),

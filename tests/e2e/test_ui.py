@@ -1,0 +1,109 @@
+"""Temporal's UI as the operator's screen: lists, details and dialogs show what the documentation promises."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from closedwon import names
+from closedwon.ids import RecordId
+from closedwon.names import OrderStage
+from tests.support.handoff import Handoff, handoff
+from tests.support.screen import Screen, needs_chromium, screen
+from tests.support.servers import start_temporal
+
+pytestmark = needs_chromium
+
+_COLUMNS = (names.ORDER_STAGE, names.ATTENTION_REASON, names.ERP_ORDER_NUMBER, names.ROUTE, names.CHANNEL)
+
+
+class _Desk(NamedTuple):
+    """An operator's morning: orders that are done, one that was refused, one that waits for an ERP that is down."""
+
+    world: Handoff
+    screen: Screen
+    done: RecordId
+    refused: RecordId
+    waiting: RecordId
+
+    async def open(self, record: RecordId, tab: str) -> None:
+        described = await self.world.order(record).describe()
+        await self.screen.workflow(described.id, described.run_id, tab)
+
+
+@asynccontextmanager
+async def _desk() -> AsyncIterator[_Desk]:
+    port = _free_port()
+    async with await start_temporal(ui_port=port) as server, handoff(temporal_server=server) as world, world.working():
+        world.org.seed(7)
+        done = world.org.win_next(4)
+        await world.until_written_back(*done)
+        world.erp.faults.reject = 1
+        (refused,) = world.org.win_next(1)
+        await world.until_stage(refused, OrderStage.ATTENTION)
+        world.erp.faults.down = True
+        (waiting,) = world.org.win_next(1)
+        await world.until_stage(waiting, OrderStage.ORDERING)
+        async with screen(f"http://127.0.0.1:{port}") as browser:
+            yield _Desk(world, browser, done[-1], refused, waiting)
+
+
+async def test_an_operator_sees_where_each_order_stands_and_why() -> None:
+    """The list has stage, reason and number; the details tell the story, a pending activity its next attempt."""
+    async with _desk() as desk:
+        seen = desk.screen
+
+        await seen.list(f"WorkflowType='{names.ORDER_WORKFLOW}'")
+        await seen.sees(f"order:{desk.refused}@{desk.world.org.org_id}")
+        await seen.choose_columns(*_COLUMNS)
+        await seen.sees("attention", "erp-rejected", "ordering", "completed", "platform-event")
+        await seen.sees(str(desk.world.number_of(desk.done)))
+        await seen.shoot("list")
+
+        await desk.open(desk.waiting, "pending-activities")
+        await seen.sees("create_order", "UNLIMITED", "Next Retry", "got no answer")
+        await seen.shoot("waiting")
+
+        await desk.open(desk.done, "timeline")
+        await seen.sees("load_order", "create_order", "write_back", f"write {desk.world.number_of(desk.done)} to")
+        await seen.shoot("order")
+
+        await desk.open(desk.refused, "user-metadata")
+        await seen.reads_details("Needs attention", "erp-rejected", "What to do", "word came by platform-event")
+        await seen.shoot("attention")
+
+
+async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
+    """The dialog says what each signal does, and pressing it does that: an order, and no order."""
+    async with _desk() as desk:
+        seen, world = desk.screen, desk.world
+        world.erp.faults.down = False
+        world.erp.faults.reject = 1
+        (unwanted,) = world.org.win_next(1)
+        await world.until_stage(unwanted, OrderStage.ATTENTION)
+
+        await desk.open(desk.refused, "user-metadata")
+        await seen.list_signals()
+        await seen.shoot("signal")
+        await seen.choose_signal("retry", says="Try again now")
+        await seen.submit()
+        await world.until_stage(desk.refused, OrderStage.COMPLETED)
+        await desk.open(unwanted, "user-metadata")
+        await seen.list_signals()
+        await seen.choose_signal("cancel", says="say so in Salesforce")
+        await seen.submit()
+        await world.until_stage(unwanted, OrderStage.CANCELLED)
+
+        ordered = {order["idempotency_key"] for order in world.erp.orders()}
+        assert f"{world.org.org_id}:{desk.refused}" in ordered
+        assert f"{world.org.org_id}:{unwanted}" not in ordered
+        assert world.org.get("Opportunity", unwanted)["ERP_Order_Status__c"] == "cancelled"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
