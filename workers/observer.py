@@ -176,9 +176,7 @@ class Observer:
 
     async def _look_at_channel(self, channel: _Channel) -> None:
         """Ask Temporal, not the reader, when the reader last beat: a dead one tells nothing."""
-        handle = self._client.get_workflow_handle_for(
-            SubscriptionWorkflow.run, names.subscription_workflow_id(channel.org_id, channel.name)
-        )
+        handle = self._client.get_workflow_handle(names.subscription_workflow_id(channel.org_id, channel.name))
         labels = {"org": channel.org, "channel": channel.name}
         try:
             pending = (await handle.describe()).raw_description.pending_activities

@@ -19,6 +19,7 @@ class Register:
         self.made: list[tuple[str, str, tuple[str, ...]]] = []
 
     def __getattr__(self, name: str) -> Any:
+        """Be every `create_…` of a meter."""
         made = re.match(r"create_(counter|histogram|gauge)(_timedelta)?", name)
         assert made is not None
         kind = made[1]
