@@ -91,3 +91,28 @@ async def test_salesforce_refusing_the_write_back_for_two_days_ends_in_a_written
         assert OrderStage.COMPLETED is outcome.stage
         assert 1 == len(world.erp.orders())
         assert world.erp.orders()[0]["number"] == world.number_of(record)
+
+
+async def test_a_pile_of_orders_of_thirty_hours_is_done_within_one_interval_and_none_is_doubled(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """Nobody sends `retry`: each order's next attempt is a quarter of an hour away at most."""
+    async with handoff(temporal_server=skipping) as world, world.working(subscriber=False, clock=_by_the_hour()):
+        world.org.seed(20)
+        world.erp.faults.down = True
+        won = world.org.win_next(20)
+        for record in won:
+            await temporal.start_order(
+                world.client,
+                OrderStart(org=world.org.org_id, record=record, route="won-0"),
+                Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
+            )
+        await _pass_time(skipping, timedelta(hours=30))
+        assert [] == world.erp.orders()
+        world.erp.faults.down = False
+        await skipping.sleep(_ONE_INTERVAL)
+        for record in won:
+            assert OrderStage.COMPLETED is (await world.order(record).result()).stage
+
+        assert 20 == len(world.erp.orders())
+        assert {order["number"] for order in world.erp.orders()} == {world.number_of(record) for record in won}
