@@ -1,8 +1,9 @@
 """What an acknowledgement costs: `python -m benchmarks.intake [MESSAGES]`.
 
-Outbound messages with 1 and with 100 notifications against a real intake and a real Temporal dev server, in one
-process, beside a bare loop of the same signal-with-start calls. No worker runs: an acknowledgement needs none. Absolute
-times say more about the machine than about the code; quote the ratios.
+Outbound messages with 1 and with 100 notifications against a `closedwon intake` in a process of its own and a real
+Temporal dev server, beside a bare loop of the same signal-with-start calls; then many messages at once, and what they
+did to the process's memory. No worker runs: an acknowledgement needs none. Absolute times say more about the machine
+than about the code; quote the ratios.
 """
 
 from __future__ import annotations
@@ -11,39 +12,70 @@ import asyncio
 import os
 import statistics
 import sys
+import tempfile
 import time
+import tomllib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
 
 from closedwon import temporal
-from closedwon.ids import RecordId
+from closedwon.demo import Via
+from closedwon.demo.stack import Stack
+from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Message, OrderStart
-from tests.support.handoff import Handoff, handoff
-from tests.support.intake import deliver, intake, soap_message
+from tests.support.intake import soap_message
+
+_UNBOUND = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "1000000"}
+_IN_FLIGHT = 16
+"""Messages at the same time; Salesforce sends those of one definition one after the other."""
+_ROUTE = "won-deals"
 
 
 async def main(messages: int) -> None:
     """Measure, then print."""
-    async with handoff(outbound={}, events=()) as world, intake(world) as address:
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder), via=Via.OUTBOUND, workers=0, environment=_UNBOUND)
+        async with stack, aiohttp.ClientSession() as http:
+            await _measure(stack, http, messages)
 
-        async def acknowledged(number: int, notifications: int) -> None:
-            records = [_record(number * 100 + place) for place in range(notifications)]
-            status, _ = await deliver(address, soap_message(world.org.org_id, records, first=number * 100))
-            assert status == 200  # noqa: PLR2004 - acknowledged
 
-        async def bare(number: int) -> None:
-            await _start(world, _record(number))
+async def _measure(stack: Stack, http: aiohttp.ClientSession, messages: int) -> None:
+    (intake,) = stack.intakes
+    org = OrgId(stack.org.connection["org_id"])
+    client = await stack.temporal.client()
+    port = tomllib.loads(stack.config.read_text(encoding="utf-8"))["intake"]["port"]
+    url = f"http://localhost:{port}/outbound/{_ROUTE}"
 
-        await acknowledged(0, 1)  # the first connection
-        loop = await _times(bare, range(1_000_000, 1_000_000 + messages))
-        one = await _times(lambda number: acknowledged(number, 1), range(1, messages))
-        hundred = await _times(lambda number: acknowledged(number, 100), range(10_000, 10_000 + messages // 10))
+    async def acknowledged(number: int, notifications: int = 1) -> None:
+        records = [_record(number * 100 + place) for place in range(notifications)]
+        body = soap_message(org, records, first=number * 100)
+        async with http.post(url, data=body, headers={"Content-Type": "text/xml; charset=utf-8"}) as answer:
+            assert b"<Ack>true</Ack>" in await answer.read()
+
+    async def bare(number: int) -> None:
+        message = Message(id=str(number), channel=Channel.OUTBOUND_MESSAGE, received_at=datetime.now(UTC))
+        await temporal.start_order(client, OrderStart(org=org, record=_record(number), route=_ROUTE), message)
+
+    for number in range(100):  # connections, and what is only loaded once
+        await acknowledged(number)
+    loop = await _times(bare, range(1_000_000, 1_000_300))
+    one = await _times(acknowledged, range(100, 400))
+    hundred = await _times(lambda number: acknowledged(number, 100), range(20_000, 20_100))
     print(f"{'':34}median ms     p99 ms   median : one bare call")
     unit = statistics.median(loop)
     for name, times in (("signal-with-start, bare", loop), ("ack of 1", one), ("ack of 100", hundred)):
         median = statistics.median(times)
         p99 = statistics.quantiles(times, n=100)[98]
         print(f"{name:34}{median * 1000:9.1f}  {p99 * 1000:9.1f}   {median / unit:.1f}")
+    before = _memory(intake.pid)
+    bare_rate = await _rate(bare, range(2_000_000, 2_000_000 + messages // 5))
+    rate = await _rate(acknowledged, range(30_000, 30_000 + messages))
+    after = _memory(intake.pid)
+    print(f"{_IN_FLIGHT} at once: {rate:.0f} messages/s, {rate / bare_rate:.2f} of the bare loop's {bare_rate:.0f}/s")
+    print(f"memory: {before / 2**20:.0f} MiB before, {after / 2**20:.0f} after {messages} ({after / before:.2f} of it)")
 
 
 async def _times(call: Callable[[int], Awaitable[None]], numbers: range) -> list[float]:
@@ -55,12 +87,23 @@ async def _times(call: Callable[[int], Awaitable[None]], numbers: range) -> list
     return times
 
 
-async def _start(world: Handoff, record: RecordId) -> None:
-    await temporal.start_order(
-        world.client,
-        OrderStart(org=world.org.org_id, record=record, route="won-0"),
-        Message(id=record, channel=Channel.OUTBOUND_MESSAGE, received_at=datetime.now(UTC)),
-    )
+async def _rate(call: Callable[[int], Awaitable[None]], numbers: range) -> float:
+    """Make the calls, some at the same time, and return how many a second."""
+    left = iter(numbers)
+
+    async def work() -> None:
+        for number in left:
+            await call(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(_IN_FLIGHT)))
+    return len(numbers) / (time.perf_counter() - began)
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes of a process (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _record(number: int) -> RecordId:
@@ -68,6 +111,6 @@ def _record(number: int) -> RecordId:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))
     sys.stdout.flush()
     os._exit(0)  # the Temporal SDK may crash the interpreter's exit

@@ -20,10 +20,12 @@ _REFUSALS: Final = {
     HTTPStatus.BAD_REQUEST: "The body is not JSON.",
     HTTPStatus.UNAUTHORIZED: "The signature is missing, wrong, too old or was used before.",
     HTTPStatus.FORBIDDEN: "This caller or this org is not let in.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time; send again.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large, or has too many records.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not application/json in UTF-8.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Some items are wrong; `errors` names each. Nothing of the call was taken.",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many calls; send again after `Retry-After` seconds.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Intake failed; send again, with the same ids.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not durable; send again after `Retry-After` seconds, with the same ids.",
 }
 _RETRY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)

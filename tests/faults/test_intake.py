@@ -52,22 +52,23 @@ async def test_a_death_between_temporals_acceptance_and_the_ack_makes_no_second_
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_pushed_deals_survive_the_death_of_everything(tmp_path: Path) -> None:
-    """Intake, worker, Temporal, ERP and Salesforce die, acks and replies are lost: 150 orders, none doubled."""
+    """Everything dies, acks and replies are lost, messages double and overtake each other: 500 orders, none doubled."""
     async with siege(tmp_path, seconds=200, via=Via.OUTBOUND) as world:
-        deals = await world.add_deals(150)
+        deals = await world.add_deals(500)
         (intake,) = world.stack.intakes
         strikes = [partial(world.kill, part) for part in world.stack.parts for _ in range(2)]
         strikes += [partial(world.kill, intake) for _ in range(3)]
         strikes += [partial(world.lose_erp_replies, 3) for _ in range(2)]
-        strikes += [partial(world.people.admin, "POST", "faults/lose-acks", {"times": 5}) for _ in range(3)]
+        for fault in ("lose-acks", "double-messages", "reorder-messages"):
+            strikes += [partial(world.people.admin, "POST", f"faults/{fault}", {"times": 5}) for _ in range(3)]
         world.chance.shuffle(strikes)
-        moments = sorted(world.chance.sample(range(130), len(strikes)))
-        async with world.alongside(_time_passes(world)), world.alongside(world.sell(deals, in_flight=30)):
+        moments = sorted(world.chance.sample(range(450), len(strikes)))
+        async with world.alongside(_time_passes(world)), world.alongside(world.sell(deals, in_flight=100)):
             for moment, strike in zip(moments, strikes, strict=True):
                 await world.until_orders(moment)
                 await world.standing(world.stack.org)
                 await strike()
-            await world.until_all_is_well(150)
+            await world.until_all_is_well(500)
 
         assert [] == await world.complaints()
         assert {part.name: 2 for part in world.stack.parts} | {"intake-1": 5} == world.kills

@@ -304,7 +304,7 @@ def test_the_openapi_document_describes_every_route() -> None:
     assert {"Call", "Record", "Accepted", "Problem"} <= references
     assert references <= set(schemas)
     assert ["recordId"] == schemas["Record"]["required"]
-    assert {"202", "400", "401", "403", "413", "415", "422", "429", "503"} == set(
+    assert {"202", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} == set(
         document["paths"]["/callouts/renewals"]["post"]["responses"]
     )
 
