@@ -6,8 +6,9 @@ No decisions: what follows from an answer or a problem is `workflows.order`'s bu
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -26,6 +27,8 @@ _SALESFORCE_CALL: Final = timedelta(minutes=2)
 """Longest single Salesforce call, its waiting for a shared batch included."""
 _ERP_CALL: Final = timedelta(minutes=15)
 """Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
+_MOST_REPORTS: Final = 5
+_REPORTS_SPAN: Final = timedelta(hours=1)
 
 _Result = TypeVar("_Result")
 
@@ -54,6 +57,8 @@ class Steps:
         self._erp: str | None = None
         self._written: Values = {}
         """What Salesforce's fields hold, as far as it is known."""
+        self._reported = ""
+        self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
     async def load(self, payload: Message | None) -> Look:
         """Read the record."""
@@ -125,8 +130,13 @@ class Steps:
     async def report(self, problem: Problem, placed: ErpOrder | None, *, unless: Callable[[], bool]) -> str:
         """Write the problem to the record, if Salesforce takes it at once or soon; return what came of it.
 
-        A command, or `unless`, ends the trying. Raises nothing: who reports has a problem already.
+        A command, or `unless`, ends the trying. Raises nothing: who reports has a problem already. A report may come
+        back as word of the record, where our user's writes send outbound messages, and so lead to the next one: texts
+        that vary are written some times an hour only.
         """
+        if problem.message != self._reported and not self._may_report():
+            return f"the record in Salesforce was told of {_MOST_REPORTS} problems within the hour, and not of this one"
+        self._reported = problem.message
         request = WriteBack(
             **self._record, order=placed, status="needs attention", error=problem.message, written=self._written
         )
@@ -151,6 +161,13 @@ class Steps:
         except ActivityError as error:
             return f"the problem could not be written to the record: {problem_of(error).message}"
         return "the record in Salesforce says so, too"
+
+    def _may_report(self) -> bool:
+        now = workflow.now()
+        if len(self._reports) == _MOST_REPORTS and now - self._reports[0] < _REPORTS_SPAN:
+            return False
+        self._reports.append(now)
+        return True
 
     async def _run(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
         """Run an activity to its end. `retry` makes a waiting attempt happen now; `cancel` ends the waiting.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look
+from activities.salesforce import Look, Values, WriteBack
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
@@ -282,3 +283,30 @@ async def test_retry_while_the_erp_call_is_in_flight_takes_its_result(temporal_s
 
     assert OrderStage.COMPLETED is outcome.stage
     assert world.calls.count("create") <= 2  # 2: signal and result came in one batch, and the order was found again
+
+
+async def test_a_report_that_comes_back_as_word_of_the_record_does_not_go_round_for_ever(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """An org whose outbound message fires at our own write, an ERP whose refusal never reads the same: five reports."""
+    async with running(temporal_server.client) as world:
+        refusals = itertools.count()
+
+        async def create(_request: object) -> Any:
+            raise RejectedError(f"refused, see protocol {next(refusals)}")
+
+        async def write(request: WriteBack) -> Values:
+            world.written.append(request)
+            await world.notify(f"our own write {len(world.written)}")
+            return {**request.written, "Error": request.error}
+
+        world.create, world.write = create, write
+        handle = await world.notify()
+        await world.until(lambda: world.calls.count("create") == 6)
+        await world.notify("somebody has changed the record")
+        await world.until(lambda: world.calls.count("create") == 7)
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("cancel")
+        await handle.result()
+
+    assert 5 == len([request for request in world.written if request.error])
