@@ -17,6 +17,9 @@ ERP_QUEUE: Final = "erp"
 SUBSCRIBER_QUEUE: Final = "subscriber"
 """Subscription workflows and their never-ending activity."""
 
+DEPLOYMENT: Final = "closedwon"
+"""The worker deployment that all our workers belong to, where they are versioned."""
+
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"

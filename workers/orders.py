@@ -15,6 +15,7 @@ from closedwon.erp.base import OnStep, no_step
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
 from workers.connections import Connections
+from workers.deployment import deployment
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 
@@ -44,6 +45,7 @@ def order_workers(
             workflows=[OrderWorkflow, UnreadableMessageWorkflow],
             activities=[salesforce.load_order, salesforce.write_back, messages.read_again],
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
+            deployment_config=deployment(settings),
             graceful_shutdown_timeout=grace,
         ),
         *(
@@ -52,6 +54,7 @@ def order_workers(
                 task_queue=names.erp_queue(name),
                 activities=[erp.create_order, erp.cancel_order],
                 max_concurrent_activities=settings.workers.concurrent_erp_calls,
+                deployment_config=deployment(settings),
                 graceful_shutdown_timeout=grace,
             )
             for name in (*connections.erps, None)

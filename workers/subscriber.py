@@ -19,6 +19,7 @@ from closedwon import names, temporal
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
 from workers.connections import Connections
+from workers.deployment import deployment
 from workflows.subscription import Subscription, SubscriptionWorkflow
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ async def subscription_worker(
         workflows=[SubscriptionWorkflow],
         activities=[subscription.subscribe],
         max_heartbeat_throttle_interval=_THROTTLE,
+        deployment_config=deployment(settings),
         graceful_shutdown_timeout=settings.workers.shutdown_grace,
     )
 

@@ -174,6 +174,10 @@ class Workers(Section):
     """Cap per process on waiting Salesforce activities; many of them share one call."""
     shutdown_grace: Duration = timedelta(seconds=100)
     """How long a stopping process lets running calls finish; above the longest ERP call."""
+    build_id: (
+        Annotated[str, shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", 'a name without spaces, as in "1.4.2"')] | None
+    ) = None
+    """Set: worker versioning. This build gets work once it is made Temporal's current version of `closedwon`."""
 
 
 class Telemetry(Section):

@@ -289,6 +289,10 @@ class Siege:
         self.lost["erp"] += times
         self.note(f"the ERP lost {times} replies")
 
+    async def refuse_orders(self, times: int) -> None:
+        """Let the light ERP refuse the next orders."""
+        await self._erp_faults({"reject": times})
+
     async def lose_salesforce_answers(self, times: int) -> None:
         """Let Salesforce drop answers to the next writes after their commit. Nobody sells: only write-backs are hit."""
         await self.standing(self.stack.org)
