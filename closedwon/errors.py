@@ -28,6 +28,7 @@ class AttentionReason(StrEnum):
     ERP_AUTH_FAILED = "erp-auth-failed"
     AMOUNT_DIFFERS = "amount-differs"
     TOO_LATE_TO_CANCEL = "too-late-to-cancel"
+    TOO_LATE_TO_AMEND = "too-late-to-amend"
     SALESFORCE_REJECTED = "salesforce-rejected"
     SALESFORCE_VALIDATION = "salesforce-validation"
     SALESFORCE_AUTH_FAILED = "salesforce-auth-failed"

@@ -160,6 +160,15 @@ class ErpStatus(StrEnum):
         return self in (ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE)
 
 
+class ErpLine(Frozen):
+    """One product line as the ERP has it. `unit_price` is net."""
+
+    product: str | None
+    """The product's code."""
+    quantity: Decimal
+    unit_price: Decimal
+
+
 class ErpOrder(Frozen):
     """An order as the ERP has it. `id` is the ERP's internal handle, `number` what people call it."""
 
@@ -170,4 +179,6 @@ class ErpOrder(Frozen):
     amount: Decimal
     """Net total."""
     line_count: int
+    lines: tuple[ErpLine, ...] | None = Field(default=None, exclude=True)
+    """Compared with what was sold where the ERP tells them, and then forgotten: they never get into Temporal."""
     url: str | None = None

@@ -14,6 +14,8 @@ The tree of errors below `closedwon.errors`:
     ├── RejectedError           a business reason; reason `erp-rejected`, `unknown-product` or `configuration`
     ├── AuthFailedError         the credentials are refused, or their rights do not suffice
     ├── AmountDiffersError      what the ERP holds under the key is not what was sold
+    ├── CannotAmendError        the adapter, or the system behind it, cannot change an order
+    ├── TooLateToAmendError     it can no longer be changed
     └── TooLateError            it can no longer be cancelled
     DuplicateError              the key is taken; never leaves `find_or_create`
 """
@@ -21,6 +23,7 @@ The tree of errors below `closedwon.errors`:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, Protocol
@@ -57,13 +60,18 @@ class RejectedError(AttentionError):
 
 
 class AmountDiffersError(AttentionError):
-    """The ERP's order under this key has another total, currency or number of lines than the order that was sold."""
+    """The ERP's order under this key has another total, currency or other lines than the order that was sold.
+
+    `found` is the ERP's order.
+    """
 
     def __init__(self, found: ErpOrder, order: Order) -> None:
         """Name both totals; nothing of the customer."""
+        self.found = found
+        lines = " (a product, quantity or price differs)" if _same_total(found, order) else ""
         super().__init__(
             f"ERP order {found.number or found.id} holds {found.amount} {found.currency} on {found.line_count} "
-            f"line(s), but the record asks for {order.amount} {order.currency} on {len(order.lines)} line(s)",
+            f"line(s), but the record asks for {order.amount} {order.currency} on {len(order.lines)} line(s){lines}",
             reason=AttentionReason.AMOUNT_DIFFERS,
             cure="Make the ERP's order or the record agree with what was sold, then send `retry`.",
         )
@@ -106,6 +114,32 @@ class TooLateError(AttentionError):
         )
 
 
+class CannotAmendError(AttentionError):
+    """The adapter, or the system behind it, has no way to change an order."""
+
+    def __init__(self, message: str) -> None:
+        """Say what cannot."""
+        super().__init__(
+            message,
+            reason=AttentionReason.AMOUNT_DIFFERS,
+            cure="Make the ERP's order or the record agree with what was sold, then send `retry`; or set the route's "
+            "`changed` to another policy.",
+        )
+
+
+class TooLateToAmendError(AttentionError):
+    """The order can no longer be changed."""
+
+    def __init__(self, message: str) -> None:
+        """Say in which state the order is."""
+        super().__init__(
+            message,
+            reason=AttentionReason.TOO_LATE_TO_AMEND,
+            cure="Settle the difference in the ERP by hand (a return, a second invoice), or set the record back to "
+            "what was ordered; once both agree, send `retry`.",
+        )
+
+
 class Erp(Protocol):
     """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
 
@@ -132,6 +166,14 @@ class Erp(Protocol):
     async def advance(self, found: ErpOrder) -> ErpOrder:
         """Take the order to confirmed or beyond; state-guarded, so safe to repeat."""
 
+    async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
+        """Make the order hold the lines, currency and texts of `order`; a cancelled one is taken up again.
+
+        The customer stays. The order may be a draft afterwards, to be advanced. It says what shall be, not what shall
+        change, so it is safe to repeat. Raises `TooLateToAmendError` when the ERP has begun to process the order, and
+        `CannotAmendError` when it never could.
+        """
+
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         """Cancel the order. Raises `TooLateError` when the ERP has begun to process it."""
 
@@ -150,8 +192,9 @@ class Handoff(Frozen):
     """It was found under the key (made by an earlier attempt, or by a parallel one) rather than made by this call."""
 
 
-Step = Literal["before-create", "after-create", "after-advance"]
-"""Named points of danger. `after-create` stands between the ERP's commit and everything that could remember it."""
+Step = Literal["before-create", "after-create", "after-advance", "after-amend"]
+"""Named points of danger. `after-create` and `after-amend` stand between the ERP's commit and everything that could
+remember it."""
 OnStep = Callable[[Step], Awaitable[None]]
 """Called at each point; a test arms it to block, raise or kill."""
 
@@ -181,21 +224,36 @@ async def find_or_create(erp: Erp, order: Order, *, on_step: OnStep = no_step) -
     """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
 
     Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that
-    is found under the key is adopted after its total, currency and number of lines have been compared. A cancelled
+    is found under the key is adopted after its total, currency and lines have been compared. A cancelled
     one is not replaced: somebody decided against this deal in the ERP, and the key is taken in any case.
 
     Raises `RejectedError`, `AmountDiffersError` or `AuthFailedError` when a person must act, and `UnreachableError`,
     `UnknownError` or `BusyError` when calling again is the answer.
     """
-    try:
+    with _blanked(order):
         found = await erp.find(order.idempotency_key)
         adopted = found is not None
         if found is None:
             found, adopted = await _create(erp, order, on_step)
         _compare(found, order)
         return Handoff(order=await _advance(erp, found, order, on_step), adopted=adopted)
-    except RejectedError as error:
-        raise _without_customer(error, order) from error.__cause__
+
+
+async def amend_to(erp: Erp, order: Order, *, reopen: bool = False, on_step: OnStep = no_step) -> Handoff:
+    """As `find_or_create`, but an order that differs from what was sold is changed instead of refused.
+
+    Look, compare, amend, look again: an attempt that dies, or whose answer is lost, is found by the look of the next
+    one, and amending says what shall be, so nothing is changed twice. With `reopen` a cancelled order is taken up
+    again; without, it is refused as `find_or_create` does. Raises `AmountDiffersError` when the order differs all the
+    same, `TooLateToAmendError` or `CannotAmendError` when it cannot be changed.
+    """
+    found = await erp.find(order.idempotency_key)
+    if found is not None and (reopen or found.status is not ErpStatus.CANCELLED):
+        with _blanked(order):
+            if found.status is ErpStatus.CANCELLED or _differs(found, order):
+                await erp.amend(found, order)
+                await on_step("after-amend")
+    return await find_or_create(erp, order, on_step=on_step)
 
 
 async def _create(erp: Erp, order: Order, on_step: OnStep) -> tuple[ErpOrder, bool]:
@@ -240,15 +298,35 @@ async def _advance(erp: Erp, found: ErpOrder, order: Order, on_step: OnStep) -> 
 
 
 def _compare(found: ErpOrder, order: Order) -> None:
-    """Raise `AmountDiffersError` unless both agree; each line may have been rounded to the smallest unit."""
-    half_a_unit = Decimal("0.5") if order.currency in _WITHOUT_DECIMALS else Decimal("0.005")
-    rounding = half_a_unit * len(order.lines)
-    if (
-        found.currency != order.currency
-        or found.line_count != len(order.lines)
-        or abs(found.amount - order.amount) > rounding
-    ):
+    """Raise `AmountDiffersError` unless both agree. What was cancelled is compared with nothing."""
+    if found.status is not ErpStatus.CANCELLED and _differs(found, order):
         raise AmountDiffersError(found, order)
+
+
+def _differs(found: ErpOrder, order: Order) -> bool:
+    if not _same_total(found, order):
+        return True
+    if found.lines is None:
+        return False
+    had = sorted((line.product or "", line.quantity, line.unit_price) for line in found.lines)
+    sold = sorted((line.product, line.quantity, line.unit_price) for line in order.lines)
+    return len(had) != len(sold) or any(
+        (product, quantity) != (other, as_many) or abs(price - asked) > _half_a_unit(order)
+        for (product, quantity, price), (other, as_many, asked) in zip(had, sold, strict=True)
+    )
+
+
+def _same_total(found: ErpOrder, order: Order) -> bool:
+    """Whether total, currency and number of lines agree; each line may have been rounded to the smallest unit."""
+    return (
+        found.currency == order.currency
+        and found.line_count == len(order.lines)
+        and abs(found.amount - order.amount) <= _half_a_unit(order) * len(order.lines)
+    )
+
+
+def _half_a_unit(order: Order) -> Decimal:
+    return Decimal("0.5") if order.currency in _WITHOUT_DECIMALS else Decimal("0.005")
 
 
 def _cancelled(found: ErpOrder) -> RejectedError:
@@ -258,8 +336,16 @@ def _cancelled(found: ErpOrder) -> RejectedError:
     )
 
 
-def _without_customer(error: RejectedError, order: Order) -> RejectedError:
+@contextmanager
+def _blanked(order: Order) -> Iterator[None]:
     """Blank what the ERP quotes of the customer and the deal: its words end in logs and in Temporal's UI."""
+    try:
+        yield
+    except RejectedError as error:
+        raise _without_customer(error, order) from error.__cause__
+
+
+def _without_customer(error: RejectedError, order: Order) -> RejectedError:
     customer = order.customer
     texts = (customer.name, customer.street, customer.city, customer.postal_code, order.name, order.reference)
     message = str(error)

@@ -1,7 +1,7 @@
 """One HTTP call to an ERP, and what its failure means. Shared by the adapters that speak HTTP; knows none of them.
 
-What may be retried is decided here, by the status alone: bodies of error answers are often a proxy's HTML. Client
-errors other than 401, 403, 408 and 429 are returned, since only the adapter can tell what they mean.
+What may be retried is decided here, by the status alone: bodies of error answers are often a proxy's HTML. 501 and
+client errors other than 401, 403, 408 and 429 are returned, since only the adapter can tell what they mean.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LONGEST_WAIT: Final = timedelta(days=1)
 
 
 class ServerFaultError(UnknownError):
-    """A 5xx other than 503: a fault in there, or with some servers one of the request."""
+    """A 5xx other than 501 and 503: a fault in there, or with some servers one of the request."""
 
 
 class Reply(NamedTuple):
-    """A status below 500 with its parsed JSON body; None where there is none."""
+    """A status below 500, or 501, with its parsed JSON body; None where there is none."""
 
     status: int
     body: Any
@@ -103,6 +103,8 @@ class HttpClient:
                 raise BusyError(what, retry_after=_retry_after(response.headers.get("Retry-After")))
             case HTTPStatus.REQUEST_TIMEOUT:
                 raise UnknownError(what)
+            case HTTPStatus.NOT_IMPLEMENTED:
+                return  # it did nothing, and says so
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise ServerFaultError(what)
             case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:

@@ -8,6 +8,7 @@ The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, b
     POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body is `closedwon.model.Order`
     POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
     POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing
+    PUT  /orders/{id}                    200 ORDER; the body as for POST: what the order shall be. Optional
 
 ORDER is `closedwon.model.ErpOrder`. Money and quantities travel as strings. Every call carries `Authorization: Bearer`.
 Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409), `too-late` (409), `unknown-product`
@@ -19,17 +20,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import quote as quote_path
 
 from pydantic import ValidationError
 
-from closedwon.erp.base import ORDERS_PER_PAGE, DuplicateError, RejectedError, TooLateError, key_batches
+from closedwon.erp.base import (
+    ORDERS_PER_PAGE,
+    CannotAmendError,
+    DuplicateError,
+    RejectedError,
+    TooLateError,
+    TooLateToAmendError,
+    key_batches,
+)
 from closedwon.erp.http import HttpClient, Reply, quote
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.model import ErpOrder, Order
 from closedwon.settings import RestErp
+
+_NOT_THERE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+"""How a facade tells that it does not have a call of the contract."""
 
 
 class RestAdapter:
@@ -99,6 +111,22 @@ class RestAdapter:
             self._reject(reply)
         return self._order(reply.body)
 
+    async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
+        """Put `order` in the place of what the ERP has; a facade need not be able to."""
+        reply = await self._http.call(
+            "PUT",
+            f"/orders/{quote_path(found.id, safe='')}",
+            body=order.model_dump(mode="json"),
+            headers={"Idempotency-Key": order.idempotency_key},
+        )
+        if reply.status in _NOT_THERE:
+            raise CannotAmendError(f"{self.name}: the facade cannot change order {found.number or found.id}")
+        if reply.status == HTTPStatus.CONFLICT:
+            raise TooLateToAmendError(f"{self.name}: order {found.number or found.id} can no longer be changed")
+        if not reply.ok:
+            self._reject(reply)
+        return self._order(reply.body)
+
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         """Cancel the order. Raises `TooLateError` on 409."""
         reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/cancel")
@@ -126,7 +154,7 @@ class RestAdapter:
                 reason=AttentionReason.UNKNOWN_PRODUCT,
                 cure=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
             )
-        if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        if reply.status in _NOT_THERE:
             raise self._off_contract(f"status {reply.status}", f"Check the url of erps[{self.name}]")
         words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
         raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")

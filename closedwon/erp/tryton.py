@@ -28,20 +28,30 @@ from closedwon.erp.base import (
     DuplicateError,
     RejectedError,
     TooLateError,
+    TooLateToAmendError,
     key_batches,
 )
 from closedwon.erp.http import HttpClient, ServerFaultError
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
 from closedwon.ids import OrgId
-from closedwon.model import ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine
 from closedwon.settings import TrytonErp
 
 _DUPLICATE: Final = "SALE_EXTERNAL_ID_DUPLICATE"
 _SHORTEST_TIMEOUT: Final = timedelta(seconds=60)
 """Confirming makes invoice and shipment in the same request; on a busy server that was seen to take 45 s."""
 _SALE: Final = "sale.sale"
-_FIELDS: Final = ("state", "number", "untaxed_amount", "currency.code", "lines.type")
+_FIELDS: Final = (
+    "state",
+    "number",
+    "untaxed_amount",
+    "currency.code",
+    "lines.type",
+    "lines.product.code",
+    "lines.quantity",
+    "lines.unit_price",
+)
 _LISTED: Final = ("external_id", *_FIELDS)
 _INSTALL: Final = "Install the module of deploy/tryton/ in that database (its README says how)"
 _CORRECT: Final = "Correct `order.extra` of the route"
@@ -125,6 +135,28 @@ class TrytonAdapter:
             found = self._order(await self._api.act(_SALE, found.id, "confirm", _FIELDS))
         return found
 
+    async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
+        """Take the sale back to draft and give it other lines; until it is processed Tryton allows that.
+
+        One write changes everything, and Tryton refuses it unless the sale is a draft: whoever confirms it meanwhile
+        wins. What the order refers to is looked up first, so that an unknown product leaves the sale as it is.
+        """
+        values = await self._sale_values(order)
+        try:
+            if found.status is not ErpStatus.DRAFT:
+                await self._api.act(_SALE, found.id, "draft", _FIELDS)
+            lines = await self._api.search("sale.line", [["sale", "=", int(found.id)]], ("id",))
+            values["lines"].insert(0, ["delete", [line["id"] for line in lines]])
+            await self._api.change(_SALE, found.id, values)
+        except RejectedError:
+            now = self._order(await self._api.read(_SALE, found.id, _FIELDS))
+            if not now.status.exists_as_order:
+                raise
+            raise TooLateToAmendError(
+                f"{self.name}: sale {now.number or now.id} is {now.status.value} and can no longer be changed"
+            ) from None
+        return self._order(await self._api.read(_SALE, found.id, _FIELDS))
+
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         """Cancel the order, by way of draft where it is confirmed. Raises `TooLateError` once it is processed."""
         if found.status is ErpStatus.CANCELLED:
@@ -162,26 +194,29 @@ class TrytonAdapter:
             raise
 
     async def _create_draft(self, order: Order) -> tuple[Record, Party]:
+        company = await self._look_ups.company()
+        values = await self._sale_values(order)
+        party = await self._look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
+        sale = party.sale_fields | values | {"company": company, "external_id": order.idempotency_key}
+        reply = await self._api.try_create(_SALE, sale, _FIELDS, company)
+        if reply.status == HTTPStatus.BAD_REQUEST and _DUPLICATE in str(reply.body):
+            raise DuplicateError(f"{self.name}: the external ID is taken")
+        return self._api.accept(reply), party
+
+    async def _sale_values(self, order: Order) -> Record:
+        """What the order itself tells of a sale: all but company, key and customer."""
         look_ups = self._look_ups
-        company = await look_ups.company()
         currency = await look_ups.currency(order.currency)
-        products = await look_ups.products([line.product for line in order.lines], company)
+        products = await look_ups.products([line.product for line in order.lines], await look_ups.company())
         await look_ups.require_sale_fields(order.extra, _CORRECT)
-        party = await look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
-        sale = party.sale_fields | order.extra | {
-            "company": company,
+        return order.extra | {
             "currency": currency,
-            "external_id": order.idempotency_key,
             "description": order.name,
             "reference": order.reference,
             "sale_date": _date(order.order_date),
             "shipping_date": _date(order.delivery_date),
             "lines": [["create", [_line(line, products[line.product]) for line in order.lines]]],
-        }  # fmt: skip
-        reply = await self._api.try_create(_SALE, sale, _FIELDS, company)
-        if reply.status == HTTPStatus.BAD_REQUEST and _DUPLICATE in str(reply.body):
-            raise DuplicateError(f"{self.name}: the external ID is taken")
-        return self._api.accept(reply), party
+        }
 
     async def _apply_tax_rule(self, sale_id: int) -> None:
         """Let Tryton compute what the customer's tax rule makes of the products' taxes, and write that.
@@ -205,13 +240,22 @@ class TrytonAdapter:
 
     def _order(self, sale: Record) -> ErpOrder:
         server, _, database = self._url.rpartition("/")
+        lines = [line for line in sale["lines"] if line["type"] == "line"]
         return ErpOrder(
             id=str(sale["id"]),
             number=sale["number"],
             status=ErpStatus(sale["state"]),
             currency=sale["currency"]["code"],
             amount=Decimal(sale["untaxed_amount"]["decimal"]),
-            line_count=sum(line["type"] == "line" for line in sale["lines"]),
+            line_count=len(lines),
+            lines=tuple(
+                ErpLine(
+                    product=(line["product"] or {}).get("code"),
+                    quantity=Decimal(str(line["quantity"])),
+                    unit_price=Decimal(line["unit_price"]["decimal"]),
+                )
+                for line in lines
+            ),
             url=f"{server}/#{database}/model/sale.sale/{sale['id']}",  # the web client's address of a record
         )
 

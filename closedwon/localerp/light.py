@@ -149,6 +149,7 @@ class LightErp:
             web.post("/orders", self._create),
             web.post("/orders/{id}/confirm", self._confirm),
             web.post("/orders/{id}/cancel", self._cancel),
+            web.put("/orders/{id}", self._amend),
             web.get("/_admin/orders", self._admin_orders),
             web.get("/_admin/orders/{id}", self._admin_order),
             web.post("/_admin/orders/{id}", self._admin_change),
@@ -173,7 +174,7 @@ class LightErp:
             headers = {} if after is None else {"Retry-After": str(after)}
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "Busy.", headers=headers)
         response = await handler(request)
-        if request.method == "POST" and response.status < HTTPStatus.BAD_REQUEST and self._loses_reply():
+        if request.method != "GET" and response.status < HTTPStatus.BAD_REQUEST and self._loses_reply():
             return _cut(request)  # after the commit: the caller cannot know
         return response
 
@@ -204,6 +205,37 @@ class LightErp:
         key = request.headers.get("Idempotency-Key")
         if not key:
             return _problem(HTTPStatus.BAD_REQUEST, "The header Idempotency-Key is missing.")
+        order = await self._asked(request)
+        if isinstance(order, web.Response):
+            return order
+        try:
+            row = self._db.execute(
+                "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+                (key, ErpStatus.DRAFT, *_content(order)),
+            ).fetchone()
+        except sqlite3.IntegrityError:
+            return _problem(HTTPStatus.CONFLICT, "An order with this key exists.", reason="duplicate")
+        return web.json_response(self._answer(row), status=HTTPStatus.CREATED)
+
+    async def _amend(self, request: web.Request) -> web.Response:
+        order = await self._asked(request)
+        if isinstance(order, web.Response):
+            return order
+        row = self._row(request)
+        status = ErpStatus(row["status"])
+        if status in {ErpStatus.PROCESSING, ErpStatus.DONE}:
+            return _problem(HTTPStatus.CONFLICT, f"The order is {status.value}.", reason="too-late")
+        to = ErpStatus.DRAFT if status is ErpStatus.CANCELLED else status
+        amended = self._db.execute(
+            "UPDATE orders SET status = ?, currency = ?, amount = ?, line_count = ?, request = ?"
+            " WHERE id = ? RETURNING *",
+            (to, *_content(order), row["id"]),
+        ).fetchone()
+        return web.json_response(self._answer(amended))
+
+    async def _asked(self, request: web.Request) -> Order | web.Response:
+        """The order in the body, or the answer that refuses it."""
         try:
             order = Order.model_validate_json(await request.read())
         except ValidationError as error:
@@ -215,16 +247,7 @@ class LightErp:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, reason="unknown-product", product=unknown)
         if self.faults.take("reject"):
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The order is refused.")
-        amount = sum((round(line.quantity * line.unit_price, 2) for line in order.lines), Decimal(0))
-        try:
-            row = self._db.execute(
-                "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"
-                " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
-                (key, ErpStatus.DRAFT, order.currency, str(amount), len(order.lines), order.model_dump_json()),
-            ).fetchone()
-        except sqlite3.IntegrityError:
-            return _problem(HTTPStatus.CONFLICT, "An order with this key exists.", reason="duplicate")
-        return web.json_response(self._answer(row), status=HTTPStatus.CREATED)
+        return order
 
     async def _confirm(self, request: web.Request) -> web.Response:
         return self._move(request, ErpStatus.CONFIRMED, {ErpStatus.DRAFT, ErpStatus.QUOTATION}, "wrong-state")
@@ -287,7 +310,15 @@ class LightErp:
             line_count=row["line_count"],
             url=f"{self.url}/_admin/orders/{row['id']}",
         )
-        return order.model_dump(mode="json")
+        lines = Order.model_validate_json(row["request"]).lines
+        return order.model_dump(mode="json") | {
+            "lines": [line.model_dump(mode="json", exclude={"description"}) for line in lines]
+        }
+
+
+def _content(order: Order) -> tuple[str, str, int, str]:
+    amount = sum((round(line.quantity * line.unit_price, 2) for line in order.lines), Decimal(0))
+    return order.currency, str(amount), len(order.lines), order.model_dump_json()
 
 
 def _number(row: sqlite3.Row) -> str:

@@ -19,7 +19,9 @@ from closedwon.erp.base import (
     RejectedError,
     Step,
     TooLateError,
+    TooLateToAmendError,
     UnreachableError,
+    amend_to,
     find_or_create,
 )
 from closedwon.errors import AttentionReason
@@ -141,6 +143,80 @@ async def test_a_processed_order_is_too_late_to_cancel(world: World) -> None:
 
     with pytest.raises(TooLateError, match=found.number):
         await world.erp.cancel(found)
+
+
+async def test_a_changed_deal_changes_its_order(world: World) -> None:
+    """The order that exists, a quotation here, gets the new lines and is confirmed; its number stays, and it is one."""
+    order = new_order()
+    before = await world.erp.create(order)
+    changed = order.model_copy(update={"lines": new_order([("GC1040", "3", "4000.00")]).lines, "reference": "PO-78"})
+
+    amended = (await amend_to(world.erp, changed)).order
+
+    assert before.number == amended.number
+    assert ("EUR", Decimal(12000), 1) == (amended.currency, amended.amount, amended.line_count)
+    assert amended.status.exists_as_order
+    assert amended == (await amend_to(world.erp, changed)).order
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_another_product_at_the_same_price_is_a_difference(world: World) -> None:
+    """Total and number of lines may agree while other goods were sold; amending sees to those, too."""
+    order = new_order([("GC1040", "1", "1000.00")])
+    await world.erp.create(order)
+    changed = order.model_copy(update={"lines": new_order([("SL9080", "1", "1000.00")]).lines})
+
+    with pytest.raises(AmountDiffersError, match="a product, quantity or price differs"):
+        await find_or_create(world.erp, changed)
+
+    await amend_to(world.erp, changed)
+    assert (await find_or_create(world.erp, changed)).adopted
+
+
+async def test_a_cancelled_order_is_taken_up_again_only_where_that_is_wanted(world: World) -> None:
+    """Under one key there is one order for ever: a deal that was won again goes on with it, changed as it may be."""
+    order = new_order()
+    cancelled = await world.erp.cancel(await world.erp.create(order))
+    again = order.model_copy(update={"lines": order.lines[:1]})
+
+    with pytest.raises(RejectedError, match="cancelled"):
+        await amend_to(world.erp, again)
+    reopened = (await amend_to(world.erp, again, reopen=True)).order
+
+    assert cancelled.number == reopened.number
+    assert (Decimal(10000), True) == (reopened.amount, reopened.status.exists_as_order)
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_a_worker_that_dies_after_amending_changes_nothing_twice(world: World) -> None:
+    """The next attempt finds what the dead one has changed, and only confirms it."""
+    order = new_order()
+    await world.erp.create(order)
+    changed = order.model_copy(update={"lines": order.lines[:1]})
+
+    async def die(step: Step) -> None:
+        if step == "after-amend":
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await amend_to(world.erp, changed, on_step=die)
+
+    assert (await find_or_create(world.erp, changed)).adopted
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_a_processed_order_is_too_late_to_amend(world: World) -> None:
+    """Once the ERP works on an order it is left as it is, and a person is told what to do."""
+    order = new_order()
+    found = (await find_or_create(world.erp, order)).order
+    await world.process(found)
+
+    with pytest.raises(TooLateToAmendError, match=found.number):
+        await amend_to(world.erp, order.model_copy(update={"lines": order.lines[:1]}))
+
+    now = await world.erp.find(order.idempotency_key)
+    assert now is not None
+    assert (Decimal(11200), ErpStatus.PROCESSING) == (now.amount, now.status)
 
 
 async def test_a_wrong_credential_names_its_setting(world: World) -> None:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from closedwon.erp.base import (
     AuthFailedError,
     BusyError,
+    CannotAmendError,
     DuplicateError,
     RejectedError,
     TooLateError,
@@ -274,3 +275,13 @@ async def test_a_confirm_may_take_a_minute() -> None:
         assert not done
         assert await find is None
         await erp.close()
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) -> None:
+    """Changing an order is optional in the contract; that a facade cannot is told once, and not retried."""
+    async with rest_before({"title": "no"}, status=status) as erp:
+        with pytest.raises(CannotAmendError, match="the facade cannot change order S1") as caught:
+            await erp.amend(FOUND, new_order())
+
+    assert AttentionReason.AMOUNT_DIFFERS is caught.value.reason

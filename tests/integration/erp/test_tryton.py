@@ -7,12 +7,13 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from closedwon.erp.base import AuthFailedError, RejectedError, find_or_create
+from closedwon.erp.base import AuthFailedError, RejectedError, amend_to, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason
 from closedwon.model import ErpStatus
@@ -339,3 +340,22 @@ async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAda
     expected = ["GET sale.sale", "GET party.party", "POST sale.sale", "POST quote", "POST confirm", "GET sale.sale"]
     assert expected == calls
     assert tryton.settings.url  # the real one answered
+
+
+async def test_a_confirmed_sale_that_is_not_processed_yet_can_still_be_changed(tmp_path: Path) -> None:
+    """Where Tryton leaves the processing to its queue, a confirmed sale is taken back to draft, changed, confirmed."""
+    queued = TrytonProcess(tmp_path, TRYTOND_QUEUE__WORKER="True")
+    await queued.start()
+    erp = TrytonAdapter(queued.settings)
+    order = new_order()
+    confirmed = (await find_or_create(erp, order)).order
+    changed = order.model_copy(update={"lines": new_order([("GC1040", "7", "5000.00")]).lines})
+
+    amended = (await amend_to(erp, changed)).order
+    (sale,) = await queued.sales(order.idempotency_key, "lines.taxes.id")
+    await erp.close()
+    await queued.stop()
+
+    assert (ErpStatus.CONFIRMED, ErpStatus.CONFIRMED) == (confirmed.status, amended.status)
+    assert (confirmed.number, Decimal(35000)) == (amended.number, amended.amount)
+    assert [1] == [len(line["taxes"]) for line in sale["lines"]]

@@ -70,6 +70,9 @@ class ScriptedErp:
         self._happens("advanced")
         return self.order
 
+    async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
+        raise NotImplementedError
+
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         raise NotImplementedError
 
