@@ -60,6 +60,16 @@ class OrderStage(StrEnum):
     NOT_NEEDED = "not-needed"
 
 
+UNFINISHED: Final = (
+    OrderStage.LOADING,
+    OrderStage.ORDERING,
+    OrderStage.WRITING_BACK,
+    OrderStage.CANCELLING,
+    OrderStage.ATTENTION,
+)
+"""Stages at which an order is not done: it works, or waits for the ERP, for Salesforce or for a person."""
+
+
 class RecordKey(NamedTuple):
     """A record as the whole world of orgs knows it."""
 

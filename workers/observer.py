@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import names, temporal
+from closedwon import names, temporal, visibility
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.names import OrderStage
@@ -33,17 +33,6 @@ from workflows.subscription import SubscriptionWorkflow
 
 _log = logging.getLogger(__name__)
 
-_UNFINISHED: Final = (
-    OrderStage.LOADING,
-    OrderStage.ORDERING,
-    OrderStage.WRITING_BACK,
-    OrderStage.CANCELLING,
-    OrderStage.ATTENTION,
-)
-_PAGE: Final = 100
-"""Executions in one listing. Where more are open, they are counted, and the oldest is searched for."""
-_SEARCH: Final = 24
-"""Listings at most in a search for the oldest one."""
 _QUERY: Final = timedelta(seconds=2)
 """How long a subscription may take to tell its gaps: a worker must answer."""
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -106,7 +95,7 @@ class Observer:
 
     async def look(self) -> None:
         """Look once. Raises Temporal's `RPCError`."""
-        for stage in _UNFINISHED:
+        for stage in names.UNFINISHED:
             await self._look_at_stage(stage)
         for queue, kind in self._queues:
             await self._look_at_queue(queue, kind)
@@ -116,14 +105,11 @@ class Observer:
 
     async def _look_at_stage(self, stage: OrderStage) -> None:
         query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{stage}'"
-        page = await self._list(query)
-        is_all = len(page) < _PAGE
-        now = datetime.now(UTC)
-        oldest = _age(page, now) if is_all else await self._oldest(query, _age(page, now), now)
-        self._metrics.open_orders.set(len(page) if is_all else await self._count(query), {"stage": stage})
-        self._metrics.oldest_order.set(oldest.total_seconds(), {"stage": stage})
+        found = await visibility.census(self._client, query)
+        self._metrics.open_orders.set(found.number, {"stage": stage})
+        self._metrics.oldest_order.set(found.oldest.total_seconds(), {"stage": stage})
         if stage is OrderStage.ATTENTION:
-            await self._tell_reasons(query, page if is_all else None)
+            await self._tell_reasons(query, found.executions)
 
     async def _tell_reasons(self, query: str, page: Sequence[WorkflowExecution] | None) -> None:
         """Say how many there are of each reason; without a page of all of them, by counting."""
@@ -131,29 +117,11 @@ class Observer:
         found = Counter(one.typed_search_attributes.get(key) or AttentionReason.UNFORESEEN for one in page or ())
         if page is None:
             for reason in self._reasons:
-                found[reason] = await self._count(f"{query} AND {names.ATTENTION_REASON} = '{reason}'")
+                counted = await self._client.count_workflows(f"{query} AND {names.ATTENTION_REASON} = '{reason}'")
+                found[reason] = counted.count
         self._reasons |= found.keys()  # with those of a later version, to be set to 0 when they are gone
         for reason in self._reasons:
             self._metrics.attention_now.set(found[reason], {"reason": reason})
-
-    async def _oldest(self, query: str, young: timedelta, now: datetime) -> timedelta:
-        """Find the age of the oldest one to 1 %. Temporal cannot sort, so ever older ones are asked for.
-
-        `young` is an age that some have.
-        """
-        old: timedelta | None = None
-        for _ in range(_SEARCH):
-            age = young * 2 if old is None else (young + old) / 2
-            page = await self._list(f"{query} AND StartTime < '{(now - age).isoformat()}'")
-            if not page:
-                old = age
-            elif len(page) < _PAGE:
-                return _age(page, now)
-            else:
-                young = _age(page, now)
-            if old is not None and old - young < young / 100:
-                break
-        return young
 
     async def _look_at_queue(self, queue: str, kind: TaskQueueType.ValueType) -> None:
         state = await self._client.workflow_service.describe_task_queue(
@@ -193,13 +161,3 @@ class Observer:
             ages = [now - (gap.since or gap.until) for gap in gaps]
             self._metrics.open_gaps.set(len(gaps), labels)
             self._metrics.oldest_gap.set(max(ages, default=timedelta(0)).total_seconds(), labels)
-
-    async def _list(self, query: str) -> list[WorkflowExecution]:
-        return [one async for one in self._client.list_workflows(query, page_size=_PAGE, limit=_PAGE)]
-
-    async def _count(self, query: str) -> int:
-        return (await self._client.count_workflows(query)).count
-
-
-def _age(page: Sequence[WorkflowExecution], now: datetime) -> timedelta:
-    return max((now - one.start_time for one in page), default=timedelta(0))

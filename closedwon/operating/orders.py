@@ -19,14 +19,6 @@ from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 
-UNFINISHED: Final = (
-    names.OrderStage.LOADING,
-    names.OrderStage.ORDERING,
-    names.OrderStage.WRITING_BACK,
-    names.OrderStage.CANCELLING,
-    names.OrderStage.ATTENTION,
-)
-"""Stages at which an order is not done: it works, or waits for the ERP, for Salesforce or for a person."""
 _AT_A_TIME: Final = 50
 """Commands under way at the same moment."""
 
@@ -41,7 +33,7 @@ class Selection(NamedTuple):
 
     def query(self) -> str:
         """The list filter, as Temporal's own command line takes it, too."""
-        stages = ", ".join(f"'{stage}'" for stage in UNFINISHED)
+        stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED)
         terms = ["ExecutionStatus = 'Running'", f"{names.ORDER_STAGE} IN ({stages})"]
         wanted = {
             names.ATTENTION_REASON: self.reason,
