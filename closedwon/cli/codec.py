@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from closedwon.cli.common import DEFAULT_CONFIG, Config, codec_settings_from, complete
+
 app = typer.Typer(name="codec", help="Encryption of what Temporal stores.", no_args_is_help=True)
 
 
@@ -44,3 +46,32 @@ def key(
         "Are there keys already? Then add this one at the end of the list: docs/security.md tells how to rotate.",
         err=True,
     )
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Instead of `codec.host`.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Instead of `codec.port`; 0 picks a free one.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Serve **decoded payloads** to Temporal's UI and command line, until Ctrl-C. Needs no more than the keys.
+
+    Examples:
+        closedwon codec serve
+
+        temporal workflow show -w ID --codec-endpoint http://127.0.0.1:8086
+
+        temporal server start-dev --ui-codec-endpoint http://127.0.0.1:8086
+    """
+    settings = codec_settings_from(config)
+    changes = {"host": host, "port": port}
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = settings.model_copy(update={"codec": settings.codec.model_copy(update=given)})
+    from closedwon import logs  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.settings import Telemetry  # noqa: PLC0415
+    from workers import codec  # noqa: PLC0415
+
+    logs.configure(Telemetry())
+    complete(codec.serve(settings))

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from closedwon.errors import AttentionError, ClosedwonError
-from closedwon.settings import DEFAULT_FILE, ENV_FILE, Settings, SettingsError, load_encryption, load_settings
+from closedwon.settings import (
+    DEFAULT_FILE,
+    ENV_FILE,
+    CodecSettings,
+    Settings,
+    SettingsError,
+    load_codec,
+    load_encryption,
+    load_settings,
+)
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -35,6 +44,14 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
     try:
         return asyncio.run(command)
     except ClosedwonError as error:
+        raise _stop(error) from None
+
+
+def codec_settings_from(config: Path) -> CodecSettings:
+    """Read what the codec server needs, or end the command."""
+    try:
+        return load_codec(config)
+    except SettingsError as error:
         raise _stop(error) from None
 
 

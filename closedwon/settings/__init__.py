@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import OrderStart, Pace
+from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
@@ -44,6 +45,8 @@ __all__ = [
     "ENV_FILE",
     "Callouts",
     "ClientCredentials",
+    "Codec",
+    "CodecSettings",
     "CustomerMapping",
     "Encryption",
     "ErpByExpression",
@@ -65,10 +68,12 @@ __all__ = [
     "Subscriber",
     "Telemetry",
     "Tls",
+    "Tokens",
     "Tombstone",
     "TrytonErp",
     "Workers",
     "WriteBack",
+    "load_codec",
     "load_encryption",
     "load_settings",
 ]
@@ -226,7 +231,13 @@ class _EncryptionOnly(BaseSettings):
         return {"encryption": {}, **data}
 
 
-class Settings(_EncryptionOnly):
+class CodecSettings(_EncryptionOnly):
+    """The part that the codec server needs: it has no business with the secrets of Salesforce and the ERP."""
+
+    codec: Codec = Codec()
+
+
+class Settings(CodecSettings):
     """Everything that a process needs to know. Made by `load_settings`; the environment outranks the file."""
 
     model_config = SettingsConfigDict(extra="forbid")
@@ -328,6 +339,11 @@ def load_encryption(file: Path | str = DEFAULT_FILE) -> Encryption:
     Raises `SettingsError`.
     """
     return _load(Path(file), _EncryptionOnly).encryption
+
+
+def load_codec(file: Path | str = DEFAULT_FILE) -> CodecSettings:
+    """Read and check the file's `[encryption]` and `[codec]` only. Raises `SettingsError`."""
+    return _load(Path(file), CodecSettings)
 
 
 def _load(path: Path, kind: type[_File]) -> _File:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-import os
 import re
 from pathlib import Path
 
@@ -23,10 +22,10 @@ from closedwon import names
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from closedwon.settings import Encryption
-from tests.support.command import closedwon
+from tests.support.command import closedwon, temporal
 from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, PLAIN, Handoff, handoff, until
-from tests.support.servers import binary, start_temporal
+from tests.support.servers import start_temporal
 
 _VALUES = {
     "deal's name": "Quittenernte",
@@ -138,23 +137,6 @@ async def test_nothing_of_a_customer_can_be_read_in_temporal(
     assert not [secret for secret in (world.org.client_secret, world.erp.token, *keys) if secret.encode() in stored]
 
 
-async def _temporal(world: Handoff, *words: str) -> str:
-    """Run Temporal's own command line, which knows no key; return what it printed."""
-    address = world.client.service_client.config.target_host
-    process = await asyncio.create_subprocess_exec(
-        binary("temporal"),
-        *words,
-        "--address",
-        address,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "TEMPORAL_CONFIG_FILE": os.devnull},
-    )
-    output, _ = await process.communicate()
-    assert 0 == process.returncode, output.decode()
-    return output.decode()
-
-
 async def _refused_order(world: Handoff) -> RecordId:
     """An order that needs attention; the ERP would take it now."""
     world.erp.faults.reject = 1
@@ -169,12 +151,13 @@ async def test_a_plain_signal_of_temporals_own_command_line_is_understood() -> N
         world.org.seed(1)
         record = await _refused_order(world)
         order = names.order_workflow_id(world.org.org_id, record)
-        await _temporal(world, "workflow", "signal", "-w", order, "--name", "retry", "--input", '"price list mended"')
+        words = ("workflow", "signal", "-w", order, "--name", "retry", "--input", '"price list mended"')
+        assert 0 == (await temporal(world.client, *words)).code
         await world.until_stage(record, OrderStage.COMPLETED)
 
         told = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
         assert "price list mended" in told.current_details
-        assert "Encoded failure" in await _temporal(world, "workflow", "show", "-w", order, "-o", "json")
+        assert "Encoded failure" in (await temporal(world.client, "workflow", "show", "-w", order, "-o", "json")).text
 
 
 async def _keys_in_history(world: Handoff, record: RecordId) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line as an operator uses it: a process of its own, and what it printed."""
+"""The command lines as an operator uses them: a process of its own, and what it printed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from temporalio.client import Client
+
+from tests.support.servers import binary
 
 _PLAIN = Path(__file__).with_name("plain.toml")
 _CLOSEDWON = Path(sys.executable).with_name("closedwon")
@@ -27,8 +29,17 @@ async def closedwon(client: Client, *words: str, answer: str = "", **environment
 
     Its settings are nothing but that encryption is off, unless `CLOSEDWON_CONFIG` names others.
     """
+    settings = {"CLOSEDWON_CONFIG": str(_PLAIN), **environment}
+    return await _run(client, str(_CLOSEDWON), *words, answer=answer, **settings)
+
+
+async def temporal(client: Client, *words: str) -> Printed:
+    """Run Temporal's own command line, which knows no key."""
+    return await _run(client, binary("temporal"), *words)
+
+
+async def _run(client: Client, *words: str, answer: str = "", **environment: str) -> Printed:
     process = await asyncio.create_subprocess_exec(
-        str(_CLOSEDWON),
         *words,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -37,7 +48,6 @@ async def closedwon(client: Client, *words: str, answer: str = "", **environment
             **os.environ,
             "TEMPORAL_ADDRESS": client.service_client.config.target_host,
             "TEMPORAL_CONFIG_FILE": os.devnull,
-            "CLOSEDWON_CONFIG": str(_PLAIN),
             "COLUMNS": "100",
             **environment,
         },

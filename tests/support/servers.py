@@ -35,11 +35,17 @@ async def start_time_skipping() -> WorkflowEnvironment:
 
 
 async def start_temporal(
-    *, port: int | None = None, database: Path | None = None, ui_port: int | None = None, **settings: int
+    *,
+    port: int | None = None,
+    database: Path | None = None,
+    ui_port: int | None = None,
+    codec: str | None = None,
+    **settings: int,
 ) -> WorkflowEnvironment:
     """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration.
 
-    On the `database` of one that is dead, and on its `port`, it is that one, back again.
+    On the `database` of one that is dead, and on its `port`, it is that one, back again. `codec` is the address of the
+    codec server that the UI asks.
     """
     return await WorkflowEnvironment.start_local(
         port=port,
@@ -50,6 +56,7 @@ async def start_temporal(
         data_converter=pydantic_data_converter,
         search_attributes=list(temporal.KEYS.values()),
         dev_server_extra_args=[
-            word for key, value in settings.items() for word in ("--dynamic-config-value", f"{key}={value}")
+            *(word for key, value in settings.items() for word in ("--dynamic-config-value", f"{key}={value}")),
+            *(("--ui-codec-endpoint", codec) if codec else ()),
         ],
     )

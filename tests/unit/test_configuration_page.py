@@ -36,6 +36,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[telemetry]`": settings.Telemetry,
     "`[encryption]`": settings.Encryption,
     "`[[encryption.keys]]`": settings.Key,
+    "`[codec]`": settings.Codec,
+    "`[codec.tokens]`": settings.Tokens,
     "`[intake]`": settings.Intake,
     "`[intake.tls]`": settings.Tls,
     "`[intake.forwarded_certificate]`": settings.ForwardedCertificate,

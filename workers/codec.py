@@ -1,0 +1,226 @@
+"""The codec server: Temporal's UI and command line have payloads decoded here, and encoded.
+
+The protocol is Temporal's: `POST /decode` and `/encode` with `{"payloads": [...]}`, protobuf as JSON, both ways.
+Whoever may speak to it reads customers' data, so it asks who that is. Payloads are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Final
+
+import jwt
+from aiohttp import web
+from google.protobuf import json_format
+from temporalio.api.common.v1 import Payload, Payloads
+
+from closedwon.codec import CodecError, EncryptionCodec, codec
+from closedwon.errors import ClosedwonError
+from closedwon.settings import Codec, CodecSettings, Tokens
+
+_log = logging.getLogger(__name__)
+
+_LARGEST: Final = 8 * 1024 * 1024
+"""Bytes of a request: a message of Temporal's has at most 4 MB, and base64 adds a third."""
+_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Asymmetric ones only: with others, who can verify a token can make one."""
+_EXTRAS: Final = "Authorization-Extras"
+"""Where Temporal's UI puts the id token, beside the access token, which not every identity provider makes a JWT."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Coding = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+
+
+class CodecServerError(ClosedwonError):
+    """The server cannot start as it is set up."""
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Guests:
+    """Who may speak to the server."""
+
+    def __init__(self, settings: Codec) -> None:
+        self._token = settings.token.get_secret_value() if settings.token else None
+        self._tokens = settings.tokens
+        self._keys = jwt.PyJWKClient(settings.tokens.keys, timeout=5) if settings.tokens else None
+
+    async def name(self, request: web.Request) -> str:
+        """Say who asks. Raises `_RefusedError`."""
+        if self._token is None and self._tokens is None:
+            return "this machine"
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise _RefusedError(HTTPStatus.UNAUTHORIZED, "an `Authorization: Bearer ...` header is needed")
+        if self._token is not None and secrets.compare_digest(given.encode(), self._token.encode()):
+            return "the token"
+        for text in (given, request.headers.get(_EXTRAS, "")):
+            subject = await self._subject(text)
+            if subject is not None:
+                return subject
+        raise _RefusedError(HTTPStatus.UNAUTHORIZED, "the token is not one that this server takes; sign in again")
+
+    async def _subject(self, text: str) -> str | None:
+        if self._tokens is None or self._keys is None or text.count(".") != 2:  # noqa: PLR2004 - a JWT has three parts
+            return None
+        try:
+            return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
+        except jwt.PyJWKClientConnectionError as error:
+            _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the keys for tokens cannot be read now") from error
+        except jwt.PyJWTError as error:
+            _log.warning("a token is refused: %s", type(error).__name__)
+            return None
+
+
+def _verified(text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:
+    claims = jwt.decode(
+        text,
+        keys.get_signing_key_from_jwt(text),
+        algorithms=_ALGORITHMS,
+        audience=tokens.audience,
+        issuer=tokens.issuer,
+        options={"require": ["exp", "sub"]},
+    )
+    return str(claims["sub"])
+
+
+class CodecServer:
+    """Listens, asks who speaks, decodes."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        """Take the settings. Raises `KmsError`, or `CodecServerError` where it would decode for everybody."""
+        self._settings = settings.codec
+        self._codec: EncryptionCodec = codec(settings.encryption)
+        self._guests = _Guests(settings.codec)
+        self._runner: web.AppRunner | None = None
+        self.address = ""
+        """Where it listens, once started."""
+        if not (settings.codec.token or settings.codec.tokens or _is_loopback(settings.codec.host)):
+            raise CodecServerError(
+                f"On {settings.codec.host} everybody who reaches it could read customers' data: set codec.token or "
+                'codec.tokens, or codec.host = "127.0.0.1"'
+            )
+
+    async def start(self) -> None:
+        """Open the port. Raises `CodecServerError`."""
+        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST)
+        app.router.add_post("/decode", self._answers("decoded", self._codec.decode))
+        app.router.add_post("/encode", self._answers("encoded", self._codec.encode))
+        app.router.add_get("/livez", _alive)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        host, port = self._settings.host, self._settings.port
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise CodecServerError(
+                f"Port {port} on {host} cannot be opened ({error.strerror}): set codec.host and codec.port, or --host "
+                "and --port, to an address of this machine and a free port"
+            ) from error
+        self.address = f"http://{host}:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Let in pages of our UIs and programs (which name no origin), and tell browsers so, also of refusals."""
+        origin = request.headers.get("Origin")
+        if origin is not None and origin not in self._settings.origins:
+            _log.warning("refused: a page of %r is not one of codec.origins", origin[:200])
+            text = "pages of this origin may not ask; add it to codec.origins\n"
+            return web.Response(status=HTTPStatus.FORBIDDEN, text=text)
+        answer = await self._answer(request, handler)
+        if origin is not None:
+            answer.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+        return answer
+
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        try:
+            return await handler(request)
+        except _RefusedError as error:
+            _log.warning("%s from %s refused: %s", request.path, request.remote, error)
+            headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
+            return web.Response(status=error.status, text=f"{error}\n", headers=headers)
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=f"{error.reason}\n")
+
+    def _answers(self, what: str, coding: _Coding) -> _Handler:
+        async def handle(request: web.Request) -> web.Response:
+            guest = await self._guests.name(request)
+            payloads = await _read(request)
+            try:
+                coded = Payloads(payloads=await coding(payloads))
+            except CodecError as error:
+                raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+            _log.info("%s %d payloads for %s", what, len(payloads), guest)
+            return web.Response(
+                text=json_format.MessageToJson(coded, indent=None),
+                content_type="application/json",
+                headers={"Cache-Control": "no-store"},
+            )
+
+        return handle
+
+
+def _preflight(request: web.Request) -> web.Response:
+    """Tell a browser that the page may ask, with whatever headers this version of the UI sends."""
+    asked = "Access-Control-Request-"
+    headers = {
+        "Access-Control-Allow-Methods": "POST",
+        "Access-Control-Allow-Headers": request.headers.get(f"{asked}Headers", "content-type"),
+        "Access-Control-Max-Age": "600",
+    }
+    if f"{asked}Private-Network" in request.headers:  # a page of the internet asks a server of this network
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+
+
+async def _read(request: web.Request) -> Sequence[Payload]:
+    try:
+        return json_format.Parse(await request.read(), Payloads(), ignore_unknown_fields=True).payloads
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        # The error's own text quotes the request.
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, 'the body must be {"payloads": [...]}, protobuf as JSON') from None
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    return web.json_response({"alive": True})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def serve(settings: CodecSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ClosedwonError` when it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = CodecServer(settings)
+    try:
+        await server.start()
+        _log.info("codec server at %s, for pages of %s", server.address, ", ".join(settings.codec.origins) or "nobody")
+        await stop.wait()
+    finally:
+        await server.stop()
+    _log.info("stopped")
