@@ -174,6 +174,8 @@ class _Reading:
                 task.cancel()
             activity.heartbeat(self._prefix.cursor)  # travels with the attempt's end: the next one resumes right here
             await stream.close()
+            # What this process told stays in its metrics: the next reader's word is to count, not this one's.
+            self._messages.metrics.cursor_lag.set(0, {"org": self._route.org, "channel": self._channel})
 
     async def _read_until(self, stream: EventStream, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]) -> None:
         """Start workflows for what comes; return when a task of `stop` is done, raise when a start has failed."""

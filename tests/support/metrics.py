@@ -1,0 +1,79 @@
+"""Our metrics as they are exported, and the metrics that PromQL names."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from closedwon.telemetry import Metrics
+
+OBSERVABILITY = Path(__file__).parents[2] / "deploy" / "observability"
+_SUFFIXES = {"counter": "_total", "histogram": "_seconds", "gauge": ""}
+_WORDS = frozenset({"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool"})
+
+
+class Exported(NamedTuple):
+    """A metric: its name as exported, its type and its labels."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+
+
+class _Register:
+    """A meter that only notes what is made."""
+
+    def __init__(self) -> None:
+        self.made: list[Exported] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Be every `create_…` of a meter."""
+        made = re.match(r"create_(counter|histogram|gauge)", name)
+        assert made is not None
+        kind = made[1]
+
+        def create(name: str, description: str) -> None:
+            labels = re.search(r" \[(.*)\]$", description)
+            self.made.append(Exported(name + _SUFFIXES[kind], kind, tuple(labels[1].split(", ")) if labels else ()))
+
+        return create
+
+
+def our_metrics() -> list[Exported]:
+    """Every metric of ours."""
+    register: Any = _Register()
+    Metrics(register)
+    made: list[Exported] = register.made
+    return made
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that a PromQL expression reads; of a histogram the metric, not its series."""
+    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)', " ", expression)
+    names = set(re.findall(r"[a-zA-Z_:][\w:]*(?!\w|\s*\()", bare)) - _WORDS
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
+
+
+def rules() -> list[dict[str, Any]]:
+    """The alert rules."""
+    groups = yaml.safe_load((OBSERVABILITY / "closedwon.rules.yml").read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    """The dashboard's panels, rows left out."""
+    everything: list[dict[str, Any]] = json.loads((OBSERVABILITY / "dashboard.json").read_text("utf-8"))["panels"]
+    return [panel for panel in everything if panel["type"] != "row"]
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Every PromQL expression of rules and dashboard, with where it stands; Grafana's variables are filled in."""
+    asked = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+    return [
+        *((rule["alert"], rule["expr"]) for rule in rules()),
+        *((where, expression.replace("$__rate_interval", "5m")) for where, expression in asked),
+    ]
