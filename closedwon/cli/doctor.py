@@ -1,0 +1,55 @@
+"""`closedwon doctor`: what is wrong right now, in order of harm, each with the cure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+
+if TYPE_CHECKING:
+    from closedwon.operating.doctor import Trouble
+
+app = typer.Typer()
+
+_STYLES = {"stopped": "bold white on red", "loss": "bold red", "waiting": "yellow", "risk": "cyan"}
+
+
+@app.command()
+def doctor(
+    *,
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of objects.")] = False,
+) -> None:
+    """Say **what is wrong right now**, the worst first, and what to do about each. Changes nothing.
+
+    The exit code is 0 when all is well, 1 otherwise. Examples:
+
+        closedwon doctor
+
+        closedwon doctor --json
+    """
+    settings = settings_from(config)
+    from closedwon.operating.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    troubles = complete(examine(settings))
+    if as_json:
+        typer.echo(json.dumps([trouble._asdict() for trouble in troubles], indent=1))
+    else:
+        _print(troubles)
+    raise typer.Exit(int(bool(troubles)))
+
+
+def _print(troubles: list[Trouble]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    for trouble in troubles:
+        harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
+        console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))
+        console.print(Text(f"          {trouble.cure}", style="dim"))
+    if not troubles:
+        console.print("All is well.", style="bold green")

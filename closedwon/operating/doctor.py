@@ -1,0 +1,236 @@
+"""What is wrong right now, in order of harm, each with its cure. Looks only; it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import aiohttp
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from closedwon import names, temporal, visibility
+from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.operating import checks, overview
+from closedwon.settings import Org, Settings
+from workers.connections import Connections
+
+_RETENTION: Final = timedelta(hours=72)
+"""The event bus delivers again for so long; closed workflows that are still known make a late duplicate cheap."""
+_OLD: Final = timedelta(hours=1)
+"""An order that is under way for longer waits for something."""
+_SILENT: Final = 3
+"""Heartbeat timeouts without a sign of life."""
+_API_SHARE: Final = 0.8
+"""Of the org's calls in 24 hours."""
+_SKEW: Final = timedelta(seconds=30)
+"""JWT logins and signed callouts stop working at some minutes."""
+_CURES: Final = {
+    AttentionReason.BAD_MESSAGE: "Mend the route's `record_id` or `payload`",
+    AttentionReason.MAPPING_FAILED: "Mend the records or the route's expressions (`closedwon route try`)",
+    AttentionReason.UNKNOWN_PRODUCT: "Create the products in the ERP, or correct their codes in Salesforce",
+    AttentionReason.ERP_REJECTED: "Mend the orders' data there or here (`closedwon orders show RECORD_ID`)",
+    AttentionReason.ERP_AUTH_FAILED: "Mend the ERP's credential and restart the workers",
+    AttentionReason.AMOUNT_DIFFERS: "Make the ERP's order and the record agree",
+    AttentionReason.TOO_LATE_TO_CANCEL: "Undo it in the ERP and send `cancel`, or leave it",
+    AttentionReason.SALESFORCE_VALIDATION: "Mend the record, or the rule that refuses the write-back",
+    AttentionReason.SALESFORCE_REJECTED: "Give the integration user the right, or end the lock",
+    AttentionReason.SALESFORCE_AUTH_FAILED: "Mend the integration user or `orgs.auth`, and restart the workers",
+    AttentionReason.RECORD_GONE: "Restore or share the records, or `cancel`",
+    AttentionReason.CONFIGURATION: "Mend closedwon.toml and restart the workers (`closedwon config check`)",
+}
+
+
+class Harm(StrEnum):
+    """How bad it is, the worst first."""
+
+    STOPPED = "stopped"
+    """Nothing goes on."""
+    LOSS = "loss"
+    """What Salesforce says may be lost, sooner or later."""
+    WAITING = "waiting"
+    """Orders wait that would not have to."""
+    RISK = "risk"
+    """Nothing yet, but it will cost something."""
+
+
+class Trouble(NamedTuple):
+    """One thing that is wrong."""
+
+    harm: Harm
+    subject: str
+    text: str
+    cure: str
+
+
+async def examine(settings: Settings) -> list[Trouble]:
+    """Find all that is wrong; the worst first."""
+    of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings), _of_the_rest(settings))
+    order = list(Harm)
+    return sorted([*of_temporal, *of_the_rest], key=lambda trouble: order.index(trouble.harm))
+
+
+async def _of_temporal(settings: Settings) -> list[Trouble]:
+    try:
+        client = await temporal.connect(settings.encryption, patience=timedelta())
+        missing = await temporal.missing_search_attributes(client)
+    except (ClosedwonError, RPCError) as error:
+        cure = "Start it, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE to where it is."
+        return [Trouble(Harm.STOPPED, "temporal", str(error), cure)]
+    if missing:
+        text = f"the namespace {client.namespace} lacks the search attributes {', '.join(missing)}"
+        return [Trouble(Harm.STOPPED, "temporal", text, "Start a worker: it registers them, or says who must.")]
+    seen = await overview.look(client, settings)
+    return [
+        *[trouble async for trouble in _pollers(client, settings)],
+        *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
+        *_paused(seen),
+        *_attention(seen),
+        *[trouble async for trouble in _old(client)],
+        *[trouble async for trouble in _wedged(client)],
+        *[trouble async for trouble in _retention(client)],
+    ]
+
+
+async def _pollers(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
+    """Queues that nobody works on. `worker` serves the orders and the ERPs, `subscriber` the event bus."""
+    workflows, activities = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    wanted = {names.ORDERS_QUEUE: workflows}
+    wanted |= {names.erp_queue(erp): activities for erp in (*(erp.name for erp in settings.erps), None)}
+    if any(route.events for route in settings.routes):
+        wanted[names.SUBSCRIBER_QUEUE] = workflows
+    for queue, kind in wanted.items():
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        )
+        if not (await client.workflow_service.describe_task_queue(request)).pollers:
+            command = "subscriber" if queue == names.SUBSCRIBER_QUEUE else "worker"
+            cure = f"Start `closedwon {command}`; one that runs has other settings, or another Temporal."
+            yield Trouble(Harm.STOPPED, f"queue {queue}", "no worker asks for its work", cure)
+
+
+def _channel(channel: overview.Channel, settings: Settings) -> Iterator[Trouble]:
+    subject = f"events of {channel.org.name}"
+    silent_since = datetime.now(UTC) - _SILENT * settings.subscriber.heartbeat_timeout
+    kept = "Salesforce keeps events for 72 hours."
+    if not channel.is_started:
+        text = f"nobody reads {channel.name}" + (f": {channel.problem}" if channel.problem else "")
+        yield Trouble(Harm.LOSS, subject, text, f"Start `closedwon subscriber`. {kept}")
+    elif not channel.is_reading:
+        workflow_id = names.subscription_workflow_id(channel.org.id, channel.name)
+        cure = f"Its details in Temporal's UI say why ({workflow_id}); it tries again every 5 minutes. {kept}"
+        yield Trouble(Harm.LOSS, subject, f"Salesforce refuses {channel.name}", cure)
+    elif channel.beat is None and channel.attempt > _SILENT:
+        text = f"reading {channel.name} has failed {channel.attempt - 1} times: {channel.problem}"
+        yield Trouble(Harm.LOSS, subject, text, f"See that the org answers and that our user may log in. {kept}")
+    elif channel.beat is not None and channel.beat < silent_since:
+        why = f": {channel.problem}" if channel.problem else ""
+        text = f"the reader of {channel.name} has given no sign of life since {_clock(channel.beat)}{why}"
+        cure = f"Start `closedwon subscriber`; where one runs, see that the org answers. {kept}"
+        yield Trouble(Harm.LOSS, subject, text, cure)
+    for gap in channel.gaps or ():
+        since = _clock(gap.since) if gap.since else "an unknown time"
+        text = f"a gap from {since} to {_clock(gap.until)}: {gap.reason}"
+        cure = "Deals won in that time may have no order: docs/operating.md, “A gap in the event bus”."
+        yield Trouble(Harm.LOSS, subject, text, cure)
+
+
+def _paused(seen: overview.Overview) -> Iterator[Trouble]:
+    for queue in seen.queues:
+        if queue.erp is not None and queue.limit is not None:
+            why = f" ({queue.reason}; {queue.by})"
+            since = _clock(queue.since) if queue.since else "an unknown time"
+            text = f"{queue.stands} since {since}{why}; {queue.backlog} wait"
+            harm = Harm.WAITING if queue.is_paused else Harm.RISK
+            yield Trouble(harm, f"erp {queue.erp}", text, f"When it may go on: closedwon erp resume {queue.erp}")
+
+
+def _attention(seen: overview.Overview) -> Iterator[Trouble]:
+    for reason, number in seen.reasons.most_common():
+        text = f"{number} need attention for this reason"
+        cure = _CURES.get(AttentionReason(reason) if reason in [*AttentionReason] else AttentionReason.UNFORESEEN, "")
+        again = f"closedwon orders retry --reason {reason}"
+        yield Trouble(Harm.WAITING, reason, text, f"{cure or 'See what each says'}; then: {again}")
+
+
+async def _old(client: Client) -> AsyncIterator[Trouble]:
+    """Orders that wait for the ERP or Salesforce for long; the oldest says for what."""
+    stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED if stage is not names.OrderStage.ATTENTION)
+    before = (datetime.now(UTC) - _OLD).isoformat()
+    query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} IN ({stages}) AND StartTime < '{before}'"
+    found = await visibility.census(client, query)
+    if not found.number:
+        return
+    text = f"{found.number} under way for more than an hour, the oldest for {_hours(found.oldest)}"
+    async for one in client.list_workflows(query, limit=1):
+        pending = (await client.get_workflow_handle(one.id).describe()).raw_description.pending_activities
+        for step in pending:
+            failed = f": {await overview.failure_text(client, step)}" if step.HasField("last_failure") else ""
+            text += f"; e.g. {one.id}, {step.activity_id}, attempt {step.attempt}{failed}"
+    yield Trouble(Harm.WAITING, "old orders", text, "When the other side is back: closedwon orders retry --all")
+
+
+async def _wedged(client: Client) -> AsyncIterator[Trouble]:
+    query = "ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL"
+    number = (await client.count_workflows(query)).count
+    if number:
+        text = f"{number} cannot go on: their code fails, does not fit their history, or lacks a key"
+        cure = f'The workers\' log says why; they go on by themselves then. temporal workflow list -q "{query}"'
+        yield Trouble(Harm.WAITING, "wedged workflows", text, cure)
+
+
+async def _retention(client: Client) -> AsyncIterator[Trouble]:
+    answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    kept = answer.config.workflow_execution_retention_ttl.ToTimedelta()
+    if kept < _RETENTION:
+        text = f"closed workflows are kept for {_hours(kept)}, but Salesforce may tell again for 72 h"
+        cure = f"temporal operator namespace update -n {client.namespace} --retention 168h"
+        yield Trouble(Harm.RISK, "retention", text, cure)
+
+
+async def _of_the_rest(settings: Settings) -> list[Trouble]:
+    """What `config check` asks, each org's share of API calls, and the clock."""
+    async with Connections(settings) as connections:
+        wrong = [finding async for finding in checks.remote(settings, connections) if finding.wrong]
+        found = [Trouble(Harm.WAITING, finding.subject, finding.text, finding.cure) for finding in wrong]
+        for org in settings.orgs:
+            usage = connections.salesforce[org.id].usage
+            if usage is not None and usage.used > _API_SHARE * usage.max:
+                text = f"{usage.used} of {usage.max} API calls of 24 hours are used"
+                cure = "See in Setup, Company Information, who calls; at the limit orders wait, but are not lost."
+                found.append(Trouble(Harm.RISK, f"org {org.name}", text, cure))
+            found += [trouble async for trouble in _skew(org)]
+    return found
+
+
+async def _skew(org: Org) -> AsyncIterator[Trouble]:
+    """Compare this machine's clock with that of the org's servers."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.head(f"{org.url}/services/data") as response,
+        ):
+            theirs = parsedate_to_datetime(response.headers["Date"])
+    except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
+        return  # that it does not answer is told already
+    off = datetime.now(UTC) - theirs
+    if abs(off) > _SKEW:
+        side = "ahead of" if off > timedelta() else "behind"
+        text = f"this machine's clock is {abs(off).total_seconds():.0f} s {side} Salesforce's"
+        yield Trouble(Harm.RISK, "clock", text, "Set it by NTP: JWT logins and signed callouts depend on it.")
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%m-%d %H:%M} UTC"
+
+
+def _hours(age: timedelta) -> str:
+    hours = age / timedelta(hours=1)
+    return f"{hours:.0f} h" if hours >= 1 else f"{age / timedelta(minutes=1):.0f} min"

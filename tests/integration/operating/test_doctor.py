@@ -1,0 +1,81 @@
+"""The doctor finds what was broken on purpose, tells the worst first, and is content when nothing is wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
+
+from closedwon.names import OrderStage
+from closedwon.operating import doctor, erps
+from closedwon.operating.doctor import Harm, Trouble
+from tests.support.handoff import Handoff, handoff
+
+
+async def _examine(world: Handoff, monkeypatch: pytest.MonkeyPatch) -> dict[str, Trouble]:
+    """What is wrong, by subject, the worst first."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+    return {trouble.subject: trouble for trouble in await doctor.examine(world.settings)}
+
+
+async def _keep_closed_workflows(world: Handoff, time: timedelta) -> None:
+    ttl = Duration()
+    ttl.FromTimedelta(time)
+    await world.client.workflow_service.update_namespace(
+        UpdateNamespaceRequest(
+            namespace=world.client.namespace, config=NamespaceConfig(workflow_execution_retention_ttl=ttl)
+        )
+    )
+
+
+async def test_nothing_is_found_where_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A doctor who always finds something is not asked again."""
+    async with handoff() as world, world.working():
+        await _keep_closed_workflows(world, timedelta(days=7))
+        world.org.seed(1)
+        await world.until_written_back(*world.org.win_next(1))
+        assert {} == await _examine(world, monkeypatch)
+
+
+async def test_what_waits_is_told_with_its_reason_and_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A refused order, a paused ERP that answers nobody, a namespace that forgets too soon."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.reject = 1
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await erps.limit(world.client, "light", 0, erps=["light"], reason="closing", by="ada@desk")
+        world.erp.faults.down = True
+
+        found = await _examine(world, monkeypatch)
+
+        assert {"erp-rejected", "erp light", "retention"} == set(found)
+        assert "closedwon orders retry --reason erp-rejected" in found["erp-rejected"].cure
+        assert Harm.RISK is [*found.values()][-1].harm
+        told = [trouble for trouble in await doctor.examine(world.settings) if trouble.subject == "erp light"]
+        assert any("paused" in one.text and "closing; ada@desk" in one.text for one in told)
+        assert any("no answer" in one.text for one in told)
+
+
+async def test_an_installation_whose_processes_are_gone_is_told_so_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has ever worked nor read the bus: that comes before all else."""
+    async with handoff() as world:
+        found = await _examine(world, monkeypatch)
+        assert ["queue orders", "queue erp-light", "queue erp", "queue subscriber", "events of org-0"] == [*found][:5]
+        assert Harm.STOPPED is found["queue orders"].harm
+        assert Harm.LOSS is found["events of org-0"].harm
+
+
+async def test_temporal_that_cannot_be_reached_is_the_first_thing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else that could be asked is asked all the same."""
+    async with handoff() as world:
+        world.erp.faults.down = True
+        monkeypatch.setenv("TEMPORAL_ADDRESS", "localhost:1")
+        found = await doctor.examine(world.settings)
+        assert [Harm.STOPPED, Harm.WAITING] == [trouble.harm for trouble in found]
+        assert ["temporal", "erp light"] == [trouble.subject for trouble in found]
