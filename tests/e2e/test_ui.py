@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from tests.support.handoff import Handoff, handoff
 from tests.support.screen import Screen, needs_chromium, screen
-from tests.support.servers import start_temporal
+from tests.support.servers import free_port, start_temporal
 
 pytestmark = needs_chromium
 
@@ -35,7 +34,7 @@ class _Desk(NamedTuple):
 
 @asynccontextmanager
 async def _desk() -> AsyncIterator[_Desk]:
-    port = _free_port()
+    port = free_port()
     async with await start_temporal(ui_port=port) as server, handoff(temporal_server=server) as world, world.working():
         world.org.seed(7)
         done = world.org.win_next(4)
@@ -100,10 +99,3 @@ async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
         assert f"{world.org.org_id}:{desk.refused}" in ordered
         assert f"{world.org.org_id}:{unwanted}" not in ordered
         assert world.org.get("Opportunity", unwanted)["ERP_Order_Status__c"] == "cancelled"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

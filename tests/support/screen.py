@@ -71,6 +71,11 @@ class Screen:
         await expect(choice).to_contain_text(says)
         await choice.click()
 
+    async def types_input(self, json: str) -> None:
+        """Type what the signal carries."""
+        await self.dialog.locator(".cm-content").first.click()
+        await self.page.keyboard.type(json)
+
     @property
     def dialog(self) -> Locator:
         """The dialog that is open."""
