@@ -66,6 +66,11 @@ lock: ## Write requirements/ anew from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --extra demo --extra dev -o requirements/dev.txt
 
+.PHONY: fuzz
+fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by coverage (needs a wheel of atheris)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check -qq install 'atheris==3.0.0'
+	@$(BIN)/python -m tests.fuzz.soap $(ARGS)
+
 .PHONY: histories
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json

@@ -88,13 +88,19 @@ def read_xml(body: bytes, charset: str | None = None) -> etree._Element:
         remove_blank_text=False,
     )
     try:
-        return etree.fromstring(text.encode(), parser)
+        root = etree.fromstring(text.encode(), parser)
     except etree.XMLSyntaxError as error:
         line, column = error.position
         # Not the parser's own words: they quote the document.
         raise SoapError(
             f"The body is not well-formed XML, or nested too deep (line {line}, column {column})."
         ) from None
+    try:  # the parser lets names pass that fail as soon as somebody asks for their parts
+        for tag in {element.tag for element in root.iter()}:
+            etree.QName(tag)
+    except ValueError:
+        raise SoapError("An element has a prefix that nobody declared, or a brace in its namespace.") from None
+    return root
 
 
 def envelope(content: str) -> bytes:

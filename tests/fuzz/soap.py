@@ -1,0 +1,47 @@
+"""Coverage-guided fuzzing of whatever reads XML from outside: `make fuzz`, or `make fuzz ARGS=-max_total_time=3600`.
+
+Begins with the bodies of `tests/support/hostile.py` and of `tests/fuzz/corpus`; arguments are libFuzzer's. A crash, a
+body that takes too long or too much memory, a refusal that quotes a value, a file or an address that is touched: each
+ends the run and leaves the body behind as `crash-…`, `timeout-…` or `oom-…`. To keep what was found, merge the folder
+that is named at the end: `make fuzz ARGS="-merge=1 tests/fuzz/corpus <folder>"`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["closedwon.salesforce"]):
+    from tests.support.hostile import CORPUS, SECRET, TOKENS, read
+
+_LIMITS = ("-max_len=65536", "-timeout=10", "-rss_limit_mb=1024", "-max_total_time=60")
+_KEPT = Path(__file__).with_name("corpus")
+
+
+def one(body: bytes) -> None:
+    """Read one body."""
+    assert SECRET not in read(body, None)
+
+
+def main() -> None:
+    """Fuzz until the time is over."""
+    folder = Path(tempfile.mkdtemp(prefix="closedwon-fuzz-"))
+    tokens = folder.with_suffix(".dict")
+    tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in TOKENS), encoding="ascii")
+    for number, body in enumerate(CORPUS):
+        (folder / f"seed-{number}").write_bytes(body)
+    folders = () if any(not argument.startswith("-") for argument in sys.argv[1:]) else (str(folder), str(_KEPT))
+    sys.stderr.write(f"what is found: {folder}\n")
+    atheris.Setup([sys.argv[0], *_LIMITS, f"-dict={tokens}", *sys.argv[1:], *folders], one)
+    atheris.Fuzz()
+
+
+def _escaped(token: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in token)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Hostile and broken SOAP: bodies to begin with, tokens to salt them with, and what every reader must do with any body.
+
+Used by the tests (hypothesis) and by the coverage-guided fuzzer (`tests/fuzz`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from lxml import etree
+
+from closedwon.salesforce import outbound
+from closedwon.salesforce.callout import CalloutError, parse_soap
+from closedwon.salesforce.contract import Contract, ContractError
+from closedwon.salesforce.outbound import OutboundMessageError
+from tests.support import outbound as sent
+
+SECRET = "CustomerJones"
+SLOWEST = 4.0
+"""Seconds of processor time for one body of 4 MiB and three readers; usual are 0.5."""
+DEAL = sent.message([sent.deal(1, Name=SECRET, Amount="1.5")], session=f"<SessionId>{SECRET}</SessionId>")
+CORPUS = [
+    DEAL,
+    sent.message([sent.deal(number, Name=SECRET) for number in range(3)], urls=False),
+    sent.message([sent.deal(1, Name=SECRET)], encoding="UTF-16"),
+    sent.message([sent.deal(1, Name=SECRET)], encoding="UTF-16BE"),
+    sent.message([sent.notification("04l5g0000000001", {"Id": "a015g0000000001"}, type_="acme__Deal__c")]),
+    sent.message(["<Notification><Id>04l5g0000000001AAA</Id><sObject xsi:nil='true'/></Notification>"]),
+    outbound.ack(accepted=True),
+    outbound.fault("Client", SECRET),
+    Contract(object="Opportunity", fields={"Name": "xsd:string"}).wsdl("http://localhost/"),
+    b"""<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><submit xmlns="urn:closedwon:callout:1">
+    <org>00D5g000004uZcX</org><records><recordId>0065g0000000001</recordId><id>a</id><fields><name>N</name>
+    <value>CustomerJones</value></fields></records></submit></e:Body></e:Envelope>""",
+]
+TOKENS = [
+    *(
+        b"<!DOCTYPE a>",
+        b"<!DOCTYPE a [<!ENTITY x 'y'>]>",
+        b"&x;",
+        b"%x;",
+        b"&#0;",
+        b"&#x110000;",
+        b"&lt;",
+        b"<!--",
+        b"-->",
+    ),
+    *(
+        b"<![CDATA[",
+        b"]]>",
+        b"<?",
+        b"?>",
+        b"<?xml version='1.0' encoding='UTF-16'?>",
+        b"<?xml version='1.1'?>",
+        b"</a>",
+    ),
+    *(
+        b"<a>",
+        b"<a/>",
+        b"<a",
+        b'"',
+        b"'",
+        b"xmlns=''",
+        b"xmlns:sf='urn:x'",
+        b'xsi:nil="true"',
+        b'xsi:type="x:y"',
+        b"sf:",
+    ),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0", b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\r\n", b" "),
+    *(b"<Notification>", b"</Notification>", b"<Id>", b"<sObject/>", b"<sf:Id/>", b"04l5g0000000001", b"\xd8\x00"),
+]
+CHARSETS = [None, "utf-8", "utf-16", "iso-8859-1", "us-ascii", "utf-7", "idna", "zip", "rot13", "x" * 99, "\0", "é"]
+
+_TOUCHES = frozenset({"open", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.listdir"})
+_touched: list[str] | None = None
+"""What the body that is being read has made Python touch."""
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    # Python's own modules may be loaded: a codec by its name.
+    if _touched is not None and event in _TOUCHES and not str(arguments[0]).endswith((".py", ".pyc")):
+        _touched.append(f"{event} {arguments[0]}")
+
+
+sys.addaudithook(_audit)
+
+
+def read(body: bytes, charset: str | None) -> str:
+    """Whatever reads XML from outside, on `body`, in bounded time and touching nothing: what the refusals say."""
+    global _touched
+    complaints, _touched = [], []
+    start = time.process_time()
+    try:
+        message = outbound.parse(body, charset)
+        assert 1 <= len(message.notifications) <= 100
+    except OutboundMessageError as error:
+        complaints.append(str(error))
+        etree.fromstring(outbound.fault(error.code, str(error)))
+    try:
+        assert parse_soap(body, charset).items
+    except CalloutError as error:
+        complaints.append(str(error))
+        etree.fromstring(error.soap_body())
+    try:
+        Contract.read(body).wsdl("http://localhost/")
+    except ContractError as error:
+        complaints.append(str(error))
+    touched, _touched = _touched, None
+    assert [] == touched
+    assert SLOWEST > time.process_time() - start
+    return "\n".join(complaints)
