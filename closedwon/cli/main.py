@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import codec, config, demo, doctor, erp, orders, org, route, run
+from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run
 
 app = typer.Typer(
     name="closedwon",
@@ -24,6 +24,7 @@ app.add_typer(demo.app)
 app.add_typer(run.app)
 app.add_typer(orders.app)
 app.add_typer(doctor.app)
+app.add_typer(audit.app)
 app.add_typer(erp.app)
 app.add_typer(org.app)
 app.add_typer(config.app)

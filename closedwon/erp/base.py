@@ -145,6 +145,10 @@ class Erp(Protocol):
 
     name: str
 
+    @property
+    def calls(self) -> int:
+        """Requests sent to the ERP so far."""
+
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its idempotency key."""
 
@@ -250,7 +254,7 @@ async def amend_to(erp: Erp, order: Order, *, reopen: bool = False, on_step: OnS
     found = await erp.find(order.idempotency_key)
     if found is not None and (reopen or found.status is not ErpStatus.CANCELLED):
         with _blanked(order):
-            if found.status is ErpStatus.CANCELLED or _differs(found, order):
+            if found.status is ErpStatus.CANCELLED or differs(found, order):
                 await erp.amend(found, order)
                 await on_step("after-amend")
     return await find_or_create(erp, order, on_step=on_step)
@@ -299,11 +303,12 @@ async def _advance(erp: Erp, found: ErpOrder, order: Order, on_step: OnStep) -> 
 
 def _compare(found: ErpOrder, order: Order) -> None:
     """Raise `AmountDiffersError` unless both agree. What was cancelled is compared with nothing."""
-    if found.status is not ErpStatus.CANCELLED and _differs(found, order):
+    if found.status is not ErpStatus.CANCELLED and differs(found, order):
         raise AmountDiffersError(found, order)
 
 
-def _differs(found: ErpOrder, order: Order) -> bool:
+def differs(found: ErpOrder, order: Order) -> bool:
+    """Whether the ERP's order is another one than was sold: its total, its currency, or its lines as far as told."""
     if not _same_total(found, order):
         return True
     if found.lines is None:

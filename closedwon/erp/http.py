@@ -52,6 +52,8 @@ class HttpClient:
         self._setting = setting
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self.calls = 0
+        """Requests sent so far."""
 
     async def call(
         self,
@@ -72,6 +74,7 @@ class HttpClient:
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds(), sock_connect=_CONNECT_SECONDS),
             )
+        self.calls += 1
         try:
             # No redirects: a client that follows one would turn the POST into a GET.
             async with self._session.request(

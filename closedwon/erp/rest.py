@@ -59,6 +59,11 @@ class RestAdapter:
             timeout=settings.timeout,
         )
 
+    @property
+    def calls(self) -> int:
+        """Requests sent to the ERP so far."""
+        return self._http.calls
+
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its idempotency key."""
         orders, _ = await self._orders([("idempotency_key", idempotency_key)])

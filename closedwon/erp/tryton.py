@@ -79,6 +79,11 @@ class TrytonAdapter:
         self._look_ups = LookUps(self._api, clock=clock)
         self._page = page
 
+    @property
+    def calls(self) -> int:
+        """Requests sent to the ERP so far."""
+        return self._api.calls
+
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its external ID: one call."""
         sales = await self._sales([["external_id", "=", idempotency_key]], _FIELDS)

@@ -31,6 +31,11 @@ class TrytonApi:
         self.name = name
         self._http = http
 
+    @property
+    def calls(self) -> int:
+        """Requests sent so far."""
+        return self._http.calls
+
     async def search(
         self, model: str, domain: list[Any], fields: tuple[str, ...], company: Company = None, page: int | None = None
     ) -> list[Record]:

@@ -40,9 +40,13 @@ class ScriptedErp:
 
     def __init__(self, script: dict[str, list[Callable[[], None]]] | None = None) -> None:
         self.script = script or {}
-        self.calls: list[str] = []
+        self.happened: list[str] = []
         self.order: ErpOrder | None = None
         self.created = 0
+
+    @property
+    def calls(self) -> int:
+        return len(self.happened)
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         assert ORDER.idempotency_key == idempotency_key
@@ -94,7 +98,7 @@ class ScriptedErp:
         )
 
     def _happens(self, call: str) -> None:
-        self.calls.append(call)
+        self.happened.append(call)
         if events := self.script.get(call):
             events.pop(0)()
 
@@ -116,7 +120,7 @@ async def test_a_new_order_is_created_confirmed_and_looked_at() -> None:
 
     assert not handoff.adopted
     assert ErpStatus.CONFIRMED is handoff.order.status
-    assert ["find", "create", "created", "advance", "advanced", "find"] == erp.calls
+    assert ["find", "create", "created", "advance", "advanced", "find"] == erp.happened
 
 
 @pytest.mark.parametrize("status", [ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE])
@@ -126,7 +130,7 @@ async def test_every_state_after_confirmed_is_success(status: ErpStatus) -> None
     erp.put(status=status)
 
     assert Handoff(order=erp.order, adopted=True) == await find_or_create(erp, ORDER)
-    assert ["find"] == erp.calls
+    assert ["find"] == erp.happened
 
 
 @pytest.mark.parametrize("status", [ErpStatus.DRAFT, ErpStatus.QUOTATION])
@@ -158,7 +162,7 @@ async def test_an_unknown_outcome_without_an_order_is_left_to_the_next_attempt()
 
     with pytest.raises(UnknownError):
         await find_or_create(erp, ORDER)
-    assert ["find", "create", "find"] == erp.calls
+    assert ["find", "create", "find"] == erp.happened
 
     assert not (await find_or_create(erp, ORDER)).adopted
     assert 1 == erp.created
@@ -216,7 +220,7 @@ async def test_an_order_that_differs_is_not_adopted(difference: dict[str, object
 
     assert AttentionReason.AMOUNT_DIFFERS is caught.value.reason
     assert "10000.00 EUR on 1 line(s)" in str(caught.value)
-    assert ["find"] == erp.calls
+    assert ["find"] == erp.happened
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ async def test_a_cancelled_order_is_not_replaced() -> None:
         await find_or_create(erp, ORDER)
 
     assert AttentionReason.ERP_REJECTED is caught.value.reason
-    assert ["find"] == erp.calls
+    assert ["find"] == erp.happened
 
 
 async def test_a_refusal_because_somebody_was_faster_is_success() -> None:
@@ -306,4 +310,4 @@ async def test_busy_goes_through_untouched() -> None:
     with pytest.raises(BusyError):
         await find_or_create(erp, ORDER)
 
-    assert ["find", "create"] == erp.calls
+    assert ["find", "create"] == erp.happened

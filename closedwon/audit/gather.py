@@ -1,0 +1,264 @@
+"""Asking Salesforce, the ERPs and Temporal what they have, and judging it. Reads only.
+
+Each of the three is listed by the time of change, page by page. Whatever then lacks one of the three sides or does not
+agree is asked for once more, by its id and from all three: so what was changed before `since` on one side is there,
+and what was under way while the listings were read is seen as it is by then. Temporal is always asked first: a
+workflow that ends while the others are read counts as under way, not as one that has ended without its work done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from closedwon import mapping, names
+from closedwon.audit.judge import Booked, Deal, Facts, Flow, Report, count, disagreements, doubtful
+from closedwon.errors import AttentionError
+from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
+from closedwon.model import idempotency_key
+from closedwon.names import RecordKey
+from closedwon.salesforce.rest import with_fields
+from closedwon.salesforce.scan import pages
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, WorkflowExecution
+
+    from closedwon.erp.base import Erp
+    from closedwon.salesforce.rest import SalesforceClient
+    from closedwon.settings import Route, Settings
+
+LAG: Final = timedelta(minutes=5)
+"""How young a change may be that has not arrived everywhere."""
+_FAST_CLOCK: Final = timedelta(days=1)
+_IDS_PER_QUERY: Final = 100
+"""Record ids in one query, of Salesforce or Temporal."""
+_WORKFLOWS_PER_PAGE: Final = 1000
+
+OnProgress = Callable[[str, int], None]
+"""Told what is being read (`Temporal`, an org, an ERP), and how many more of it were."""
+
+
+class Connections(Protocol):
+    """The clients of the two other sides; see `workers.connections`."""
+
+    salesforce: dict[OrgId, SalesforceClient]
+    erps: dict[str, Erp]
+
+
+def quiet(_what: str, _more: int) -> None:
+    """Show no progress."""
+
+
+async def audit(
+    settings: Settings,
+    connections: Connections,
+    client: Client,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    route: str | None = None,
+    lag: timedelta = LAG,
+    on_progress: OnProgress = quiet,
+) -> Report:
+    """Compare all records, orders and workflows that were changed from `since` to before `until` (default: now).
+
+    A record counts by its own last change. With `route`, only its records are judged. Raises the errors of
+    `closedwon.salesforce.errors` and `closedwon.erp.base`, and Temporal's `RPCError`.
+    """
+    books = _Books(settings, connections, client, on_progress)
+    before = books.calls()
+    now = datetime.now(UTC)
+    # What is changed while we read is read, too, and counts as under way; so does what a fast clock has stamped.
+    await books.list_all(
+        since, until or now + _FAST_CLOCK, [one for one in settings.routes if route in (None, one.name)]
+    )
+    facts = books.facts()
+    await books.ask_again(doubtful(facts))
+    facts = books.facts()
+    keys = [key for key in facts.records() if _is_asked_for(key, facts, until, route)]
+    findings, under_way = disagreements(facts, keys, young=now - lag)
+    return Report(
+        since=since,
+        until=until or now,
+        counts=count(facts, keys),
+        settled=count(facts, set(keys) - {RecordKey(one.org, one.record) for one in under_way}),
+        findings=tuple(findings),
+        under_way=tuple(under_way),
+        in_attention=sum(flow.in_attention for key in keys if (flow := facts.flows.get(key))),
+        looked_at={
+            "records": sum(key in facts.deals for key in keys),
+            "orders": sum(len(facts.orders.get(key, ())) for key in keys),
+            "workflows": sum(key in facts.flows for key in keys),
+        },
+        calls={name: calls - before[name] for name, calls in books.calls().items()},
+    )
+
+
+def _is_asked_for(key: RecordKey, facts: Facts, until: datetime | None, route: str | None) -> bool:
+    deal, flow = facts.deals.get(key), facts.flows.get(key)
+    if until is not None and deal is not None and deal.modified_at >= until:
+        return False
+    return route is None or route in (deal.route if deal else None, flow.route if flow else None)
+
+
+class _Books:
+    """What the three have said so far."""
+
+    def __init__(self, settings: Settings, connections: Connections, client: Client, on_progress: OnProgress) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._client = client
+        self._tell = on_progress
+        self._views: dict[RecordKey, dict[str, Deal]] = {}
+        self._orders: dict[RecordKey, list[Booked]] = {}
+        self._flows: dict[RecordKey, Flow] = {}
+
+    def facts(self) -> Facts:
+        """Each record as the route sees it that makes an order of it, else as any that reads its object."""
+        deals = {key: _best(views.values()) for key, views in self._views.items()}
+        return Facts(deals, self._orders, self._flows)
+
+    def calls(self) -> dict[str, int]:
+        """API calls so far, by org and ERP."""
+        clients = self._connections
+        orgs = {org.name: clients.salesforce[org.id].calls for org in self._settings.orgs}
+        return orgs | {name: erp.calls for name, erp in clients.erps.items()}
+
+    # By time
+
+    async def list_all(self, since: datetime, until: datetime, routes: Sequence[Route]) -> None:
+        start, end = since.isoformat(), until.isoformat()
+        await self._list_flows(
+            f"StartTime < '{end}' AND (StartTime >= '{start}' OR CloseTime >= '{start}' OR ExecutionStatus = 'Running')"
+        )
+        await asyncio.gather(*(self._list_records(route, since, until) for route in routes))
+        orgs = {self._settings.org(route.org).id for route in routes}
+        await asyncio.gather(
+            *(self._list_orders(erp, org, since) for erp in self._connections.erps.values() for org in orgs)
+        )
+
+    async def _list_records(self, route: Route, since: datetime, until: datetime) -> None:
+        org = self._settings.org(route.org)
+        written = [f"{field} != null" for field in (route.write_back.number, route.write_back.status) if field]
+        if route.source == "event" and not written:
+            return  # neither what it asks for nor what it was told can be read from the record
+        where = " OR ".join(written) if route.source == "event" else "Id != null"
+        client = self._connections.salesforce[org.id]
+        async for page in pages(
+            client, route.object, route.query_fields, where=where, since=since, until=until, deleted=True
+        ):
+            for record in page.records:
+                self._see(RecordKey(org.id, RecordId(record["Id"])), route, record)
+            self._tell(org.name, len(page.records))
+
+    async def _list_orders(self, erp: Erp, org: OrgId, since: datetime) -> None:
+        async for raw, order in erp.orders_since(org, since):
+            key = _record_of(raw)
+            if key is not None:
+                self._orders.setdefault(key, []).append(Booked(erp=erp.name, key=raw, order=order))
+            self._tell(erp.name, 1)
+
+    async def _list_flows(self, condition: str) -> None:
+        query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ({condition})"
+        async for execution in self._client.list_workflows(query, page_size=_WORKFLOWS_PER_PAGE):
+            key, flow = names.parse_order_workflow_id(execution.id), _flow(execution)
+            known = self._flows.get(key)
+            if key.org in self._connections.salesforce and (known is None or flow.started_at >= known.started_at):
+                self._flows[key] = flow
+                self._tell("Temporal", known is None)
+
+    # By id
+
+    async def ask_again(self, keys: Iterable[RecordKey]) -> None:
+        """Replace what is known of some records by what all three say of them now."""
+        wanted = sorted(keys)
+        for batch in _batches([key.record for key in wanted]):
+            await self._list_flows(f"{names.SALESFORCE_RECORD_ID} IN ({_quoted(batch)})")
+        for key in wanted:
+            self._views.pop(key, None)
+        await asyncio.gather(*(self._read(route, wanted) for route in self._settings.routes))
+        # A key that was listed in another form, e.g. with a 15-character id, would not be found under its usual one.
+        raw = {idempotency_key(*key): key for key in wanted}
+        raw |= {one.key: key for key in wanted for one in self._orders.get(key, [])}
+        for key in wanted:
+            self._orders.pop(key, None)
+        for erp in self._connections.erps.values():
+            found = await erp.find_many([*raw])
+            for idempotent, orders in found.items():
+                booked = [Booked(erp=erp.name, key=idempotent, order=order) for order in orders]
+                self._orders.setdefault(raw[idempotent], []).extend(booked)
+
+    async def _read(self, route: Route, keys: Sequence[RecordKey]) -> None:
+        """Read records through a route that may be theirs; deleted ones are there for as long as they can be seen."""
+        org, prefix = self._settings.org(route.org).id, KEY_PREFIXES.get(route.object)
+        select = with_fields(route.object, route.query_fields, "SystemModstamp", "IsDeleted")
+        mine = [key.record for key in keys if key.org == org and prefix in (None, key.record.prefix)]
+        for batch in _batches(mine):
+            soql = f"SELECT {select} FROM {route.object} WHERE Id IN ({_quoted(batch)})"  # noqa: S608 - names from our settings, checked ids
+            for record in await self._connections.salesforce[org].query(soql, deleted=True):
+                self._see(RecordKey(org, RecordId(record["Id"])), route, record)
+
+    def _see(self, key: RecordKey, route: Route, record: dict[str, Any]) -> None:
+        self._views.setdefault(key, {})[route.name] = _deal(route, key, record)
+
+
+def _best(views: Iterable[Deal]) -> Deal:
+    """Of several routes that read an object, the one that orders; with the present values of its own fields."""
+    return max(views, key=lambda deal: (deal.wanted is True, deal.wanted is None, bool(deal.number)))
+
+
+def _deal(route: Route, key: RecordKey, record: dict[str, Any]) -> Deal:
+    written = mapping.written(route, record)
+    fields = {"number": route.write_back.number, "status": route.write_back.status}
+    facts: dict[str, Any] = {
+        "route": route.name,
+        "modified_at": record["SystemModstamp"],
+        "told": frozenset(name for name, field in fields.items() if field),
+        **{name: written.get(field) for name, field in fields.items() if field},
+    }
+    if record["IsDeleted"]:
+        return Deal(wanted=False, deleted=True, **facts)
+    if route.source == "event":
+        return Deal(wanted=None, **facts)
+    try:
+        if not mapping.qualifies(route, record):
+            return Deal(wanted=False, **facts)
+        order = mapping.map_order(route, key.org, key.record, record)
+    except AttentionError as error:
+        return Deal(wanted=True, problem=str(error), **facts)
+    return Deal(wanted=True, order=order, **facts)
+
+
+def _flow(execution: WorkflowExecution) -> Flow:
+    def attribute(name: str) -> str | None:
+        values = execution.search_attributes.get(name)
+        return str(values[0]) if values else None
+
+    return Flow(
+        status=execution.status.name.lower().replace("_", " ") if execution.status else "running",
+        route=attribute(names.ROUTE),
+        stage=attribute(names.ORDER_STAGE),
+        reason=attribute(names.ATTENTION_REASON),
+        number=attribute(names.ERP_ORDER_NUMBER),
+        started_at=execution.start_time,
+    )
+
+
+def _record_of(raw: str) -> RecordKey | None:
+    """Read an idempotency key, also one with a 15-character id; None for what is none of ours."""
+    org, _, record = raw.partition(":")
+    try:
+        return RecordKey(OrgId(org), RecordId(record))
+    except InvalidIdError:
+        return None
+
+
+def _quoted(records: Iterable[RecordId]) -> str:
+    return ", ".join(f"'{record}'" for record in records)
+
+
+def _batches(records: Sequence[RecordId]) -> Iterator[Sequence[RecordId]]:
+    for start in range(0, len(records), _IDS_PER_QUERY):
+        yield records[start : start + _IDS_PER_QUERY]

@@ -1,0 +1,288 @@
+"""Every kind of disagreement, provoked on real parts: an org, an ERP and a Temporal server, and found."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from closedwon import names, temporal
+from closedwon.audit.gather import audit
+from closedwon.audit.judge import Finding, Kind, Report
+from closedwon.audit.mend import mend
+from closedwon.ids import RecordId
+from closedwon.model import Channel, ErpStatus, Message
+from closedwon.names import OrderStage
+from tests.support.audit import assert_clean, look, story
+from tests.support.handoff import Handoff, handoff, until
+from workers.connections import Connections
+
+_MINE = names.SALESFORCE_ORG_ID
+
+
+@pytest.fixture
+async def world(temporal_server: WorkflowEnvironment) -> AsyncIterator[Handoff]:
+    """A world in which nobody works unless a test says so."""
+    async with handoff(temporal_server=temporal_server) as world:
+        yield world
+        async for left in world.client.list_workflows(
+            f"{_MINE} = '{world.org.org_id}' AND ExecutionStatus = 'Running'"
+        ):
+            await world.client.get_workflow_handle(left.id).terminate()
+
+
+async def win(world: Handoff, number: int) -> list[RecordId]:
+    """Win deals; word of it arrives."""
+    won = world.org.win_next(number)
+    for record in won:
+        message = Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
+        await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[-1], record), message)
+    return won
+
+
+async def sold(world: Handoff, number: int) -> list[RecordId]:
+    """Won deals whose orders are done, in a world that stands still again; two deals are open."""
+    world.org.seed(number + 2)
+    async with world.working(subscriber=False):
+        won = await win(world, number)
+        for record in won:
+            await world.until_stage(record, OrderStage.COMPLETED)
+    return won
+
+
+async def work_until_clean(world: Handoff, report: Report, *, won: int) -> int:
+    """Do what `--fix` does, let the workers work, and wait until the audit is content; how many were started."""
+    async with world.working(subscriber=False):
+        started = await mend(world.settings, world.client, report)
+
+        async def clean() -> bool:
+            now = await look_at(world)
+            return now.clean and not now.under_way
+
+        await until(clean)
+    assert_clean(await look_at(world), won=won)
+    return started
+
+
+async def look_at(world: Handoff) -> Report:
+    """The audit, from connections of its own."""
+    async with Connections(world.settings) as connections:
+        return await look(world.settings, connections, world.client)
+
+
+async def the_finding(world: Handoff, record: RecordId) -> Finding:
+    """The one disagreement of this world, which is about this record."""
+    report = await look_at(world)
+    assert [record] == [one.record for one in report.findings], story(report)
+    return report.findings[0]
+
+
+async def in_the_erp(world: Handoff, record: RecordId, status: ErpStatus) -> None:
+    """What people do to an order inside the ERP."""
+    (order,) = [one for one in world.erp.orders() if one["idempotency_key"].endswith(record)]
+    url = f"{world.erp.url}/_admin/orders/{order['id']}"
+    async with aiohttp.request("POST", url, json={"status": status.value}) as answer:
+        answer.raise_for_status()
+
+
+async def test_a_hundred_deals_that_went_well_are_clean(world: Handoff) -> None:
+    """Nothing is said of what agrees, and it costs a handful of API calls, not one a deal."""
+    await sold(world, 100)
+
+    report = await look_at(world)
+
+    assert_clean(report, won=100)
+    assert {"records": 102, "orders": 100, "workflows": 100} == report.looked_at
+    assert {"org-0": 1, "light": 1} == report.calls
+
+
+async def test_a_deal_without_an_order_is_found_and_mended(world: Handoff) -> None:
+    """Nobody was told that it is won: the audit finds it, its workflow orders it, and then all is well."""
+    await sold(world, 1)
+    (lost,) = world.org.win_next(1)
+
+    found = await the_finding(world, lost)
+    assert (Kind.WON_WITHOUT_ORDER, True, "won-0") == (found.kind, found.fixable, found.route)
+    assert ("no order", "no workflow") == (found.erp, found.workflow)
+    assert "shows nothing" in found.salesforce
+
+    assert 1 == await work_until_clean(world, await look_at(world), won=2)
+
+
+@pytest.mark.parametrize("field", ["ERP_Order_Number__c", "ERP_Order_Status__c"])
+async def test_what_was_not_written_back_is_found_and_mended(world: Handoff, field: str) -> None:
+    """A number or a status that Salesforce does not show is written by the record's workflow."""
+    record, _ = await sold(world, 2)
+    world.org.update("Opportunity", record, **{field: None})
+
+    found = await the_finding(world, record)
+    assert (Kind.NOT_WRITTEN_BACK, True) == (found.kind, found.fixable)
+
+    await work_until_clean(world, await look_at(world), won=2)
+
+
+async def test_an_order_left_as_a_draft_is_found_and_mended(world: Handoff) -> None:
+    """An order that exists but binds nobody is taken on."""
+    record, _ = await sold(world, 2)
+    await in_the_erp(world, record, ErpStatus.DRAFT)
+
+    assert Kind.NOT_CONFIRMED is (await the_finding(world, record)).kind
+
+    await work_until_clean(world, await look_at(world), won=2)
+
+
+async def test_another_number_than_the_erps_is_found(world: Handoff) -> None:
+    """Salesforce shows an order, but it is somebody else's."""
+    one, other = await sold(world, 2)
+    world.org.update("Opportunity", one, ERP_Order_Number__c=world.number_of(other))
+
+    found = await the_finding(world, one)
+
+    assert Kind.NOT_WRITTEN_BACK is found.kind
+    assert str(world.number_of(other)) in found.salesforce
+
+
+async def test_a_changed_deal_is_found(world: Handoff) -> None:
+    """The order holds another total than the deal does now; both are named."""
+    record, _ = await sold(world, 2)
+    query = f"SELECT Id, Quantity FROM OpportunityLineItem WHERE OpportunityId = '{record}'"  # noqa: S608 - SOQL
+    (line, *_) = world.org.query(query)
+    world.org.update("OpportunityLineItem", line["Id"], Quantity=line["Quantity"] + 1)
+
+    found = await the_finding(world, record)
+
+    assert Kind.AMOUNT_DIFFERS is found.kind
+    assert found.salesforce.split(",")[1] != found.erp.split(",")[1]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_an_order_without_its_deal_is_found(world: Handoff, deleted: bool) -> None:  # noqa: FBT001
+    """A deal that was won back from us, or deleted, while the ERP goes on to deliver: a person decides."""
+    record, _ = await sold(world, 2)
+    if deleted:
+        world.org.delete("Opportunity", record)
+    else:
+        world.org.update("Opportunity", record, StageName="Prospecting")
+
+    found = await the_finding(world, record)
+
+    assert (Kind.ORDER_WITHOUT_DEAL, False) == (found.kind, found.fixable)
+    assert found.salesforce.startswith("deleted" if deleted else "not won")
+
+
+async def test_an_order_that_the_erp_has_cancelled_is_found(world: Handoff) -> None:
+    """The deal is won and shows its order, but the ERP will not deliver."""
+    record, _ = await sold(world, 2)
+    await in_the_erp(world, record, ErpStatus.CANCELLED)
+
+    assert Kind.CANCELLED_IN_ERP is (await the_finding(world, record)).kind
+
+
+async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
+    """A second order under the record's 15-character id, which no unique constraint prevents."""
+    record, _ = await sold(world, 2)
+    request = world.erp._db.execute("SELECT request FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
+    headers = {"Authorization": f"Bearer {world.erp.token}", "Idempotency-Key": f"{world.org.org_id}:{record.short}"}
+    body = request.fetchone()["request"]
+    async with aiohttp.request("POST", f"{world.erp.url}/orders", data=body, headers=headers) as answer:
+        answer.raise_for_status()
+
+    found = await the_finding(world, record)
+
+    assert (Kind.DOUBLED, False) == (found.kind, found.fixable)
+    assert found.erp.count("light L") == 2
+    assert 1 == (await look_at(world)).counts.doubled
+
+
+async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:
+    """An open deal that shows an order."""
+    await sold(world, 1)
+    (record, *_) = [one["Id"] for one in world.org.query("SELECT Id FROM Opportunity WHERE IsWon = false")]
+    world.org.update("Opportunity", record, ERP_Order_Number__c="L999999")
+
+    assert Kind.UNKNOWN_NUMBER is (await the_finding(world, RecordId(record))).kind
+
+
+async def test_an_order_that_is_gone_from_the_erp_is_found(world: Handoff) -> None:
+    """Workflow and record say that it is ordered; the ERP knows nothing of it."""
+    record, _ = await sold(world, 2)
+    number = world.number_of(record)
+    world.erp._db.execute("DELETE FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
+
+    found = await the_finding(world, record)
+    assert (Kind.WON_WITHOUT_ORDER, f"completed {number}") == (found.kind, found.workflow)
+
+    world.org.update("Opportunity", record, StageName="Prospecting", ERP_Order_Number__c=None, ERP_Order_Status__c=None)
+    assert Kind.WORKFLOW_DIFFERS is (await the_finding(world, record)).kind
+
+
+async def test_a_cancelled_order_is_not_lost(world: Handoff) -> None:
+    """What an operator has cancelled, and Salesforce shows as cancelled, is nobody's mistake."""
+    world.org.seed(3)
+    world.erp.faults.reject = 1
+    async with world.working(subscriber=False):
+        (refused,) = await win(world, 1)
+        await world.until_stage(refused, OrderStage.ATTENTION)
+        await until(lambda: world.org.get("Opportunity", refused)["ERP_Order_Error__c"] is not None)
+        waiting = await the_finding(world, refused)
+        assert (Kind.WON_WITHOUT_ORDER, "needs attention (erp-rejected)") == (waiting.kind, waiting.workflow)
+
+        await world.order(refused).signal("cancel")
+        (good,) = await win(world, 1)
+        for record, stage in ((refused, OrderStage.CANCELLED), (good, OrderStage.COMPLETED)):
+            await world.until_stage(record, stage)
+
+    assert_clean(await look_at(world), won=2, cancelled=1)
+
+
+async def test_what_is_under_way_is_no_disagreement(world: Handoff) -> None:
+    """A deal whose workflow is at work, and one that was won just now: told as such, and the audit is clean."""
+    world.org.seed(2)
+    (moving,) = await win(world, 1)
+    report = await look_at(world)
+    assert (True, [moving]) == (report.clean, [one.record for one in report.under_way])
+
+    (young,) = world.org.win_next(1)
+    async with Connections(world.settings) as connections:
+        since = datetime.now(UTC) - timedelta(hours=1)
+        report = await audit(world.settings, connections, world.client, since=since)
+    assert (True, {moving, young}) == (report.clean, {one.record for one in report.under_way})
+
+
+async def test_only_the_time_that_was_asked_for_is_judged(world: Handoff) -> None:
+    """What was changed before or after is left out; an old record whose order was changed since is not."""
+    await sold(world, 1)
+    between = datetime.now(UTC)
+    (lost,) = world.org.win_next(1)
+    async with Connections(world.settings) as connections:
+        clients = (world.settings, connections, world.client)
+        before = await audit(*clients, since=between - timedelta(hours=1), until=between, lag=timedelta(0))
+        after = await audit(*clients, since=between, lag=timedelta(0))
+
+    assert (True, 1) == (before.clean, before.counts.won)
+    assert [lost] == [one.record for one in after.findings]
+    assert 1 == after.counts.won
+
+
+async def test_one_route_is_judged_by_itself(world: Handoff) -> None:
+    """Two routes share an object: what belongs to the other one is neither told nor taken for a mistake."""
+    (route,) = world.settings.routes
+    large = route.model_copy(
+        update={"name": "large", "qualify": "IsWon && Amount >= `0`", "select": f"{route.select}, Amount"}
+    )
+    none = route.model_copy(update={"name": "none", "qualify": "`false`"})
+    world.settings = world.settings.model_copy(update={"routes": (none, large)})
+    await sold(world, 2)
+    (lost,) = world.org.win_next(1)
+
+    async with Connections(world.settings) as connections:
+        since = datetime.now(UTC) - timedelta(hours=1)
+        clients = (world.settings, connections, world.client)
+        of = {name: await audit(*clients, since=since, route=name, lag=timedelta(0)) for name in ("none", "large")}
+
+    assert (True, 0) == (of["none"].clean, of["none"].counts.won)
+    assert [(lost, "large")] == [(one.record, one.route) for one in of["large"].findings]
+    assert 3 == of["large"].counts.won

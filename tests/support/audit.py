@@ -1,0 +1,38 @@
+"""The audit as a judge: what tests that kill, lose and cancel things ask at their end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+
+from closedwon.audit.gather import Connections, audit
+from closedwon.audit.judge import Counts, Report
+from closedwon.settings import Settings
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=30)
+
+
+async def look(settings: Settings, connections: Connections, client: Client) -> Report:
+    """Everything that was ever in this world, also what was changed just now."""
+    return await audit(settings, connections, client, since=LONG_AGO, lag=timedelta(0))
+
+
+def story(report: Report) -> str:
+    """What disagrees and what is under way, a line each."""
+    lines = [f"{report.counts}"]
+    for what, findings in (("DISAGREES", report.findings), ("under way", report.under_way)):
+        lines += [
+            f"{what}  {one.kind}  {one.record}: Salesforce: {one.salesforce} | ERP: {one.erp} | {one.workflow}"
+            for one in findings
+        ]
+    return "\n".join(lines)
+
+
+def assert_clean(report: Report, *, won: int, cancelled: int = 0) -> None:
+    """Fail, with what each of the three says, unless so many deals have one order each, told and agreed on by all."""
+    left = won - cancelled
+    expected = Counts(won=won, ordered=left, written_back=left, cancelled=cancelled)
+    assert report.clean, story(report)
+    assert not report.under_way, story(report)
+    assert expected == report.counts, story(report)

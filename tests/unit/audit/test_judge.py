@@ -1,0 +1,185 @@
+"""What counts as agreement, case by case: pure comparison of three listings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from closedwon.audit.judge import Booked, Counts, Deal, Facts, Flow, Kind, count, disagreements, doubtful
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.names import OrderStage, RecordKey
+
+KEY = RecordKey(OrgId("00D5g000004Kx1X"), RecordId("0065g00000Deal1"))
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+TOLD = frozenset({"number", "status"})
+
+
+def sold(*prices: str) -> Order:
+    """One of each product at these prices."""
+    return Order(
+        org=KEY.org,
+        record=KEY.record,
+        name="Ten generators",
+        customer=Customer(id=RecordId("001000000000001"), name="Edge"),
+        currency="EUR",
+        lines=tuple(OrderLine(product="GC", quantity=Decimal(1), unit_price=Decimal(price)) for price in prices),
+    )
+
+
+def deal(**changes: Any) -> Deal:
+    """A won deal of 100 EUR that shows its order, S1."""
+    facts: dict[str, Any] = {
+        "route": "won-deals",
+        "modified_at": NOON,
+        "wanted": True,
+        "order": sold("50.00", "50.00"),
+        "told": TOLD,
+        "number": "S1",
+        "status": "confirmed",
+    }
+    return Deal(**facts | changes)
+
+
+def order(number: str = "S1", *, erp: str = "erp", **changes: Any) -> Booked:
+    """Its order."""
+    facts: dict[str, Any] = {
+        "id": number,
+        "number": number,
+        "status": ErpStatus.CONFIRMED,
+        "currency": "EUR",
+        "amount": Decimal("100.00"),
+        "line_count": 2,
+    }
+    return Booked(erp=erp, key="key", order=ErpOrder(**facts | changes))
+
+
+def flow(stage: OrderStage = OrderStage.COMPLETED, status: str = "completed", **changes: Any) -> Flow:
+    """Its workflow, which has ended well."""
+    return Flow(status=status, stage=stage, started_at=NOON, **{"number": "S1", **changes})
+
+
+def facts_of(salesforce: Deal | None, booked: list[Booked], workflow: Flow | None = None) -> Facts:
+    """What the three say of one record."""
+    return Facts(
+        {KEY: salesforce} if salesforce else {}, {KEY: booked} if booked else {}, {KEY: workflow} if workflow else {}
+    )
+
+
+def kinds(facts: Facts, *, young: datetime = NOON) -> list[Kind]:
+    """What disagrees for good."""
+    return [one.kind for one in disagreements(facts, [KEY], young=young)[0]]
+
+
+OPEN = {"wanted": False, "order": None, "number": None, "status": None}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(), [order()], flow()), []),
+        (facts_of(deal(), [order()]), []),
+        (facts_of(deal(status="done"), [order(status=ErpStatus.PROCESSING)]), []),
+        (facts_of(deal(order=sold("50.004", "50.005")), [order()]), []),
+        (facts_of(deal(order=sold("50.00", "50.02")), [order()]), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(), [order(currency="USD")]), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(), [order(line_count=3)]), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(number=None), [order(amount=1)]), [Kind.AMOUNT_DIFFERS, Kind.NOT_WRITTEN_BACK]),
+        (facts_of(deal(told=frozenset(), number=None, status=None), [order()]), []),
+        (facts_of(deal(status="needs attention"), [order()]), [Kind.NOT_WRITTEN_BACK]),
+        (facts_of(deal(number="S2"), [order()]), [Kind.NOT_WRITTEN_BACK]),
+        (facts_of(deal(), []), [Kind.WON_WITHOUT_ORDER]),
+        (facts_of(deal(problem="no product", order=None), [order()]), []),
+        (facts_of(deal(), [order(status=ErpStatus.QUOTATION)]), [Kind.NOT_CONFIRMED]),
+        (facts_of(deal(), [order(status=ErpStatus.CANCELLED)]), [Kind.CANCELLED_IN_ERP]),
+        (facts_of(deal(), [order(), order("S2", status=ErpStatus.CANCELLED)]), []),
+        (facts_of(deal(), [order(), order("S1", erp="other")]), [Kind.DOUBLED]),
+        (facts_of(deal(status="cancelled"), [order(status=ErpStatus.CANCELLED)]), []),
+        (facts_of(deal(status="cancelled", number=None), []), []),
+        (facts_of(deal(status="cancelled"), [order()]), [Kind.ORDER_WITHOUT_DEAL]),
+        (facts_of(deal(**OPEN), []), []),
+        (facts_of(deal(**OPEN), [order()]), [Kind.ORDER_WITHOUT_DEAL]),
+        (facts_of(deal(**OPEN | {"deleted": True}), [order(status=ErpStatus.CANCELLED)]), []),
+        (facts_of(deal(**OPEN | {"number": "S1"}), []), [Kind.UNKNOWN_NUMBER]),
+        (facts_of(deal(wanted=False), [order(status=ErpStatus.CANCELLED)]), [Kind.NOT_WRITTEN_BACK]),
+        (facts_of(None, [order()]), [Kind.ORDER_WITHOUT_DEAL]),
+        (facts_of(None, [order(status=ErpStatus.CANCELLED)]), []),
+        (facts_of(deal(), [order()], flow(number="S9")), [Kind.WORKFLOW_DIFFERS]),
+        (facts_of(deal(**OPEN), [], flow()), [Kind.WORKFLOW_DIFFERS]),
+        (facts_of(None, [], flow()), [Kind.WORKFLOW_DIFFERS]),
+        (facts_of(deal(wanted=None, order=None), [order()]), []),
+        (facts_of(deal(wanted=None, order=None), []), [Kind.UNKNOWN_NUMBER]),
+        (facts_of(deal(wanted=None, order=None, number=None), [order()]), [Kind.NOT_WRITTEN_BACK]),
+        (facts_of(deal(wanted=None, order=None, number=None, status=None), []), []),
+    ],
+)
+def test_each_case_is_judged(facts: Facts, expected: list[Kind]) -> None:
+    """What agrees is passed over, rounding and later states of an order included; what does not has its own word."""
+    assert expected == kinds(facts)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "settled"),
+    [
+        (None, True),
+        (flow(OrderStage.ATTENTION, "running", reason="erp-rejected"), True),
+        (flow(OrderStage.CANCELLED, "running"), True),
+        (flow(OrderStage.ORDERING, "terminated"), True),
+        (flow(OrderStage.ORDERING, "running"), False),
+    ],
+)
+def test_what_goes_on_by_itself_is_under_way(workflow: Flow | None, settled: bool) -> None:  # noqa: FBT001
+    """A workflow that waits for a person, or was ended by one, does nothing about it any more."""
+    findings, under_way = disagreements(facts_of(deal(), [], workflow), [KEY], young=NOON)
+
+    assert (settled, not settled) == (bool(findings), bool(under_way))
+
+
+def test_a_fresh_change_is_under_way() -> None:
+    """Word of it may not have arrived yet."""
+    assert [] == kinds(facts_of(deal(), []), young=NOON - timedelta(seconds=1))
+
+
+def test_only_a_look_that_can_cure_is_offered() -> None:
+    """A workflow that is started without a message cannot order what only a message describes."""
+    by_record, _ = disagreements(facts_of(deal(number=None), [order()]), [KEY], young=NOON)
+    by_event, _ = disagreements(facts_of(deal(number=None, wanted=None), [order()]), [KEY], young=NOON)
+
+    assert (True, False) == (by_record[0].fixable, by_event[0].fixable)
+
+
+def test_an_order_cancelled_before_a_route_tells_its_status_is_given_up() -> None:
+    """Where no status is written back, the workflow's word counts."""
+    silent = deal(told=frozenset({"number"}), number=None, status=None)
+
+    assert [] == kinds(facts_of(silent, [], flow(OrderStage.CANCELLED, number=None)))
+    assert [Kind.WON_WITHOUT_ORDER] == kinds(facts_of(silent, []))
+
+
+def test_what_salesforce_has_not_listed_is_asked_for() -> None:
+    """An order or a workflow of a record that was changed earlier is no disagreement before that was read."""
+    assert [KEY] == doubtful(facts_of(None, [order(status=ErpStatus.CANCELLED)]))
+    assert [] == doubtful(facts_of(deal(), [order()], flow()))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(), [order()]), Counts(won=1, ordered=1, written_back=1)),
+        (facts_of(deal(), []), Counts(won=1, lost=1)),
+        (facts_of(deal(), [order(status=ErpStatus.DRAFT)]), Counts(won=1)),
+        (facts_of(deal(), [order("S2")]), Counts(won=1, ordered=1)),
+        (facts_of(deal(), [order(), order("S2")]), Counts(won=1, ordered=1, written_back=1, doubled=1)),
+        (facts_of(deal(**OPEN), [order()]), Counts(doubled=1)),
+        (facts_of(deal(status="cancelled"), []), Counts(won=1, cancelled=1)),
+        (facts_of(deal(status="cancelled"), [order(status=ErpStatus.CANCELLED)]), Counts(won=1, cancelled=1)),
+        (facts_of(deal(**OPEN), []), Counts()),
+        (facts_of(deal(wanted=None), [order()]), Counts(won=1, ordered=1, written_back=1)),
+    ],
+)
+def test_deals_are_counted_by_how_far_they_came(facts: Facts, expected: Counts) -> None:
+    """All is well when all won deals are ordered and written back, once each, but for those that were cancelled."""
+    assert expected == count(facts, [KEY])
