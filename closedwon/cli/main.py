@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run
+from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, top
 
 app = typer.Typer(
     name="closedwon",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(demo.app)
 app.add_typer(run.app)
 app.add_typer(orders.app)
+app.add_typer(top.app)
 app.add_typer(doctor.app)
 app.add_typer(audit.app)
 app.add_typer(erp.app)

@@ -1,0 +1,89 @@
+"""`closedwon top`: one page for a look, and a live page that leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from closedwon.names import OrderStage
+from closedwon.operating import overview
+from tests.integration.cli.conftest import Closedwon
+from tests.support.handoff import handoff
+
+_CLOSEDWON = Path(sys.executable).with_name("closedwon")
+_FORMER_SCREEN = b"\x1b[?1049l"
+
+
+def test_one_page_tells_stages_pace_erps_and_the_bus(closedwon: Closedwon) -> None:
+    """It fits 80 columns and 24 lines, and says that nobody works here."""
+    result = closedwon("top", "--once")
+    assert 0 == result.exit_code, result.output
+    for word in ("unfinished", "writing-back", "begun", "light", "none", "production /event/Order_Requested__e"):
+        assert word in result.output
+    lines = result.output.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+async def test_what_it_tells_is_how_things_stand() -> None:
+    """One order done, one that the ERP refuses, one reader at work."""
+    async with handoff() as world, world.working():
+        world.org.seed(2)
+        await world.until_written_back(*(done := world.org.win_next(1)))
+        await world.order(done[0]).result()
+        world.erp.faults.reject = 1
+        (refused,) = world.org.win_next(1)
+        await world.until_stage(refused, OrderStage.ATTENTION)
+
+        seen = await overview.look(world.client, world.settings)
+
+        assert 1 == seen.unfinished == seen.stages[OrderStage.ATTENTION].number
+        assert {"erp-rejected": 1} == seen.reasons
+        assert (2, 1) == (seen.pace.begun, seen.pace.ended)
+        (channel,) = seen.channels
+        assert (True, True, ()) == (channel.is_started, channel.is_reading, channel.gaps)
+
+
+@pytest.mark.parametrize("leave", ["q", "ctrl-c"])
+def test_the_live_page_ends_cleanly(closedwon: Closedwon, tmp_path: Path, leave: str) -> None:
+    """Exit code 0, and the terminal's screen and settings are as before."""
+    assert 0 == closedwon("top", "--once").exit_code  # writes the settings
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    before = termios.tcgetattr(theirs)
+    environment = {**os.environ, "TERM": "xterm", "CLOSEDWON_CONFIG": str(tmp_path / "closedwon.toml")}
+    process = subprocess.Popen([str(_CLOSEDWON), "top"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    try:
+        _read_until(ours, b"writing-back")
+        assert before != termios.tcgetattr(theirs)
+        if leave == "q":
+            os.write(ours, b"q")
+        else:
+            process.send_signal(signal.SIGINT)
+        _read_until(ours, _FORMER_SCREEN)
+        assert 0 == process.wait(10)
+        assert before == termios.tcgetattr(theirs)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def _read_until(terminal: int, wanted: bytes) -> None:
+    seen, deadline = b"", time.monotonic() + 20
+    while wanted not in seen:
+        assert time.monotonic() < deadline, seen
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 65536)
