@@ -26,7 +26,7 @@ _NEAR: Final = 80
 def page(seen: Overview, told: Figures, namespace: str) -> RenderableType:
     """Draw one look."""
     head = Text.assemble(
-        ("closedwon", "bold"), f"  {namespace}  {seen.at:%Y-%m-%d %H:%M:%S} UTC   ",
+        ("Closedwon", "bold"), f"  {namespace}  {seen.at:%Y-%m-%d %H:%M:%S} UTC   ",
         (f"{seen.unfinished} unfinished", "bold"),
         f", the oldest for {age(seen.oldest)}" if seen.unfinished else "",
     )  # fmt: skip
