@@ -32,6 +32,20 @@ class CancelOrder(Frozen):
     idempotency_key: str
 
 
+class FindOrders(Frozen):
+    """Which orders to look up in an ERP, by their idempotency keys."""
+
+    erp: str
+    keys: tuple[str, ...]
+
+
+class KnownOrder(Frozen):
+    """What a sweep needs to know of an order in the ERP."""
+
+    number: str | None
+    cancelled: bool
+
+
 class ErpActivities:
     """Activities over the configured ERPs, by name."""
 
@@ -57,6 +71,16 @@ class ErpActivities:
                 with self._timed(name):
                     cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key)) or cancelled
             return cancelled
+
+    @activity.defn
+    async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
+        """Look many orders up; a key that the ERP does not know is left out."""
+        with as_failures(), self._timed(request.erp):
+            found = await to_its_end(self._erp(request.erp).find_many(request.keys))
+            return {
+                key: [KnownOrder(number=one.number, cancelled=one.status is ErpStatus.CANCELLED) for one in orders]
+                for key, orders in found.items()
+            }
 
     async def _create(self, request: CreateOrder) -> ErpOrder:
         for name in request.other_erps:

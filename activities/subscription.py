@@ -21,12 +21,15 @@ from activities.failures import as_failures
 from activities.messages import MessageActivities
 from closedwon.errors import BenignError
 from closedwon.ids import OrgId
-from closedwon.model import Frozen
+from closedwon.model import Frozen, Gap, GapReason
+from closedwon.salesforce.errors import DeliveryLimitError
 from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRejectedError, StreamInterruptedError
 from closedwon.settings import Route, Settings, Subscriber
 
 _HEARTBEAT_EVERY: Final = 2.0
 """Seconds, and less where the heartbeat timeout is short; the SDK thins them out to 0.8 of that timeout."""
+_RETENTION: Final = timedelta(hours=72)
+"""The bus keeps events for so long (Streaming API guide, "Message Durability")."""
 
 
 class Cursor(Frozen):
@@ -37,14 +40,14 @@ class Cursor(Frozen):
     """When the event at `replay_id` was published; the beginning of a gap, should the bus forget the position."""
     count: int = 0
     """Events counted since the subscription began, for people."""
+    caught_up_at: AwareDatetime | None = None
+    """When the reader last knew of no event that was not counted; before there is a `replay_id`, the only beginning
+    that a gap can have. Of a new subscription, when it began."""
 
-
-class Gap(Frozen):
-    """A stretch of the event bus that can no longer be replayed; open until a sweep has covered it."""
-
-    since: AwareDatetime | None
-    until: AwareDatetime
-    reason: str
+    @property
+    def complete_until(self) -> datetime | None:
+        """Up to when no event is missing."""
+        return max((at for at in (self.event_time, self.caught_up_at) if at), default=None)
 
 
 class Subscribe(Frozen):
@@ -56,10 +59,12 @@ class Subscribe(Frozen):
 
 
 class Subscribed(Frozen):
-    """The hand-over to the workflow: where the reading stands, and a gap if the position was lost."""
+    """The hand-over to the workflow: where the reading stands, and a gap if events are lost or held back."""
 
     cursor: Cursor
     gap: Gap | None = None
+    rest: timedelta | None = None
+    """How long not to read on: the bus delivers nothing."""
 
 
 class ClosedPrefix:
@@ -84,8 +89,14 @@ class ClosedPrefix:
                 replay_id=event.replay_id or self.cursor.replay_id,
                 event_time=event.created_at or self.cursor.event_time,
                 count=self.cursor.count + 1,
+                caught_up_at=self.cursor.caught_up_at,
             )
         return self.cursor
+
+    def is_caught_up(self, at: datetime) -> None:
+        """Note that everything which had come at this moment is counted, if it is."""
+        if not self._waiting:
+            self.cursor = self.cursor.model_copy(update={"caught_up_at": at})
 
 
 class InterruptedWhileAliveError(BenignError):
@@ -149,6 +160,9 @@ class _Reading:
         self._is_drained = False
 
     async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
+        lost = self._lost_by_time()
+        if lost is not None:
+            return lost
         stop: set[asyncio.Task[Any]] = {
             asyncio.create_task(stopping.wait()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
@@ -162,9 +176,12 @@ class _Reading:
             cursor = self._prefix.cursor
             if cursor.replay_id is None:
                 raise  # the earliest event itself is refused: nothing was lost, and there is nothing to fall back to
-            self._messages.metrics.gaps.add(1, {"reason": "replay-id-rejected"})
-            gap = Gap(since=cursor.event_time, until=datetime.now(UTC), reason=str(error))
-            return Subscribed(cursor=Cursor(count=cursor.count), gap=gap)
+            fresh = cursor.event_time is not None and datetime.now(UTC) - cursor.event_time < _RETENTION
+            gap = self._gap(GapReason.BUS_MOVED if fresh else GapReason.REPLAY_ID_EXPIRED, str(error))
+            return Subscribed(cursor=Cursor(count=cursor.count, caught_up_at=datetime.now(UTC)), gap=gap)
+        except DeliveryLimitError as error:
+            gap = self._gap(GapReason.DELIVERY_LIMIT, str(error))
+            return Subscribed(cursor=self._prefix.cursor, gap=gap, rest=error.retry_after)
         except StreamInterruptedError as error:
             if not self._alive:
                 raise
@@ -202,6 +219,28 @@ class _Reading:
                 start.add_done_callback(self._finished)
                 self._prefix.add(event, start)
             self._prefix.advance()
+            self._prefix.is_caught_up(datetime.now(UTC))
+
+    def _lost_by_time(self) -> Subscribed | None:
+        """What is lost if nothing was read for longer than the bus keeps events.
+
+        A reader with a replay id learns it from the bus, which refuses the id.
+        """
+        cursor, now = self._prefix.cursor, datetime.now(UTC)
+        if cursor.replay_id is not None or cursor.caught_up_at is None or now - cursor.caught_up_at < _RETENTION:
+            return None
+        gap = self._gap(GapReason.RETENTION_PASSED, "nothing was read for longer than the event bus keeps events")
+        return Subscribed(cursor=cursor.model_copy(update={"caught_up_at": now}), gap=gap)
+
+    def _gap(self, reason: GapReason, note: str) -> Gap:
+        self._messages.metrics.gaps.add(1, {"reason": reason})
+        return Gap(
+            since=self._prefix.cursor.complete_until,
+            until=datetime.now(UTC),
+            reason=reason,
+            route=self._route.name,
+            note=note,
+        )
 
     async def _accept(self, event: Event) -> None:
         await self._messages.accept(

@@ -77,6 +77,92 @@ class OrderStart(Frozen):
     """From the run before: a cancel was asked for and is not done yet."""
 
 
+class GapReason(StrEnum):
+    """Why word of records may have been lost: stable words."""
+
+    REPLAY_ID_EXPIRED = "replay-id-expired"
+    BUS_MOVED = "bus-moved"
+    RETENTION_PASSED = "retention-passed"
+    DELIVERY_LIMIT = "delivery-limit"
+    MESSAGES_EXPIRED = "messages-expired"
+
+
+class Gap(Frozen):
+    """A time from which word of records may never arrive; open until a sweep has covered it.
+
+    Only for what was changed within it: a record that was changed again later is found at that later time.
+    """
+
+    since: AwareDatetime | None
+    """None: not known."""
+    until: AwareDatetime
+    reason: str
+    """A `GapReason`, as a text: workers of another version may know others."""
+    route: str | None = None
+    note: str = ""
+    """What exactly happened, for people."""
+
+
+class SweepReading(Frozen):
+    """Where a sweep reads on: it reads the records that qualify, then those that have a number and do not."""
+
+    qualifying: bool = True
+    modified_at: AwareDatetime | None = None
+    record: RecordId | None = None
+    """The last record read; with `modified_at`, a position in the order of changes."""
+    bulk: bool = False
+    """There are many: they are read by a query job."""
+    job: str | None = None
+    locator: str | None = None
+
+
+class SweepProgress(Frozen):
+    """How far a sweep has come, and at its end what it has found. Counts are of records."""
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    """The span of this sweep, by the time of the last change; the next one begins here."""
+    total: int | None = None
+    """How many records are in the span; None: not counted, as in a scheduled sweep."""
+    found: int = 0
+    """Records looked at: those that deserve an order or carry a number."""
+    started: int = 0
+    """Workflows started or, in a dry run, to be started: no order, a number that the ERP does not know, or an order
+    that should not be."""
+    right: int = 0
+    under_way: int = 0
+    """Their workflow was running already."""
+    attention: int = 0
+    """Their workflow waits for a person."""
+    unqualified: int = 0
+    """They meet the route's `sweep.where`, but not its `qualify` (with source `event`)."""
+    examples: tuple[RecordId, ...] = ()
+    """The first records of `started`."""
+    reading: SweepReading | None = None
+    """Where the reading stands; None before it began and after its end."""
+    expired_since: AwareDatetime | None = None
+    """The earliest change of a record whose outbound message must have expired."""
+
+
+class Reconciliation(Frozen):
+    """The input of a sweep of one route."""
+
+    org: OrgId
+    route: str
+    since: AwareDatetime | None = None
+    """None: from where the last scheduled sweep ended, or from the beginning of `gap`."""
+    until: AwareDatetime | None = None
+    """None, or too late: now, less the route's lag."""
+    gap: Gap | None = None
+    """The gap that this sweep is to cover."""
+    subscription: str | None = None
+    """The workflow id of the subscription that is told when the gap is covered."""
+    dry_run: bool = False
+    """Look, and start nothing."""
+    carried: SweepProgress | None = None
+    """From the run before."""
+
+
 class UnreadableMessage(Frozen):
     """Word that names no record we can read: kept whole until a person has decided."""
 

@@ -5,6 +5,7 @@ Nobody builds or takes apart such a name anywhere else.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -23,10 +24,18 @@ DEPLOYMENT: Final = "closedwon"
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
+RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
 
 SIGNAL_NOTIFIED: Final = "notified"
 SIGNAL_RETRY: Final = "retry"
 SIGNAL_CANCEL: Final = "cancel"
+SIGNAL_GAP_COVERED: Final = "gap-covered"
+"""Told to a subscription by the sweep of one of its gaps; carries that sweep's workflow id."""
+
+QUERY_PROGRESS: Final = "progress"
+"""How far a sweep has come."""
+MEMO_GAP: Final = "gap"
+"""Holds the gap that a sweep covers, for lists of open gaps."""
 
 # Search attributes, all of type Keyword. They are not encrypted: ids and stable words only, never personal data.
 SALESFORCE_RECORD_ID: Final = "SalesforceRecordId"
@@ -92,6 +101,13 @@ def erp_queue(erp: str | None) -> str:
     return ERP_QUEUE if erp is None else f"{ERP_QUEUE}-{erp}"
 
 
+class RouteKey(NamedTuple):
+    """A route of one org."""
+
+    org: OrgId
+    route: str
+
+
 def order_workflow_id(org: OrgId, record: RecordId) -> str:
     """`order:<record id>@<org id>`: record first, so that it is found by prefix; no slash, which proxies mangle."""
     return f"order:{record}@{org}"
@@ -117,6 +133,40 @@ def parse_subscription_workflow_id(workflow_id: str) -> ChannelKey:
 def unreadable_message_workflow_id(org: OrgId, message_id: str) -> str:
     """`message:<message id>@<org id>`, for word that names no record we can read."""
     return f"message:{message_id}@{org}"
+
+
+def sweep_schedule_id(org: OrgId, route: str) -> str:
+    """`sweep:<route>@<org id>`; Temporal appends the time to the ids of the sweeps that the schedule starts."""
+    return f"sweep:{route}@{org}"
+
+
+def parse_sweep_schedule_id(schedule_id: str) -> RouteKey:
+    """Invert `sweep_schedule_id`. Raises `ValueError` for any other text."""
+    route, org = _parts(schedule_id, "sweep")
+    return RouteKey(OrgId(org), route)
+
+
+def sweep_workflow_id(org: OrgId, route: str, since: datetime, until: datetime, *, dry_run: bool = False) -> str:
+    """`sweep:<route>.<from>.<to>@<org id>`, of a sweep that a person asks for; a dry run has `.dry` before the `@`."""
+    return f"sweep:{route}.{_moment(since)}.{_moment(until)}{'.dry' if dry_run else ''}@{org}"
+
+
+GAP_PREFIX: Final = "gap:"
+
+
+def gap_workflow_id(org: OrgId, route: str, since: datetime | None, until: datetime) -> str:
+    """`gap:<route>.<from>.<to>@<org id>`: the sweep of a gap, which is open as long as this workflow is."""
+    return f"{GAP_PREFIX}{route}.{_moment(since) if since else 'unknown'}.{_moment(until)}@{org}"
+
+
+def parse_gap_workflow_id(workflow_id: str) -> RouteKey:
+    """Tell whose gap it is. Raises `ValueError` for any other text."""
+    subject, org = _parts(workflow_id, GAP_PREFIX.removesuffix(":"))
+    return RouteKey(OrgId(org), subject.partition(".")[0])
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _parts(workflow_id: str, kind: str) -> tuple[str, str]:

@@ -75,7 +75,8 @@ class Metrics:
         )
         self.orders = meter.create_counter("closedwon_orders", "Orders that reached a stage [stage]")
         self.attention = meter.create_counter("closedwon_attention", "Orders that began to need attention [reason]")
-        self.gaps = meter.create_counter("closedwon_gaps", "Stretches of the event bus that were lost [reason]")
+        self.gaps = meter.create_counter("closedwon_gaps", "Times from which word of records may be lost [reason]")
+        self.swept = meter.create_counter("closedwon_swept_records", "Records that sweeps looked at [route, outcome]")
         self.api_calls = meter.create_counter("closedwon_salesforce_api_calls", "Salesforce API calls made [org]")
         self.won_to_written_back = meter.create_histogram_timedelta(
             WON_TO_WRITTEN_BACK, "From the first message to the order number in Salesforce"
@@ -104,9 +105,9 @@ class Metrics:
             "closedwon_reader_silence_seconds",
             "Since the bus's reader last gave a sign of life [org, channel]",
         )
-        self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, channel]")
+        self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, route]")
         self.oldest_gap = meter.create_gauge_float(
-            "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, channel]"
+            "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, route]"
         )
         self.observed_at = meter.create_gauge_float(
             "closedwon_observed_timestamp_seconds", "When the observer last saw all of it, Unix time"

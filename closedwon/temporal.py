@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
+    Priority,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
 from temporalio.envconfig import ClientConfig
@@ -29,15 +32,20 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import codec, names
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
-from closedwon.model import Message, OrderStart, UnreadableMessage
+from closedwon.ids import OrgId
+from closedwon.model import Channel, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
 from closedwon.settings.encryption import Encryption
 
 _log = logging.getLogger(__name__)
 
+_CLOSES_A_GAP = frozenset({WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED})
+"""How its sweep ends: it has covered the gap, or somebody has decided that it need not."""
 _DEFAULT_ADDRESS = "localhost:7233"
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 KEYS = {name: SearchAttributeKey.for_keyword(name) for name in names.SEARCH_ATTRIBUTES}
 """Typed keys of our search attributes, by name."""
+BELOW_LIVE_TRAFFIC = Priority(priority_key=5)
+"""Of sweeps and of the orders that they start; word that arrives by itself has the default, 3."""
 
 
 class TemporalUnavailableError(ClosedwonError):
@@ -136,11 +144,18 @@ async def ensure_search_attributes(client: Client) -> None:
         await asyncio.sleep(0.1)
 
 
-async def start_order(client: Client, start: OrderStart, message: Message, *, summary: str | None = None) -> None:
+async def start_order(
+    client: Client,
+    start: OrderStart,
+    message: Message,
+    *,
+    summary: str | None = None,
+    priority: Priority = Priority.default,
+) -> None:
     """Start the record's workflow or signal the running one; when this returns, the message is durable.
 
-    Safe to repeat. `summary` (deal name, amount) is shown in the UI's list of workflows; it belongs to the first start.
-    Raises `UnstorableError`, or Temporal's `RPCError`.
+    Safe to repeat. `summary` (deal name, amount) is shown in the UI's list of workflows; it and `priority` belong to
+    the first start. Raises `UnstorableError`, or Temporal's `RPCError`.
     """
     attributes = TypedSearchAttributes(
         [
@@ -161,9 +176,61 @@ async def start_order(client: Client, start: OrderStart, message: Message, *, su
             start_signal_args=[message],
             static_summary=summary,
             search_attributes=attributes,
+            priority=priority,
         )
     except PydanticSerializationError:
         raise UnstorableError from None
+
+
+async def start_sweep(client: Client, start: Reconciliation, workflow_id: str) -> None:
+    """Start a sweep; one of this id that runs already is left alone."""
+    await client.start_workflow(
+        names.RECONCILIATION_WORKFLOW,
+        start,
+        id=workflow_id,
+        task_queue=names.ORDERS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary=f"sweep of {start.route}, asked for by hand" + (", dry run" if start.dry_run else ""),
+        search_attributes=sweep_attributes(start.org, start.route),
+        priority=BELOW_LIVE_TRAFFIC,
+    )
+
+
+def sweep_attributes(org: OrgId, route: str) -> TypedSearchAttributes:
+    """The search attributes of a sweep."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], org),
+            SearchAttributePair(KEYS[names.ROUTE], route),
+            SearchAttributePair(KEYS[names.CHANNEL], Channel.SWEEP),
+        ]
+    )
+
+
+class OpenGap(NamedTuple):
+    """A gap whose sweep has not come to its end."""
+
+    workflow_id: str
+    key: names.RouteKey
+    gap: Gap
+    opened_at: datetime
+    stands: str
+    """`sweeping`, an `AttentionReason`, or how its sweep was ended by force (`terminated`, …)."""
+
+
+async def open_gaps(client: Client) -> AsyncIterator[OpenGap]:
+    """List the open gaps, the newest first. A gap whose sweep was ended by force is open: nothing has covered it."""
+    seen = set()
+    async for one in client.list_workflows(f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'"):
+        if one.id in seen or one.status in _CLOSES_A_GAP:
+            seen.add(one.id)
+            continue
+        seen.add(one.id)
+        gap = await one.memo_value(names.MEMO_GAP, type_hint=Gap)
+        status = one.status.name.lower() if one.status else ""
+        reason = one.typed_search_attributes.get(KEYS[names.ATTENTION_REASON])
+        stands = (reason or "sweeping") if one.status is WorkflowExecutionStatus.RUNNING else status
+        yield OpenGap(one.id, names.parse_gap_workflow_id(one.id), gap, one.start_time, stands)
 
 
 async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -29,12 +29,9 @@ from closedwon.ids import OrgId
 from closedwon.names import OrderStage
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
-from workflows.subscription import SubscriptionWorkflow
 
 _log = logging.getLogger(__name__)
 
-_QUERY: Final = timedelta(seconds=2)
-"""How long a subscription may take to tell its gaps: a worker must answer."""
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _KINDS: Final = {_WORKFLOWS: "workflow", _ACTIVITIES: "activity"}
@@ -83,6 +80,7 @@ class Observer:
             for route in settings.routes
             for channel in route.events
         ]
+        self._routes = {names.RouteKey(settings.org(route.org).id, route.name): route.org for route in settings.routes}
         self._queues = [
             (names.ORDERS_QUEUE, _WORKFLOWS),
             (names.ORDERS_QUEUE, _ACTIVITIES),
@@ -101,6 +99,7 @@ class Observer:
             await self._look_at_queue(queue, kind)
         for channel in self._channels:
             await self._look_at_channel(channel)
+        await self._look_at_gaps()
         self._metrics.observed_at.set(time.time())
 
     async def _look_at_stage(self, stage: OrderStage) -> None:
@@ -156,8 +155,14 @@ class Observer:
             self._heard[channel] = max([self._heard[channel], *beats])
         now = datetime.now(UTC)
         self._metrics.reader_silence.set(max((now - self._heard[channel]).total_seconds(), 0.0), labels)
-        with suppress(RPCError):  # where nobody answers the last figures stay: the silence is told already
-            gaps = await handle.query(SubscriptionWorkflow.gaps, rpc_timeout=_QUERY)
-            ages = [now - (gap.since or gap.until) for gap in gaps]
-            self._metrics.open_gaps.set(len(gaps), labels)
+
+    async def _look_at_gaps(self) -> None:
+        now = datetime.now(UTC)
+        began: dict[names.RouteKey, list[datetime]] = {}
+        async for one in temporal.open_gaps(self._client):
+            began.setdefault(one.key, []).append(one.gap.since or one.gap.until)
+        for key, org in self._routes.items():
+            ages = [now - at for at in began.get(key, ())]
+            labels = {"org": org, "route": key.route}
+            self._metrics.open_gaps.set(len(ages), labels)
             self._metrics.oldest_gap.set(max(ages, default=timedelta(0)).total_seconds(), labels)

@@ -9,6 +9,7 @@ from temporalio.worker import Worker
 
 from activities.erp import ErpActivities
 from activities.messages import MessageActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.salesforce import OnWritten, SalesforceActivities, nothing
 from closedwon import names
 from closedwon.erp.base import OnStep, no_step
@@ -18,6 +19,7 @@ from workers.connections import Connections
 from workers.deployment import deployment
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 
 
 def order_workers(
@@ -36,14 +38,22 @@ def order_workers(
     """
     salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
     messages = MessageActivities(settings, client, metrics)
+    sweeps = ReconciliationActivities(settings, connections.salesforce, client, metrics)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step)
     grace: timedelta = settings.workers.shutdown_grace
     return (
         Worker(
             client,
             task_queue=names.ORDERS_QUEUE,
-            workflows=[OrderWorkflow, UnreadableMessageWorkflow],
-            activities=[salesforce.load_order, salesforce.write_back, messages.read_again],
+            workflows=[OrderWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow],
+            activities=[
+                salesforce.load_order,
+                salesforce.write_back,
+                messages.read_again,
+                sweeps.open_sweep,
+                sweeps.read_page,
+                sweeps.start_orders,
+            ],
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
             deployment_config=deployment(settings),
             graceful_shutdown_timeout=grace,
@@ -52,7 +62,7 @@ def order_workers(
             Worker(
                 client,
                 task_queue=names.erp_queue(name),
-                activities=[erp.create_order, erp.cancel_order],
+                activities=[erp.create_order, erp.cancel_order, erp.find_orders],
                 max_concurrent_activities=settings.workers.concurrent_erp_calls,
                 deployment_config=deployment(settings),
                 graceful_shutdown_timeout=grace,

@@ -24,6 +24,7 @@ from workers.intake import IntakeServer
 from workers.observer import observing
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
+from workers.sweeps import keep_schedules
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class _Process:
             for worker in order_workers(client, self._settings, connections, metrics):
                 await stack.enter_async_context(worker)
                 self._ends.append(worker.shutdown)
+            await keep_schedules(client, self._settings)
             await stack.enter_async_context(observing(client, self._settings, metrics))
         if Role.SUBSCRIBER in self._roles:
             end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))

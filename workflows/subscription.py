@@ -2,24 +2,26 @@
 
 A single never-ending activity does the reading; this workflow takes its cursor over at least once an hour and hands
 it to the next activity and, through continue-as-new, to the next run. A position that the bus has forgotten opens a
-gap: a durable note, kept here until a sweep has covered it.
+gap: a durable note, kept here until its sweep, which begins at once, has covered it (`workflows.reconciliation`).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.subscription import Cursor, Gap, Subscribe, SubscriptionActivities
+    from activities.subscription import Cursor, Subscribe, Subscribed, SubscriptionActivities
     from closedwon import names
     from closedwon.ids import OrgId
-    from closedwon.model import Frozen
+    from closedwon.model import Frozen, Gap
     from workflows.problems import problem_of
+    from workflows.reconciliation import sweep_gap
 
 _RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
@@ -38,6 +40,7 @@ class Subscription(Frozen):
     heartbeat_timeout: timedelta = timedelta(seconds=30)
     cursor: Cursor = Cursor()
     gaps: tuple[Gap, ...] = ()
+    """The open ones."""
 
 
 @workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
@@ -57,6 +60,14 @@ class SubscriptionWorkflow:
         del reason
         self._retry = True
 
+    @workflow.signal(name=names.SIGNAL_GAP_COVERED, description="A sweep has covered a gap. Input: its workflow id.")
+    def gap_covered(self, sweep: Any = None) -> None:
+        """Close a gap."""
+        now = self._subscription
+        gaps = tuple(gap for gap in now.gaps if self._sweep_of(gap) != sweep)
+        self._subscription = now.model_copy(update={"gaps": gaps})
+        self._show(self._stands)
+
     @workflow.query(description="The position up to which every event is durably a workflow, as last handed over.")
     def cursor(self) -> Cursor:
         """Return the cursor."""
@@ -71,6 +82,10 @@ class SubscriptionWorkflow:
     async def run(self, subscription: Subscription) -> None:
         """Read, take the cursor over, read on."""
         del subscription  # held since __init__
+        now = self._subscription
+        if now.cursor == Cursor():  # what is published from here on is ours to miss
+            begun = Cursor(caught_up_at=workflow.now())
+            self._subscription = now.model_copy(update={"cursor": begun})
         while not workflow.info().is_continue_as_new_suggested():
             await self._read_once()
         workflow.continue_as_new(self._subscription)
@@ -93,26 +108,40 @@ class SubscriptionWorkflow:
                 raise
             await self._rest(error)
             return
+        await self._take_over(result)
+
+    async def _take_over(self, result: Subscribed) -> None:
+        now = self._subscription
         gaps = (*now.gaps, result.gap) if result.gap else now.gaps
         self._subscription = now.model_copy(update={"cursor": result.cursor, "gaps": gaps})
+        if result.gap is not None and result.gap.route is not None:
+            await sweep_gap(now.org, result.gap, subscription=workflow.info().workflow_id)
+        if result.rest is not None and result.gap is not None:
+            self._show(f"Resting: {result.gap.note}")
+            await self._wait(result.rest)
         self._show("Reading.")
+
+    def _sweep_of(self, gap: Gap) -> str:
+        return names.gap_workflow_id(self._subscription.org, gap.route or "", gap.since, gap.until)
 
     async def _rest(self, error: ActivityError) -> None:
         """Wait after a refusal that needs a person, then try again."""
         problem = problem_of(error)
         self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
+        await self._wait(_LOOK_AGAIN)
+
+    async def _wait(self, longest: timedelta) -> None:
         self._retry = False
-        try:
-            await workflow.wait_condition(
-                lambda: self._retry, timeout=_LOOK_AGAIN, timeout_summary="rest, then connect"
-            )
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._retry, timeout=longest, timeout_summary="rest, then connect")
 
     def _show(self, stands: str) -> None:
+        self._stands = stands
         now = self._subscription
         position = f"`{now.cursor.replay_id}`" if now.cursor.replay_id else "the earliest retained event"
-        gaps = "\n".join(f"- **open gap** {gap.since or 'unknown'} to {gap.until}: {gap.reason}" for gap in now.gaps)
+        gaps = "\n".join(
+            f"- **open gap** {gap.since or 'unknown'} to {gap.until}, `{gap.reason}`: {gap.note}" for gap in now.gaps
+        )
         workflow.set_current_details(
             f"### {stands}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "
             f"{now.cursor.count} events\n- The live cursor: heartbeat of the pending activity `subscribe`.\n{gaps}"

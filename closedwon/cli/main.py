@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, top
+from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, sweeps, top
 
 app = typer.Typer(
     name="closedwon",
@@ -26,6 +26,7 @@ app.add_typer(orders.app)
 app.add_typer(top.app)
 app.add_typer(doctor.app)
 app.add_typer(audit.app)
+app.add_typer(sweeps.app)
 app.add_typer(erp.app)
 app.add_typer(org.app)
 app.add_typer(config.app)

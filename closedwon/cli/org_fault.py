@@ -130,6 +130,12 @@ def lose_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
 
 
 @app.command()
+def drop_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Events are lost for good: they never come on the bus. Only a sweep finds their records."""
+    _arm(data_dir, "drop-events", times=times)
+
+
+@app.command()
 def double_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Events are published twice, with one EventUuid and two replay ids."""
     _arm(data_dir, "double-events", times=times)

@@ -31,7 +31,7 @@ def page(seen: Overview, told: Figures, namespace: str) -> RenderableType:
         f", the oldest for {age(seen.oldest)}" if seen.unfinished else "",
     )  # fmt: skip
     halves = Columns([_stages(seen), Group(_pace(seen), "", _reasons(seen))], padding=(0, 4))
-    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, told), "", *_api(told))
+    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, told), "", *_gaps(seen), *_api(told))
 
 
 def age(time: timedelta) -> str:
@@ -100,7 +100,7 @@ def _queue(queue: Queue) -> tuple[RenderableType, ...]:
 def _channels(seen: Overview, told: Figures) -> RenderableType:
     if not seen.channels:
         return Text("no event bus is read", style="dim")
-    table = _table("event bus", "lag", "last event", "reader", "gaps")
+    table = _table("event bus", "lag", "last event", "reader")
     for channel in seen.channels:
         table.add_row(*_channel(channel, told, seen.at))
     return table
@@ -116,14 +116,19 @@ def _channel(channel: Channel, told: Figures, now: datetime) -> tuple[Renderable
     else:
         silence = now - channel.beat
         reader = Text(f"{age(silence)} ago", style="red" if silence > timedelta(minutes=2) else "")
-    gaps = "?" if channel.gaps is None else str(len(channel.gaps))
     return (
         f"{channel.org.name} {channel.name}",
         "" if lag is None else age(timedelta(seconds=lag)),
         f"{age(now - last)} ago" if last else "",
         reader,
-        Text(gaps, style="bold red" if channel.gaps else ""),
     )
+
+
+def _gaps(seen: Overview) -> Iterator[RenderableType]:
+    if seen.gaps:
+        waits = sum(gap.stands != "sweeping" for gap in seen.gaps)
+        stands = f"{waits} of them need a person" if waits else "their sweeps are under way"
+        yield Text(f"{len(seen.gaps)} open gaps, {stands}: closedwon gaps", style="bold red" if waits else "yellow")
 
 
 def _api(told: Figures) -> Iterator[RenderableType]:

@@ -49,6 +49,7 @@ _ARMED = (
     Faults.rest_error,
     Faults.lose_answers,
     Faults.lose_events,
+    Faults.drop_events,
     Faults.double_events,
     Faults.lose_acks,
     Faults.double_messages,

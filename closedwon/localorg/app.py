@@ -119,6 +119,8 @@ class _Door:
         headers = {**answer.headers, "Sforce-Limit-Info": used}
         if answer.body is None:
             return web.Response(status=answer.status, headers=headers)
+        if isinstance(answer.body, str):
+            return web.Response(text=answer.body, content_type="text/csv", headers=headers)
         return web.json_response(answer.body, status=answer.status, headers=headers)
 
     def _answer(self, request: web.Request, path: str, body: bytes) -> Answer:

@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A REST answer; `body` None means none at all."""
+    """A REST answer; `body` None means none at all, a text is CSV, anything else is JSON."""
 
     status: int
     body: Any = None

@@ -23,6 +23,7 @@ class Fault(StrEnum):
     LOST_ANSWER = "lost_answer"
     LOST_EVENTS = "lost_events"
     DOUBLED_EVENT = "doubled_event"
+    DROPPED_EVENT = "dropped_event"
     COMETD_UNAUTHORIZED = "cometd_unauthorized"
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
@@ -78,6 +79,10 @@ class Faults:
     def lose_events(self, times: int = 1) -> None:
         """The next `times` CometD answers that carry events are lost on the way: the connection drops instead."""
         self._left[Fault.LOST_EVENTS] = times
+
+    def drop_events(self, times: int = 1) -> None:
+        """The next `times` events are lost for good: they never come on the bus, and nobody is told."""
+        self._left[Fault.DROPPED_EVENT] = times
 
     def double_events(self, times: int = 1) -> None:
         """The next `times` events are published twice: same EventUuid, another replay id."""

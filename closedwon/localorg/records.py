@@ -111,6 +111,8 @@ class Records:
 
     def _publish(self, publications: list[_Publication]) -> None:
         for one in publications:
+            if self._faults.strikes(Fault.DROPPED_EVENT):
+                continue
             copies = 2 if self._faults.strikes(Fault.DOUBLED_EVENT) else 1
             self._bus.publish(one.event, one.payload, actor=one.actor, event_uuid=one.event_uuid, copies=copies)
 

@@ -15,6 +15,7 @@ from closedwon.localorg.calls import Answer, Call
 from closedwon.localorg.composite import Composite
 from closedwon.localorg.describe import describe_global, describe_object
 from closedwon.localorg.errors import ApiError, not_found
+from closedwon.localorg.jobs import QueryJobs
 from closedwon.localorg.queries import Queries
 from closedwon.localorg.records import Records
 from closedwon.localorg.schema import SObject
@@ -30,6 +31,7 @@ class RestApi:
         self._records = records
         self._queries = Queries(records)
         composite = Composite(records, self.call)
+        jobs = QueryJobs(records)
         self._limits = limits
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._resources},
@@ -38,6 +40,9 @@ class RestApi:
             "/queryAll": {"GET": self._queries.first_with_deleted},
             "/query/([^/]+)": {"GET": self._queries.more},
             "/queryAll/([^/]+)": {"GET": self._queries.more},
+            "/jobs/query": {"POST": jobs.create},
+            "/jobs/query/([^/]+)": {"GET": jobs.look, "PATCH": jobs.change, "DELETE": jobs.delete},
+            "/jobs/query/([^/]+)/results": {"GET": jobs.results},
             "/sobjects": {"GET": lambda call: Answer(200, describe_global(records.schema, call.base))},
             "/sobjects/([^/]+)": {"GET": self._about, "POST": self._create},
             "/sobjects/([^/]+)/describe": {"GET": self._describe},

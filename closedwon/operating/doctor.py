@@ -91,6 +91,7 @@ async def _of_temporal(settings: Settings) -> list[Trouble]:
     return [
         *[trouble async for trouble in _pollers(client, settings)],
         *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
+        *_gaps(seen),
         *_paused(seen),
         *_attention(seen),
         *[trouble async for trouble in _old(client)],
@@ -135,11 +136,17 @@ def _channel(channel: overview.Channel, settings: Settings) -> Iterator[Trouble]
         text = f"the reader of {channel.name} has given no sign of life since {_clock(channel.beat)}{why}"
         cure = f"Start `closedwon subscriber`; where one runs, see that the org answers. {kept}"
         yield Trouble(Harm.LOSS, subject, text, cure)
-    for gap in channel.gaps or ():
-        since = _clock(gap.since) if gap.since else "an unknown time"
-        text = f"a gap from {since} to {_clock(gap.until)}: {gap.reason}"
-        cure = "Deals won in that time may have no order: docs/operating.md, “A gap in the event bus”."
-        yield Trouble(Harm.LOSS, subject, text, cure)
+
+
+def _gaps(seen: overview.Overview) -> Iterator[Trouble]:
+    for one in seen.gaps:
+        since = _clock(one.gap.since) if one.gap.since else "an unknown time"
+        text = f"a gap from {since} to {_clock(one.gap.until)}, {one.gap.reason}: {one.stands}"
+        if one.stands == "sweeping":
+            yield Trouble(Harm.RISK, f"route {one.key.route}", text, "Nothing: its sweep is under way.")
+        else:
+            cure = f"Deals of that time may have no order; the details of {one.workflow_id} say what to mend."
+            yield Trouble(Harm.LOSS, f"route {one.key.route}", text, cure)
 
 
 def _paused(seen: overview.Overview) -> Iterator[Trouble]:

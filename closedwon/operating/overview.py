@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -13,19 +12,16 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.subscription import Cursor, Gap
+from activities.subscription import Cursor
 from closedwon import names, temporal, visibility
 from closedwon.errors import AttentionReason
 from closedwon.operating import erps
 from closedwon.settings import Org, Settings
-from workflows.subscription import SubscriptionWorkflow
 
 PACE_OVER: Final = timedelta(minutes=5)
 """The time over which orders are counted for the pace."""
 _ENOUGH: Final = 200
 """Orders that tell how long they take."""
-_QUERY: Final = timedelta(seconds=2)
-"""How long a subscription may take to tell its gaps: a worker must answer."""
 
 
 class Pace(NamedTuple):
@@ -53,8 +49,6 @@ class Channel(NamedTuple):
     problem: str
     """Why the last attempt ended."""
     attempt: int
-    gaps: Sequence[Gap] | None
-    """None when no worker answered."""
 
 
 class Overview(NamedTuple):
@@ -66,6 +60,7 @@ class Overview(NamedTuple):
     pace: Pace
     queues: Sequence[erps.Queue]
     channels: Sequence[Channel]
+    gaps: Sequence[temporal.OpenGap] = ()
 
     @property
     def unfinished(self) -> int:
@@ -80,15 +75,20 @@ class Overview(NamedTuple):
 
 async def look(client: Client, settings: Settings) -> Overview:
     """Look once. Raises Temporal's `RPCError`."""
-    counted, pace, queues, read = await asyncio.gather(
+    counted, pace, queues, read, gaps = await asyncio.gather(
         asyncio.gather(*(_stage(client, stage) for stage in names.UNFINISHED)),
         _pace(client),
         erps.queues(client, [erp.name for erp in settings.erps]),
         channels(client, settings),
+        _gaps(client),
     )
     stages = dict(zip(names.UNFINISHED, counted, strict=True))
     attention = stages[names.OrderStage.ATTENTION]
-    return Overview(datetime.now(UTC), stages, await reasons(client, attention), pace, queues, read)
+    return Overview(datetime.now(UTC), stages, await reasons(client, attention), pace, queues, read, gaps)
+
+
+async def _gaps(client: Client) -> list[temporal.OpenGap]:
+    return [gap async for gap in temporal.open_gaps(client)]
 
 
 async def _stage(client: Client, stage: names.OrderStage) -> visibility.Census:
@@ -133,7 +133,7 @@ async def channels(client: Client, settings: Settings) -> list[Channel]:
 
 async def _channel(client: Client, org: Org, channel: str) -> Channel:
     handle = client.get_workflow_handle(names.subscription_workflow_id(org.id, channel))
-    nobody = Channel(org, channel, False, False, None, None, "", 0, None)  # noqa: FBT003
+    nobody = Channel(org, channel, False, False, None, None, "", 0)  # noqa: FBT003
     try:
         described = await handle.describe()
     except RPCError as error:
@@ -145,8 +145,6 @@ async def _channel(client: Client, org: Org, channel: str) -> Channel:
     found = nobody._replace(is_started=True)
     for pending in described.raw_description.pending_activities:
         found = await _reading(client, found, pending)
-    with suppress(RPCError):
-        found = found._replace(gaps=await handle.query(SubscriptionWorkflow.gaps, rpc_timeout=_QUERY))
     return found
 
 

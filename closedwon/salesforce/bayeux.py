@@ -16,6 +16,7 @@ from closedwon.salesforce.errors import (
     HOURS,
     MINUTES,
     ConfigurationError,
+    DeliveryLimitError,
     Refusal,
     ReplayIdRejectedError,
     SessionExpiredError,
@@ -38,7 +39,7 @@ _REFUSED: Final = (
 _KNOWN: Final[Mapping[str, Callable[[str], ClosedwonError]]] = {
     "503::": lambda text: ThrottledError(f"The event bus is busy: {text}", between=MINUTES),
     "Denial of Service": lambda text: ThrottledError(f"The event bus asks for patience: {text}", between=MINUTES),
-    "events daily limit exceeded": lambda text: ThrottledError(f"The event bus stops: {text}", between=HOURS),
+    "events daily limit exceeded": lambda text: DeliveryLimitError(f"The event bus stops: {text}", between=HOURS),
     "concurrent user limit exceeded": lambda text: ThrottledError(f"The event bus is full: {text}", between=MINUTES),
     "401::": lambda text: SessionExpiredError(f"The event bus does not accept the token: {text}"),
     "Unknown client": lambda text: StreamInterruptedError(f"The event bus has forgotten us: {text}"),

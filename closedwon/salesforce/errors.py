@@ -5,6 +5,7 @@
     │   └── UnavailableError        no answer, or the answer of a server in trouble (timeout, 420, 5xx)
     ├── BenignError
     │   ├── ThrottledError          a limit is used up or the server is busy; says when to come back
+    │   │   └── DeliveryLimitError  the event bus delivers nothing more for hours
     │   └── LockedError             another transaction holds the record
     ├── SessionExpiredError         the token is no longer accepted; the clients replace it once themselves
     ├── TooLargeError               the call is too big or too slow; the clients cut it in halves themselves
@@ -63,6 +64,10 @@ class ThrottledError(BenignError):
         earliest, latest = between
         spread = random.random()  # noqa: S311 - no secret
         super().__init__(message, retry_after=earliest + (latest - earliest) * spread)
+
+
+class DeliveryLimitError(ThrottledError):
+    """The org's subscribers have got as many events as its edition allows in 24 hours."""
 
 
 class LockedError(BenignError):

@@ -114,13 +114,23 @@ class SalesforceClient:
 
     async def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
         """Run a query to its last page, child queries included; `deleted` finds deleted records too (`queryAll`)."""
-        return await self._call(lambda salesforce: _query(salesforce, soql, deleted=deleted))
+        return await self.call(lambda salesforce: _query(salesforce, soql, deleted=deleted))
+
+    async def count(self, soql: str, *, deleted: bool = False) -> int:
+        """Answer a `SELECT COUNT()` query."""
+        answer = await self.call(lambda salesforce: salesforce.query(soql, include_deleted=deleted))
+        return int(answer["totalSize"])
+
+    async def look_at_usage(self) -> Usage | None:
+        """Learn how many API calls the org has left, by a call that does nothing else."""
+        await self.call(lambda salesforce: salesforce.restful(""))
+        return self.usage
 
     async def check(self) -> str:
         """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
         # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
-        await self._call(lambda salesforce: salesforce.restful(""))
-        who = await self._call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
+        await self.call(lambda salesforce: salesforce.restful(""))
+        who = await self.call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
         found = str(who.get("organization_id"))
         if found[:15] != self._org.id.short:
             raise ConfigurationError(
@@ -144,7 +154,7 @@ class SalesforceClient:
         wanted = sorted(set(ids))
         soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         try:
-            records = await self._call(lambda salesforce: _query(salesforce, soql))
+            records = await self.call(lambda salesforce: _query(salesforce, soql))
         except TooLargeError:
             if len(wanted) == 1:
                 raise
@@ -156,7 +166,7 @@ class SalesforceClient:
         records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
         body = {"allOrNone": False, "records": records}
         try:
-            results = await self._call(
+            results = await self.call(
                 lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body)
             )
         except (TooLargeError, ConfigurationError) as error:
@@ -167,8 +177,8 @@ class SalesforceClient:
             raise UnavailableError("Salesforce answered an sObject collection without one result per record")
         return [_outcome(result) for result in results]
 
-    async def _call(self, work: Callable[[Salesforce], _T]) -> _T:
-        """Run `work` in a thread; once more with a fresh token when the first one is refused."""
+    async def call(self, work: Callable[[Salesforce], _T]) -> _T:
+        """Run `work` with simple-salesforce in a thread; once more with a fresh token when the first one is refused."""
         token = await self._tokens.token()
         try:
             return await self._in_thread(work, token)

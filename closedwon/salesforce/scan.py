@@ -22,7 +22,7 @@ from closedwon.model import Frozen
 from closedwon.salesforce.errors import TooLargeError
 from closedwon.salesforce.rest import SalesforceClient, with_fields
 
-_PAGE: Final = 2000
+PAGE: Final = 2000
 """Records in one query: what one answer of the REST API holds."""
 _SMALLEST_PAGE: Final = 50
 
@@ -51,16 +51,17 @@ async def pages(
     until: datetime,
     deleted: bool = False,
     after: Position | None = None,
+    size: int = PAGE,
 ) -> AsyncIterator[Page]:
     """Yield the records that meet `where` (a SOQL condition) and were last changed from `since` to before `until`.
 
     `select` is a SELECT list; `Id`, `SystemModstamp` and, with `deleted`, `IsDeleted` are added to it. `deleted` yields
     deleted records too, as long as they are in the recycle bin. `after` continues behind an earlier page. One API
-    call a page, of at most 2 000 records; no empty page is yielded. Raises the errors of `closedwon.salesforce.errors`.
+    call a page, of at most `size` records; no empty page is yielded. Raises the errors of
+    `closedwon.salesforce.errors`.
     """
     fields = with_fields(object_name, select, "Id", "SystemModstamp", *(("IsDeleted",) if deleted else ()))
-    span = f"({where}) AND SystemModstamp >= {soql_time(since)} AND SystemModstamp < {soql_time(until)}"
-    size = _PAGE
+    span = within(where, since, until)
     while True:
         condition = span if after is None else f"{span} AND {_behind(after)}"
         soql = (
@@ -80,6 +81,11 @@ async def pages(
         yield Page(records, after)
         if len(records) < size:
             return
+
+
+def within(where: str, since: datetime, until: datetime) -> str:
+    """The SOQL condition for records that meet `where` and were last changed from `since` to before `until`."""
+    return f"({where}) AND SystemModstamp >= {soql_time(since)} AND SystemModstamp < {soql_time(until)}"
 
 
 def position_of(record: dict[str, Any]) -> Position:

@@ -38,6 +38,7 @@ from closedwon.settings.routes import (
     Tombstone,
     WriteBack,
 )
+from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import Duration, Name, Secret, Section, Url, base_folder, shaped
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Subscriber",
+    "Sweep",
     "Telemetry",
     "Tls",
     "Tokens",

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
 from closedwon.settings.problems import Problem, ProblemsError, suggest
+from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, File, Name, Secret, Section
 
 
@@ -191,10 +192,12 @@ class Route(Section):
     """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
     horizon: Duration = timedelta(days=30)
     """How long to retry before the order needs attention."""
+    sweep: Sweep | None = None
+    """Present: a sweep finds the records whose message was lost."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = [*self._source_problems(), *self._select_problems()]
+        problems = [*self._source_problems(), *self._select_problems(), *self._sweep_problems()]
         if self.write_back.stage and self.object != "Opportunity":
             problems.append(Problem(("write_back", "stage"), f"{self.object} has no StageName; leave it out"))
         if problems:
@@ -207,6 +210,13 @@ class Route(Section):
         selected = _selected(self.select or "")
         more = [field for field in ("Id", *self.write_back.fields) if field.lower() not in selected]
         return ", ".join([self.select.strip(), *more] if self.select else more)
+
+    @property
+    def sweep_where(self) -> str | None:
+        """The SOQL condition of sweeps; None where the settings say none and `qualify` is no plain field."""
+        if self.sweep is not None and self.sweep.where is not None:
+            return self.sweep.where
+        return f"{self.qualify} = TRUE" if re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*", self.qualify) else None
 
     def reads_of_message(self) -> Iterator[tuple[str, str]]:
         """Yield key and dotted name of what the expressions read of an outbound message's fields.
@@ -234,6 +244,25 @@ class Route(Section):
             yield Problem(("select",), 'is only read with source = "record"; leave it out')
         if self.source == "record" and self.outbound is not None and self.outbound.unqualified == "refuse":
             yield Problem(("outbound", "unqualified"), 'needs source = "event": the record is read only afterwards')
+
+    def _sweep_problems(self) -> Iterator[Problem]:
+        if self.sweep is None:
+            return
+        if self.sweep_where is None:
+            text = "is needed, since `qualify` is no plain field: a SOQL condition such as `IsWon = TRUE`"
+            yield Problem(("sweep", "where"), text)
+        select = self.sweep.select
+        if self.source == "record" and select is not None:
+            yield Problem(("sweep", "select"), 'is only read with source = "event"; leave it out')
+        if self.source == "event" and select is None:
+            text = 'is needed with source = "event": the SELECT list of a query whose records look like the event'
+            yield Problem(("sweep", "select"), text)
+        if self.source == "event" and not re.fullmatch(r"@|\w+", self.payload):
+            text = "must be `@` or a plain field where the route is swept, so that a record can take its place"
+            yield Problem(("payload",), text)
+        if select is not None:
+            for problem in _not_selected([*self._on_record()], select):
+                yield problem._replace(text=problem.text.replace("`select`", "`sweep.select`"))
 
     def _select_problems(self) -> Iterator[Problem]:
         """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""

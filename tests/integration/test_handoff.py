@@ -13,7 +13,7 @@ from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localorg.config import OrgConfig, ValidationRule
 from closedwon.localorg.server import LocalOrg
-from closedwon.model import Channel, Message, OrderStart
+from closedwon.model import Channel, GapReason, Message, OrderStart
 from closedwon.names import OrderStage
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.servers import start_temporal
@@ -256,7 +256,8 @@ async def test_a_forgotten_position_opens_a_gap_and_reading_goes_on_from_the_ear
 
         assert 1 == len(gaps)
         assert gaps[0].since is not None
-        assert "replayId" in gaps[0].reason
+        assert GapReason.BUS_MOVED == gaps[0].reason
+        assert "replayId" in gaps[0].note
         assert 3 == len(world.erp.orders())
 
 

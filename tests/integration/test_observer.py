@@ -15,10 +15,9 @@ from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from activities.subscription import Gap
 from closedwon import names, temporal
 from closedwon.ids import RecordId
-from closedwon.model import Channel, Message, UnreadableMessage
+from closedwon.model import Channel, Gap, GapReason, Message, Reconciliation, UnreadableMessage
 from closedwon.operating.erps import limit
 from closedwon.telemetry import Metrics
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
@@ -129,15 +128,13 @@ async def test_what_is_done_is_no_longer_told() -> None:
         assert 0 == gauges.get("oldest_open_order_seconds", {"stage": "loading"})
 
 
-async def test_a_reader_that_is_dead_grows_silent_and_its_gaps_stay_told() -> None:
+async def test_a_reader_that_is_dead_grows_silent() -> None:
     """The metrics of a dead process vanish with it; the silence of the reader is seen by those who live."""
     gauges = Gauges()
-    since = datetime.now(UTC) - timedelta(hours=2)
-    gap = Gap(since=since, until=since + timedelta(hours=1), reason="moved")
     async with handoff() as world:
         await world.client.start_workflow(
             SubscriptionWorkflow.run,
-            Subscription(org=world.org.org_id, channel=CHANNEL, heartbeat_timeout=timedelta(seconds=3), gaps=(gap,)),
+            Subscription(org=world.org.org_id, channel=CHANNEL, heartbeat_timeout=timedelta(seconds=3)),
             id=names.subscription_workflow_id(world.org.org_id, CHANNEL),
             task_queue=names.SUBSCRIBER_QUEUE,
         )
@@ -152,8 +149,6 @@ async def test_a_reader_that_is_dead_grows_silent_and_its_gaps_stay_told() -> No
                 return before is not None and after is not None and after < before
 
             await until(is_heard)
-            assert 1 == gauges.get("open_gaps", LABELS)
-            assert 7200 == pytest.approx(gauges.get("oldest_open_gap_seconds", LABELS), abs=60)
             assert 0 < (gauges.get("pollers", {"queue": "subscriber", "kind": "activity"}) or 0)
 
         async def is_silent() -> bool:
@@ -161,7 +156,32 @@ async def test_a_reader_that_is_dead_grows_silent_and_its_gaps_stay_told() -> No
             return (gauges.get("reader_silence_seconds", LABELS) or 0) > 1.5
 
         await until(is_silent)
-        assert 1 == gauges.get("open_gaps", LABELS)
+
+
+async def test_an_open_gap_is_told_though_nobody_works_on_it() -> None:
+    """A gap is counted, with its age, as long as its sweep has not come to its end; no worker is needed."""
+    gauges = Gauges()
+    labels = {"org": "org-0", "route": "won-0"}
+    since = datetime.now(UTC) - timedelta(hours=2)
+    gap = Gap(since=since, until=since + timedelta(hours=1), reason=GapReason.BUS_MOVED, route="won-0")
+    async with handoff() as world:
+        observer = Observer(world.client, world.settings, gauges.metrics)
+        await observer.look()
+        assert (0, 0) == (gauges.get("open_gaps", labels), gauges.get("oldest_open_gap_seconds", labels))
+        await world.client.start_workflow(
+            names.RECONCILIATION_WORKFLOW,
+            Reconciliation(org=world.org.org_id, route="won-0", gap=gap),
+            id=names.gap_workflow_id(world.org.org_id, "won-0", gap.since, gap.until),
+            task_queue=names.ORDERS_QUEUE,
+            memo={names.MEMO_GAP: gap},
+        )
+
+        async def is_told() -> bool:
+            await observer.look()
+            return gauges.get("open_gaps", labels) == 1
+
+        await until(is_told)
+        assert 7200 == pytest.approx(gauges.get("oldest_open_gap_seconds", labels), abs=60)
 
 
 async def test_a_paused_erp_is_told() -> None:

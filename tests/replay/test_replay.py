@@ -11,6 +11,7 @@ from temporalio.worker import Replayer
 
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.subscription import SubscriptionWorkflow
 
 _HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
@@ -29,7 +30,7 @@ async def test_todays_code_agrees_with_the_history(path: Path) -> None:
     """A deploy wedges no order that is under way."""
     history = WorkflowHistory.from_json(path.stem, path.read_text())  # noqa: ASYNC240 - a small file, and no server
     replayer = Replayer(
-        workflows=[OrderWorkflow, SubscriptionWorkflow, UnreadableMessageWorkflow],
+        workflows=[OrderWorkflow, SubscriptionWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow],
         data_converter=pydantic_data_converter,
     )
     try:

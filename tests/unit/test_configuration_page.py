@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[routes.outbound]`": settings.Outbound,
     "`[routes.outbound.tombstone]`": settings.Tombstone,
     "`[routes.callouts]`": settings.Callouts,
+    "`[routes.sweep]`": settings.Sweep,
     "`[routes.order]`": settings.OrderMapping,
     "`[routes.order.customer]`": settings.CustomerMapping,
     "`[routes.order.lines]`": settings.LinesMapping,

@@ -52,7 +52,7 @@ async def test_what_it_tells_is_how_things_stand() -> None:
         assert {"erp-rejected": 1} == seen.reasons
         assert (2, 1) == (seen.pace.begun, seen.pace.ended)
         (channel,) = seen.channels
-        assert (True, True, ()) == (channel.is_started, channel.is_reading, channel.gaps)
+        assert (True, True, []) == (channel.is_started, channel.is_reading, seen.gaps)
 
 
 @pytest.mark.parametrize("leave", ["q", "ctrl-c"])

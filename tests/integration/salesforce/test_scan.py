@@ -33,30 +33,28 @@ def _at_one_moment(org: LocalOrg, deals: list[RecordId], moment: str) -> None:
     )
 
 
-async def test_every_record_comes_once_over_many_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_record_comes_once_over_many_pages() -> None:
     """Fifty won deals, half of them with the very same stamp, in pages of seven: each comes once, in order."""
-    monkeypatch.setattr(scan, "_PAGE", 7)
     async with org_and_client() as (org, client):
         org.seed(60)
         won = org.win_next(50)
         _at_one_moment(org, won[10:35], "2026-01-02T03:04:05.678Z")
         before = client.calls
-        found = await _ids(client)
+        found = await _ids(client, size=7)
 
         assert sorted(won) == sorted(found)
         assert 8 == client.calls - before
 
 
-async def test_a_reader_goes_on_from_its_position(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_goes_on_from_its_position() -> None:
     """What comes after a page's position is just what that page and those before it did not hold."""
-    monkeypatch.setattr(scan, "_PAGE", 5)
     async with org_and_client() as (org, client):
         org.seed(20)
         won = org.win_next(20)
         _at_one_moment(org, won, "2026-01-02T03:04:05Z")
         first = await anext(scan.pages(client, "Opportunity", "Id", where="IsWon = true", since=_SINCE, until=_UNTIL))
         kept = scan.Position.model_validate_json(first.position.model_dump_json())
-        rest = await _ids(client, after=kept)
+        rest = await _ids(client, after=kept, size=5)
 
         assert sorted(won) == sorted([record["Id"] for record in first.records] + rest)
 

@@ -68,3 +68,12 @@ def test_doubled_events(org: Org) -> None:
     first, second = org.bus.after(CHANNEL, 0, 10)
     assert first.data == second.data
     assert first.replay_id < second.replay_id
+
+
+def test_dropped_events(org: Org) -> None:
+    """A dropped event never comes on the bus; the next one does, and its record is written all the same."""
+    org.faults.drop_events()
+    org.publish("Order_Requested__e", Account_Name__c="lost")
+    org.publish("Order_Requested__e", Account_Name__c="there")
+    (event,) = org.bus.after(CHANNEL, 0, 10)
+    assert "there" == event.data["payload"]["Account_Name__c"]

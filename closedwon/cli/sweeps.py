@@ -1,0 +1,156 @@
+"""`closedwon sweep` and `closedwon gaps`: finding what was lost, and knowing what may be."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from closedwon import names
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+from closedwon.model import Reconciliation, SweepProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from temporalio.client import Client, WorkflowHandle
+
+app = typer.Typer()
+
+_LOOK: Final = 0.5
+"""Seconds between looks at a sweep's progress."""
+_TO_DO: Final = 2
+"""Exit code: nothing went wrong, and there is something to look at."""
+_FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
+@app.command()
+def sweep(
+    route: Annotated[str, typer.Argument(help="The route, as `routes.name` in the settings.")],
+    since: Annotated[datetime, typer.Option("--from", formats=_FORMATS, help="UTC, inclusive.")],
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            "--to",
+            formats=_FORMATS,
+            help="UTC, exclusive. Default: now, less the route's `sweep.lag`.",
+        ),
+    ] = None,
+    dry_run: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--dry-run", help="Start nothing; say what would be started.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Find the records of a route **that should have an order and have none**, and start their orders.
+
+    Records count by the time of their last change. The sweep runs in the workers, below live traffic; breaking this
+    command off does not stop it, and the same command (with `--to`) looks on again. Exit code 2: some orders need
+    attention, or, in a dry run, something would be started. Examples:
+
+        closedwon sweep won-deals --from 2026-11-01 --dry-run
+
+        closedwon sweep won-deals --from 2026-11-01 --to 2026-11-08
+    """
+    complete(_sweep(config, route, since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC), dry_run))
+
+
+@app.command()
+def gaps(config: Config = DEFAULT_CONFIG) -> None:
+    """List the **open gaps**: times from which word of records may be lost, and that no sweep has covered yet.
+
+    Exit code 2: there are some. Example:
+
+        closedwon gaps
+    """
+    complete(_gaps(config))
+
+
+async def _sweep(config: Path, name: str, since: datetime, until: datetime | None, dry_run: bool) -> None:  # noqa: FBT001
+    settings = settings_from(config)
+    found = [route for route in settings.routes if route.name == name]
+    if not found:
+        known = ", ".join(route.name for route in settings.routes)
+        raise typer.BadParameter(f"there is no route {name!r}; there is {known}", param_hint="ROUTE")
+    if found[0].sweep is None:
+        raise typer.BadParameter(f"route {name!r} has no [routes.sweep]; add it to {config}", param_hint="ROUTE")
+    until = until or datetime.now(UTC)
+    if since >= until:
+        raise typer.BadParameter("must be before the end of the span", param_hint="--from")
+    org = settings.org(found[0].org).id
+    client = await connect(config)
+    from closedwon import temporal  # noqa: PLC0415
+
+    workflow_id = names.sweep_workflow_id(org, name, since, until, dry_run=dry_run)
+    start = Reconciliation(org=org, route=name, since=since, until=until, dry_run=dry_run)
+    await temporal.start_sweep(client, start, workflow_id)
+    _tell(await _watch(client, workflow_id), dry_run=dry_run)
+
+
+async def _watch(client: Client, workflow_id: str) -> SweepProgress:
+    """Show the progress of a sweep until its end."""
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    handle = client.get_workflow_handle(workflow_id, result_type=SweepProgress)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        looking = asyncio.create_task(_look_on(handle, progress))
+        try:
+            result: SweepProgress = await handle.result()
+            return result
+        finally:
+            looking.cancel()
+
+
+async def _look_on(handle: WorkflowHandle[object, SweepProgress], progress: Progress) -> None:
+    from temporalio.service import RPCError  # noqa: PLC0415
+
+    task = progress.add_task("waiting for a worker", total=None)
+    while True:
+        try:
+            now = await handle.query(names.QUERY_PROGRESS, result_type=SweepProgress)
+        except RPCError:  # no worker answers; the result is waited for all the same
+            progress.update(task, description="waiting for a worker")
+        else:
+            progress.update(task, description=f"{now.started} to order", completed=now.found, total=now.total)
+        await asyncio.sleep(_LOOK)
+
+
+def _tell(result: SweepProgress, *, dry_run: bool) -> None:
+    would = "would be started" if dry_run else "started"
+    typer.echo(f"{result.since:%Y-%m-%d %H:%M:%S} to {result.until:%Y-%m-%d %H:%M:%S} UTC: {result.found} records")
+    typer.echo(f"{result.started:>8} {would}: no order, a number that the ERP does not know, or an order too many")
+    typer.echo(f"{result.right:>8} right already")
+    typer.echo(f"{result.under_way:>8} under way")
+    typer.echo(f"{result.attention:>8} need attention")
+    if result.unqualified:
+        typer.echo(f"{result.unqualified:>8} meet `sweep.where`, but not `qualify`")
+    if dry_run and result.examples:
+        more = ", …" if result.started > len(result.examples) else ""
+        typer.echo(f"Would be started: {', '.join(result.examples)}{more}")
+    if result.attention or (dry_run and result.started):
+        raise typer.Exit(_TO_DO)
+
+
+async def _gaps(config: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    client = await connect(config)
+    from closedwon import temporal  # noqa: PLC0415
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("route", "from (UTC)", "to (UTC)", "reason", "stands", "org"):
+        table.add_column(heading, no_wrap=True, overflow="fold")
+    async for one in temporal.open_gaps(client):
+        since = f"{one.gap.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.gap.since else "unknown"
+        until = f"{one.gap.until.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(one.key.route, since, until, one.gap.reason, one.stands, one.key.org)
+    console = Console()
+    if not table.row_count:
+        console.print("No gap is open.")
+        return
+    console.print(table)
+    raise typer.Exit(_TO_DO)

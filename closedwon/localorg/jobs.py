@@ -1,0 +1,149 @@
+"""`/jobs/query`: query jobs of Bulk API 2.0, for very many records. No HTTP library here.
+
+A job is queued, then in progress, then complete; its result is CSV, read in pages by `Sforce-Locator`. It is kept until
+it is deleted, 50 newer ones came, or the org stops. Source: Bulk API 2.0 and Bulk API Developer Guide, "Query Jobs":
+no child queries and no `COUNT()`; booleans are `true` and `false`, null is an empty field.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from closedwon.localorg.calls import Answer, Call
+from closedwon.localorg.errors import ApiError, not_found
+from closedwon.localorg.records import Records
+from closedwon.localorg.soql_parser import Path, parse
+from closedwon.localorg.store import record_id
+
+_KEPT_JOBS = 50
+_SERIAL_BITS = 50  # fits the nine base-62 digits of an id
+_LARGEST_PAGE = 250_000
+_STATES = ("UploadComplete", "InProgress", "JobComplete")
+
+
+@dataclass
+class _Job:
+    id: str
+    operation: str
+    query: str
+    source: str
+    columns: list[tuple[str, ...]]
+    records: list[dict[str, Any]]
+    looks: int = 0
+    aborted: bool = False
+
+    @property
+    def state(self) -> str:
+        return "Aborted" if self.aborted else _STATES[min(self.looks, 2)]
+
+
+class QueryJobs:
+    """Makes query jobs and tells their results."""
+
+    def __init__(self, records: Records) -> None:
+        """Query `records`."""
+        self._records = records
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()
+
+    def create(self, call: Call) -> Answer:
+        """`POST /jobs/query` with `operation` (`query` or `queryAll`) and `query`."""
+        body = call.json()
+        operation, text = body.get("operation"), body.get("query")
+        if operation not in {"query", "queryAll"} or not isinstance(text, str):
+            raise ApiError("INVALIDENTITY", "operation must be query or queryAll, with a query")
+        query = parse(text)
+        if query.count or not all(isinstance(one, Path) for one in query.fields):
+            raise ApiError("API_ERROR", "Bulk queries take neither aggregates nor child queries")
+        found = self._records.query(text, include_deleted=operation == "queryAll")
+        assert isinstance(found, list)
+        job = _Job(
+            id=record_id("750", secrets.randbits(_SERIAL_BITS)),
+            operation=operation,
+            query=text,
+            source=query.source,
+            columns=[one.parts for one in query.fields if isinstance(one, Path)],
+            records=found,
+        )
+        self._jobs[job.id] = job
+        while len(self._jobs) > _KEPT_JOBS:
+            self._jobs.popitem(last=False)
+        return Answer(200, _told(job, call))
+
+    def look(self, call: Call, job_id: str) -> Answer:
+        """`GET /jobs/query/<id>`: a job is further at every look."""
+        job = self._job(job_id)
+        job.looks += 1
+        counted = {"numberRecordsProcessed": len(job.records)} if job.state == "JobComplete" else {}
+        return Answer(200, _told(job, call) | counted)
+
+    def change(self, call: Call, job_id: str) -> Answer:
+        """`PATCH /jobs/query/<id>` with `state` `Aborted`."""
+        job = self._job(job_id)
+        if call.json().get("state") != "Aborted" or job.state == "JobComplete":
+            raise ApiError("INVALIDJOBSTATE", f"job is {job.state}")
+        job.aborted = True
+        return Answer(200, _told(job, call))
+
+    def delete(self, _call: Call, job_id: str) -> Answer:
+        """`DELETE /jobs/query/<id>`."""
+        del self._jobs[self._job(job_id).id]
+        return Answer(204)
+
+    def results(self, call: Call, job_id: str) -> Answer:
+        """`GET /jobs/query/<id>/results?maxRecords=&locator=`."""
+        job = self._job(job_id)
+        if job.state != "JobComplete":
+            raise ApiError("INVALIDJOBSTATE", f"job is {job.state}")
+        locator, most = call.query.get("locator", "0"), call.query.get("maxRecords", str(_LARGEST_PAGE))
+        if not locator.isdigit() or not most.isdigit() or not int(most):
+            raise ApiError("INVALID_QUERY_LOCATOR", "invalid query locator")
+        begin, end = int(locator), int(locator) + min(int(most), _LARGEST_PAGE)
+        page = job.records[begin:end]
+        headers = {
+            "Sforce-Locator": str(end) if end < len(job.records) else "null",
+            "Sforce-NumberOfRecords": str(len(page)),
+        }
+        return Answer(200, _csv(job.columns, page), headers)
+
+    def _job(self, job_id: str) -> _Job:
+        found = self._jobs.get(job_id)
+        if found is None:
+            raise not_found()
+        return found
+
+
+def _told(job: _Job, call: Call) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "operation": job.operation,
+        "object": job.source,
+        "query": job.query,
+        "state": job.state,
+        "concurrencyMode": "Parallel",
+        "contentType": "CSV",
+        "apiVersion": float(call.version),
+        "lineEnding": "LF",
+        "columnDelimiter": "COMMA",
+    }
+
+
+def _csv(columns: list[tuple[str, ...]], records: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow([".".join(column) for column in columns])
+    writer.writerows([[_cell(record, column) for column in columns] for record in records])
+    return text.getvalue()
+
+
+def _cell(record: Any, column: tuple[str, ...]) -> str:
+    for part in column:
+        matching = {key.lower(): value for key, value in (record or {}).items()}
+        record = matching.get(part.lower())
+    if record is None:
+        return ""
+    return str(record).lower() if isinstance(record, bool) else str(record)

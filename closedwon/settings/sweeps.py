@@ -1,0 +1,31 @@
+"""Sweeps of a route: how often Salesforce is asked for deals whose order is missing, and what for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from closedwon.settings.values import Duration, Section
+
+
+class Sweep(Section):
+    """Sweeps of a route. Present, even empty: there are some."""
+
+    where: str | None = None
+    """SOQL condition for the records that deserve an order; by default what `qualify` says, if that is a plain field.
+    It only picks what is worth a look: `qualify` still decides. Say here since when orders are Closedwon's business, as
+    in `IsWon = TRUE AND CloseDate >= 2026-11-01`, or an older deal that somebody edits becomes an order, too."""
+    interval: Duration = timedelta(minutes=15)
+    """From one sweep to the next."""
+    lag: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=5)
+    """Records that were changed more recently are left to the next sweep: their own message may be on its way."""
+    overlap: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=10)
+    """How much of the time before it a sweep reads again: a record's stamp is set before its transaction ends."""
+    lookback: Duration = timedelta(days=3)
+    """How far the very first sweep looks back."""
+    api_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Sweeps wait while the org has used more than this share of its API calls of 24 hours; the rest is for orders."""
+    select: str | None = None
+    """With source `event`, and needed there: the SELECT list of a query whose records look like the event's content."""

@@ -1,0 +1,272 @@
+"""Sweeps on real parts: what was lost is found, what is right is left alone, and gaps close when they are covered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from closedwon import names, temporal
+from closedwon.ids import RecordId
+from closedwon.model import GapReason, Reconciliation, SweepProgress
+from closedwon.names import OrderStage
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.histories import keep_history
+from workers.sweeps import keep_schedules
+from workflows.reconciliation import ReconciliationWorkflow
+from workflows.subscription import SubscriptionWorkflow
+
+_AT_ONCE = {"lag": 0, "overlap": 0}
+"""Tests do not wait for five minutes."""
+_LONG_AGO = timedelta(days=3650)
+
+
+@asynccontextmanager
+async def swept(*, sweep: dict[str, Any] | None = None, **route: Any) -> AsyncIterator[Handoff]:
+    """A world whose route is swept; without a subscriber no word of a deal arrives by itself."""
+    async with handoff(sweep=_AT_ONCE | (sweep or {}), **route) as world, world.working(subscriber=False):
+        yield world
+
+
+async def sweep(world: Handoff, *, dry_run: bool = False, ago: timedelta = _LONG_AGO) -> SweepProgress:
+    """Sweep the time from so long ago to now."""
+    handle = await begin(world, dry_run=dry_run, ago=ago)
+    result = await handle.result()
+    await keep_history(world.client, handle.id)
+    return result
+
+
+async def begin(
+    world: Handoff, *, dry_run: bool = False, ago: timedelta = _LONG_AGO
+) -> WorkflowHandle[ReconciliationWorkflow, SweepProgress]:
+    """Begin such a sweep."""
+    since, to = datetime.now(UTC) - ago, datetime.now(UTC) + timedelta(days=1)
+    start = Reconciliation(org=world.org.org_id, route="won-0", since=since, until=to, dry_run=dry_run)
+    workflow_id = names.sweep_workflow_id(start.org, start.route, since, to, dry_run=dry_run)
+    await temporal.start_sweep(world.client, start, workflow_id)
+    return world.client.get_workflow_handle_for(ReconciliationWorkflow.run, workflow_id)
+
+
+async def test_a_sweep_finds_the_deals_whose_event_was_lost() -> None:
+    """Nobody reads the bus: a sweep starts the orders of all won deals, and the next one finds them all right."""
+    async with swept() as world:
+        world.org.seed(15)
+        won = world.org.win_next(12)
+        first = await sweep(world)
+        await world.until_written_back(*won)
+        second = await sweep(world)
+
+        assert (12, 12, 0) == (first.found, first.started, first.right)
+        assert (12, 0, 12) == (second.found, second.started, second.right)
+        assert 12 == len(world.erp.orders())
+
+
+async def test_a_dry_run_starts_nothing_and_says_what_it_would() -> None:
+    """The counts are those of the real run; there is no workflow and no order."""
+    async with swept() as world:
+        world.org.seed(3)
+        won = world.org.win_next(3)
+        found = await sweep(world, dry_run=True)
+
+        assert (3, 3) == (found.total, found.started)
+        assert sorted(won) == sorted(found.examples)
+        assert [None] * 3 == [await world.stage(one) for one in won]
+
+
+async def test_a_number_that_the_erp_does_not_know_is_no_order() -> None:
+    """A record that says it is ordered, of which the ERP knows nothing, gets its order and the true number."""
+    async with swept() as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        world.org.update("Opportunity", record, ERP_Order_Number__c="SO-LOST", ERP_Order_Status__c="confirmed")
+        found = await sweep(world)
+        await until(lambda: world.number_of(record) not in {None, "SO-LOST"})
+
+        assert 1 == found.started
+        assert [world.number_of(record)] == [order["number"] for order in world.erp.orders()]
+
+
+async def test_orders_under_way_and_in_attention_are_left_alone() -> None:
+    """A workflow that runs or waits for a person is counted, and hears nothing of the sweep."""
+    async with swept() as world:
+        world.org.seed(2)
+        world.erp.faults.unknown_products = frozenset({"GC1040", "GC3020", "SL9080"})
+        (stuck,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_stage(stuck, OrderStage.ATTENTION)
+        heard = await _signals(world, stuck)
+        found = await sweep(world)
+
+        assert (1, 0, 1) == (found.found, found.started, found.attention)
+        assert heard == await _signals(world, stuck)
+
+
+async def _signals(world: Handoff, record: RecordId) -> int:
+    history = await world.order(record).fetch_history()
+    return sum(one.HasField("workflow_execution_signaled_event_attributes") for one in history.events)
+
+
+async def test_the_order_of_a_deleted_deal_is_cancelled() -> None:
+    """Deleting sends no message by itself: a sweep finds the deal in the recycle bin, and its order is cancelled."""
+    async with swept() as world:
+        world.org.seed(2)
+        won = world.org.win_next(2)
+        await sweep(world)
+        await world.until_written_back(*won)
+        for record in won:
+            await world.order(record).result()
+        world.org.delete("Opportunity", won[0])
+        found = await sweep(world)
+        await world.until_stage(won[0], OrderStage.CANCELLED)
+        again = await sweep(world)
+
+        assert (1, 1) == (found.started, found.right)
+        assert (0, 2) == (again.started, again.right)
+        assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
+
+
+async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -> None:
+    """With source `event` the sweep reads the records and starts their orders with the content that an event has."""
+    select = "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "
+    select += "Quantity, UnitPrice FROM OpportunityLineItems)"
+    async with swept(source="event", payload="Payload__c", sweep={"select": select}) as world:
+        world.org.seed(2)
+        won = world.org.win_next(2)
+        found = await sweep(world)
+        await world.until_written_back(*won)
+
+        assert 2 == found.started
+        assert 2 == len(world.erp.orders())
+
+
+async def test_many_records_are_read_by_a_query_job(monkeypatch: Any) -> None:
+    """Above 10 000 records (here: 5) Salesforce is asked once, by the Bulk API, and all are found."""
+    monkeypatch.setattr("activities.reconciliation._MANY", 5)
+    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
+    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
+    async with swept() as world:
+        world.org.seed(12)
+        won = world.org.win_next(10)
+        found = await sweep(world)
+        await world.until_written_back(*won)
+        jobs = world.org.api_calls["POST /jobs/query"]
+
+        assert (10, 10, 10) == (found.total, found.found, found.started)
+        assert 2 == jobs  # those that qualify, and those that do not and have a number
+        assert 10 == len(world.erp.orders())
+
+
+async def test_a_schedule_sweeps_from_where_it_ended() -> None:
+    """The schedule is made once; each sweep begins where the one before it ended, however often workers start."""
+    async with swept() as world:
+        await keep_schedules(world.client, world.settings)
+        schedule = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
+        (first,) = await _scheduled(world, 1)
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await keep_schedules(world.client, world.settings)
+        await schedule.trigger()
+        _, second = await _scheduled(world, 2)
+        await world.until_written_back(record)
+
+        assert first.until == second.since
+        assert 1 == second.started
+
+
+async def _scheduled(world: Handoff, number: int) -> list[SweepProgress]:
+    """The results of so many scheduled sweeps, the first one first."""
+    query = f"WorkflowType = '{names.RECONCILIATION_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+
+    async def ended() -> bool:
+        return (await world.client.count_workflows(query)).count == number
+
+    await until(ended)
+    found = [one.id async for one in world.client.list_workflows(query)]
+    handles = [world.client.get_workflow_handle(one, result_type=SweepProgress) for one in found]
+    return sorted([await one.result() for one in handles], key=lambda one: one.until or datetime.now(UTC))
+
+
+async def test_a_changed_interval_and_a_vanished_route_are_taken_over_at_the_next_start() -> None:
+    """The schedule follows the settings; what a person has paused stays paused."""
+    async with handoff(sweep=_AT_ONCE) as world:
+        handle = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
+        await keep_schedules(world.client, world.settings)
+        await handle.pause(note="month's end")
+        hourly = _with_sweep(world, {"interval": 3600})
+        await keep_schedules(world.client, hourly)
+        described = (await handle.describe()).schedule
+        assert [timedelta(hours=1)] == [one.every for one in described.spec.intervals]
+        assert (True, "month's end") == (described.state.paused, described.state.note)
+
+        await handle.unpause(note="")
+        await until(lambda: _is_listed(world))
+        await keep_schedules(world.client, _with_sweep(world, None))
+        assert (await handle.describe()).schedule.state.paused
+        await keep_schedules(world.client, hourly)
+        assert not (await handle.describe()).schedule.state.paused
+
+
+async def _is_listed(world: Handoff) -> bool:
+    return [one.id async for one in await world.client.list_schedules()] != []
+
+
+def _with_sweep(world: Handoff, change: dict[str, Any] | None) -> Any:
+    (route,) = world.settings.routes
+    fields = route.model_dump() | {"sweep": None if change is None else _AT_ONCE | change}
+    return world.settings.model_copy(update={"routes": (type(route).model_validate(fields),)})
+
+
+async def test_a_moved_bus_opens_a_gap_that_its_own_sweep_closes() -> None:
+    """Deals won while nobody listened, whose events went down with the bus, are ordered; then no gap is open."""
+    async with handoff(sweep=_AT_ONCE) as world:
+        world.org.seed(6)
+        async with world.working():
+            await world.until_written_back(*world.org.win_next(1))
+        lost = world.org.win_next(5)
+        world.org.move_bus()
+        async with world.working():
+            await world.until_written_back(*lost)
+            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
+            await until(lambda: _closed_gaps(world, 1))
+            gaps = await subscription.query(SubscriptionWorkflow.gaps)
+
+            (sweep,) = [
+                one.id async for one in world.client.list_workflows(f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'")
+            ]
+            await keep_history(world.client, sweep)
+
+        assert () == tuple(gaps)
+        assert [] == [gap async for gap in temporal.open_gaps(world.client)]
+        assert 6 == len(world.erp.orders())
+
+
+async def _closed_gaps(world: Handoff, number: int) -> bool:
+    query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}' AND ExecutionStatus = 'Completed'"
+    return (await world.client.count_workflows(query)).count == number
+
+
+async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
+    """Nothing covers it: it needs attention, with the cure, until sweeps are configured and `retry` is sent."""
+    async with handoff() as world:
+        world.org.seed(2)
+        async with world.working():
+            await world.until_written_back(*world.org.win_next(1))
+        (lost,) = world.org.win_next(1)
+        world.org.move_bus()
+        async with world.working():
+            await until(lambda: _stands(world, "configuration"))
+        (gap,) = [gap async for gap in temporal.open_gaps(world.client)]
+        assert GapReason.BUS_MOVED == gap.gap.reason
+
+        world.settings = _with_sweep(world, {})
+        async with world.working():
+            await world.client.get_workflow_handle(gap.workflow_id).signal(names.SIGNAL_RETRY)
+            await world.until_written_back(lost)
+            await until(lambda: _closed_gaps(world, 1))
+
+
+async def _stands(world: Handoff, word: str) -> bool:
+    return [word] == [gap.stands async for gap in temporal.open_gaps(world.client)]
