@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import logging
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from temporalio.client import Client
 
 from closedwon import names
 from closedwon.ids import RecordId
+from closedwon.logs import OUR_PACKAGES
 from closedwon.names import OrderStage
 from closedwon.settings import Encryption
 from tests.support.command import closedwon, temporal
@@ -120,9 +122,12 @@ async def _stored(client: Client, database: Path) -> bytes:
     ("encryption", "readable"), [(keyed(), set()), (PLAIN, set(_VALUES))], ids=["encrypted", "and otherwise"]
 )
 async def test_nothing_of_a_customer_can_be_read_in_temporal(
-    tmp_path: Path, encryption: Encryption, readable: set[str]
+    tmp_path: Path, encryption: Encryption, readable: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither over its API nor on its disk, whatever happened to the orders; without encryption all of it can."""
+    """Neither over its API, nor on its disk, nor in our logs, whatever happened; unencrypted, Temporal has it all."""
+    caplog.set_level(logging.INFO)
+    for package in OUR_PACKAGES:
+        caplog.set_level(logging.DEBUG, package)
     database = tmp_path / "temporal.db"
     async with (
         await start_temporal(database=database) as server,
@@ -133,6 +138,7 @@ async def test_nothing_of_a_customer_can_be_read_in_temporal(
         stored = await _stored(world.client, database)
 
     assert readable == {what for what, value in _VALUES.items() if value.encode() in stored}
+    assert {"product"} >= {what for what, value in _VALUES.items() if value in caplog.text}  # to be created in the ERP
     keys = [key.key.get_secret_value() for key in encryption.keys if key.key]
     assert not [secret for secret in (world.org.client_secret, world.erp.token, *keys) if secret.encode() in stored]
 

@@ -16,12 +16,13 @@ import aiohttp
 import pytest
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     from closedwon import settings
+    from closedwon.codec import KeyMissingError
     from closedwon.errors import BenignError
     from closedwon.telemetry import Metrics, Telemetry, TelemetryError
 
@@ -200,6 +201,17 @@ async def test_logs_and_metrics_know_their_workflow(telemetry: Telemetry, capsys
     assert 'closedwon_orders_total{activity_type="failing"' in metrics
     assert "closedwon_won_to_written_back_seconds_count{" in metrics
     assert "temporal_activity_execution_failed_total{" in metrics
+
+
+async def test_an_attempt_that_lacks_a_key_says_which(telemetry: Telemetry, capsys: pytest.CaptureFixture[str]) -> None:
+    """The SDK says only that it could not decode; what to do about it is in the cause."""
+    await telemetry.close()
+    Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
+    failed = ApplicationError("Failed decoding arguments")
+    failed.__cause__ = KeyMissingError("2026-10")
+    activity.logger.warning("Completing activity as failed", exc_info=failed)
+    (entry,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "decoding" in line]
+    assert "the key '2026-10', which `encryption.keys` does not list" in entry["error"]
 
 
 def _parsed(answer: tuple[int, str]) -> tuple[int, Any]:
