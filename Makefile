@@ -64,7 +64,7 @@ format: setup ## Format, and mend what ruff can mend
 .PHONY: lock
 lock: ## Write requirements/ anew from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
-	$(COMPILE) pyproject.toml --extra demo --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra demo --extra dev --extra traces -o requirements/dev.txt
 
 .PHONY: fuzz
 fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by coverage (needs a wheel of atheris)

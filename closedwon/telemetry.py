@@ -1,4 +1,4 @@
-"""What a process tells about itself: logs with their Temporal context, metrics, liveness and readiness.
+"""What a process tells about itself: logs with their Temporal context, metrics, traces, liveness and readiness.
 
 One `Telemetry` per process, made before any Temporal client: it owns the SDK's runtime. The SDK's metrics and ours
 are in one registry, which the runtime exposes on a private port of the loopback interface; `serve` opens the one public
@@ -29,7 +29,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from closedwon import logs, settings
+from closedwon import logs, settings, traces
 from closedwon.codec import CodecError
 from closedwon.errors import ClosedwonError
 
@@ -117,9 +117,12 @@ class Metrics:
 class Telemetry:
     """Logs, metrics and health of one process."""
 
-    def __init__(self, telemetry: settings.Telemetry, runtime: Runtime, exporter: str) -> None:
+    def __init__(self, telemetry: settings.Telemetry, runtime: Runtime, exporter: str, service: str) -> None:
         """Use `start`."""
         self._settings = telemetry
+        self._traces = traces.start(telemetry.traces, service)
+        self.plugins = self._traces.plugins
+        """For every Temporal client of the process, too."""
         self._exporter = exporter
         self._server: web.AppRunner | None = None
         self.runtime = runtime
@@ -143,7 +146,7 @@ class Telemetry:
         for attempt in range(_ATTEMPTS):
             exporter = f"127.0.0.1:{_free_port()}"
             try:
-                return cls(telemetry, _runtime(exporter, service), f"http://{exporter}/metrics")
+                return cls(telemetry, _runtime(exporter, service), f"http://{exporter}/metrics", service)
             except ValueError as error:
                 if "in use" not in str(error) or attempt == _ATTEMPTS - 1:
                     raise TelemetryError(f"The Temporal SDK cannot export metrics on {exporter}: {error}") from error
@@ -174,10 +177,11 @@ class Telemetry:
         _log.info("metrics and health at %s (/metrics, /livez, /readyz)", self.address)
 
     async def close(self) -> None:
-        """Close the public port. The runtime lives as long as the process."""
+        """Close the public port and send the last spans. The runtime lives as long as the process."""
         if self._server is not None:
             await self._server.cleanup()
             self._server = self.address = None
+        await self._traces.close()
 
     async def _exported(self, _request: web.Request) -> web.Response:
         try:
@@ -243,7 +247,12 @@ def _free_port() -> int:
 
 
 def _temporal_context() -> dict[str, object]:
-    """Say which workflow or activity is logging, as far as one is."""
+    """Say which workflow or activity is logging, as far as one is, and in which trace."""
+    trace_id = traces.trace_id()
+    return _running() if trace_id is None else {**_running(), "trace_id": trace_id}
+
+
+def _running() -> dict[str, object]:
     if activity.in_activity():
         running = activity.info()
         return {

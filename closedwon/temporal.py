@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, Plugin, WorkflowExecutionStatus
 from temporalio.common import (
     Priority,
     SearchAttributeKey,
@@ -30,7 +30,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import codec, names
+from closedwon import codec, names, traces
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.model import Channel, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
@@ -73,6 +73,7 @@ async def connect(
     *,
     runtime: Runtime | None = None,
     identity: str | None = None,
+    plugins: Sequence[Plugin] = (),
     patience: timedelta = timedelta(seconds=60),
 ) -> Client:
     """Connect, trying for as long as `patience`.
@@ -86,7 +87,9 @@ async def connect(
     pause = 0.2
     while True:
         try:
-            return await Client.connect(**config, data_converter=converter, runtime=runtime, identity=identity)
+            return await Client.connect(
+                **config, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
+            )
         except RuntimeError as error:  # what the SDK raises when the first connection fails
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise TemporalUnavailableError(
@@ -167,17 +170,18 @@ async def start_order(
         ]
     )
     try:
-        await client.start_workflow(
-            names.ORDER_WORKFLOW,
-            start,
-            id=names.order_workflow_id(start.org, start.record),
-            task_queue=names.ORDERS_QUEUE,
-            start_signal=names.SIGNAL_NOTIFIED,
-            start_signal_args=[message],
-            static_summary=summary,
-            search_attributes=attributes,
-            priority=priority,
-        )
+        with traces.accepting(start, message):
+            await client.start_workflow(
+                names.ORDER_WORKFLOW,
+                start,
+                id=names.order_workflow_id(start.org, start.record),
+                task_queue=names.ORDERS_QUEUE,
+                start_signal=names.SIGNAL_NOTIFIED,
+                start_signal_args=[message],
+                static_summary=summary,
+                search_attributes=attributes,
+                priority=priority,
+            )
     except PydanticSerializationError:
         raise UnstorableError from None
 

@@ -110,7 +110,10 @@ class _Process:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         client = await temporal.connect(
-            self._settings.encryption, runtime=self._telemetry.runtime, identity=self.identity
+            self._settings.encryption,
+            runtime=self._telemetry.runtime,
+            identity=self.identity,
+            plugins=self._telemetry.plugins,
         )
         await temporal.ensure_search_attributes(client)
         metrics = self._telemetry.metrics

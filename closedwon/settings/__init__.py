@@ -198,6 +198,8 @@ class Telemetry(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     observe_every: Duration = timedelta(seconds=30)
     """How often a worker looks at Temporal for the metrics that no single order can tell."""
+    traces: Annotated[str, shaped(r"https?://[^\s/]+(/\S*)?", "an address, as in http://collector:4318")] | None = None
+    """The OpenTelemetry collector (OTLP over HTTP) that takes traces; None: none, unless OTEL_… names one."""
 
 
 class _EncryptionOnly(BaseSettings):
