@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, SecretStr
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
 from closedwon import mapping
+from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order
@@ -32,6 +34,8 @@ class LookAt(Frozen):
     record: RecordId
     route: str
     message: Message | None = None
+    session: str | None = None
+    """Of the newest message, sealed."""
 
 
 class Look(Frozen):
@@ -61,6 +65,8 @@ class WriteBack(Frozen):
     error: str | None = None
     heard_at: AwareDatetime | None = None
     """When the first word of the deal came, for the metric of the whole way."""
+    session: str | None = None
+    """Of the newest message, sealed."""
     written: Values = Field(default_factory=dict)
 
 
@@ -105,8 +111,8 @@ class SalesforceActivities:
             if route.source == "event":
                 record, written = self._from_event(route, request.message), Values()
             else:
-                client = self._client(request.org)
-                found = await to_its_end(client.read(route.object, route.query_fields, request.record))
+                client, session = self._client(request.org), self._session(route, request.session)
+                found = await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
                 if found is None or not mapping.qualifies(route, found):
                     _wait_until_visible(route.grace)
                     return Look(gone=True) if found is None else Look(written=mapping.written(route, found))
@@ -146,7 +152,9 @@ class SalesforceActivities:
                 if field not in request.written or request.written[field] != value
             }
             if differing:
-                await to_its_end(self._client(request.org).update(route.object, request.record, differing))
+                session = self._session(route, request.session)
+                client = self._client(request.org)
+                await to_its_end(client.update(route.object, request.record, differing, session=session))
                 await self._on_written()
                 if request.heard_at is not None and order is not None:
                     self._metrics.won_to_written_back.record(datetime.now(UTC) - request.heard_at)
@@ -176,6 +184,19 @@ class SalesforceActivities:
                 "worker); then send `retry`.",
             )
         return erp, tuple(name for name in names if name != erp)
+
+    @cached_property
+    def _codec(self) -> EncryptionCodec:
+        return codec(self._settings.encryption)
+
+    def _session(self, route: Route, sealed: str | None) -> SecretStr | None:
+        """Open the session id, if the route uses it; one that does not open is like one that has ended."""
+        if sealed is None or route.outbound is None or route.outbound.session != "use":
+            return None
+        try:
+            return self._codec.unseal(sealed)
+        except CodecError:
+            return None
 
     def _route(self, name: str) -> Route:
         try:

@@ -22,6 +22,8 @@ from typing import Final, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import (
@@ -90,6 +92,21 @@ class EncryptionCodec(PayloadCodec):
         return [
             self._decrypt(payload) if payload.metadata.get("encoding") == _ENCODING else payload for payload in payloads
         ]
+
+    def seal(self, secret: SecretStr) -> str:
+        """Encrypt a text that must not be readable even where payloads are decoded. Raises `CodecError`."""
+        if self._encrypting is None:
+            raise CodecError("A secret cannot be sealed while [encryption] is off")
+        payload = self._encrypt(Payload(data=secret.get_secret_value().encode()), self._encrypting)
+        return base64.b64encode(payload.SerializeToString()).decode()
+
+    def unseal(self, sealed: str) -> SecretStr:
+        """Decrypt what `seal` has made. Raises `CodecError`."""
+        try:
+            payload = Payload.FromString(base64.b64decode(sealed))
+        except (ValueError, DecodeError):
+            raise CodecError("A sealed secret is none") from None
+        return SecretStr(self._decrypt(payload).data.decode())
 
     def _encrypt(self, payload: Payload, key_id: str) -> Payload:
         nonce = os.urandom(_NONCE_BYTES)

@@ -50,6 +50,8 @@ class Message(Frozen):
     modified_at: AwareDatetime | None = None
     """When the payload was true: the record's SystemModstamp, or the event's time. An older payload never replaces a
     newer one."""
+    session: str | None = None
+    """A Salesforce session id, sealed (`closedwon.codec`): no tool that decodes payloads shows it."""
     deleted: bool = False
     """A tombstone: the record was deleted in Salesforce."""
 

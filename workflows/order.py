@@ -54,6 +54,7 @@ class OrderWorkflow:
     def notified(self, message: Message) -> None:
         """Mark the record as worth another look."""
         self._story.heard(workflow.now(), message)
+        self._steps.session = message.session or self._steps.session
         if self._word.take(message):
             self._commands.record_deleted()
 

@@ -53,7 +53,9 @@ class Steps:
         """Take whose order it is, and who may interrupt."""
         self._start = start
         self._commands = commands
-        self._record: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
+        self._key: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
+        self.session: str | None = None
+        """The session id that came with the newest word, sealed."""
         self._erp: str | None = None
         self._written: Values = {}
         """What Salesforce's fields hold, as far as it is known."""
@@ -62,7 +64,7 @@ class Steps:
 
     async def load(self, payload: Message | None) -> Look:
         """Read the record."""
-        request = LookAt(**self._record, message=payload)
+        request = LookAt(**self._record(), message=payload)
         look: Look = await self._run(
             lambda: workflow.start_activity_method(
                 SalesforceActivities.load_order,
@@ -113,7 +115,7 @@ class Steps:
 
     async def write_back(self, **content: Any) -> WriteBack:
         """Tell Salesforce; return what it was told."""
-        request = WriteBack(**self._record, **content, written=self._written)
+        request = WriteBack(**self._record(), **content, written=self._written)
         self._written = {}  # not known until it is answered: an attempt whose reply is lost may have written
         self._written = await self._run(
             lambda: workflow.start_activity_method(
@@ -138,7 +140,7 @@ class Steps:
             return f"the record in Salesforce was told of {_MOST_REPORTS} problems within the hour, and not of this one"
         self._reported = problem.message
         request = WriteBack(
-            **self._record, order=placed, status="needs attention", error=problem.message, written=self._written
+            **self._record(), order=placed, status="needs attention", error=problem.message, written=self._written
         )
         handle = workflow.start_activity_method(
             SalesforceActivities.write_back,
@@ -161,6 +163,9 @@ class Steps:
         except ActivityError as error:
             return f"the problem could not be written to the record: {problem_of(error).message}"
         return "the record in Salesforce says so, too"
+
+    def _record(self) -> dict[str, Any]:
+        return {**self._key, "session": self.session}
 
     def _may_report(self) -> bool:
         now = workflow.now()

@@ -17,14 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import requests
+from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError
 
-from closedwon.errors import ClosedwonError
+from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import RecordId
 from closedwon.salesforce.auth import Token, TokenSource, is_local
 from closedwon.salesforce.coalesce import Coalescer, own
@@ -83,13 +84,20 @@ class SalesforceClient:
         self.usage: Usage | None = None
         """What the last response said about the org's API calls, for metrics."""
 
-    async def read(self, object_name: str, select: str, record_id: RecordId) -> dict[str, Any] | None:
+    async def read(
+        self, object_name: str, select: str, record_id: RecordId, *, session: SecretStr | None = None
+    ) -> dict[str, Any] | None:
         """Read one record; None when it does not exist or our user may not see it.
 
         `select` is a SOQL SELECT list, child queries included; the answer is as Salesforce gives it, all pages of
         child queries put together, numbers with a fraction as `Decimal`. A list that the org does not understand
-        raises `ConfigurationError`.
+        raises `ConfigurationError`. A `session` id is tried first, in a call of its own; whatever it cannot do or
+        see, our own user is asked.
         """
+        if session is not None:
+            found = await _tried(self._read_batch(object_name, select, [record_id], session))
+            if found not in ([], [None]):
+                return cast("dict[str, Any]", found[0])
         group = (object_name, select)
         if group not in self._reads:
             self._reads[group] = Coalescer(
@@ -97,9 +105,18 @@ class SalesforceClient:
             )
         return await self._reads[group].submit(record_id)
 
-    async def update(self, object_name: str, record_id: RecordId, fields: Fields) -> None:
-        """Set fields of one record; safe to repeat. Updates of one record with the same fields keep their order."""
+    async def update(
+        self, object_name: str, record_id: RecordId, fields: Fields, *, session: SecretStr | None = None
+    ) -> None:
+        """Set fields of one record; safe to repeat. Updates of one record with the same fields keep their order.
+
+        A `session` id is tried first, as in `read`.
+        """
         json.dumps(dict(fields))  # a value that is no JSON fails its own caller, not the whole batch
+        if session is not None and await _tried(
+            self._update_batch(object_name, [_Update(record_id, fields)], session)
+        ) == [None]:
+            return
         # Records with other fields travel apart: a field that the org does not know spoils the whole collection.
         group = (object_name, frozenset(fields))
         if group not in self._updates:
@@ -149,12 +166,12 @@ class SalesforceClient:
         self._session.close()
 
     async def _read_batch(
-        self, object_name: str, select: str, ids: Sequence[RecordId]
+        self, object_name: str, select: str, ids: Sequence[RecordId], session: SecretStr | None = None
     ) -> list[dict[str, Any] | Exception | None]:
         wanted = sorted(set(ids))
         soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         try:
-            records = await self.call(lambda salesforce: _query(salesforce, soql))
+            records = await self.call(lambda salesforce: _query(salesforce, soql), session)
         except TooLargeError:
             if len(wanted) == 1:
                 raise
@@ -162,12 +179,14 @@ class SalesforceClient:
         found = {RecordId(record["Id"]): record for record in records}
         return [found.get(record_id) for record_id in ids]
 
-    async def _update_batch(self, object_name: str, updates: Sequence[_Update]) -> list[Exception | None]:
+    async def _update_batch(
+        self, object_name: str, updates: Sequence[_Update], session: SecretStr | None = None
+    ) -> list[Exception | None]:
         records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
         body = {"allOrNone": False, "records": records}
         try:
             results = await self.call(
-                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body)
+                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
             )
         except (TooLargeError, ConfigurationError) as error:
             if len(updates) == 1 or (isinstance(error, ConfigurationError) and error.code not in _SPOILS_ALL):
@@ -177,8 +196,13 @@ class SalesforceClient:
             raise UnavailableError("Salesforce answered an sObject collection without one result per record")
         return [_outcome(result) for result in results]
 
-    async def call(self, work: Callable[[Salesforce], _T]) -> _T:
-        """Run `work` with simple-salesforce in a thread; once more with a fresh token when the first one is refused."""
+    async def call(self, work: Callable[[Salesforce], _T], session: SecretStr | None = None) -> _T:
+        """Run `work` with simple-salesforce in a thread; once more with a fresh token when the first one is refused.
+
+        With a `session` nothing but that is tried.
+        """
+        if session is not None:
+            return await self._in_thread(work, Token(session.get_secret_value()))
         token = await self._tokens.token()
         try:
             return await self._in_thread(work, token)
@@ -295,6 +319,14 @@ def _all_pages(salesforce: Salesforce, page: Any) -> list[dict[str, Any]]:
         if page.get("done", True):
             return records
         page = salesforce.query_more(page["nextRecordsUrl"], identifier_is_url=True)
+
+
+async def _tried(batch: Awaitable[list[Any]]) -> list[Any]:
+    """Return what a message's own session id gets; nothing where it has ended, or may not do this."""
+    try:
+        return await batch
+    except (SessionExpiredError, AttentionError):
+        return []
 
 
 def _outcome(result: Any) -> Exception | None:

@@ -257,7 +257,7 @@ class Settings(CodecSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels(), *self._without_intake()]
+        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels(), *self._of_intake()]
         if problems:
             raise ProblemsError(problems)
         return self
@@ -301,11 +301,14 @@ class Settings(CodecSettings):
             if isinstance(route.erp, str) and route.erp not in erps:
                 yield Problem(("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}")
 
-    def _without_intake(self) -> Iterator[Problem]:
+    def _of_intake(self) -> Iterator[Problem]:
         for place, route in enumerate(self.routes):
             for key in ("outbound", "callouts"):
                 if getattr(route, key) is not None and self.intake is None:
                     yield Problem(("routes", place, key), "nobody listens; add an [intake] table")
+            if route.outbound is not None and route.outbound.session == "use" and not self.encryption.enabled:
+                text = "a session id is a secret that must not go through Temporal in clear; turn [encryption] on"
+                yield Problem(("routes", place, "outbound", "session"), text)
 
     def _shared_channels(self) -> Iterator[Problem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""

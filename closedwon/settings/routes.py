@@ -144,6 +144,8 @@ class Outbound(Section):
     """Present: `/outbound/<route>/tombstones` takes word of deleted records; their orders are cancelled."""
     wsdl: File | None = None
     """The org's own WSDL of the outbound message: what does not keep to it is refused."""
+    session: Literal["ignore", "use"] = "ignore"
+    """A SessionId in the message: `use` reads the record and writes to it with that, while it works."""
     unqualified: Literal["ack", "refuse"] = "ack"
     """With source `event`, a message whose record does not qualify: `ack` takes it, and its workflow ends as not
     needed; `refuse` answers with a fault, and starts nothing."""

@@ -77,6 +77,13 @@ def test_what_is_wrong_with_a_key_is_told_and_the_key_is_not(
     assert "horse" not in str(caught.value)
 
 
+def test_a_session_id_does_not_go_through_temporal_in_clear(without: str, load: Load) -> None:
+    """A route that uses the session ids of messages needs encryption."""
+    text = without.replace('events = ["/event/Order_Requested__e"]', 'outbound = { session = "use" }')
+    with pytest.raises(SettingsError, match=r"outbound.session.*: a session id is a secret"):
+        load(text + "\n[intake]\n[encryption]\nenabled = false\n")
+
+
 def test_whoever_looks_into_temporal_needs_no_other_secret(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,8 @@ class Word(NamedTuple):
     id: str
     fields: dict[str, Any]
     deleted: bool = False
+    session: str | None = None
+    """Sealed."""
 
 
 class Rates:
@@ -144,6 +146,7 @@ class Delivery:
                 received_at=datetime.now(UTC),
                 payload=word.fields if route.source == "event" and not word.deleted else None,
                 modified_at=_time(word.fields.get("SystemModstamp")),
+                session=word.session,
                 deleted=word.deleted,
             ),
             summary=mapping.summary_of(route, word.fields),

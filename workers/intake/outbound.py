@@ -22,6 +22,7 @@ from closedwon.salesforce.contract import Contract
 from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError
 from closedwon.settings import Route, Tombstone
 from workers.intake.delivery import Delivery, IntakeError, RefusedError, Word
+from workers.intake.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +33,10 @@ _WITHOUT_CONTRACT: Final = {"Name": "xsd:string", "Amount": "xsd:double", "Syste
 class OutboundMessages:
     """Answers for the routes that take outbound messages."""
 
-    def __init__(self, routes: dict[str, Route], delivery: Delivery) -> None:
+    def __init__(self, routes: dict[str, Route], delivery: Delivery, sessions: Sessions) -> None:
         """Read the routes' contracts. Raises `IntakeError` for a WSDL that is none."""
         self._routes = routes
+        self._sessions = sessions
         self._delivery = delivery
         self._contracts = {
             route.name: _contract(route.outbound.wsdl)
@@ -107,8 +109,9 @@ class OutboundMessages:
             contract.check(message)
         if route.outbound is not None and route.outbound.unqualified == "refuse":
             _check_qualified(route, message)
+        session = self._sessions.sealed(route, message)
         return [
-            Word(found.record, found.id, dict(found.fields or {}))
+            Word(found.record, found.id, dict(found.fields or {}), session=session)
             for found in message.notifications
             if found.record is not None  # else it was deleted before delivery: there is nothing to look at
         ]

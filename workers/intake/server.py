@@ -22,6 +22,7 @@ from workers.intake.access import Access
 from workers.intake.callouts import Callouts
 from workers.intake.delivery import Delivery, IntakeError, OnDurable, Rates, RefusedError, answer_until, nothing
 from workers.intake.outbound import OutboundMessages
+from workers.intake.sessions import Sessions
 from workers.intake.tls import Handshake, tls_context
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class IntakeServer:
             channel: Delivery(settings, client, metrics, channel, rates, on_durable)
             for channel in (Channel.OUTBOUND_MESSAGE, Channel.CALLOUT)
         }
-        self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE])
+        self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE], Sessions(settings))
         self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT])
         self._routes = sorted({*outbound, *callouts})
         self._at_work = 0
