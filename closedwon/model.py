@@ -179,6 +179,23 @@ class UnreadableMessage(Frozen):
     """What arrived, as text."""
 
 
+class ErpLimit(Frozen):
+    """An ERP that is sent less than it could be: a note for people, beside the limit of its task queue."""
+
+    erp: str
+    orders_per_second: float
+    """0: it is paused."""
+    reason: str
+    by: str
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"ERP {self.erp} " + (
+            f"gets at most {self.orders_per_second:g} orders a second" if self.orders_per_second else "is paused"
+        )
+
+
 class Customer(Frozen):
     """Who buys: the Salesforce Account, as the ERP's party needs it."""
 

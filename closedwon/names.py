@@ -25,6 +25,7 @@ ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
 RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
+ERP_LIMIT_WORKFLOW: Final = "ErpLimitWorkflow"
 
 SIGNAL_NOTIFIED: Final = "notified"
 SIGNAL_RETRY: Final = "retry"
@@ -36,6 +37,7 @@ QUERY_PROGRESS: Final = "progress"
 """How far a sweep has come."""
 MEMO_GAP: Final = "gap"
 """Holds the gap that a sweep covers, for lists of open gaps."""
+SIGNAL_LIFTED: Final = "lifted"
 
 # Search attributes, all of type Keyword. They are not encrypted: ids and stable words only, never personal data.
 SALESFORCE_RECORD_ID: Final = "SalesforceRecordId"
@@ -167,6 +169,11 @@ def parse_gap_workflow_id(workflow_id: str) -> RouteKey:
 
 def _moment(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def erp_limit_workflow_id(erp: str) -> str:
+    """`erp-limit:<name>`, the note that an ERP is paused or limited."""
+    return f"erp-limit:{erp}"
 
 
 def _parts(workflow_id: str, kind: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
+from workflows.erp_limit import ErpLimitWorkflow
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
@@ -45,7 +46,7 @@ def order_workers(
         Worker(
             client,
             task_queue=names.ORDERS_QUEUE,
-            workflows=[OrderWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow],
+            workflows=[OrderWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow, ErpLimitWorkflow],
             activities=[
                 salesforce.load_order,
                 salesforce.write_back,

@@ -21,7 +21,8 @@ _LONGEST: Final = 40
 
 _STANDS: Final = {
     OrderStage.LOADING: "Reading the record from Salesforce.",
-    OrderStage.ORDERING: "Waiting for the ERP to take the order. `retry` tries at once, `cancel` stops it.",
+    OrderStage.ORDERING: "Waiting for the ERP to take the order. `retry` tries at once, `cancel` stops it. While the "
+    "ERP is paused no attempt is made; then a workflow `erp-limit:…` is open and says why.",
     OrderStage.WRITING_BACK: "The ERP has the order. Waiting for Salesforce to take its number.",
     OrderStage.CANCELLING: "Cancelling.",
     OrderStage.ATTENTION: "**Needs attention.** Nothing happens until somebody sends `retry` or `cancel`.",

@@ -17,8 +17,11 @@ from temporalio.api.workflowservice.v1 import (
     UpdateTaskQueueConfigRequest,
 )
 from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
+from closedwon.model import ErpLimit
 
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
@@ -85,6 +88,7 @@ async def limit(
     What concerns several ERPs keeps to the strictest limit that any of them has.
     """
     await _update(client, erp, orders_per_second, reason, by)
+    await _note(client, erp, orders_per_second, reason, by)
     limited = [queue for queue in [await queue_of(client, name) for name in erps] if queue.limit is not None]
     strictest = min(limited, key=lambda queue: queue.limit or 0, default=None)
     if strictest is None:
@@ -105,6 +109,27 @@ async def _update(client: Client, erp: str | None, limit: float | None, reason: 
             task_queue_type=_ACTIVITIES,
             update_queue_rate_limit=change,
         )
+    )
+
+
+async def _note(client: Client, erp: str, limit: float | None, reason: str, by: str) -> None:
+    """Let Temporal's list of workflows tell of the limit; the UI does not show that of a queue."""
+    workflow_id = names.erp_limit_workflow_id(erp)
+    if limit is None:
+        try:
+            await client.get_workflow_handle(workflow_id).signal(names.SIGNAL_LIFTED)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        return
+    note = ErpLimit(erp=erp, orders_per_second=limit, reason=reason, by=by)
+    await client.start_workflow(
+        names.ERP_LIMIT_WORKFLOW,
+        note,
+        id=workflow_id,
+        task_queue=names.ORDERS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,  # a summary cannot be changed
+        static_summary=f"{note.text}: {reason} ({by})" if reason else f"{note.text} ({by})",
     )
 
 

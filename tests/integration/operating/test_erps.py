@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from temporalio.client import WorkflowExecutionStatus
+
 from closedwon import names, temporal
 from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
@@ -34,6 +36,11 @@ async def test_while_an_erp_is_paused_nothing_fails_and_after_it_all_is_done() -
         for record in won:
             (pending,) = (await world.order(record).describe()).raw_description.pending_activities
             assert (1, False) == (pending.attempt, pending.HasField("last_failure"))
+        note = await world.client.get_workflow_handle(names.erp_limit_workflow_id("light")).describe()
+        assert (True, "ERP light is paused: maintenance (ada@desk)") == (
+            note.status is WorkflowExecutionStatus.RUNNING,
+            await note.static_summary(),
+        )
         queue = await erps.queue_of(world.client, "light")
         assert ("paused", "maintenance", "ada@desk", 1) == (queue.stands, queue.reason, queue.by, queue.workers)
 
@@ -43,6 +50,7 @@ async def test_while_an_erp_is_paused_nothing_fails_and_after_it_all_is_done() -
         assert calls == 0
         assert 20 == len(world.erp.orders())
         assert "open" == (await erps.queue_of(world.client, "light")).stands
+        await world.client.get_workflow_handle(names.erp_limit_workflow_id("light")).result()
 
 
 async def test_a_limit_lets_so_many_orders_a_second_through() -> None:

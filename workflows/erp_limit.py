@@ -1,0 +1,40 @@
+"""A note in Temporal's list of workflows: an ERP is paused or limited, by whom and why. It limits nothing itself.
+
+The limit is that of the ERP's task queue; Temporal's UI does not show it. `closedwon.operating.erps` sets it, begins
+this workflow beside it and ends it with the limit.
+"""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from closedwon import names
+    from closedwon.model import ErpLimit
+
+
+@workflow.defn(name=names.ERP_LIMIT_WORKFLOW)
+class ErpLimitWorkflow:
+    """Open for as long as the limit holds."""
+
+    @workflow.init
+    def __init__(self, limit: ErpLimit) -> None:
+        """Say what holds."""
+        self._is_lifted = False
+        workflow.set_current_details(
+            f"### {limit.text}\n\n- **Why** {limit.reason}\n- **By** {limit.by}\n"
+            f"- **Since** {workflow.now():%Y-%m-%d %H:%M} UTC\n"
+            "- Orders wait; nothing fails, nothing is lost.\n- **When it may go on**: "
+            f"`closedwon erp resume {limit.erp}`"
+        )
+
+    @workflow.signal(name=names.SIGNAL_LIFTED, description="`closedwon erp resume` sends it; it lifts no limit itself.")
+    def lifted(self) -> None:
+        """The limit holds no more."""
+        self._is_lifted = True
+
+    @workflow.run
+    async def run(self, limit: ErpLimit) -> None:
+        """Wait for the end of the limit."""
+        del limit  # held since __init__
+        await workflow.wait_condition(lambda: self._is_lifted)
