@@ -75,11 +75,10 @@ async def _keep(client: Client, schedule_id: str, schedule: Schedule) -> None:
     _log.info("schedule %s is in place", schedule_id)
 
 
-def _updated(found: ScheduleUpdateInput, schedule: Schedule) -> ScheduleUpdate | None:
+def _updated(found: ScheduleUpdateInput, schedule: Schedule) -> ScheduleUpdate:
+    """Also where nothing differs: the schedule's input is then encrypted with the key of today."""
     there = found.description.schedule
     was_vanished = there.state.paused and there.state.note == _VANISHED
-    if there.spec.intervals == schedule.spec.intervals and not was_vanished:
-        return None
     schedule.state = ScheduleState() if was_vanished else there.state
     return ScheduleUpdate(schedule)
 

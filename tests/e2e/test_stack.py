@@ -8,17 +8,20 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from closedwon import names
 from closedwon.demo.audit import LightBooks, SalesforceBooks
 from closedwon.demo.parts import PartError
 from closedwon.demo.stack import Stack
 from closedwon.localorg.client import OrgClient
 from closedwon.localorg.connection import Connection
+from tests.support.encryption import as_environment, keyed
 
 
 @pytest.mark.timeout(180)
 async def test_every_part_comes_back_where_it_was(tmp_path: Path) -> None:
-    """Each part is killed and started again, on its port and data; then a deal still finds its way."""
-    async with Stack(tmp_path, workers=1, subscribers=1) as stack, aiohttp.ClientSession() as http:
+    """Each part is killed and started again, on its port and data; then a deal still finds its way, encrypted."""
+    keys = as_environment(keyed())
+    async with Stack(tmp_path, workers=1, subscribers=1, environment=keys) as stack, aiohttp.ClientSession() as http:
         ports = {part.name: part.port for part in stack.parts}
         before = stack.org.connection, stack.erp.connection
         for part in stack.parts:
@@ -38,6 +41,11 @@ async def test_every_part_comes_back_where_it_was(tmp_path: Path) -> None:
                     stack.check()
                     await asyncio.sleep(0.1)
 
+        client = await stack.temporal.client()
+        (order,) = [one async for one in client.list_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}'")]
+        history = await client.get_workflow_handle(order.id).fetch_history()
+        (start,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
+        assert b"binary/encrypted" == start.metadata["encoding"]
         assert numbers == [order.number for order in await LightBooks(stack.erp.connection, http).orders()]
 
 

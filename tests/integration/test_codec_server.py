@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import re
+import sys
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -25,7 +29,7 @@ from closedwon.codec import data_converter
 from closedwon.names import OrderStage
 from closedwon.settings import Codec, CodecSettings, Encryption, Tokens
 from tests.support.command import temporal
-from tests.support.encryption import fresh_key, keyed
+from tests.support.encryption import fresh_key, keyed, settings_file
 from tests.support.handoff import handoff
 from tests.support.salesforce import serving
 from workers.codec import CodecServer, CodecServerError
@@ -260,3 +264,21 @@ async def test_a_key_that_the_server_lacks_is_named() -> None:
         answer = await server.decode(Origin=UI)
     assert 422 == answer.status
     assert "the key '2026-10', which `encryption.keys` does not list" in answer.text
+
+
+async def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """A process of its own, with a file that has nothing but keys; stopped gently, it ends well."""
+    encryption = keyed()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from closedwon.cli import main; main()"),
+        *("codec", "serve", "--port", "0", "--config", str(settings_file(tmp_path, encryption))),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    began = json.loads(await process.stderr.readline())["message"]
+    (address,) = re.findall(r"^codec server at (http://\S+),", began)
+    assert 200 == (await Server(address, encryption).decode()).status
+    process.terminate()
+    _, log = await process.communicate()
+    assert 0 == process.returncode
+    assert "decoded 1 payloads for this machine" in log.decode()

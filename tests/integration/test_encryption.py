@@ -28,6 +28,7 @@ from tests.support.command import closedwon, temporal
 from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, PLAIN, Handoff, handoff, until
 from tests.support.servers import start_temporal
+from workers.sweeps import keep_schedules
 
 _VALUES = {
     "deal's name": "Quittenernte",
@@ -188,6 +189,18 @@ async def test_an_order_goes_on_over_a_rotation_and_its_new_events_have_the_new_
                     await world.order(record).signal(names.SIGNAL_RETRY)
                     await world.until_stage(record, OrderStage.COMPLETED)
         assert ["old", "new"] == await _keys_in_history(world, record)
+
+
+async def test_a_schedule_takes_the_new_key_when_a_worker_starts() -> None:
+    """A schedule lasts for years: what it holds must not need the old key for as long."""
+    old, new = fresh_key("old"), fresh_key("new")
+    async with handoff(encryption=keyed(old), sweep={}) as world:
+        schedule = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
+        for keys in ((old,), (new, old)):
+            client = with_keys(world.client, keyed(*keys))
+            await keep_schedules(client, world.settings)
+            stored = (await schedule.describe()).raw_description.schedule.SerializeToString()
+            assert [keys[0].id] == [key.id for key in (old, new) if key.id.encode() in stored]
 
 
 async def _waits_for_its_key(key_id: str, told: str, log: pytest.LogCaptureFixture) -> None:

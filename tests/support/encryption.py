@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 
@@ -29,9 +30,18 @@ def with_keys(client: Client, encryption: Encryption) -> Client:
     return Client(client.service_client, namespace=client.namespace, data_converter=converter)
 
 
-def settings_file(folder: Path, encryption: Encryption, more: str = "") -> Path:
+def as_environment(encryption: Encryption) -> dict[str, str]:
+    """The same settings for a process whose file says otherwise."""
+    keys = {f"TEST_KEY_{place}": key for place, key in enumerate(encryption.keys)}
+    listed = [{"id": key.id, "key": {"env": name}} for name, key in keys.items()]
+    secrets = {name: key.key.get_secret_value() for name, key in keys.items() if key.key}
+    enabled = {"CLOSEDWON_ENCRYPTION__ENABLED": str(encryption.enabled).lower()}
+    return {**enabled, "CLOSEDWON_ENCRYPTION__KEYS": json.dumps(listed), **secrets}
+
+
+def settings_file(folder: Path, encryption: Encryption) -> Path:
     """Write a settings file that has nothing but `[encryption]`: enough to look into Temporal."""
-    lines = ["[encryption]", f"enabled = {str(encryption.enabled).lower()}", *([more] if more else [])]
+    lines = ["[encryption]", f"enabled = {str(encryption.enabled).lower()}"]
     for key in encryption.keys:
         assert key.key is not None
         (folder / f"{key.id}.key").write_text(key.key.get_secret_value(), encoding="utf-8")
