@@ -2,8 +2,8 @@
 
 Begins with the bodies of `tests/support/hostile.py` and of `tests/fuzz/corpus`; arguments are libFuzzer's. A crash, a
 body that takes too long or too much memory, a refusal that quotes a value, a file or an address that is touched: each
-ends the run and leaves the body behind as `crash-…`, `timeout-…` or `oom-…`. To keep what was found, merge the folder
-that is named at the end: `make fuzz ARGS="-merge=1 tests/fuzz/corpus <folder>"`.
+ends the run and leaves the body behind as `crash-…`, `timeout-…` or `oom-…`: mend the reader, and keep the body in
+`tests/fuzz/corpus`, whose bodies are read in every test run.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def main() -> None:
     tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in TOKENS), encoding="ascii")
     for number, body in enumerate(CORPUS):
         (folder / f"seed-{number}").write_bytes(body)
-    folders = () if any(not argument.startswith("-") for argument in sys.argv[1:]) else (str(folder), str(_KEPT))
-    sys.stderr.write(f"what is found: {folder}\n")
-    atheris.Setup([sys.argv[0], *_LIMITS, f"-dict={tokens}", *sys.argv[1:], *folders], one)
+    atheris.Setup([sys.argv[0], *_LIMITS, f"-dict={tokens}", *sys.argv[1:], str(folder), str(_KEPT)], one)
     atheris.Fuzz()
 
 
