@@ -6,14 +6,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
+from typing import Final
 
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
-from closedwon.erp.base import Erp, OnStep, RejectedError, find_or_create, no_step
+from closedwon.erp.base import Erp, OnStep, RejectedError, UnknownOrderError, find_or_create, no_step
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
 from closedwon.telemetry import Metrics
+
+_NO_CURRENCY: Final = "XXX"
+"""ISO 4217 for none: of an order that was taken by its number alone, the amount is not known."""
 
 
 class CreateOrder(Frozen):
@@ -23,6 +28,8 @@ class CreateOrder(Frozen):
     order: Order
     other_erps: tuple[str, ...] = ()
     """ERPs that must not have it already: each has a unique key of its own, but together they have none."""
+    number: str | None = None
+    """What Salesforce's record says that its order is called: perhaps one that was made by hand."""
 
 
 class CancelOrder(Frozen):
@@ -46,6 +53,23 @@ class KnownOrder(Frozen):
     cancelled: bool
 
 
+class FindOrder(CancelOrder):
+    """The order to look for; `erp` as above."""
+
+
+class ResolveOrder(CancelOrder):
+    """The order that people call `number` and that shall be the record's; `erp` as above."""
+
+    number: str
+
+
+class Resolved(Frozen):
+    """What came of it: the order, or a `rival`, which the ERP has under the record's key already."""
+
+    order: ErpOrder | None = None
+    rival: ErpOrder | None = None
+
+
 class ErpActivities:
     """Activities over the configured ERPs, by name."""
 
@@ -64,10 +88,11 @@ class ErpActivities:
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
         """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
-        names = [request.erp] if request.erp else list(self._erps)
         with as_failures():
             cancelled: ErpOrder | None = None
-            for name in names:  # one that is cancelled already may have been given up for one in another ERP
+            for name in self._names(
+                request
+            ):  # one that is cancelled already may have been given up for one in another ERP
                 with self._timed(name):
                     cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key)) or cancelled
             return cancelled
@@ -82,6 +107,68 @@ class ErpActivities:
                 for key, orders in found.items()
             }
 
+    @activity.defn
+    async def find_order(self, request: FindOrder) -> ErpOrder | None:
+        """Look for the order; one that lives comes before one that was cancelled."""
+        with as_failures():
+            return await to_its_end(self._find(request))
+
+    @activity.defn
+    async def resolve_order(self, request: ResolveOrder) -> Resolved:
+        """Make the order that people call `number` the record's one; where no ERP can look, take the number.
+
+        The key is looked at before, and again behind: an attempt to create that nobody knows of any more, under way in
+        the ERP all the same, meets its constraint, or is seen as the rival that it is.
+        """
+        with as_failures():
+            return await to_its_end(self._resolve(request))
+
+    async def _find(self, request: CancelOrder) -> ErpOrder | None:
+        found: ErpOrder | None = None
+        for name in self._names(request):
+            with self._timed(name):
+                order = await self._erp(name).find(request.idempotency_key)
+            if order is not None and (found is None or order.status is not ErpStatus.CANCELLED):
+                found = order
+        return found
+
+    async def _resolve(self, request: ResolveOrder) -> Resolved:
+        before = await self._find(request)
+        if before is not None and before.status is not ErpStatus.CANCELLED:
+            return Resolved(order=before) if before.number == request.number else Resolved(rival=before)
+        order = await self._claim(request)
+        if order.status is ErpStatus.CANCELLED:
+            raise UnknownOrderError(f"ERP order {request.number} has been cancelled in the ERP")
+        behind = await self._find(request)
+        if behind is not None and behind.status is not ErpStatus.CANCELLED and behind.id != order.id:
+            return Resolved(rival=behind)
+        return Resolved(order=order)
+
+    async def _claim(self, request: ResolveOrder) -> ErpOrder:
+        refusal: UnknownOrderError | None = None
+        for name in self._names(request):
+            try:
+                with self._timed(name):
+                    order = await self._erp(name).claim(request.number, request.idempotency_key)
+            except UnknownOrderError as error:
+                refusal = error
+            else:
+                if order is not None:
+                    return order
+        if refusal is not None:
+            raise refusal
+        return ErpOrder(
+            id=request.number,
+            number=request.number,
+            status=ErpStatus.CONFIRMED,
+            currency=_NO_CURRENCY,
+            amount=Decimal(0),
+            line_count=0,
+        )
+
+    def _names(self, request: CancelOrder) -> list[str]:
+        return [request.erp] if request.erp else list(self._erps)
+
     async def _create(self, request: CreateOrder) -> ErpOrder:
         for name in request.other_erps:
             found = await self._erp(name).find(request.order.idempotency_key)
@@ -91,7 +178,9 @@ class ErpActivities:
                     "this record",
                     cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
                 )
-        handoff = await find_or_create(self._erp(request.erp), request.order, on_step=self._on_step)
+        handoff = await find_or_create(
+            self._erp(request.erp), request.order, known_as=request.number, on_step=self._on_step
+        )
         return handoff.order
 
     async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:

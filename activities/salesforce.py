@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AwareDatetime, Field, SecretStr
 from temporalio import activity
@@ -25,6 +25,14 @@ _log = logging.getLogger(__name__)
 
 Values = dict[str, str | None]
 """Field values by API name."""
+
+NEEDS_ATTENTION: Final = "needs attention"
+NOT_NEEDED: Final = "not needed"
+"""Words of ours that the status field shows beside those of `ErpStatus`."""
+_GIVEN_UP: Final[Mapping[str | None, str]] = {
+    ErpStatus.CANCELLED: "its order was cancelled",
+    NOT_NEEDED: "it was closed as not needed",
+}
 
 
 class LookAt(Frozen):
@@ -49,6 +57,8 @@ class Look(Frozen):
     """Why no order is asked for, where that is not plain."""
     gone: bool = False
     """There is no such record, or our user may not see it."""
+    number: str | None = None
+    """What the record says that its order is called."""
     written: Values = Field(default_factory=dict)
     """Present values of the write-back fields; empty when the record was not read."""
 
@@ -119,14 +129,15 @@ class SalesforceActivities:
                 record, written = found, mapping.written(route, found)
             if not mapping.qualifies(route, record):
                 return Look(written=written)
-            if route.write_back.status and written.get(route.write_back.status) == ErpStatus.CANCELLED:
-                # A late duplicate of the first message must not order what somebody has cancelled since.
-                return Look(written=written, note=f"its order was cancelled; empty {route.write_back.status} to order")
+            if given_up := _GIVEN_UP.get(written.get(route.write_back.status or "")):
+                # A late duplicate of the first message must not order what somebody has given up since.
+                return Look(written=written, note=f"{given_up}; empty {route.write_back.status} to order")
             erp, other_erps = self._erps_of(route, record)
             return Look(
                 order=mapping.map_order(route, request.org, request.record, record),
                 erp=erp,
                 other_erps=other_erps,
+                number=written.get(route.write_back.number or "") or None,
                 written=written,
             )
 

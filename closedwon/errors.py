@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 
 class AttentionReason(StrEnum):
@@ -36,6 +37,38 @@ class AttentionReason(StrEnum):
     CONFIGURATION = "configuration"
     HORIZON_PASSED = "horizon-passed"
     UNFORESEEN = "unforeseen"
+    ORDER_EXISTS = "order-exists"
+    UNKNOWN_ORDER = "unknown-order"
+
+    @property
+    def sentence(self) -> str:
+        """What it means, in one sentence for people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: Final = {
+    AttentionReason.BAD_MESSAGE: "A message names no record that can be read, or lacks the content that its route "
+    "takes the order from.",
+    AttentionReason.MAPPING_FAILED: "An expression of the route yields nothing, or the wrong kind of value, for this "
+    "record.",
+    AttentionReason.UNKNOWN_PRODUCT: "The ERP has no such product, or does not sell it.",
+    AttentionReason.ERP_REJECTED: "The ERP refuses the order for a business reason.",
+    AttentionReason.ERP_AUTH_FAILED: "The ERP refuses our credential, or its user lacks a right.",
+    AttentionReason.AMOUNT_DIFFERS: "The ERP's order of this record has another total, currency or number of lines "
+    "than the record.",
+    AttentionReason.TOO_LATE_TO_CANCEL: "The order shall be cancelled, but the ERP has begun to process it.",
+    AttentionReason.TOO_LATE_TO_AMEND: "The order shall be changed, but the ERP has begun to process it.",
+    AttentionReason.SALESFORCE_REJECTED: "Salesforce refuses what we write: a permission, a lock, a duplicate, no "
+    "storage.",
+    AttentionReason.SALESFORCE_VALIDATION: "A rule, trigger or field of Salesforce refuses what we write.",
+    AttentionReason.SALESFORCE_AUTH_FAILED: "Salesforce refuses our login.",
+    AttentionReason.RECORD_GONE: "The record was deleted, or our user may not see it.",
+    AttentionReason.CONFIGURATION: "A name, address or field in the settings does not fit what is there.",
+    AttentionReason.HORIZON_PASSED: "It was retried for as long as the route allows.",
+    AttentionReason.UNFORESEEN: "A step was failed by hand, or by another version of Closedwon.",
+    AttentionReason.ORDER_EXISTS: "The ERP has, or may have, an order of this record that must not be forgotten.",
+    AttentionReason.UNKNOWN_ORDER: "The order that somebody has named is not in the ERP, or is another record's.",
+}
 
 
 class ClosedwonError(Exception):

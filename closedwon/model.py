@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -64,6 +64,51 @@ class Pace(Frozen):
     horizon: timedelta = timedelta(days=30)
 
 
+_LONGEST_WORD: Final = 500
+"""Characters kept of what a person writes."""
+
+
+class Command(Frozen):
+    """What an operator sends along with `retry`, `cancel`, `resolve` or `skip`."""
+
+    by: str | None = None
+    """Who: `user@host`, as our command line fills it in."""
+    reason: str | None = None
+    number: str | None = None
+    """`resolve`: what people call the order that exists already."""
+
+    @classmethod
+    def read(cls, given: Any, *, text: Literal["reason", "number"] = "reason") -> Self:
+        """Make sense of whatever was typed: nothing, a text (which is the `text`), or an object with our fields.
+
+        Never refuses: a signal that cannot be read is dropped, and whoever sent it is told that all went well.
+        """
+        fields = given if isinstance(given, dict) else {text: given}
+        return cls(**{name: _as_word(fields.get(name)) for name in cls.model_fields})
+
+
+def _as_word(value: Any) -> str | None:
+    """One line of text, or None for what is none; a number is taken as its digits."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    return " ".join(str(value).split())[:_LONGEST_WORD] or None
+
+
+class Answer(Frozen):
+    """What becomes of a command: yes or no, and the reason in a sentence."""
+
+    accepted: bool
+    message: str
+
+
+class Decision(Frozen):
+    """What a person, or the record's deletion, has decided about an order; the newest one counts."""
+
+    to: Literal["cancel", "resolve", "skip"]
+    number: str | None = None
+    """Of the order that a `resolve` names."""
+
+
 class OrderStart(Frozen):
     """The input of an order workflow."""
 
@@ -75,8 +120,10 @@ class OrderStart(Frozen):
     """How long the workflow stays open after a cancel or a deletion, so that late messages are known as late."""
     carried: Message | None = None
     """From the run before: the newest message with a payload, or the tombstone."""
-    cancelling: bool = False
-    """From the run before: a cancel was asked for and is not done yet."""
+    decision: Decision | None = None
+    """From the run before: it was asked for and is not done yet."""
+    alerted: str | None = None
+    """From the run before: the reason of the attention that was told already."""
 
 
 class GapReason(StrEnum):

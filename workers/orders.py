@@ -63,7 +63,13 @@ def order_workers(
             Worker(
                 client,
                 task_queue=names.erp_queue(name),
-                activities=[erp.create_order, erp.cancel_order, erp.find_orders],
+                activities=[
+                    erp.create_order,
+                    erp.cancel_order,
+                    erp.find_order,
+                    erp.find_orders,
+                    erp.resolve_order,
+                ],
                 max_concurrent_activities=settings.workers.concurrent_erp_calls,
                 deployment_config=deployment(settings),
                 graceful_shutdown_timeout=grace,

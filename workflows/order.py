@@ -1,7 +1,8 @@
 """The way of one won deal: look at the record, hand the order to the ERP, write back, end in a known state.
 
 One workflow per record, started or signalled by every message about it. It decides; activities act. It ends as
-completed, cancelled or not needed, or it stays open and needs attention until somebody sends `retry` or `cancel`.
+completed, cancelled or not needed, or it stays open and needs attention until somebody sends `retry`, or decides by
+`cancel`, `resolve` (the order exists already) or `skip` (none is needed).
 Here are the decisions. What they stand on: the activities (`steps`), what people ask (`commands`), what Salesforce
 tells (`word`), what the world is shown (`standing`, `story`).
 """
@@ -9,21 +10,28 @@ tells (`word`), what the world is shown (`standing`, `story`).
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import Problem
-    from activities.salesforce import Look
+    from activities.salesforce import NOT_NEEDED, Look
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
+    from closedwon.model import Answer, Decision, ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
     from closedwon.names import OrderStage
-    from workflows.commands import Commands
+    from workflows.commands import Commanded, Commands
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
     from workflows.story import Story
     from workflows.word import Word
+
+
+_DELETED: Final = Decision(to="cancel")
+"""What the deletion of the record amounts to."""
+_GIVES_WAY: Final = frozenset({AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.ORDER_EXISTS})
+"""Where a decision ends here, `retry` lets the order live; elsewhere it tries the decision again."""
 
 
 class Outcome(Frozen):
@@ -34,7 +42,7 @@ class Outcome(Frozen):
 
 
 @workflow.defn(name=names.ORDER_WORKFLOW)
-class OrderWorkflow:
+class OrderWorkflow(Commanded):
     """Carries one record to the ERP, once, and back."""
 
     @workflow.init
@@ -44,10 +52,10 @@ class OrderWorkflow:
         self._story = Story(start.record)
         self._standing = Standing(self._story)
         self._word = Word(start.carried)
-        self._commands = Commands(self._story, cancelling=start.cancelling or self._word.deleted)
+        self._commands = Commands(self._story, decision=_DELETED if self._word.deleted else start.decision)
         self._steps = Steps(start, self._commands)
-        self._is_cancelling = False
         self._leaves_untold = False
+        self._resolution: Decision | None = None
         self._placed_for: Order | None = None
 
     @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
@@ -56,22 +64,12 @@ class OrderWorkflow:
         self._story.heard(workflow.now(), message)
         self._steps.session = message.session or self._steps.session
         if self._word.take(message):
-            self._commands.record_deleted()
+            self._commands.decide(_DELETED)
 
-    @workflow.signal(
-        name=names.SIGNAL_RETRY, description="Try again now instead of waiting. Input: nothing, or a reason."
-    )
-    def retry(self, reason: str | None = None) -> None:
-        """Wake a step that waits for its next attempt, or an order that needs attention."""
-        self._commands.ask_retry(reason)
-
-    @workflow.signal(
-        name=names.SIGNAL_CANCEL,
-        description="Stop, or cancel the ERP's order, and say so in Salesforce. Input: nothing, or a reason.",
-    )
-    def cancel(self, reason: str | None = None) -> None:
-        """Ask for cancellation; safe at any moment, any number of times."""
-        self._commands.ask_cancel(reason)
+    def _take(self, word: str, given: Any) -> Answer:
+        answer = self._commands.ask(word, given, self._standing.placed)
+        self._standing.refresh()
+        return answer
 
     @workflow.run
     async def run(self, start: OrderStart) -> Outcome:
@@ -79,7 +77,7 @@ class OrderWorkflow:
         del start  # held since __init__
         while True:
             try:
-                outcome = await (self._cancel_order() if self._commands.cancel_asked() else self._carry())
+                outcome = await (self._decide() if self._commands.decision_asked() else self._carry())
             except StoppedError:
                 self._continue_if_long()
                 continue
@@ -87,13 +85,14 @@ class OrderWorkflow:
                 self._continue_if_long()
                 await self._need_attention(stop.problem)
                 continue
-            if self._commands.cancel_asked():
+            if self._commands.decision_asked():
                 continue
-            if outcome.stage is OrderStage.CANCELLED and self._start.remember:
-                await self._remember()
-            if self._commands.cancel_asked():
+            is_decided = self._standing.deciding is not None
+            if is_decided and self._start.remember:
+                await self._remember(outcome.stage)
+            if self._commands.decision_asked():
                 continue
-            if not self._word.news or (outcome.stage is OrderStage.CANCELLED and not self._start.remember):
+            if not self._word.news or (is_decided and not self._start.remember):
                 return self._end(outcome)
 
     async def _carry(self) -> Outcome:
@@ -115,7 +114,7 @@ class OrderWorkflow:
 
     async def _create(self, order: Order, look: Look) -> ErpOrder:
         standing = self._standing
-        if standing.placed is not None and order == self._placed_for:
+        if standing.placed is not None and (self._resolution or order == self._placed_for):
             return standing.placed
         standing.order = order
         standing.show(OrderStage.ORDERING)
@@ -124,52 +123,99 @@ class OrderWorkflow:
         self._story.placed(workflow.now(), placed, look.erp)
         return placed
 
+    async def _decide(self) -> Outcome:
+        """Carry out what somebody has decided, instead of what the record asks for."""
+        decision = self._standing.deciding = self._commands.begin()
+        self._word.decided_at, self._word.news = workflow.now(), False
+        match decision.to:
+            case "cancel":
+                return await self._cancel_order()
+            case "resolve":
+                return await self._resolve(decision)
+            case "skip":
+                return await self._skip()
+
     async def _cancel_order(self) -> Outcome:
         """Cancel what the ERP has, if it has anything, and say so in Salesforce."""
-        self._commands.cancel_begun()
-        self._is_cancelling = True
-        self._word.cancelled_at, self._word.news = workflow.now(), False
         self._standing.show(OrderStage.CANCELLING)
         self._standing.placed = placed = await self._steps.cancel()
+        self._resolution = None
         self._story.cancelled(workflow.now(), placed)
-        if not self._word.deleted and not self._leaves_untold:
-            told = await self._steps.write_back(order=placed, status=ErpStatus.CANCELLED)
-            self._story.written(workflow.now(), told)
+        await self._tell(order=placed, status=ErpStatus.CANCELLED)
         return Outcome(stage=OrderStage.CANCELLED, order=placed)
 
-    async def _remember(self) -> None:
-        """Stay open for a while after a cancel: a message that is older than it must not begin a new order.
+    async def _resolve(self, decision: Decision) -> Outcome:
+        """Take the order that was made by hand for the record's one, and write it back as if we had made it."""
+        self._standing.show(OrderStage.ORDERING)
+        resolved = await self._steps.resolve(decision.number or "")
+        if resolved.rival is not None:
+            raise ProblemError(self._must_not_forget(resolved.rival))
+        self._standing.placed, self._resolution = resolved.order, decision
+        self._story.tell(workflow.now(), f"order **{decision.number}** is taken for the record's order")
+        self._standing.show(OrderStage.WRITING_BACK)
+        await self._tell(order=resolved.order, heard_at=self._word.heard_at)
+        return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)
+
+    async def _skip(self) -> Outcome:
+        """Close it without an order; an attempt without an answer may have made one, so the ERP is asked."""
+        self._standing.show(OrderStage.CANCELLING)
+        found = await self._steps.find()
+        if found is not None and found.status is not ErpStatus.CANCELLED:
+            raise ProblemError(self._must_not_forget(found))
+        self._story.tell(workflow.now(), "it is closed as not needed: the ERP has no order")
+        await self._tell(status=NOT_NEEDED)
+        return Outcome(stage=OrderStage.NOT_NEEDED)
+
+    async def _tell(self, **content: Any) -> None:
+        """Say in Salesforce what came of a decision, unless there is nobody to say it to."""
+        if not self._word.deleted and not self._leaves_untold:
+            told = await self._steps.write_back(**content)
+            self._story.written(workflow.now(), told)
+
+    def _must_not_forget(self, found: ErpOrder) -> Problem:
+        """The ERP has an order of this record, so that there can be no other, nor none."""
+        self._standing.placed = found
+        number = found.number or found.id
+        return Problem(
+            reason=AttentionReason.ORDER_EXISTS,
+            message=f"The ERP has order {number} of this record, made by Closedwon",
+            cure=f"Send `retry` to go on with order {number}, or `cancel` to cancel it. If another one shall take its "
+            "place, cancel it in the ERP and send `resolve` again.",
+        )
+
+    async def _remember(self, stage: OrderStage) -> None:
+        """Stay open for a while after a decision: a message that is older than it must not begin a new order.
 
         Where orders are made of messages no record tells that this one was given up. Word of what happened since
         is news as ever: the deal was won again.
         """
-        self._standing.show(OrderStage.CANCELLED)
+        self._standing.show(stage)
         try:
             await self._commands.sleep(
                 lambda: self._word.news,
                 longest=self._start.remember,
-                summary="messages from before the cancel are ignored",
+                summary="messages from before the decision are ignored",
             )
         except TimeoutError:
             return
         if self._word.news:
-            self._standing.placed = self._placed_for = self._word.cancelled_at = None
-            self._is_cancelling = False
-        elif not self._commands.cancel_asked():
+            if not self._resolution:
+                self._standing.placed = self._placed_for = None
+            self._standing.deciding = self._word.decided_at = None
+        elif not self._commands.decision_asked():
             self._continue_if_long()
 
     async def _need_attention(self, problem: Problem) -> None:
-        """Stay open until somebody sends `retry` or `cancel`, or new word of the record arrives.
+        """Stay open until somebody sends a command, or new word of the record arrives.
 
-        Then all is looked at afresh: what was wrong may have been mended anywhere. A cancel that needs attention is
+        Then all is looked at afresh: what was wrong may have been mended anywhere. A decision that needs attention is
         none of the record's business, so no word of it wakes that one. Where it is Salesforce that refuses to be told
-        of it, another `cancel` ends it untold: the record may be gone for good.
+        of it, the same decision again ends it untold: the record may be gone for good.
         """
-        stopped_at = self._standing.stage
-        cancelling = stopped_at is OrderStage.CANCELLING
+        stopped_at, deciding = self._standing.stage, self._standing.deciding
 
         def is_mended() -> bool:
-            return self._word.news and not cancelling
+            return self._word.news and deciding is None
 
         if is_mended():
             return  # word came since the record was read
@@ -179,25 +225,25 @@ class OrderWorkflow:
         if not self._word.deleted and not is_salesforces:
             said = await self._steps.report(problem, self._standing.placed, unless=is_mended)
             self._story.tell(workflow.now(), said)
-        self._standing.refresh(problem)
+        self._standing.refresh()
         await self._commands.until(is_mended)
         if not self._commands.any_asked():
             self._continue_if_long()
         self._standing.show(stopped_at)
-        if self._commands.cancel_asked():
-            self._leaves_untold = cancelling and is_salesforces
-        elif cancelling and problem.reason is not AttentionReason.TOO_LATE_TO_CANCEL:
-            self._commands.cancel_again()
-        elif cancelling:
-            self._is_cancelling, self._word.cancelled_at = False, None
+        if self._commands.decision_asked():
+            self._leaves_untold = is_salesforces and _may_stay_untold(deciding, self._commands.newest(), problem)
+        elif deciding is not None and problem.reason in _GIVES_WAY:
+            self._standing.deciding = self._word.decided_at = None
+        elif deciding is not None:
+            self._commands.begin_again()
 
     def _continue_if_long(self) -> None:
         """Begin a new run before the history grows too long. It looks at everything afresh."""
         if workflow.info().is_continue_as_new_suggested():
-            cancelling = self._commands.cancel_asked() or self._is_cancelling
+            decision = self._commands.unfinished(self._standing.deciding or self._resolution)
             self._standing.show(OrderStage.LOADING)  # search attributes go along; there the new run begins
             workflow.continue_as_new(
-                self._start.model_copy(update={"carried": self._word.payload, "cancelling": cancelling})
+                self._start.model_copy(update={"carried": self._word.payload, "decision": decision})
             )
 
     def _end(self, outcome: Outcome) -> Outcome:
@@ -205,3 +251,10 @@ class OrderWorkflow:
         if self._commands.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
         return outcome
+
+
+def _may_stay_untold(stopped: Decision | None, now: Decision | None, problem: Problem) -> bool:
+    """Whether the same decision, sent again, may end untold: an order's number is not given up."""
+    if stopped is None or now is None or stopped.to != now.to:
+        return False
+    return stopped.to != "resolve" or problem.reason is AttentionReason.RECORD_GONE

@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributeKey
 
 from activities.failures import Problem
 from closedwon import names
-from closedwon.model import ErpOrder, Order
+from closedwon.model import Decision, ErpOrder, Order
 from closedwon.names import OrderStage
 from closedwon.telemetry import Metrics
 from workflows.story import Story
@@ -26,11 +26,14 @@ class Standing:
         """Begin at loading, as every start of the workflow says."""
         self._story = story
         self._metrics = Metrics(workflow.metric_meter())
+        self._problem: Problem | None = None
         self.stage = OrderStage.LOADING
         self.order: Order | None = None
         """What the record asks for."""
         self.placed: ErpOrder | None = None
         """What the ERP has."""
+        self.deciding: Decision | None = None
+        """What somebody has decided, and is being carried out."""
 
     def show(self, stage: OrderStage, problem: Problem | None = None) -> None:
         """Tell the workflow list and the details page where the order stands; nothing changes, nothing is recorded."""
@@ -46,10 +49,13 @@ class Standing:
             workflow.upsert_search_attributes(updates)
             self._metrics.orders.add(1, {"stage": stage})
             self.stage = stage
-        self.refresh(problem)
+        self._problem = problem
+        self.refresh()
 
-    def refresh(self, problem: Problem | None) -> None:
+    def refresh(self) -> None:
         """Write the details page anew: its story has grown."""
         workflow.set_current_details(
-            self._story.markdown(self.stage, order=self.order, placed=self.placed, problem=problem)
+            self._story.markdown(
+                self.stage, order=self.order, placed=self.placed, deciding=self.deciding, problem=self._problem
+            )
         )

@@ -15,9 +15,9 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from activities.erp import CancelOrder, CreateOrder, ErpActivities
+from activities.erp import CancelOrder, CreateOrder, ErpActivities, FindOrder, Resolved, ResolveOrder
 from activities.failures import HEARTBEAT_TIMEOUT, Problem
-from activities.salesforce import Look, LookAt, SalesforceActivities, Values, WriteBack
+from activities.salesforce import NEEDS_ATTENTION, Look, LookAt, SalesforceActivities, Values, WriteBack
 from closedwon import names
 from closedwon.model import ErpOrder, Message, Order, OrderStart, idempotency_key
 from workflows.commands import Commands
@@ -34,7 +34,7 @@ _Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
-    """The step did not come to its end: a cancel arrived, or the history grows too long. Look at everything afresh."""
+    """The step did not come to its end: a decision arrived, or the history grows too long. Look afresh."""
 
 
 class ProblemError(Exception):
@@ -82,7 +82,7 @@ class Steps:
         """Have the order made in the ERP that the look names, or find it there."""
         erp = look.erp or ""
         self._erp = None if look.other_erps else erp
-        request = CreateOrder(erp=erp, order=order, other_erps=look.other_erps)
+        request = CreateOrder(erp=erp, order=order, other_erps=look.other_erps, number=look.number)
         return await self._run(
             lambda: workflow.start_activity_method(
                 ErpActivities.create_order,
@@ -108,6 +108,37 @@ class Steps:
                 task_queue=names.erp_queue(self._erp),
                 activity_id="cancel-order",
                 summary=f"cancel the order of {self._start.record}, if there is one",
+                start_to_close_timeout=_ERP_CALL,
+                **self._pace(),
+            )
+        )
+
+    async def find(self) -> ErpOrder | None:
+        """Ask what the ERP has under the record's key."""
+        request = FindOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
+        return await self._run(
+            lambda: workflow.start_activity_method(
+                ErpActivities.find_order,
+                request,
+                task_queue=names.erp_queue(self._erp),
+                activity_id="find-order",
+                summary=f"ask for the order of {self._start.record}, if there is one",
+                start_to_close_timeout=_ERP_CALL,
+                **self._pace(),
+            )
+        )
+
+    async def resolve(self, number: str) -> Resolved:
+        """Take the order that people call `number` for the record's one."""
+        key = idempotency_key(self._start.org, self._start.record)
+        request = ResolveOrder(erp=self._erp, idempotency_key=key, number=number)
+        return await self._run(
+            lambda: workflow.start_activity_method(
+                ErpActivities.resolve_order,
+                request,
+                task_queue=names.erp_queue(self._erp),
+                activity_id="resolve-order",
+                summary=f"take {number} for the order of {self._start.record}",
                 start_to_close_timeout=_ERP_CALL,
                 **self._pace(),
             )
@@ -140,7 +171,7 @@ class Steps:
             return f"the record in Salesforce was told of {_MOST_REPORTS} problems within the hour, and not of this one"
         self._reported = problem.message
         request = WriteBack(
-            **self._record(), order=placed, status="needs attention", error=problem.message, written=self._written
+            **self._record(), order=placed, status=NEEDS_ATTENTION, error=problem.message, written=self._written
         )
         handle = workflow.start_activity_method(
             SalesforceActivities.write_back,
@@ -175,13 +206,13 @@ class Steps:
         return True
 
     async def _run(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
-        """Run an activity to its end. `retry` makes a waiting attempt happen now; `cancel` ends the waiting.
+        """Run an activity to its end. `retry` makes a waiting attempt happen now; a decision ends the waiting.
 
         Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
-        wins over a late cancel (the caller sees the cancel afterwards and then cancels the order itself).
+        wins over a late decision (the caller sees that afterwards, and asks the ERP before it carries it out).
         """
         commands = self._commands
-        while not commands.cancel_asked():
+        while not commands.decision_asked():
             commands.retry_asked = False
             if workflow.info().is_continue_as_new_suggested():
                 break
@@ -196,7 +227,7 @@ class Steps:
                     raise ProblemError(problem_of(error)) from None
             except asyncio.CancelledError:
                 # The command and the activity's result came in one batch; the SDK then drops the result. What was
-                # done there is found again: every step may be repeated, and a cancel asks the ERP what it has.
+                # done there is found again: every step may be repeated, and a decision asks the ERP what it has.
                 if not commands.any_asked():
                     raise
         raise StoppedError

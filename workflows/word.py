@@ -22,8 +22,8 @@ class Word:
         """When the first word came."""
         self.news = False
         """Something came since the record was last looked at."""
-        self.cancelled_at: datetime | None = None
-        """When the order was given up; what happened before that is no news any more."""
+        self.decided_at: datetime | None = None
+        """When somebody decided about the order; what happened before that is no news any more."""
         self._heard: set[str] = set()
 
     def take(self, message: Message) -> bool:
@@ -42,11 +42,11 @@ class Word:
         return False
 
     def _is_late(self, message: Message) -> bool:
-        """Whether the message tells of something from before the cancel, or was heard already."""
-        if self.cancelled_at is None:
+        """Whether the message tells of something from before the decision, or was heard already."""
+        if self.decided_at is None:
             return False
         happened = message.modified_at or message.received_at
-        return self.deleted or message.id in self._heard or (happened <= self.cancelled_at and not message.deleted)
+        return self.deleted or message.id in self._heard or (happened <= self.decided_at and not message.deleted)
 
 
 def _older(message: Message, than: Message | None) -> bool:

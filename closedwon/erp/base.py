@@ -16,7 +16,8 @@ The tree of errors below `closedwon.errors`:
     ├── AmountDiffersError      what the ERP holds under the key is not what was sold
     ├── CannotAmendError        the adapter, or the system behind it, cannot change an order
     ├── TooLateToAmendError     it can no longer be changed
-    └── TooLateError            it can no longer be cancelled
+    ├── TooLateError            it can no longer be cancelled
+    └── UnknownOrderError       the order that a person has named is not there, or is not this record's
     DuplicateError              the key is taken; never leaves `find_or_create`
 """
 
@@ -140,6 +141,18 @@ class TooLateToAmendError(AttentionError):
         )
 
 
+class UnknownOrderError(AttentionError):
+    """The order that a person has named is not there, or is not this record's."""
+
+    def __init__(self, message: str) -> None:
+        """Name the number."""
+        super().__init__(
+            message,
+            reason=AttentionReason.UNKNOWN_ORDER,
+            cure="Send `resolve` with the right number; `retry` looks for the same one again.",
+        )
+
+
 class Erp(Protocol):
     """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
 
@@ -180,6 +193,14 @@ class Erp(Protocol):
 
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         """Cancel the order. Raises `TooLateError` when the ERP has begun to process it."""
+
+    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+        """Put the key on the order that people call `number`: it is the record's one order from now on.
+
+        Safe to repeat. An order is returned as it is where the ERP has the key elsewhere: whoever needs to know looks
+        by the key afterwards. None: this ERP cannot do it. Raises `UnknownOrderError` for an order that is not there
+        or has another record's key.
+        """
 
     async def check(self) -> str:
         """Connect and say in one line what was found, for `closedwon config check`."""
@@ -224,18 +245,21 @@ async def no_step(_step: Step) -> None:
     """Do nothing: production."""
 
 
-async def find_or_create(erp: Erp, order: Order, *, on_step: OnStep = no_step) -> Handoff:
+async def find_or_create(erp: Erp, order: Order, *, known_as: str | None = None, on_step: OnStep = no_step) -> Handoff:
     """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
 
     Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that
     is found under the key is adopted after its total, currency and lines have been compared. A cancelled
     one is not replaced: somebody decided against this deal in the ERP, and the key is taken in any case.
+    `known_as` is the number that the record has already: an order of that number that was made by hand is adopted, too.
 
     Raises `RejectedError`, `AmountDiffersError` or `AuthFailedError` when a person must act, and `UnreachableError`,
     `UnknownError` or `BusyError` when calling again is the answer.
     """
     with _blanked(order):
         found = await erp.find(order.idempotency_key)
+        if found is None and known_as is not None:
+            found = await _made_by_hand(erp, order, known_as)
         adopted = found is not None
         if found is None:
             found, adopted = await _create(erp, order, on_step)
@@ -258,6 +282,22 @@ async def amend_to(erp: Erp, order: Order, *, reopen: bool = False, on_step: OnS
                 await erp.amend(found, order)
                 await on_step("after-amend")
     return await find_or_create(erp, order, on_step=on_step)
+
+
+async def _made_by_hand(erp: Erp, order: Order, number: str) -> ErpOrder | None:
+    try:
+        found = await erp.claim(number, order.idempotency_key)
+    except UnknownOrderError:
+        return None  # a number that was copied with the record, or an order that the ERP has lost
+    if found is None:
+        raise AttentionError(
+            f"The record has order number {number} already, but the ERP has no order under the record's key, and "
+            "cannot say whether it has that one",
+            reason=AttentionReason.ORDER_EXISTS,
+            cure="If that order exists, send `resolve` with its number; else empty the record's number field and send "
+            "`retry`.",
+        )
+    return found
 
 
 async def _create(erp: Erp, order: Order, on_step: OnStep) -> tuple[ErpOrder, bool]:

@@ -9,10 +9,12 @@ The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, b
     POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
     POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing
     PUT  /orders/{id}                    200 ORDER; the body as for POST: what the order shall be. Optional
+    POST /orders/claim                   200 ORDER; header `Idempotency-Key: KEY`; {"number": "SO-22"}; may be left out
 
 ORDER is `closedwon.model.ErpOrder`. Money and quantities travel as strings. Every call carries `Authorization: Bearer`.
 Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409), `too-late` (409), `unknown-product`
-(422, with `product`), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx means that the outcome is unknown.
+(422, with `product`), `unknown-order` (404, of a claim), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx
+means that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from closedwon.erp.base import (
     RejectedError,
     TooLateError,
     TooLateToAmendError,
+    UnknownOrderError,
     key_batches,
 )
 from closedwon.erp.http import HttpClient, Reply, quote
@@ -137,6 +140,22 @@ class RestAdapter:
         reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/cancel")
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateError(f"{self.name}: order {found.number or found.id} can no longer be cancelled")
+        if not reply.ok:
+            self._reject(reply)
+        return self._order(reply.body)
+
+    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+        """Put the key on an order; None where the facade does not offer it."""
+        reply = await self._http.call(
+            "POST", "/orders/claim", body={"number": number}, headers={"Idempotency-Key": idempotency_key}
+        )
+        reason = reply.body.get("reason") if isinstance(reply.body, dict) else None
+        if reason == AttentionReason.UNKNOWN_ORDER:
+            raise UnknownOrderError(f"{self.name} has no order {number}")
+        if reply.status == HTTPStatus.CONFLICT:
+            raise UnknownOrderError(f"{self.name}: order {number} is another record's")
+        if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            return None
         if not reply.ok:
             self._reject(reply)
         return self._order(reply.body)

@@ -29,9 +29,10 @@ from closedwon.erp.base import (
     RejectedError,
     TooLateError,
     TooLateToAmendError,
+    UnknownOrderError,
     key_batches,
 )
-from closedwon.erp.http import HttpClient, ServerFaultError
+from closedwon.erp.http import HttpClient, Reply, ServerFaultError
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
 from closedwon.ids import OrgId
@@ -176,6 +177,20 @@ class TrytonAdapter:
             return now
         raise TooLateError(f"{self.name}: sale {now.number or now.id} is {now.status.value} and cannot be cancelled")
 
+    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+        """Make the key the external ID of the sale with this number."""
+        sales = await self._sales([["number", "=", number]], _LISTED)
+        if len(sales) != 1:
+            raise UnknownOrderError(f"{self.name} has {len(sales)} sales with the number {number}")
+        (sale,) = sales
+        if sale["external_id"] not in {None, "", idempotency_key}:
+            raise UnknownOrderError(f"{self.name}: sale {number} is another record's")
+        if not sale["external_id"]:
+            reply = await self._api.try_change(_SALE, sale["id"], {"external_id": idempotency_key})
+            if not _is_duplicate(reply):
+                self._api.accept(reply)
+        return self._order(sale)
+
     async def check(self) -> str:
         """Connect, and see that the module is there and that the user has the rights and a company."""
         await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
@@ -204,7 +219,7 @@ class TrytonAdapter:
         party = await self._look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
         sale = party.sale_fields | values | {"company": company, "external_id": order.idempotency_key}
         reply = await self._api.try_create(_SALE, sale, _FIELDS, company)
-        if reply.status == HTTPStatus.BAD_REQUEST and _DUPLICATE in str(reply.body):
+        if _is_duplicate(reply):
             raise DuplicateError(f"{self.name}: the external ID is taken")
         return self._api.accept(reply), party
 
@@ -263,6 +278,10 @@ class TrytonAdapter:
             ),
             url=f"{server}/#{database}/model/sale.sale/{sale['id']}",  # the web client's address of a record
         )
+
+
+def _is_duplicate(reply: Reply) -> bool:
+    return reply.status == HTTPStatus.BAD_REQUEST and _DUPLICATE in str(reply.body)
 
 
 def _line(line: OrderLine, product: Product) -> Record:

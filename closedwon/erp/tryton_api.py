@@ -65,8 +65,12 @@ class TrytonApi:
 
     async def change(self, model: str, record_id: int | str, values: Record) -> None:
         """Write `values` to one record."""
+        self.accept(await self.try_change(model, record_id, values))
+
+    async def try_change(self, model: str, record_id: int | str, values: Record) -> Reply:
+        """As `change`, for callers that read a refusal themselves."""
         path = f"/rest/model/{model}/{record_id}"
-        self.accept(await self._http.call("PUT", path, params=_fields(("id",)), body=values))
+        return await self._http.call("PUT", path, params=_fields(("id",)), body=values)
 
     async def act(self, model: str, record_id: int | str, action: str, fields: tuple[str, ...]) -> Record:
         """Push a button of one record. One that its state does not allow is refused."""

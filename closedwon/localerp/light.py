@@ -6,6 +6,7 @@ answered, and a SIGKILL loses no committed order. It is no ERP otherwise: it kee
 Beside the contract (`docs/erp-rest-contract.md`), off its paths and without a credential:
 
     GET  /_admin/orders          every order with its key, for audits that ask the ERP and not Closedwon
+    POST /_admin/orders          an order that somebody has made inside the ERP; the body as in the contract
     GET  /_admin/orders/{id}     one order with all that was sent: where its link leads
     POST /_admin/orders/{id}     {"status": "done"}: what people or other systems did to it inside the ERP
     GET  /_admin/faults          the faults that are armed (`Faults`)
@@ -57,6 +58,8 @@ CREATE TRIGGER IF NOT EXISTS note_change AFTER UPDATE OF status, currency, amoun
     UPDATE orders SET changed_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = NEW.id;
 END;
 """
+_BY_HAND: Final = "by-hand:"
+"""Begins the key of an order that was made in the ERP itself."""
 _AUDIT: Final = "id, idempotency_key, status, currency, amount, line_count, created_at"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = logging.getLogger(__name__)
@@ -150,7 +153,9 @@ class LightErp:
             web.post("/orders/{id}/confirm", self._confirm),
             web.post("/orders/{id}/cancel", self._cancel),
             web.put("/orders/{id}", self._amend),
+            web.post("/orders/claim", self._claim),
             web.get("/_admin/orders", self._admin_orders),
+            web.post("/_admin/orders", self._admin_make),
             web.get("/_admin/orders/{id}", self._admin_order),
             web.post("/_admin/orders/{id}", self._admin_change),
             web.get("/_admin/faults", self._admin_faults),
@@ -256,6 +261,17 @@ class LightErp:
         movable = {ErpStatus.DRAFT, ErpStatus.QUOTATION, ErpStatus.CONFIRMED}
         return self._move(request, ErpStatus.CANCELLED, movable, "too-late")
 
+    async def _claim(self, request: web.Request) -> web.Response:
+        key, number = request.headers["Idempotency-Key"], (await request.json())["number"]
+        row = next((row for row in self._db.execute("SELECT * FROM orders") if _number(row) == number), None)
+        if row is None:
+            return _problem(HTTPStatus.NOT_FOUND, "There is no such order.", reason="unknown-order")
+        if row["idempotency_key"] != key and not row["idempotency_key"].startswith(_BY_HAND):
+            return _problem(HTTPStatus.CONFLICT, "The order has another key.", reason="duplicate")
+        with suppress(sqlite3.IntegrityError):  # the key is another order's: the caller looks
+            self._db.execute("UPDATE orders SET idempotency_key = ? WHERE id = ?", (key, row["id"]))
+        return web.json_response(self._answer(row))
+
     def _move(self, request: web.Request, to: ErpStatus, movable: set[ErpStatus], reason: str) -> web.Response:
         row = self._row(request)
         status = ErpStatus(row["status"])
@@ -267,6 +283,15 @@ class LightErp:
 
     async def _admin_orders(self, _request: web.Request) -> web.Response:
         return web.json_response({"orders": self.orders()})
+
+    async def _admin_make(self, request: web.Request) -> web.Response:
+        content = _content(Order.model_validate_json(await request.read()))
+        row = self._db.execute(
+            "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"
+            " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+            (f"{_BY_HAND}{secrets.token_hex(8)}", ErpStatus.CONFIRMED, *content),
+        ).fetchone()
+        return web.json_response(self._answer(row), status=HTTPStatus.CREATED)
 
     async def _admin_order(self, request: web.Request) -> web.Response:
         row = dict(self._row(request))

@@ -14,10 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from temporalio import activity
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from activities.erp import CancelOrder, CreateOrder
+from activities.erp import CancelOrder, CreateOrder, FindOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
 from activities.salesforce import Look, LookAt, Values, WriteBack
 from closedwon import names, temporal
@@ -66,7 +67,7 @@ class Held:
 
 
 class World:
-    """Salesforce and ERP as four scripted activities, with a record of every call."""
+    """Salesforce and ERP as scripted activities, with a record of every call."""
 
     def __init__(self, client: Client, record: RecordId) -> None:
         self.client = client
@@ -76,6 +77,8 @@ class World:
         self.load: _Script = self._load
         self.create: _Script = self._create
         self.cancel: _Script = self._cancel
+        self.find: _Script = self._find
+        self.resolve: _Script = self._resolve
         self.write: _Script = self._write
 
     async def _load(self, _request: LookAt) -> Look:
@@ -86,6 +89,12 @@ class World:
 
     async def _cancel(self, _request: CancelOrder) -> ErpOrder | None:
         return erp_order(ErpStatus.CANCELLED)
+
+    async def _find(self, _request: FindOrder) -> ErpOrder | None:
+        return None
+
+    async def _resolve(self, request: ResolveOrder) -> Resolved:
+        return Resolved(order=erp_order().model_copy(update={"number": request.number}))
 
     async def _write(self, request: WriteBack) -> Values:
         self.written.append(request)
@@ -102,6 +111,19 @@ class World:
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
         return await self._play("cancel", self.cancel, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def find_order(self, request: FindOrder) -> ErpOrder | None:
+        return await self._play("find", self.find, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def resolve_order(self, request: ResolveOrder) -> Resolved:
+        return await self._play("resolve", self.resolve, request)  # type: ignore[no-any-return]
+
+    @property
+    def erp_activities(self) -> list[Callable[..., Any]]:
+        """What the worker of an ERP offers."""
+        return [self.create_order, self.cancel_order, self.find_order, self.resolve_order]
 
     @activity.defn
     async def write_back(self, request: WriteBack) -> Values:
@@ -138,6 +160,12 @@ class World:
         description = await handle.describe()
         return description.typed_search_attributes.get(temporal.KEYS[names.ORDER_STAGE])
 
+    async def story(self) -> str:
+        """The details page, as Temporal's UI asks for it."""
+        handle = self.client.get_workflow_handle(names.order_workflow_id(ORG, self.record))
+        metadata: WorkflowMetadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        return str(metadata.current_details)
+
     async def until_stage(self, stage: names.OrderStage) -> None:
         """Wait until the order stands there."""
 
@@ -158,8 +186,8 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
             workflows=[OrderWorkflow],
             activities=[world.load_order, world.write_back],
         ),
-        Worker(client, task_queue=names.erp_queue("light"), activities=[world.create_order, world.cancel_order]),
-        Worker(client, task_queue=names.ERP_QUEUE, activities=[world.create_order, world.cancel_order]),
+        Worker(client, task_queue=names.erp_queue("light"), activities=world.erp_activities),
+        Worker(client, task_queue=names.ERP_QUEUE, activities=world.erp_activities),
     ):
         yield world
         await keep_history(client, names.order_workflow_id(ORG, world.record))

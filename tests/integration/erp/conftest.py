@@ -12,7 +12,7 @@ from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
 from closedwon.localerp.light import LightErp
 from closedwon.model import ErpOrder
-from tests.integration.erp.worlds import TrytonProcess, World, rest_settings
+from tests.integration.erp.worlds import TrytonProcess, World, new_order, rest_settings
 
 
 @asynccontextmanager
@@ -28,9 +28,14 @@ async def light_world(light: LightErp) -> AsyncIterator[World]:
         ) as response:
             response.raise_for_status()
 
+    async def by_hand() -> ErpOrder:
+        made = new_order().model_dump(mode="json")
+        async with aiohttp.request("POST", f"{light.url}/_admin/orders", json=made) as response:
+            return ErpOrder.model_validate(await response.json())
+
     settings = rest_settings(light.url, light.token)
     erp = open_erp(settings)
-    yield World(erp, settings, count, process)
+    yield World(erp, settings, count, process, by_hand)
     await erp.close()
 
 
@@ -68,8 +73,13 @@ async def tryton_world(process: TrytonProcess) -> AsyncIterator[World]:
     async def process_order(_found: ErpOrder) -> None:
         """Tryton does so by itself."""
 
+    async def by_hand() -> ErpOrder:
+        made = await erp.create(new_order())
+        await process.rpc("model.sale.sale.write", [int(made.id)], {"external_id": None})
+        return made
+
     erp = open_erp(process.settings)
-    yield World(erp, process.settings, count, process_order)
+    yield World(erp, process.settings, count, process_order, by_hand)
     await erp.close()
 
 

@@ -20,6 +20,7 @@ from closedwon.erp.base import (
     Step,
     TooLateError,
     TooLateToAmendError,
+    UnknownOrderError,
     UnreachableError,
     amend_to,
     find_or_create,
@@ -298,3 +299,54 @@ async def test_an_unknown_product_is_named(world: World, light: LightErp) -> Non
 
     assert AttentionReason.UNKNOWN_PRODUCT is caught.value.reason
     assert "`retry`" in caught.value.cure
+
+
+async def test_an_order_made_by_hand_can_be_given_a_records_key(world: World) -> None:
+    """From then on it is the record's one order: a delivery of the record adopts it and makes no second one."""
+    order, by_hand = new_order(), await world.by_hand()
+    assert by_hand.number
+
+    claimed = [await world.erp.claim(by_hand.number, order.idempotency_key) for _ in range(2)]
+    handoff = await find_or_create(world.erp, order)
+
+    assert [by_hand.id] * 2 == [found.id for found in claimed if found]
+    assert by_hand.id == handoff.order.id
+    assert 1 == await world.count(order.idempotency_key)
+
+
+async def test_an_order_of_another_record_cannot_be_claimed(world: World) -> None:
+    """Nor can one that is not there."""
+    others = (await find_or_create(world.erp, new_order())).order
+    assert others.number
+    key = new_order().idempotency_key
+
+    for number in (others.number, "no-such-number"):
+        with pytest.raises(UnknownOrderError, match=number):
+            await world.erp.claim(number, key)
+    assert 0 == await world.count(key)
+
+
+async def test_a_claim_does_not_hide_the_order_that_has_the_key(world: World) -> None:
+    """Who claims for a record that has an order already sees by the key that it is another one."""
+    order, by_hand = new_order(), await world.by_hand()
+    made = (await find_or_create(world.erp, order)).order
+    assert by_hand.number
+
+    claimed = await world.erp.claim(by_hand.number, order.idempotency_key)
+    found = await world.erp.find(order.idempotency_key)
+
+    assert claimed is not None
+    assert by_hand.id == claimed.id
+    assert found is not None
+    assert made.id == found.id
+
+
+async def test_a_record_that_has_a_number_already_gets_no_second_order(world: World) -> None:
+    """Somebody has made the order by hand and written its number to the record; a copied number is another record's."""
+    order, by_hand = new_order(), await world.by_hand()
+
+    adopted = await find_or_create(world.erp, order, known_as=by_hand.number)
+    copy = await find_or_create(world.erp, new_order(), known_as=by_hand.number)
+
+    assert by_hand.id == adopted.order.id
+    assert by_hand.id != copy.order.id

@@ -80,6 +80,8 @@ class World:
     """How many orders the ERP itself counts under an idempotency key."""
     process: Callable[[ErpOrder], Awaitable[None]]
     """Take a confirmed order to processing, as the ERP's own people would."""
+    by_hand: Callable[[], Awaitable[ErpOrder]]
+    """An order that the ERP's own people have made: without a key of ours."""
 
 
 class TrytonProcess:

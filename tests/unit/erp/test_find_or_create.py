@@ -74,6 +74,9 @@ class ScriptedErp:
         self._happens("advanced")
         return self.order
 
+    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+        raise NotImplementedError
+
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         raise NotImplementedError
 

@@ -1,0 +1,301 @@
+"""What operators send: each command does what it says, at any moment, and an order that exists is never forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from activities.erp import Resolved
+from activities.salesforce import NOT_NEEDED, Look
+from closedwon.erp.base import RejectedError, UnknownError, UnknownOrderError
+from closedwon.model import Answer, Command, ErpStatus
+from closedwon.names import OrderStage
+from tests.support.servers import start_temporal
+from tests.support.world import Held, World, erp_order, order_of, running
+from workflows.order import OrderWorkflow, Outcome
+
+_Handle = WorkflowHandle[OrderWorkflow, Outcome]
+
+
+async def _ask(handle: _Handle, word: str, given: object = None) -> Answer:
+    answer: Answer = await handle.execute_update(word, given, result_type=Answer)
+    return answer
+
+
+async def _rejected(world: World) -> _Handle:
+    """An order that needs attention before the ERP has taken it."""
+
+    async def create(_request: object) -> Any:
+        raise RejectedError("no")
+
+    world.create = create
+    handle = await world.notify()
+    await world.until_stage(OrderStage.ATTENTION)
+    await world.until(lambda: len(world.written) == 1)
+    return handle
+
+
+@pytest.mark.parametrize("by", ["signal", "update"])
+async def test_an_order_made_by_hand_is_written_back_as_if_we_had_made_it(
+    temporal_server: WorkflowEnvironment, by: str
+) -> None:
+    """`resolve` with its number: Salesforce is told, and nothing is created."""
+    async with running(temporal_server.client) as world:
+        handle = await _rejected(world)
+        if by == "signal":
+            await handle.signal("resolve", "SO-77")
+        else:
+            given = {"number": "SO-77", "by": "jane@desk", "reason": "made by hand"}
+            assert (await _ask(handle, "resolve", given)).accepted
+        outcome = await handle.result()
+        story = await world.story()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert outcome.order is not None
+    assert "SO-77" == outcome.order.number
+    assert outcome.order == world.written[-1].order
+    assert world.written[-1].error is None
+    assert ["load", "create", "write", "resolve", "write"] == world.calls
+    assert "`resolve SO-77` was sent" in story
+    assert by == "signal" or "by jane@desk: made by hand" in story
+
+
+async def test_a_number_that_the_erp_does_not_know_is_asked_for_again(temporal_server: WorkflowEnvironment) -> None:
+    """A slip of the pen ends in attention, never in a second order; the right number then does it."""
+    async with running(temporal_server.client) as world:
+
+        async def resolve(request: Any) -> Resolved:
+            if request.number != "SO-77":
+                raise UnknownOrderError(f"no order {request.number}")
+            return Resolved(order=erp_order())
+
+        world.resolve = resolve
+        handle = await _rejected(world)
+        await handle.signal("resolve", "SO-7")
+        await world.until(lambda: "no order SO-7" in str([request.error for request in world.written]))
+        await handle.signal("retry")
+        await world.until(lambda: world.calls.count("resolve") == 2)
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("resolve", "SO-77")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert 1 == world.calls.count("create")
+
+
+@pytest.mark.parametrize("by", ["signal", "update"])
+async def test_an_order_that_nobody_needs_is_closed(temporal_server: WorkflowEnvironment, by: str) -> None:
+    """`skip`: the ERP has none, and Salesforce's status says that none is needed."""
+    async with running(temporal_server.client) as world:
+        handle = await _rejected(world)
+        if by == "signal":
+            await handle.signal("skip", "a test deal")
+        else:
+            assert (await _ask(handle, "skip", "a test deal")).accepted
+        outcome = await handle.result()
+
+    assert Outcome(stage=OrderStage.NOT_NEEDED) == outcome
+    assert (NOT_NEEDED, None) == (world.written[-1].status, world.written[-1].order)
+    assert ["load", "create", "write", "find", "write"] == world.calls
+
+
+@pytest.mark.parametrize("word", ["skip", "resolve"])
+@pytest.mark.parametrize("then", ["retry", "cancel"])
+async def test_an_order_that_was_made_all_the_same_wins(
+    temporal_server: WorkflowEnvironment, word: str, then: str
+) -> None:
+    """Its reply was lost when `skip` or `resolve` came: a person hears of it, and lets it live or cancels it."""
+    async with running(temporal_server.client) as world:
+        is_lost = True
+
+        async def create(_request: object) -> Any:
+            if is_lost:
+                raise UnknownError("the reply was lost", retry_after=timedelta(days=1))
+            return erp_order()
+
+        async def find(_request: object) -> Any:
+            return erp_order()
+
+        async def resolve(_request: object) -> Any:
+            return Resolved(rival=erp_order())
+
+        world.create, world.find, world.resolve = create, find, resolve
+        handle = await world.notify()
+        await world.until(lambda: "create" in world.calls)
+        await handle.signal(word, "SO-77")
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: len(world.written) == 1)
+        assert "SO-1" in (await _ask(handle, word, "SO-77")).message
+        is_lost = False
+        await handle.signal(then)
+        outcome = await handle.result()
+
+    assert erp_order() == world.written[0].order
+    assert (OrderStage.COMPLETED if then == "retry" else OrderStage.CANCELLED) is outcome.stage
+    assert outcome.order is not None
+    assert (ErpStatus.PROCESSING if then == "retry" else ErpStatus.CANCELLED) is outcome.order.status
+
+
+@pytest.mark.parametrize("word", ["skip", "resolve"])
+async def test_a_call_to_the_erp_that_is_in_flight_is_waited_for(
+    temporal_server: WorkflowEnvironment, word: str
+) -> None:
+    """The order comes of it, so there is no skipping and no other order: its number is written to the record."""
+    async with running(temporal_server.client) as world:
+        world.create = held = Held(erp_order())
+
+        async def find(_request: object) -> Any:
+            return erp_order()
+
+        async def resolve(_request: object) -> Any:
+            return Resolved(rival=erp_order())
+
+        world.find, world.resolve = find, resolve
+        handle = await world.notify()
+        await held.started.wait()
+        await handle.signal(word, "SO-77")
+        held.go_on.set()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: len(world.written) == 1)
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert {erp_order()} == {request.order for request in world.written}
+
+
+async def test_a_no_comes_with_its_reason(temporal_server: WorkflowEnvironment) -> None:
+    """What would forget an order, or names none, is refused in words, and changes nothing."""
+    async with running(temporal_server.client) as world:
+
+        async def write(_request: object) -> Any:
+            raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
+
+        world.write = write
+        handle = await world.notify()
+        await world.until(lambda: "write" in world.calls)
+        answers = [
+            await _ask(handle, word, given) for word, given in (("skip", None), ("resolve", "SO-2"), ("resolve", None))
+        ]
+        world.write = world._write
+        assert (await _ask(handle, "retry")).accepted
+        outcome = await handle.result()
+
+    assert [False] * 3 == [answer.accepted for answer in answers]
+    assert "The ERP has order SO-1 of this record" in answers[0].message
+    assert "The ERP has order SO-1 of this record" in answers[1].message
+    assert "No order is named" in answers[2].message
+    assert OrderStage.COMPLETED is outcome.stage
+
+
+async def test_whatever_is_typed_counts(temporal_server: WorkflowEnvironment) -> None:
+    """A number, a list, an object of our own making: no signal is dropped for its form."""
+    async with running(temporal_server.client) as world:
+        handle = await _rejected(world)
+        for given in (17, ["?"], {"reason": {"deep": 1}}, True):
+            written = len(world.written)
+            await handle.signal("retry", given)
+            await world.until(lambda written=written: len(world.written) > written)  # type: ignore[misc]
+        await handle.signal("resolve", 22)
+        outcome = await handle.result()
+
+    assert outcome.order is not None
+    assert "22" == outcome.order.number
+
+
+async def test_the_newest_decision_counts(temporal_server: WorkflowEnvironment) -> None:
+    """A cancel that waits for the ERP is replaced by a later `resolve`."""
+    async with running(temporal_server.client) as world:
+
+        async def cancel(_request: object) -> Any:
+            raise UnknownError("the ERP is down", retry_after=timedelta(days=1))
+
+        world.cancel = cancel
+        handle = await _rejected(world)
+        await handle.signal("cancel")
+        await world.until(lambda: "cancel" in world.calls)
+        await handle.signal("resolve", "SO-77")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+
+
+async def test_what_was_decided_is_remembered_for_late_messages(skipping: WorkflowEnvironment) -> None:
+    """Where orders are made of messages: neither a skipped nor a resolved one is ordered by a late duplicate."""
+    async with running(skipping.client) as world:
+
+        async def load(_request: object) -> Look:
+            raise UnknownError("not yet", retry_after=timedelta(days=1))
+
+        world.load = load
+        handle = await world.notify(remember=timedelta(hours=72))
+        await world.until(lambda: "load" in world.calls)
+        await handle.signal("resolve", "SO-77")
+        await world.until_stage(OrderStage.COMPLETED)
+        await world.notify(remember=timedelta(hours=72))
+        await handle.signal("cancel")
+        await world.until_stage(OrderStage.CANCELLED)
+        await handle.signal("skip")
+        await world.until_stage(OrderStage.NOT_NEEDED)
+        await world.notify(remember=timedelta(hours=72))
+        await skipping.sleep(timedelta(hours=73))
+        outcome = await handle.result()
+
+    assert OrderStage.NOT_NEEDED is outcome.stage
+    assert "create" not in world.calls
+
+
+async def test_a_deal_that_changes_after_resolve_makes_no_second_order(temporal_server: WorkflowEnvironment) -> None:
+    """Fresh word of a resolved record is looked at, but the order is the one that was named."""
+    async with running(temporal_server.client) as world:
+        handle = await world.notify(remember=timedelta(hours=72))
+        world.load = held = Held(Look(order=order_of(world.record), erp="light"))
+        await held.started.wait()
+        held.go_on.set()
+        await handle.signal("resolve", "SO-77")
+        await world.until_stage(OrderStage.COMPLETED)
+        await world.notify("changed", remember=timedelta(hours=72))
+        outcome = await handle.result()
+
+    assert outcome.order is not None
+    assert "SO-77" == outcome.order.number
+    assert "create" not in world.calls
+
+
+async def test_a_long_history_does_not_forget_a_decision() -> None:
+    """The ERP is away while `skip` is carried out; the new run goes on with it instead of ordering."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        is_back = False
+
+        async def find(_request: object) -> Any:
+            if not is_back:
+                raise UnknownError("the ERP is down", retry_after=timedelta(days=1))
+
+        world.find = find
+        handle = await _rejected(world)
+        await handle.signal("skip")
+        await world.until(lambda: "find" in world.calls)
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
+        await world.until(lambda: world.calls.count("find") >= 2)
+        is_back = True
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.NOT_NEEDED is outcome.stage
+    assert 1 == world.calls.count("create")
+
+
+def test_a_command_is_read_from_anything() -> None:
+    """Nothing, a text, an object; what is no text is no reason to refuse."""
+    read = Command.read
+
+    assert Command() == read(None) == read([1]) == read({"by": None, "else": 1}) == read("  ")
+    assert Command(reason="two lines") == read("two\nlines ")
+    assert Command(number="22") == read(22, text="number") == read({"number": 22})
+    assert Command(by="jane@desk", reason="why") == read({"by": "jane@desk", "reason": "why"})
