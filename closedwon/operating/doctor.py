@@ -12,9 +12,13 @@ from typing import Final, NamedTuple
 import aiohttp
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    DescribeWorkerDeploymentRequest,
+)
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names, temporal, visibility
 from closedwon.errors import AttentionReason, ClosedwonError
@@ -22,10 +26,10 @@ from closedwon.operating import checks, overview
 from closedwon.settings import Org, Settings
 from workers.connections import Connections
 
+_WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+_ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _RETENTION: Final = timedelta(hours=72)
 """The event bus delivers again for so long; closed workflows that are still known make a late duplicate cheap."""
-_OLD: Final = timedelta(hours=1)
-"""An order that is under way for longer waits for something."""
 _SILENT: Final = 3
 """Heartbeat timeouts without a sign of life."""
 _API_SHARE: Final = 0.8
@@ -70,14 +74,14 @@ class Trouble(NamedTuple):
     cure: str
 
 
-async def examine(settings: Settings) -> list[Trouble]:
-    """Find all that is wrong; the worst first."""
-    of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings), _of_the_rest(settings))
+async def examine(settings: Settings, *, old: timedelta = timedelta(hours=1)) -> list[Trouble]:
+    """Find all that is wrong; the worst first. An order that is under way for longer than `old` waits for something."""
+    of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings, old), _of_the_rest(settings))
     order = list(Harm)
     return sorted([*of_temporal, *of_the_rest], key=lambda trouble: order.index(trouble.harm))
 
 
-async def _of_temporal(settings: Settings) -> list[Trouble]:
+async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
     try:
         client = await temporal.connect(settings.encryption, patience=timedelta())
         missing = await temporal.missing_search_attributes(client)
@@ -90,31 +94,56 @@ async def _of_temporal(settings: Settings) -> list[Trouble]:
     seen = await overview.look(client, settings)
     return [
         *[trouble async for trouble in _pollers(client, settings)],
+        *[trouble async for trouble in _no_current_build(client, settings)],
         *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
         *_gaps(seen),
         *_paused(seen),
         *_attention(seen),
-        *[trouble async for trouble in _old(client)],
+        *[trouble async for trouble in _old(client, old)],
         *[trouble async for trouble in _wedged(client)],
+        *[trouble async for trouble in _schedules(client, settings)],
         *[trouble async for trouble in _retention(client)],
     ]
 
 
 async def _pollers(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
     """Queues that nobody works on. `worker` serves the orders and the ERPs, `subscriber` the event bus."""
-    workflows, activities = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-    wanted = {names.ORDERS_QUEUE: workflows}
-    wanted |= {names.erp_queue(erp): activities for erp in (*(erp.name for erp in settings.erps), None)}
+    wanted = {names.ORDERS_QUEUE: _WORKFLOWS}
+    wanted |= {names.erp_queue(erp): _ACTIVITIES for erp in (*(erp.name for erp in settings.erps), None)}
     if any(route.events for route in settings.routes):
-        wanted[names.SUBSCRIBER_QUEUE] = workflows
+        wanted[names.SUBSCRIBER_QUEUE] = _WORKFLOWS
     for queue, kind in wanted.items():
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-        )
-        if not (await client.workflow_service.describe_task_queue(request)).pollers:
+        if not await _is_polled(client, queue, kind):
             command = "subscriber" if queue == names.SUBSCRIBER_QUEUE else "worker"
             cure = f"Start `closedwon {command}`; one that runs has other settings, or another Temporal."
             yield Trouble(Harm.STOPPED, f"queue {queue}", "no worker asks for its work", cure)
+
+
+async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> bool:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+    )
+    return bool((await client.workflow_service.describe_task_queue(request)).pollers)
+
+
+async def _no_current_build(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
+    """Versioned workers get no work until a build is made current."""
+    build = settings.workers.build_id
+    if build is None:
+        return
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=names.DEPLOYMENT)
+    try:
+        answer = await client.workflow_service.describe_worker_deployment(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return  # no versioned worker has ever asked for work: that is told already
+    if not answer.worker_deployment_info.routing_config.current_deployment_version.build_id:
+        cure = (
+            f"temporal worker deployment set-current-version --deployment-name {names.DEPLOYMENT} "
+            f"--build-id {build} --yes"
+        )
+        yield Trouble(Harm.STOPPED, "worker versions", "no build is current, so versioned workers get no work", cure)
 
 
 def _channel(channel: overview.Channel, settings: Settings) -> Iterator[Trouble]:
@@ -167,20 +196,24 @@ def _attention(seen: overview.Overview) -> Iterator[Trouble]:
         yield Trouble(Harm.WAITING, reason, text, f"{cure or 'See what each says'}; then: {again}")
 
 
-async def _old(client: Client) -> AsyncIterator[Trouble]:
-    """Orders that wait for the ERP or Salesforce for long; the oldest says for what."""
+async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
+    """Orders that wait for the ERP or Salesforce for long; one of them says for what."""
     stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED if stage is not names.OrderStage.ATTENTION)
-    before = (datetime.now(UTC) - _OLD).isoformat()
+    before = (datetime.now(UTC) - old).isoformat()
     query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} IN ({stages}) AND StartTime < '{before}'"
     found = await visibility.census(client, query)
     if not found.number:
         return
-    text = f"{found.number} under way for more than an hour, the oldest for {_hours(found.oldest)}"
+    text = f"{found.number} under way for more than {_hours(old)}, the oldest for {_hours(found.oldest)}"
     async for one in client.list_workflows(query, limit=1):
         pending = (await client.get_workflow_handle(one.id).describe()).raw_description.pending_activities
         for step in pending:
-            failed = f": {await overview.failure_text(client, step)}" if step.HasField("last_failure") else ""
-            text += f"; e.g. {one.id}, {step.activity_id}, attempt {step.attempt}{failed}"
+            text += f"; e.g. {one.id}, {step.activity_id}, attempt {step.attempt}"
+            if step.HasField("last_failure"):
+                text += f": {await overview.failure_text(client, step)}"
+            queue = step.activity_options.task_queue.name
+            if queue and not await _is_polled(client, queue, _ACTIVITIES):
+                text += f"; no worker asks for the work of queue {queue}"
     yield Trouble(Harm.WAITING, "old orders", text, "When the other side is back: closedwon orders retry --all")
 
 
@@ -191,6 +224,27 @@ async def _wedged(client: Client) -> AsyncIterator[Trouble]:
         text = f"{number} cannot go on: their code fails, does not fit their history, or lacks a key"
         cure = f'The workers\' log says why; they go on by themselves then. temporal workflow list -q "{query}"'
         yield Trouble(Harm.WAITING, "wedged workflows", text, cure)
+
+
+async def _schedules(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
+    """Sweeps that do not take place: what is lost on its way from Salesforce is not found by itself."""
+    for route in settings.routes:
+        if route.sweep is None:
+            continue
+        schedule_id = names.sweep_schedule_id(settings.org(route.org).id, route.name)
+        try:
+            found = await client.get_schedule_handle(schedule_id).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            cure = "Start a worker: it makes the schedule."
+            yield Trouble(Harm.RISK, f"route {route.name}", "its sweeps are not scheduled", cure)
+            continue
+        state = found.schedule.state
+        if state.paused:
+            text = "its sweeps are paused" + (f": {state.note}" if state.note else "")
+            cure = f"temporal schedule toggle --schedule-id {schedule_id} --unpause --reason …"
+            yield Trouble(Harm.RISK, f"route {route.name}", text, cure)
 
 
 async def _retention(client: Client) -> AsyncIterator[Trouble]:

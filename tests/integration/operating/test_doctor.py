@@ -9,10 +9,12 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 
-from closedwon.names import OrderStage
+from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operating import doctor, erps
 from closedwon.operating.doctor import Harm, Trouble
-from tests.support.handoff import Handoff, handoff
+from closedwon.settings import Workers
+from tests.support.handoff import Handoff, handoff, until
+from workers.sweeps import keep_schedules
 
 
 async def _examine(world: Handoff, monkeypatch: pytest.MonkeyPatch) -> dict[str, Trouble]:
@@ -79,3 +81,43 @@ async def test_temporal_that_cannot_be_reached_is_the_first_thing_told(monkeypat
         found = await doctor.examine(world.settings)
         assert [Harm.STOPPED, Harm.WAITING] == [trouble.harm for trouble in found]
         assert ["temporal", "erp light"] == [trouble.subject for trouble in found]
+
+
+async def test_a_sweep_that_does_not_take_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not scheduled, or paused by somebody: what is lost would not be found by itself."""
+    async with handoff(sweep={}) as world, world.working(subscriber=False):
+        assert "not scheduled" in (await _examine(world, monkeypatch))["route won-0"].text
+        await keep_schedules(world.client, world.settings)
+        assert "route won-0" not in await _examine(world, monkeypatch)
+        schedule = world.client.get_schedule_handle(sweep_schedule_id(world.org.org_id, "won-0"))
+        await schedule.pause(note="load test")
+        assert "paused: load test" in (await _examine(world, monkeypatch))["route won-0"].text
+
+
+async def test_versioned_workers_without_a_current_build_are_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They look alive, ask for work, and get none."""
+    async with handoff() as world:
+        workers = Workers(build_id="1.5.0")
+        world.settings = world.settings.model_copy(update={"workers": workers})
+        async with world.working():
+            found = await _examine(world, monkeypatch)
+            assert Harm.STOPPED is found["worker versions"].harm
+            assert "set-current-version" in found["worker versions"].cure
+            assert "--build-id 1.5.0" in found["worker versions"].cure
+
+
+async def test_an_order_that_waits_for_hours_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step, how often it was tried, and why it failed."""
+    monkeypatch.setattr(doctor, "_OLD", timedelta(0))
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.down = True
+        (record,) = world.org.win_next(1)
+        await until(lambda: world.erp.calls > 1)
+        told = (await _examine(world, monkeypatch))["old orders"]
+        assert f"order:{record}" in told.text
+        assert "create-order, attempt" in told.text
+        assert "no answer" in told.text
+        assert "no worker" not in told.text
