@@ -39,6 +39,8 @@ from closedwon.settings.encryption import KEY_BYTES, Encryption, Key
 _ENCODING: Final = b"binary/encrypted"
 _KEY_ID: Final = "encryption-key-id"
 _FORMAT: Final = b"\x01"
+_SEALED: Final = b"\x02"
+"""The format of sealed secrets: whoever has payloads decoded cannot have them opened as if they were one."""
 _NONCE_BYTES: Final = 12
 """96 bits, drawn at random: safe for 2^32 payloads of one key (NIST SP 800-38D, 8.3), over 100 million orders."""
 
@@ -97,7 +99,7 @@ class EncryptionCodec(PayloadCodec):
         """Encrypt a text that must not be readable even where payloads are decoded. Raises `CodecError`."""
         if self._encrypting is None:
             raise CodecError("A secret cannot be sealed while [encryption] is off")
-        payload = self._encrypt(Payload(data=secret.get_secret_value().encode()), self._encrypting)
+        payload = self._encrypt(Payload(data=secret.get_secret_value().encode()), self._encrypting, _SEALED)
         return base64.b64encode(payload.SerializeToString()).decode()
 
     def unseal(self, sealed: str) -> SecretStr:
@@ -106,29 +108,25 @@ class EncryptionCodec(PayloadCodec):
             payload = Payload.FromString(base64.b64decode(sealed))
         except (ValueError, DecodeError):
             raise CodecError("A sealed secret is none") from None
-        return SecretStr(self._decrypt(payload).data.decode())
+        return SecretStr(self._decrypt(payload, _SEALED).data.decode())
 
-    def _encrypt(self, payload: Payload, key_id: str) -> Payload:
+    def _encrypt(self, payload: Payload, key_id: str, form: bytes = _FORMAT) -> Payload:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[key_id].encrypt(nonce, payload.SerializeToString(), _authenticated(key_id))
-        return Payload(metadata={"encoding": _ENCODING, _KEY_ID: key_id.encode()}, data=_FORMAT + nonce + sealed)
+        sealed = self._ciphers[key_id].encrypt(nonce, payload.SerializeToString(), form + key_id.encode())
+        return Payload(metadata={"encoding": _ENCODING, _KEY_ID: key_id.encode()}, data=form + nonce + sealed)
 
-    def _decrypt(self, payload: Payload) -> Payload:
+    def _decrypt(self, payload: Payload, form: bytes = _FORMAT) -> Payload:
         key_id = payload.metadata.get(_KEY_ID, b"").decode("utf-8", "replace")
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise KeyMissingError(key_id)
-        if payload.data[:1] != _FORMAT:
+        if payload.data[:1] != form:
             raise CodecError(f"A payload of the key {key_id!r} has a format that this version of Closedwon cannot read")
         nonce, sealed = payload.data[1 : 1 + _NONCE_BYTES], payload.data[1 + _NONCE_BYTES :]
         try:
-            return Payload.FromString(cipher.decrypt(nonce, sealed, _authenticated(key_id)))
+            return Payload.FromString(cipher.decrypt(nonce, sealed, form + key_id.encode()))
         except (InvalidTag, ValueError):
             raise KeyUnfitError(key_id) from None
-
-
-def _authenticated(key_id: str) -> bytes:
-    return _FORMAT + key_id.encode()
 
 
 def codec(encryption: Encryption) -> EncryptionCodec:

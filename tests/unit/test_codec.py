@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 import types
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
@@ -99,6 +101,18 @@ async def test_a_format_of_the_future_is_said_to_be_one() -> None:
     payload = await encrypted(converter)
     with pytest.raises(CodecError, match="has a format that this version"):
         await converter.decode([Payload(metadata=payload.metadata, data=b"\x02" + payload.data[1:])])
+
+
+async def test_a_sealed_secret_is_opened_by_nothing_but_unseal() -> None:
+    """Whoever may have payloads decoded, as in Temporal's UI, gets no session id by passing it off as a payload."""
+    ours = codec(keyed())
+    sealed = ours.seal(SecretStr("00D!session"))
+    assert "00D!session" == ours.unseal(sealed).get_secret_value()
+    payload = Payload.FromString(base64.b64decode(sealed))
+    with pytest.raises(CodecError):
+        await ours.decode([payload])
+    with pytest.raises(CodecError):
+        await ours.decode([Payload(metadata=payload.metadata, data=b"\x01" + payload.data[1:])])
 
 
 async def test_plain_json_is_read() -> None:
