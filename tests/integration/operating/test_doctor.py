@@ -17,10 +17,12 @@ from tests.support.handoff import Handoff, handoff, until
 from workers.sweeps import keep_schedules
 
 
-async def _examine(world: Handoff, monkeypatch: pytest.MonkeyPatch) -> dict[str, Trouble]:
+async def _examine(
+    world: Handoff, monkeypatch: pytest.MonkeyPatch, old: timedelta = timedelta(hours=1)
+) -> dict[str, Trouble]:
     """What is wrong, by subject, the worst first."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
-    return {trouble.subject: trouble for trouble in await doctor.examine(world.settings)}
+    return {trouble.subject: trouble for trouble in await doctor.examine(world.settings, old=old)}
 
 
 async def _keep_closed_workflows(world: Handoff, time: timedelta) -> None:
@@ -110,13 +112,12 @@ async def test_versioned_workers_without_a_current_build_are_told_with_the_comma
 
 async def test_an_order_that_waits_for_hours_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step, how often it was tried, and why it failed."""
-    monkeypatch.setattr(doctor, "_OLD", timedelta(0))
     async with handoff() as world, world.working():
         world.org.seed(1)
         world.erp.faults.down = True
         (record,) = world.org.win_next(1)
         await until(lambda: world.erp.calls > 1)
-        told = (await _examine(world, monkeypatch))["old orders"]
+        told = (await _examine(world, monkeypatch, old=timedelta(0)))["old orders"]
         assert f"order:{record}" in told.text
         assert "create-order, attempt" in told.text
         assert "no answer" in told.text
