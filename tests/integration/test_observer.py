@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
-from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from closedwon import names, temporal
 from closedwon.ids import RecordId
 from closedwon.model import Channel, Gap, GapReason, Message, Reconciliation, UnreadableMessage
 from closedwon.operating.erps import limit
-from closedwon.telemetry import Metrics
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.metrics import Gauges
 from workers.observer import Observer, observing
 from workflows.subscription import Subscription, SubscriptionWorkflow
 
 LABELS = {"org": "org-0", "channel": CHANNEL}
-
-
-class Gauges:
-    """The last value of every gauge, as the metrics endpoint would show it."""
-
-    def __init__(self) -> None:
-        self._buffer = MetricBuffer(100_000)
-        self.metrics = Metrics(Runtime(telemetry=TelemetryConfig(metrics=self._buffer)).metric_meter)
-        self._values: dict[tuple[str, frozenset[tuple[str, Any]]], float] = {}
-
-    def get(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
-        """A gauge's value; None where it was never set."""
-        for update in self._buffer.retrieve_updates():
-            told = {key: value for key, value in update.attributes.items() if key != "service_name"}
-            self._values[update.metric.name, frozenset(told.items())] = update.value
-        return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
 
 
 async def _start(world: Handoff, number: int) -> str:

@@ -102,10 +102,13 @@ class Handoff:
 
     @asynccontextmanager
     async def working(
-        self, *, subscriber: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        subscriber: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        metrics: Metrics = Metrics(MetricMeter.noop),  # noqa: B008 - it counts nothing
     ) -> AsyncIterator[None]:
         """Run the workers."""
-        metrics = Metrics(MetricMeter.noop)
         self.connections = Connections(self.settings, clock=clock)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.connections)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from closedwon.telemetry import Metrics
 
@@ -41,6 +43,22 @@ class _Register:
             self.made.append(Exported(name + _SUFFIXES[kind], kind, tuple(labels[1].split(", ")) if labels else ()))
 
         return create
+
+
+class Gauges:
+    """The last value of every gauge, as the metrics endpoint would show it."""
+
+    def __init__(self) -> None:
+        self._buffer = MetricBuffer(100_000)
+        self.metrics = Metrics(Runtime(telemetry=TelemetryConfig(metrics=self._buffer)).metric_meter)
+        self._values: dict[tuple[str, frozenset[tuple[str, Any]]], float] = {}
+
+    def get(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
+        """A gauge's value; None where it was never set."""
+        for update in self._buffer.retrieve_updates():
+            told = {key: value for key, value in update.attributes.items() if key != "service_name"}
+            self._values[update.metric.name, frozenset(told.items())] = update.value
+        return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
 
 
 def our_metrics() -> list[Exported]:
