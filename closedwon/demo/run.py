@@ -18,12 +18,12 @@ from temporalio.service import RPCError
 
 from closedwon import names
 from closedwon.demo import ErpKind, Via, show
-from closedwon.demo.audit import ErpBooks, LightBooks, SalesforceBooks, Summary, TrytonBooks, summarise
+from closedwon.demo.deals import SalesforceBooks, Summary, summarise
 from closedwon.demo.parts import Part, State, together
 from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
 from closedwon.errors import ClosedwonError
-from closedwon.ids import OrgId, RecordId
+from closedwon.ids import RecordId
 from closedwon.localorg.client import OrgClient, OrgRefusedError
 from closedwon.localorg.connection import Connection
 from closedwon.names import OrderStage
@@ -95,15 +95,14 @@ async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> bool
     file = options.data_dir / "summary.json"
     file.unlink(missing_ok=True)
     org = Connection.model_validate(stack.org.connection)
-    async with OrgClient.open(org) as people, aiohttp.ClientSession() as http:
-        books: ErpBooks = (TrytonBooks if options.erp is ErpKind.TRYTON else LightBooks)(stack.erp.connection, http)
-        run = _Run(stack, screen, options, people, books)
+    async with OrgClient.open(org) as people:
+        run = _Run(stack, screen, options, people)
         problem = ""
         try:
             await run.go()
         except StuckError as error:
             problem = str(error)
-        summary = await run.count(org.org_id)
+        summary = await run.count()
     file.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
     screen.say(show.result(summary, deals=options.deals, erp=options.erp.words, file=str(file)))
     if problem:
@@ -114,13 +113,12 @@ async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> bool
 class _Run:
     """One run on a world that is up."""
 
-    def __init__(self, stack: Stack, screen: Screen, options: Options, people: OrgClient, books: ErpBooks) -> None:
+    def __init__(self, stack: Stack, screen: Screen, options: Options, people: OrgClient) -> None:
         self._stack = stack
         self._screen = screen
         self._options = options
         self._people = people
         self._salesforce = SalesforceBooks(people)
-        self._erp = books
         self._tracks: dict[RecordId, Track] = {}
         self._note = ""
         self._began = datetime.now(UTC)
@@ -135,10 +133,11 @@ class _Run:
         with self._screen:
             await together(self._win_all(), self._watch())
 
-    async def count(self, org: OrgId) -> Summary:
-        """Ask both books."""
+    async def count(self) -> Summary:
+        """Let the audit count, this run and all."""
         won_at = {record: track.won_at for record, track in self._tracks.items() if track.won_at}
-        return summarise(org, await self._salesforce.deals(), await self._erp.orders(), won_at)
+        run, all_runs = await asyncio.gather(self._stack.audit(self._began), self._stack.audit())
+        return summarise(run, all_runs, await self._salesforce.deals(), won_at)
 
     async def _win_all(self) -> None:
         tracks = list(self._tracks.values())

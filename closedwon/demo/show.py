@@ -18,7 +18,7 @@ from rich.text import Text
 
 from closedwon import names
 from closedwon.demo import ErpKind
-from closedwon.demo.audit import Deal, Summary
+from closedwon.demo.deals import Deal, Summary
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
 from closedwon.names import OrderStage
@@ -187,8 +187,8 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
 
 
 def good(summary: Summary, deals: int) -> bool:
-    """Whether all `deals` were won, ordered and written back, once each, and no run has doubled anything."""
-    return summary.agree and summary.won == deals and summary.all_runs.doubled == 0
+    """Whether all `deals` were won, ordered and written back, and nothing of any run disagrees."""
+    return summary.clean and deals == summary.won == summary.ordered == summary.written_back
 
 
 def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableType:
@@ -208,14 +208,17 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
             Text(f"  from won to written back: median {summary.median_s:.1f} s, 95 % within {summary.p95_s:.1f} s")
         )
     whole = summary.all_runs
-    if whole.won != summary.won or whole.doubled:
+    if whole.won != summary.won or not summary.clean:
         lines.append(
             Text(
                 f"  all runs on this data: won {whole.won}, ordered {whole.ordered}, "
-                f"written back {whole.written_back}, doubled {whole.doubled}, lost {whole.lost}"
+                f"written back {whole.written_back}, cancelled {whole.cancelled}, doubled {whole.doubled}, "
+                f"lost {whole.lost}"
             )
         )
-    lines.append(Text(f"  counted in Salesforce and in {erp}, not in our own state; the same as JSON: {file}", "dim"))
+    if not summary.clean:
+        lines.append(Text("  what disagrees, record by record: closedwon audit", "red"))
+    lines.append(Text(f"  counted in Salesforce and in {erp} by closedwon audit; the same as JSON: {file}", "dim"))
     return Group(*lines)
 
 

@@ -17,7 +17,9 @@ import os
 import secrets
 import shlex
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -31,6 +33,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from closedwon import names
+from closedwon.audit.judge import Report
 from closedwon.demo import ErpKind, Via
 from closedwon.demo.parts import Guard, Part, PartError, Ports, program, together
 from closedwon.localerp import connection
@@ -42,6 +45,7 @@ _CHANNELS: Final = {
     Via.CALLOUT: 'callouts = { keys = [{ env = "DEMO_CALLOUT_KEY" }] }',
 }
 """What the route says of its channel."""
+_EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _USUAL_PORTS: Final = {"temporal": 7233, "temporal-ui": 8233}
 
 
@@ -236,6 +240,20 @@ class Stack:
         """Raise `PartError` when a part has ended and nobody asked it to."""
         for part in self.parts:
             part.check()
+
+    async def audit(self, since: datetime = _EVER) -> Report:
+        """What `closedwon audit` says of everything that was changed since then, this very moment included.
+
+        Raises `PartError` when it says nothing.
+        """
+        command = (program("closedwon"), "audit", "--since", since.isoformat(), "--lag", "0s", "--json")
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=PIPE, stderr=PIPE, env=os.environ | self.child_environment()
+        )
+        said, problem = await process.communicate()
+        if not said:
+            raise PartError(f"closedwon audit has failed: {problem.decode(errors='replace').strip()[-1000:]}")
+        return Report.model_validate_json(said)
 
     def child_environment(self) -> dict[str, str]:
         """What Closedwon's processes, and people who run single parts by hand, need in their environment.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 CLOSEDWON = Path(sys.executable).with_name("closedwon")
-AGREE = {"doubled": 0, "lost": 0}
+AGREE = {"cancelled": 0, "doubled": 0, "lost": 0}
 
 
 def demo(data_dir: Path, *arguments: str, timeout: float) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The whole world as child processes, under attack: how it is struck, how truth is counted, what is shown on failure.
 
-Truth is what Salesforce (SOQL) and the ERP (its list of orders) say. Strikes are counted when they have happened: a
+Truth is what the audit finds in Salesforce, the ERP and Temporal; how far a run is, is counted by SOQL and in the ERP's
+list of orders. Strikes are counted when they have happened: a
 kill when the process is gone, a lost reply when the server says that it has dropped it. Randomness comes from one
 seed, which a failure shows; CLOSEDWON_FAULT_SEED repeats it.
 """
@@ -8,6 +9,7 @@ seed, which a failure shows; CLOSEDWON_FAULT_SEED repeats it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import logging
 import os
@@ -19,19 +21,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import aiohttp
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from activities.subscription import Cursor
 from closedwon import names
+from closedwon.audit.judge import Report
 from closedwon.demo import ErpKind, Via
-from closedwon.demo.audit import Counts, ErpBooks, LightBooks, SalesforceBooks, TrytonBooks, count
+from closedwon.demo.deals import SalesforceBooks
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
+from closedwon.errors import RetryError
 from closedwon.ids import RecordId
 from closedwon.localorg.client import OrgClient
 from closedwon.localorg.connection import Connection
+from closedwon.settings import load_settings
+from tests.support.audit import assert_clean, look, story
+from workers.connections import Connections
 
 _ROOT = Path(__file__).parents[2]
 SEED = "CLOSEDWON_FAULT_SEED"
@@ -42,8 +51,10 @@ _GRACE = 5
 """Seconds that whoever waits has to say for what."""
 _IMPATIENT = {"CLOSEDWON_RETRY__LONGEST_INTERVAL": "3"}
 """Seconds. An outage of a test lasts seconds too."""
-_AWAY = (aiohttp.ClientError, TimeoutError)
+_AWAY = (aiohttp.ClientError, TimeoutError, RetryError, RPCError)
 """What a server that was just killed makes of a call."""
+
+_WITH_EXTERNAL_ID = base64.urlsafe_b64encode(b'[["external_id", "!=", null]]').decode()
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -64,8 +75,6 @@ class Siege:
         self.deals: list[RecordId] = []
         self._org_id = Connection.model_validate(stack.org.connection).org_id
         self._salesforce = SalesforceBooks(people)
-        books = TrytonBooks if stack.erp_kind is ErpKind.TRYTON else LightBooks
-        self._erp: ErpBooks = books(stack.erp.connection, http)
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._selling = asyncio.Lock()
         self._alongside: set[asyncio.Task[Any]] = set()
@@ -75,9 +84,12 @@ class Siege:
 
     # Truth
 
-    async def counts(self) -> Counts:
-        """Compare Salesforce's books with the ERP's."""
-        return count(self._org_id, await self._salesforce.deals(), await self._erp.orders())
+    async def audit(self) -> Report:
+        """What the audit says of everything."""
+        with patch.dict(os.environ, self.stack.child_environment()):
+            settings = load_settings(self.stack.config)
+        async with Connections(settings) as connections:
+            return await look(settings, connections, await self.client())
 
     async def complaints(self) -> list[dict[str, Any]]:
         """Records that were told of a problem: a crash or a lost reply is none that a person must see to."""
@@ -172,17 +184,21 @@ class Siege:
 
     async def until_all_is_well(self, deals: int) -> None:
         """Wait until so many deals are won, each has one order and its number; fail with what is not so."""
-        last: Counts | None = None
+        report: Report | None = None
 
         async def agree() -> bool:
-            nonlocal last
-            last = await self.counts()
-            return last.agree and last.won == deals
+            nonlocal report
+            if await self.written_back() < deals:
+                return False
+            report = await self.audit()
+            return report.clean and not report.under_way
 
         try:
             await self.until(agree, f"{deals} orders, one for each deal, with its number on it")
         finally:
-            self.note(f"at the end: {last}")
+            self.note(f"at the end: {story(report or await self.audit())}")
+        assert report is not None
+        assert_clean(report, won=deals)
 
     # Selling
 
@@ -217,7 +233,14 @@ class Siege:
 
     async def orders(self) -> int:
         """How many orders the ERP has."""
-        return len(await self._erp.orders())
+        erp = self.stack.erp.connection
+        if self.stack.erp_kind is ErpKind.LIGHT:
+            async with self.http.get(f"{erp['url']}/_admin/orders") as answer:
+                return len((await answer.json())["orders"])
+        headers = {"Authorization": f"Bearer {erp['key']}"}
+        query = f"{erp['url']}/rest/model/sale.sale?f=id&d={_WITH_EXTERNAL_ID}"
+        async with self.http.get(query, headers=headers) as answer:
+            return len(await answer.json())
 
     async def written_back(self) -> int:
         """How many records have a number."""

@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 from rich.console import Console, ConsoleDimensions
 
-from closedwon.demo.audit import Counts, Deal, Summary
+from closedwon.audit.judge import Counts
+from closedwon.demo.deals import Deal, Summary
 from closedwon.demo.show import Screen, Track, good, journey, result
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
@@ -82,22 +83,44 @@ def test_an_unknown_stage_is_shown_by_its_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ordered", "doubled_before", "deals", "said"),
+    ("ordered", "clean", "deals", "said"),
     [
-        (2, 0, 2, "✔ won 2 = ordered 2 = written back 2"),
-        (1, 0, 2, "✘ won 2, ordered 1, written back 2"),
-        (2, 1, 2, "✘ won 2 = ordered 2"),
-        (2, 0, 3, "✘ won 2 = ordered 2"),
+        (2, True, 2, "✔ won 2 = ordered 2 = written back 2"),
+        (1, True, 2, "✘ won 2, ordered 1, written back 2"),
+        (2, False, 2, "✘ won 2 = ordered 2"),
+        (2, True, 3, "✘ won 2 = ordered 2"),
     ],
 )
 def test_the_end_says_whether_all_is_well(
-    ordered: int, doubled_before: int, deals: int, said: str, capsys: pytest.CaptureFixture[str]
+    ordered: int,
+    clean: bool,  # noqa: FBT001
+    deals: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Only when every deal that was asked for is won, ordered and written back, and no run has doubled anything."""
-    counts = {"won": 2, "ordered": ordered, "written_back": 2, "doubled": 0, "lost": 0}
-    summary = Summary(**counts, median_s=0.5, p95_s=1.2, all_runs=Counts(**counts | {"doubled": doubled_before}))
+    """Only when every deal that was asked for is won, ordered and written back, and no run has left a disagreement."""
+    counts = Counts(won=2, ordered=ordered, written_back=2)
+    summary = Summary(**counts.model_dump(), median_s=0.5, p95_s=1.2, all_runs=counts, clean=clean)
 
     Screen().say(result(summary, deals=deals, erp="Tryton", file="summary.json"))
 
     assert said in capsys.readouterr().out
     assert good(summary, deals) == said.startswith("✔")
+
+
+def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """An order that an operator cancelled in an earlier run shows as such, and all is well."""
+    counts = Counts(won=2, ordered=2, written_back=2)
+    summary = Summary(
+        **counts.model_dump(),
+        median_s=0.5,
+        p95_s=1.2,
+        all_runs=Counts(won=5, ordered=4, written_back=4, cancelled=1),
+        clean=True,
+    )
+
+    Screen().say(result(summary, deals=2, erp="Tryton", file="summary.json"))
+
+    said = capsys.readouterr().out
+    assert "all runs on this data: won 5, ordered 4, written back 4, cancelled 1, doubled 0, lost 0" in said
+    assert good(summary, 2)
