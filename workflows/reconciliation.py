@@ -20,6 +20,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlrea
 
 with workflow.unsafe.imports_passed_through():
     from activities.erp import ErpActivities, FindOrders, KnownOrder
+    from activities.failures import HEARTBEAT_TIMEOUT
     from activities.reconciliation import (
         OpenedSweep,
         OpenSweep,
@@ -39,7 +40,7 @@ with workflow.unsafe.imports_passed_through():
 
 _PACE: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(minutes=30),
-    "heartbeat_timeout": timedelta(seconds=20),
+    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
     "retry_policy": RetryPolicy(maximum_interval=timedelta(minutes=5)),
 }
 """A query job over a whole org takes its time; a dead worker is noticed by its heartbeat."""
