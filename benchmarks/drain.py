@@ -14,6 +14,7 @@ import os
 import sys
 import time
 
+from closedwon.model import Command
 from closedwon.operating import orders
 from tests.support.handoff import handoff
 from tests.support.pile import pile_up, until_drained, with_long_intervals
@@ -31,15 +32,15 @@ async def main(number: int) -> None:
             steady = time.monotonic() - began
             pile = await pile_up(world, number)
             began = time.monotonic()
-            found = [one.id for one in await orders.find(world.client, orders.Selection())]
-            sending = orders.send(world.client, found, "retry", by="benchmark", why="ERP back", rate=1000)
+            found = [one.id for one in await orders.find(world.client, orders.Selection(), "retry")]
+            sending = orders.send(world.client, found, "retry", Command(reason="ERP back"), rate=1000)
             sent = [answer.outcome async for answer in sending]
             told = time.monotonic() - began
             await until_drained(world, pile)
             drained = time.monotonic() - began
         doubled = len(world.erp.orders()) - 2 * number
     print(f"orders                                    {number}")
-    print(f"told to retry                             {sent.count(orders.Outcome.SENT)}, doubled {doubled}")
+    print(f"told to retry                             {sent.count(orders.Outcome.ACCEPTED)}, doubled {doubled}")
     print(f"drain rate : steady rate                  {steady / drained:.2f} : 1  ({number / drained:.0f}/s here)")
     print(f"share of the drain until all were told    {told / drained:.0%}")
 

@@ -113,9 +113,12 @@ class RouteKey(NamedTuple):
     route: str
 
 
+ORDER_PREFIX: Final = "order:"
+
+
 def order_workflow_id(org: OrgId, record: RecordId) -> str:
     """`order:<record id>@<org id>`: record first, so that it is found by prefix; no slash, which proxies mangle."""
-    return f"order:{record}@{org}"
+    return f"{ORDER_PREFIX}{record}@{org}"
 
 
 def parse_order_workflow_id(workflow_id: str) -> RecordKey:

@@ -31,8 +31,8 @@ _STANDS: Final = {
 }
 _NEXT: Final = {
     OrderStage.LOADING: "Salesforce answers, or is asked again until it does; then the order goes to the ERP.",
-    OrderStage.ORDERING: "the ERP answers, or is asked again until it does; then Salesforce is told the number. While the "
-    "ERP is paused no attempt is made; then a workflow `erp-limit:…` is open and says why.",
+    OrderStage.ORDERING: "the ERP answers, or is asked again until it does; then Salesforce is told the number. "
+    "While the ERP is paused no attempt is made; then a workflow `erp-limit:…` is open and says why.",
     OrderStage.WRITING_BACK: "Salesforce takes it, or is told again until it does.",
     OrderStage.CANCELLING: "the ERP is asked what it has, until it answers; then Salesforce is told.",
     OrderStage.ATTENTION: "nothing happens until somebody sends a command{or_word}.",

@@ -13,12 +13,15 @@ from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
 from closedwon.errors import AttentionReason
 from closedwon.ids import InvalidIdError, RecordId
+from closedwon.model import Command
 
 if TYPE_CHECKING:
     from rich.console import Console
     from temporalio.client import WorkflowExecution
 
-    from closedwon.operating.orders import Answer, Selection
+    from closedwon.operating.orders import Reply, Selection
+
+Why = Annotated[str | None, typer.Option(help="For people: kept in the order's story.")]
 
 _A_HANDFUL: Final = 5
 """So many orders are told without a question."""
@@ -29,18 +32,21 @@ _SHOWN: Final = 10
 class _How(NamedTuple):
     command: str
     why: str | None
-    rate: float
-    yes: bool
-    dry_run: bool
+    number: str | None = None
+    rate: float = 1
+    yes: bool = False
+    dry_run: bool = False
 
 
 def add_to(app: typer.Typer) -> None:
     """Put the commands into the group `orders`."""
-    app.command(names.SIGNAL_RETRY)(_command(names.SIGNAL_RETRY, _RETRY))
-    app.command(names.SIGNAL_CANCEL)(_command(names.SIGNAL_CANCEL, _CANCEL))
+    for word, text in _TEXTS.items():
+        app.command(word)(_command(word, text))
+    app.command(names.SIGNAL_RESOLVE)(_resolve)
 
 
-_RETRY: Final = """Try again **now**: what needs attention, and what waits for the ERP's or Salesforce's next attempt.
+_TEXTS: Final = {
+    names.SIGNAL_RETRY: """Try again **now**: what needs attention, and what waits for its next attempt.
 
     Safe at any moment and any number of times. Examples:
 
@@ -49,15 +55,24 @@ _RETRY: Final = """Try again **now**: what needs attention, and what waits for t
         closedwon orders retry --reason erp-rejected
 
         closedwon orders retry --all
-"""
-_CANCEL: Final = """Stop, or cancel the order that the ERP has already, and say so in Salesforce.
+    """,
+    names.SIGNAL_CANCEL: """Stop, or cancel the order that the ERP has already, and say so in Salesforce.
 
     Examples:
 
         closedwon orders cancel 0065g00000XyZabAAF --why "the customer withdrew"
 
         closedwon orders cancel --reason unknown-product --route won-deals
-"""
+    """,
+    names.SIGNAL_SKIP: """Close an order as **not needed**; refused once the ERP has it.
+
+    Examples:
+
+        closedwon orders skip 0065g00000XyZabAAF --why "a test deal"
+
+        closedwon orders skip --reason mapping-failed --route won-deals
+    """,
+}
 
 
 def _command(word: str, text: str) -> Callable[..., None]:
@@ -73,7 +88,7 @@ def _command(word: str, text: str) -> Callable[..., None]:
         stage: Annotated[names.OrderStage | None, typer.Option(metavar="STAGE", help="All at this stage.")] = None,
         route: Annotated[str | None, typer.Option(help="All of this route.")] = None,
         every: Annotated[bool, typer.Option("--all", help="All that are not done.")] = False,
-        why: Annotated[str | None, typer.Option(help="For people: kept in the order's story.")] = None,
+        why: Why = None,
         rate: Annotated[float, typer.Option(min=0.01, help="At most so many orders a second.")] = 50,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which orders are meant.")] = False,
@@ -84,10 +99,26 @@ def _command(word: str, text: str) -> Callable[..., None]:
         if record is None and not (reason or stage or route or every):
             raise typer.BadParameter("which orders? Name a record id, or --reason, --stage, --route or --all")
         selection = Selection(reason, stage, route, _record_id(record))
-        complete(_run(config, selection, _How(word, why, rate, yes, dry_run)))
+        complete(_run(config, selection, _How(word, why, rate=rate, yes=yes, dry_run=dry_run)))
 
     command.__doc__ = text
     return command
+
+
+def _resolve(
+    record: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The Salesforce record id.")],
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="The order's number in the ERP.")],
+    why: Why = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Say that the order **exists already**, made by hand: its number is written to Salesforce, and none is made.
+
+    closedwon orders resolve 0065g00000XyZabAAF SO-4711 --why "ordered by phone"
+    """
+    from closedwon.operating.orders import Selection  # noqa: PLC0415
+
+    selection = Selection(record=_record_id(record))
+    complete(_run(config, selection, _How(names.SIGNAL_RESOLVE, why, number=number)))
 
 
 def _record_id(text: str | None) -> RecordId | None:
@@ -104,7 +135,7 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
 
     client = await connect(config)
     console = Console(highlight=False, soft_wrap=True)
-    found = await orders.find(client, selection)
+    found = await orders.find(client, selection, how.command)
     if not found:
         console.print("No order that is not done is meant by that. See: closedwon orders list")
         raise typer.Exit(1 if selection.record else 0)
@@ -120,8 +151,9 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
         _show(console, found, how)
         typer.confirm("Go on?", abort=True)
     ids = [execution.id for execution in found]
-    sending = orders.send(client, ids, how.command, by=orders.operator(), why=how.why, rate=how.rate)
-    _tell(console, [answer async for answer in _with_progress(sending, len(ids), how.command)], how)
+    given = Command(by=orders.operator(), reason=how.why, number=how.number)
+    sending = orders.send(client, ids, how.command, given, rate=how.rate)
+    _tell(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
 
 
 def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
@@ -137,25 +169,29 @@ def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
         console.print(f"  … and {len(found) - _SHOWN} more")
 
 
-async def _with_progress(answers: AsyncIterator[Answer], total: int, command: str) -> AsyncIterator[Answer]:
+async def _with_progress(replies: AsyncIterator[Reply], total: int, command: str) -> AsyncIterator[Reply]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=total == 1) as progress:
         task = progress.add_task(command, total=total)
-        async for answer in answers:
+        async for reply in replies:
             progress.advance(task)
-            yield answer
+            yield reply
 
 
-def _tell(console: Console, answers: list[Answer], how: _How) -> None:
+def _tell(console: Console, replies: list[Reply], how: _How) -> None:
     """Print the summary; what was not done ends the command with exit code 1."""
     from closedwon.operating.orders import Outcome  # noqa: PLC0415
 
-    counts = Counter(answer.outcome for answer in answers)
-    console.print(f"{how.command}: {_counted(counts)}", style="green" if set(counts) == {Outcome.SENT} else "yellow")
-    troubles = [answer for answer in answers if answer.outcome in {Outcome.REFUSED, Outcome.FAILED}]
+    counts = Counter(reply.outcome for reply in replies)
+    troubles = [reply for reply in replies if reply.outcome in {Outcome.REFUSED, Outcome.FAILED}]
+    console.print(f"{how.command}: {_counted(counts)}", style="yellow" if troubles else "green")
+    if len(replies) == 1 and not troubles:
+        console.print(f"  {replies[0].text}")
+    if counts[Outcome.SENT]:
+        console.print("What was sent is durable; the order takes it as soon as a worker runs.", style="dim")
     for text, number in Counter(f"{answer.outcome}: {answer.text}" for answer in troubles).most_common():
         some = ", ".join(one.workflow_id for one in troubles if f"{one.outcome}: {one.text}" == text)
         console.print(f"  {number} {text}")

@@ -1,6 +1,7 @@
 """Finding the orders that a command is meant for, and sending it to each: at a pace, safe to repeat, every answer told.
 
-Messages that nobody could read are workflows beside the orders; they have a stage and a reason and take part.
+Messages that nobody could read and sweeps that need attention are workflows beside the orders; they have a stage and a
+reason and take part, as far as they know the command.
 """
 
 from __future__ import annotations
@@ -12,15 +13,31 @@ from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
+from closedwon.model import Answer, Command
 
 _AT_A_TIME: Final = 50
 """Commands under way at the same moment."""
+
+
+_PATIENCE: Final = 10.0
+"""Seconds for an order's answer; a worker must live for it."""
+_TAKEN_BY: Final = {
+    names.SIGNAL_CANCEL: (names.ORDER_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW),
+    names.SIGNAL_RESOLVE: (names.ORDER_WORKFLOW,),
+    names.SIGNAL_SKIP: (names.ORDER_WORKFLOW,),
+}
+"""Which workflows know the command; all of ours know `retry`."""
 
 
 class Selection(NamedTuple):
@@ -31,10 +48,13 @@ class Selection(NamedTuple):
     route: str | None = None
     record: RecordId | None = None
 
-    def query(self) -> str:
+    def query(self, command: str) -> str:
         """The list filter, as Temporal's own command line takes it, too."""
         stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED)
         terms = ["ExecutionStatus = 'Running'", f"{names.ORDER_STAGE} IN ({stages})"]
+        if command in _TAKEN_BY:
+            kinds = ", ".join(f"'{kind}'" for kind in _TAKEN_BY[command])
+            terms.append(f"WorkflowType IN ({kinds})")
         wanted = {
             names.ATTENTION_REASON: self.reason,
             names.ORDER_STAGE: self.stage,
@@ -48,14 +68,16 @@ class Selection(NamedTuple):
 class Outcome(StrEnum):
     """What became of a command."""
 
+    ACCEPTED = "accepted"
     SENT = "sent"
+    """It is durable, but no worker has answered yet."""
     REFUSED = "refused"
     GONE = "gone"
     """The order had come to its end meanwhile."""
     FAILED = "not sent"
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """What one workflow, or Temporal in its place, said to a command."""
 
     workflow_id: str
@@ -77,26 +99,27 @@ def quoted(text: str) -> str:
     return text.replace("'", "")
 
 
-async def find(client: Client, selection: Selection) -> list[WorkflowExecution]:
-    """List them all: a list that is read while commands change it would skip some."""
-    return [execution async for execution in client.list_workflows(selection.query(), page_size=1000)]
+async def find(client: Client, selection: Selection, command: str) -> list[WorkflowExecution]:
+    """List all that a command is meant for: a list that is read while commands change it would skip some."""
+    return [execution async for execution in client.list_workflows(selection.query(command), page_size=1000)]
 
 
 async def send(
-    client: Client, workflow_ids: Sequence[str], command: str, *, by: str, why: str | None, rate: float
-) -> AsyncIterator[Answer]:
-    """Send a command to each, at most `rate` a second, and yield the answers as they come."""
+    client: Client, workflow_ids: Sequence[str], command: str, given: Command, *, rate: float
+) -> AsyncIterator[Reply]:
+    """Send a command to each, at most `rate` a second, and yield the replies as they come."""
+    sender = _Sender(client, command, given)
     clock = asyncio.get_running_loop().time
-    due, under_way = clock(), set[asyncio.Task[Answer]]()
-    text = f"{why} ({by})" if why else f"by {by}"
+    due, under_way = clock(), set[asyncio.Task[Reply]]()
     try:
         for workflow_id in workflow_ids:
             await asyncio.sleep(due - clock())
             due = max(due, clock() - 1) + 1 / rate  # what a slow moment left over is made good, for a second at most
-            under_way.add(asyncio.create_task(_send(client, workflow_id, command, text)))
-            wait_for = asyncio.FIRST_COMPLETED if len(under_way) >= _AT_A_TIME else asyncio.ALL_COMPLETED
-            timeout = None if len(under_way) >= _AT_A_TIME else 0
-            done, under_way = await asyncio.wait(under_way, timeout=timeout, return_when=wait_for)
+            under_way.add(asyncio.create_task(sender.send(workflow_id)))
+            is_full = len(under_way) >= _AT_A_TIME
+            done, under_way = await asyncio.wait(
+                under_way, timeout=None if is_full else 0, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done:
                 yield task.result()
         for next_one in asyncio.as_completed(under_way):
@@ -106,10 +129,37 @@ async def send(
             task.cancel()
 
 
-async def _send(client: Client, workflow_id: str, command: str, text: str) -> Answer:
-    try:
-        await client.get_workflow_handle(workflow_id).signal(command, text)
-    except RPCError as error:
-        gone = error.status is RPCStatusCode.NOT_FOUND
-        return Answer(workflow_id, Outcome.GONE if gone else Outcome.FAILED, "" if gone else error.status.name)
-    return Answer(workflow_id, Outcome.SENT)
+class _Sender:
+    def __init__(self, client: Client, command: str, given: Command) -> None:
+        self._client = client
+        self._command = command
+        self._given = given
+        self._nobody_answers = False
+
+    async def send(self, workflow_id: str) -> Reply:
+        try:
+            if not workflow_id.startswith(names.ORDER_PREFIX):
+                return await self._tell(workflow_id, self._given.reason)
+            if not self._nobody_answers:
+                return await self._ask(workflow_id)
+            return await self._tell(workflow_id, self._given)
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+            # Not an error: with all workers down a signal is kept until one lives. It repeats what may have arrived.
+            self._nobody_answers = True
+            return await self.send(workflow_id)
+        except WorkflowUpdateFailedError as error:
+            return Reply(workflow_id, Outcome.REFUSED, str(error.cause))
+        except RPCError as error:
+            gone = error.status is RPCStatusCode.NOT_FOUND
+            return Reply(workflow_id, Outcome.GONE if gone else Outcome.FAILED, "" if gone else error.status.name)
+
+    async def _ask(self, workflow_id: str) -> Reply:
+        async with asyncio.timeout(_PATIENCE):
+            answer: Answer = await self._client.get_workflow_handle(workflow_id).execute_update(
+                self._command, self._given, result_type=Answer
+            )
+        return Reply(workflow_id, Outcome.ACCEPTED if answer.accepted else Outcome.REFUSED, answer.message)
+
+    async def _tell(self, workflow_id: str, given: Command | str | None) -> Reply:
+        await self._client.get_workflow_handle(workflow_id).signal(self._command, given)
+        return Reply(workflow_id, Outcome.SENT)

@@ -36,7 +36,7 @@ async def test_retry_by_reason_reaches_all_that_were_refused_and_says_how_many()
             world.client, "orders", "retry", "--reason", "erp-rejected", "--why", "prices mended", "--yes"
         )
 
-        assert (0, True) == (sent.code, "retry: 7 sent" in sent.text)
+        assert (0, True) == (sent.code, "retry: 7 accepted" in sent.text)
         await world.until_written_back(*refused)
         assert 7 == len(world.erp.orders())
         story = await closedwon(world.client, "orders", "show", refused[0])
@@ -61,7 +61,7 @@ async def test_one_order_is_named_by_its_record() -> None:
     """No question is asked; an order that is done is not told anything."""
     async with _refused(2) as (world, (first, second)):
         sent = await closedwon(world.client, "orders", "retry", first.short)
-        assert (0, True) == (sent.code, "1 sent" in sent.text)
+        assert (0, True) == (sent.code, "1 accepted" in sent.text)
         assert OrderStage.COMPLETED is (await world.order(first).result()).stage
         assert OrderStage.ATTENTION == await world.stage(second)
 
@@ -75,3 +75,41 @@ async def test_a_command_for_nothing_in_particular_is_refused() -> None:
     async with handoff() as world:
         bare = await closedwon(world.client, "orders", "cancel")
         assert (2, True) == (bare.code, "--all" in bare.text)
+
+
+async def test_an_order_made_by_hand_is_named_and_one_that_nobody_needs_is_closed() -> None:
+    """`resolve` writes the number of the order that exists; `skip` closes the deal; each says what becomes of it."""
+    async with _refused(2) as (world, (by_hand, unneeded)):
+        named = await closedwon(world.client, "orders", "resolve", by_hand, "L000042", "--why", "by phone")
+        skipped = await closedwon(world.client, "orders", "skip", unneeded, "--why", "a test deal")
+        assert (0, True) == (named.code, "1 accepted" in named.text and "L000042" in named.text), named.text
+        assert (0, True) == (skipped.code, "closed as not needed" in skipped.text), skipped.text
+        assert OrderStage.NOT_NEEDED is (await world.order(unneeded).result()).stage
+        assert [] == world.erp.orders()
+
+
+async def test_without_a_worker_a_command_is_kept_and_done_when_one_runs() -> None:
+    """The update that nobody answers becomes a signal; nobody need send it again."""
+    async with handoff() as world:
+        async with world.working():
+            world.org.seed(2)
+            world.erp.faults.reject = 2
+            refused = world.org.win_next(2)
+            for record in refused:
+                await world.until_stage(record, OrderStage.ATTENTION)
+        sent = await closedwon(world.client, "orders", "retry", "--all")
+        assert (0, True) == (sent.code, "retry: 2 sent" in sent.text), sent.text
+        async with world.working():
+            await world.until_written_back(*refused)
+
+
+async def test_what_is_refused_is_told_with_the_reason() -> None:
+    """An order that the ERP has cannot be skipped; the exit code says that not all went well."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.org.faults.lock_rows(10_000)
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.WRITING_BACK)
+        refused = await closedwon(world.client, "orders", "skip", record)
+        assert 1 == refused.code
+        assert "1 refused: The ERP has order L000001 of this record" in refused.text

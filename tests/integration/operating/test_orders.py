@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 from closedwon.ids import RecordId
+from closedwon.model import Command
 from closedwon.names import OrderStage, order_workflow_id
 from closedwon.operating import orders
 from closedwon.operating.orders import Outcome, Selection
@@ -24,11 +25,9 @@ async def test_an_order_that_has_ended_meanwhile_is_gone_and_the_rest_are_told()
         await world.until_stage(waits, OrderStage.ATTENTION)
 
         ids = [order_workflow_id(world.org.org_id, record) for record in (done, waits, RecordId("006000000000001"))]
-        answers = [
-            answer async for answer in orders.send(world.client, ids, "retry", by="ada@desk", why=None, rate=100)
-        ]
+        answers = [answer async for answer in orders.send(world.client, ids, "retry", Command(by="ada@desk"), rate=100)]
 
-        assert {ids[0]: Outcome.GONE, ids[1]: Outcome.SENT, ids[2]: Outcome.GONE} == {
+        assert {ids[0]: Outcome.GONE, ids[1]: Outcome.ACCEPTED, ids[2]: Outcome.GONE} == {
             answer.workflow_id: answer.outcome for answer in answers
         }
         assert OrderStage.COMPLETED is (await world.order(waits).result()).stage
@@ -39,7 +38,7 @@ async def test_commands_leave_at_the_pace_that_was_asked_for() -> None:
     async with handoff() as world:
         nobody = [order_workflow_id(world.org.org_id, RecordId(f"006{number:012d}")) for number in range(20)]
         began = time.monotonic()
-        sending = orders.send(world.client, nobody, "retry", by="ada@desk", why=None, rate=10)
+        sending = orders.send(world.client, nobody, "retry", Command(by="ada@desk"), rate=10)
         answers = Counter([answer.outcome async for answer in sending])
         assert {Outcome.GONE: 20} == answers
         assert 1.8 < time.monotonic() - began < 10
@@ -52,5 +51,5 @@ async def test_a_selection_means_unfinished_orders_only() -> None:
         (done,) = world.org.win_next(1)
         await world.until_written_back(done)
         await world.order(done).result()
-        assert [] == await orders.find(world.client, Selection())
-        assert [] == await orders.find(world.client, Selection(route="it's", stage=OrderStage.COMPLETED))
+        assert [] == await orders.find(world.client, Selection(), "retry")
+        assert [] == await orders.find(world.client, Selection(route="it's", stage=OrderStage.COMPLETED), "skip")
