@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +25,11 @@ from closedwon.demo import Via
 from closedwon.demo.stack import Stack
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Message, OrderStart
-from tests.support.intake import soap_message
+from tests.support.intake import intake_url, memory, soap_message
 
 _UNBOUND = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "1000000"}
 _IN_FLIGHT = 16
 """Messages at the same time; Salesforce sends those of one definition one after the other."""
-_ROUTE = "won-deals"
 
 
 async def main(messages: int) -> None:
@@ -46,8 +44,7 @@ async def _measure(stack: Stack, http: aiohttp.ClientSession, messages: int) -> 
     (intake,) = stack.intakes
     org = OrgId(stack.org.connection["org_id"])
     client = await stack.temporal.client()
-    port = tomllib.loads(stack.config.read_text(encoding="utf-8"))["intake"]["port"]
-    url = f"http://localhost:{port}/outbound/{_ROUTE}"
+    url = intake_url(stack)
 
     async def acknowledged(number: int, notifications: int = 1) -> None:
         records = [_record(number * 100 + place) for place in range(notifications)]
@@ -57,7 +54,7 @@ async def _measure(stack: Stack, http: aiohttp.ClientSession, messages: int) -> 
 
     async def bare(number: int) -> None:
         message = Message(id=str(number), channel=Channel.OUTBOUND_MESSAGE, received_at=datetime.now(UTC))
-        await temporal.start_order(client, OrderStart(org=org, record=_record(number), route=_ROUTE), message)
+        await temporal.start_order(client, OrderStart(org=org, record=_record(number), route="won-deals"), message)
 
     for number in range(100):  # connections, and what is only loaded once
         await acknowledged(number)
@@ -70,10 +67,10 @@ async def _measure(stack: Stack, http: aiohttp.ClientSession, messages: int) -> 
         median = statistics.median(times)
         p99 = statistics.quantiles(times, n=100)[98]
         print(f"{name:34}{median * 1000:9.1f}  {p99 * 1000:9.1f}   {median / unit:.1f}")
-    before = _memory(intake.pid)
+    before = memory(intake.pid)
     bare_rate = await _rate(bare, range(2_000_000, 2_000_000 + messages // 5))
     rate = await _rate(acknowledged, range(30_000, 30_000 + messages))
-    after = _memory(intake.pid)
+    after = memory(intake.pid)
     print(f"{_IN_FLIGHT} at once: {rate:.0f} messages/s, {rate / bare_rate:.2f} of the bare loop's {bare_rate:.0f}/s")
     print(f"memory: {before / 2**20:.0f} MiB before, {after / 2**20:.0f} after {messages} ({after / before:.2f} of it)")
 
@@ -98,12 +95,6 @@ async def _rate(call: Callable[[int], Awaitable[None]], numbers: range) -> float
     began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(_IN_FLIGHT)))
     return len(numbers) / (time.perf_counter() - began)
-
-
-def _memory(pid: int) -> int:
-    """Resident bytes of a process (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _record(number: int) -> RecordId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from closedwon.demo import Via
 from tests.faults import dying_intake
+from tests.support.intake import intake_url, memory, soap_message
 from tests.support.siege import Siege, siege
 
 
@@ -47,6 +49,29 @@ async def test_a_death_between_temporals_acceptance_and_the_ack_makes_no_second_
         assert mark.exists()
         assert {"intake": 1} == world.kills
         assert [] == await world.complaints()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+async def test_intake_keeps_nothing_of_what_it_has_acknowledged(tmp_path: Path) -> None:
+    """Thirty megabytes of messages leave its memory as it was, but for a few."""
+    many = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "10000"}
+    async with siege(tmp_path, seconds=60, via=Via.OUTBOUND, workers=0, environment=many) as world:
+        (intake,) = world.stack.intakes
+        org, url = world.stack.org.connection["org_id"], intake_url(world.stack)
+        text = f"<sf:Description>{'x' * 100_000}</sf:Description></sObject>".encode()
+
+        async def send(numbers: range) -> int:
+            for number in numbers:
+                body = soap_message(org, [f"006{number:012d}"], first=number)
+                async with world.http.post(url, data=body.replace(b"</sObject>", text)) as answer:
+                    assert b"<Ack>true</Ack>" in await answer.read()
+            return memory(intake.pid)
+
+        before = await send(range(1, 100))  # connections, and what is only loaded once
+        after = await send(range(100, 400))
+
+        assert after - before < 15 * 2**20
 
 
 @pytest.mark.slow

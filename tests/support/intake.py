@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import ssl
+import tomllib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from multidict import CIMultiDict
 from temporalio.common import MetricMeter
 
+from closedwon.demo.stack import Stack
 from closedwon.ids import RecordId
 from closedwon.settings import Intake
 from closedwon.telemetry import Metrics
@@ -94,6 +97,18 @@ async def deliver(
         ) as response,
     ):
         return response.status, await response.text()
+
+
+def intake_url(stack: Stack) -> str:
+    """Where the intake of a stack takes outbound messages."""
+    port = tomllib.loads(stack.config.read_text(encoding="utf-8"))["intake"]["port"]
+    return f"http://localhost:{port}/outbound/won-deals"
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process (Linux)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Authority:

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from closedwon.ids import RecordId
 from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.localorg.config import CalloutDefinition, OutboundDefinition
+from closedwon.localorg.config import CalloutDefinition, OutboundDefinition, Trigger
+from closedwon.names import OrderStage
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.intake import intake
 from tests.support.servers import start_temporal
@@ -69,6 +70,40 @@ async def test_the_same_deals_by_events_messages_and_callouts_at_once_are_ordere
         assert 500 == org.bus.published
         assert org.outbox.sent >= 2
         assert 500 == len(world.erp.orders())
+
+
+async def test_a_deal_that_is_deleted_while_its_order_waits_for_the_erp_is_never_ordered() -> None:
+    """Deleting sends no outbound message: the org's trigger leaves a tombstone, which does, and stops the order."""
+    tombstone = {"object": "Deleted_Record__c", "record_id": "Record_Id__c"}
+    buried = OutboundDefinition(
+        name="buried",
+        on="Deleted_Record__c",
+        trigger=Trigger.CREATE,
+        field="",
+        fields=("Record_Id__c",),
+        endpoint=_NOWHERE,
+    )
+    config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE), buried))
+    async with (
+        LocalOrg.running(config=config) as org,
+        handoff(orgs=[org], outbound={"tombstone": tombstone}, events=()) as world,
+        world.working(subscriber=False),
+        intake(world) as address,
+    ):
+        org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
+        org.outbox.set_endpoint("buried", f"{address}/outbound/won-0/tombstones")
+        org.seed(1)
+        world.erp.faults.down = True
+        (record,) = org.win_next(1)
+        await world.until_stage(record, OrderStage.ORDERING)
+        org.records.delete(org.object("Opportunity"), record, actor=org.sales_user)
+        await world.until_stage(record, OrderStage.CANCELLING)
+        world.erp.faults.down = False
+        outcome = await world.order(record).result()
+
+        assert OrderStage.CANCELLED is outcome.stage
+        assert [] == world.erp.orders()
+        assert [] == org.outbox.queued()
 
 
 async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retries() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -158,3 +159,27 @@ async def test_a_route_may_take_the_order_from_the_message() -> None:
             message = Message.model_validate_json(signal.input.payloads[0].data)
 
             assert ({"Id": record} if goes_along else None) == message.payload
+
+
+async def test_an_order_of_one_line_is_made_of_the_messages_texts_and_the_newest_message_counts() -> None:
+    """As docs/configuration.md shows it: everything in a message is text; an older one that is late changes nothing."""
+    order = {
+        "name": "Name",
+        "currency": "'EUR'",
+        "customer": {"id": "AccountId", "name": "Account_Name__c"},
+        "lines": {"each": "[@]", "product": "Product_Code__c", "quantity": "'1'", "unit_price": "Amount"},
+    }
+    qualify = "IsWon == 'true' && to_number(Amount) > `0`"
+    route: dict[str, Any] = {"source": "event", "payload": "@", "qualify": qualify, "order": order}
+    async with handoff(outbound={}, events=(), **route) as world, intake(world) as address:
+        (record,) = world.org.seed(1)
+        fields = {"AccountId": "001000000000001", "Account_Name__c": "Edge", "Product_Code__c": "GC1040"}
+        for second, amount in ((2, "120.5"), (1, "99.0")):
+            told = {**fields, "IsWon": "true", "Amount": amount, "SystemModstamp": f"2026-11-03T10:00:0{second}.000Z"}
+            values = "".join(f"<sf:{name}>{value}</sf:{name}>" for name, value in {"Name": "Roof", **told}.items())
+            body = soap_message(world.org.org_id, [record], first=second)
+            await deliver(address, body.replace(b"</sObject>", f"{values}</sObject>".encode()))
+        async with world.working(subscriber=False):
+            await world.until_written_back(record)
+
+        assert ["120.50"] == [str(ordered["amount"]) for ordered in world.erp.orders()]
