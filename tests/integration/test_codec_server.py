@@ -225,9 +225,7 @@ async def test_who_has_signed_in_to_temporals_ui_is_answered_by_name(caplog: pyt
         _id_token(aud="another-app"),
         _id_token(iss="https://evil.example"),
         _id_token(_STRANGER),
-        jwt.encode(
-            {"sub": "jane", "iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60}, "", "none", {"kid": "k1"}
-        ),
+        jwt.encode({"sub": "jane", "iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60}, "", "none", {"kid": "k1"}),
         "not.a.token",
         "opaque",
     ],

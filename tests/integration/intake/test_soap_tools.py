@@ -29,7 +29,9 @@ class _Signing(Transport):
         timestamp = str(int(time.time()))
         digest = hmac.new(_KEY.encode(), f"{timestamp}.".encode() + message, hashlib.sha256).hexdigest()
         signature = {"X-Closedwon-Timestamp": timestamp, "X-Closedwon-Signature": f"v1={digest}"}
-        answer: requests.Response = super().post(address, message, {**headers, **signature})
+        answer: requests.Response = super().post(  # type: ignore[no-untyped-call]
+            address, message, {**headers, **signature}
+        )
         return answer
 
 
