@@ -45,6 +45,11 @@ class AttentionReason(StrEnum):
         """What it means, in one sentence for people."""
         return _SENTENCES[self]
 
+    @property
+    def cure(self) -> str:
+        """What people can do about it, in general; each order's story knows more."""
+        return _CURES[self]
+
 
 _SENTENCES: Final = {
     AttentionReason.BAD_MESSAGE: "A message names no record that can be read, or lacks the content that its route "
@@ -68,6 +73,27 @@ _SENTENCES: Final = {
     AttentionReason.UNFORESEEN: "A step was failed by hand, or by another version of Closedwon.",
     AttentionReason.ORDER_EXISTS: "The ERP has, or may have, an order of this record that must not be forgotten.",
     AttentionReason.UNKNOWN_ORDER: "The order that somebody has named is not in the ERP, or is another record's.",
+}
+
+
+_CURES: Final = {
+    AttentionReason.BAD_MESSAGE: "Mend the route's `record_id` or `payload` and restart the workers.",
+    AttentionReason.MAPPING_FAILED: "Mend the records or the route's expressions; `closedwon route try` helps.",
+    AttentionReason.UNKNOWN_PRODUCT: "Create the products in the ERP, or correct their codes in Salesforce.",
+    AttentionReason.ERP_REJECTED: "Mend the data there or here; `closedwon orders show` has the ERP's words.",
+    AttentionReason.ERP_AUTH_FAILED: "Mend the ERP's credential (then restart the workers), or its user's rights.",
+    AttentionReason.AMOUNT_DIFFERS: "Make the ERP's order and the record agree.",
+    AttentionReason.TOO_LATE_TO_CANCEL: "Undo it in the ERP and send `cancel`, or leave it.",
+    AttentionReason.TOO_LATE_TO_AMEND: "Settle the difference in the ERP by hand, or set the record back.",
+    AttentionReason.SALESFORCE_REJECTED: "Give the integration user the right, or end the lock.",
+    AttentionReason.SALESFORCE_VALIDATION: "Mend the records, or the rule that refuses the write-back.",
+    AttentionReason.SALESFORCE_AUTH_FAILED: "Mend the integration user, or `orgs.auth` (then restart the workers).",
+    AttentionReason.RECORD_GONE: "Restore or share the records, or send `cancel`.",
+    AttentionReason.CONFIGURATION: "Mend closedwon.toml (`closedwon config check`) and restart the workers.",
+    AttentionReason.HORIZON_PASSED: "See whether the system that they waited for is back.",
+    AttentionReason.UNFORESEEN: "See in the order's story what has been done by hand.",
+    AttentionReason.ORDER_EXISTS: "`retry` keeps the ERP's order, `cancel` gives it up; a number that it cannot tell of needs `resolve`.",
+    AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
 }
 
 

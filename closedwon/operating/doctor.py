@@ -36,20 +36,6 @@ _API_SHARE: Final = 0.8
 """Of the org's calls in 24 hours."""
 _SKEW: Final = timedelta(seconds=30)
 """JWT logins and signed callouts stop working at some minutes."""
-_CURES: Final = {
-    AttentionReason.BAD_MESSAGE: "Mend the route's `record_id` or `payload`",
-    AttentionReason.MAPPING_FAILED: "Mend the records or the route's expressions (`closedwon route try`)",
-    AttentionReason.UNKNOWN_PRODUCT: "Create the products in the ERP, or correct their codes in Salesforce",
-    AttentionReason.ERP_REJECTED: "Mend the orders' data there or here (`closedwon orders show RECORD_ID`)",
-    AttentionReason.ERP_AUTH_FAILED: "Mend the ERP's credential and restart the workers",
-    AttentionReason.AMOUNT_DIFFERS: "Make the ERP's order and the record agree",
-    AttentionReason.TOO_LATE_TO_CANCEL: "Undo it in the ERP and send `cancel`, or leave it",
-    AttentionReason.SALESFORCE_VALIDATION: "Mend the record, or the rule that refuses the write-back",
-    AttentionReason.SALESFORCE_REJECTED: "Give the integration user the right, or end the lock",
-    AttentionReason.SALESFORCE_AUTH_FAILED: "Mend the integration user or `orgs.auth`, and restart the workers",
-    AttentionReason.RECORD_GONE: "Restore or share the records, or `cancel`",
-    AttentionReason.CONFIGURATION: "Mend closedwon.toml and restart the workers (`closedwon config check`)",
-}
 
 
 class Harm(StrEnum):
@@ -189,11 +175,13 @@ def _paused(seen: overview.Overview) -> Iterator[Trouble]:
 
 
 def _attention(seen: overview.Overview) -> Iterator[Trouble]:
-    for reason, number in seen.reasons.most_common():
-        text = f"{number} need attention for this reason"
-        cure = _CURES.get(AttentionReason(reason) if reason in [*AttentionReason] else AttentionReason.UNFORESEEN, "")
-        again = f"closedwon orders retry --reason {reason}"
-        yield Trouble(Harm.WAITING, reason, text, f"{cure or 'See what each says'}; then: {again}")
+    for word, number in seen.reasons.most_common():
+        try:
+            reason = AttentionReason(word)
+        except ValueError:  # of a later version
+            reason = AttentionReason.UNFORESEEN
+        text = f"{number} need attention. {reason.sentence}"
+        yield Trouble(Harm.WAITING, word, text, f"{reason.cure} Then: closedwon orders retry --reason {word}")
 
 
 async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:

@@ -18,5 +18,6 @@ def test_a_reason_has_a_sentence_and_a_section(reason: AttentionReason) -> None:
     section = re.search(rf"^### `{reason}`\n\n(.+)", _RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert reason.sentence.endswith(".")
+    assert reason.cure.endswith(".")
     assert section is not None
     assert len(section[1]) > 40
