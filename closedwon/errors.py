@@ -92,7 +92,8 @@ _CURES: Final = {
     AttentionReason.CONFIGURATION: "Mend closedwon.toml (`closedwon config check`) and restart the workers.",
     AttentionReason.HORIZON_PASSED: "See whether the system that they waited for is back.",
     AttentionReason.UNFORESEEN: "See in the order's story what has been done by hand.",
-    AttentionReason.ORDER_EXISTS: "`retry` keeps the ERP's order, `cancel` gives it up; a number that it cannot tell of needs `resolve`.",
+    AttentionReason.ORDER_EXISTS: "`retry` keeps the ERP's order, `cancel` gives it up; a number that it cannot tell "
+    "of needs `resolve`.",
     AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
 }
 
