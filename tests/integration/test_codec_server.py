@@ -107,7 +107,7 @@ async def _only_value(payloads: dict[str, Any]) -> object:
 
 
 async def test_temporals_command_line_shows_and_sends_through_it() -> None:
-    """It reads an order's history and its story, and what it sends is encrypted as well."""
+    """It reads an order's history, its story and its answers, and what it sends is encrypted as well."""
     encryption = keyed()
     async with handoff(encryption=encryption) as world, world.working():
         world.org.seed(1)
@@ -119,9 +119,18 @@ async def test_temporals_command_line_shows_and_sends_through_it() -> None:
         async with running(encryption, token=SecretStr("a-token")) as server:
             asked = ("--codec-endpoint", server.address, "--codec-auth", "Bearer a-token")
             sent = await temporal(
-                world.client, "workflow", "signal", *order, "--name", "retry", "--input", '"Sauerampfer"', *asked
+                world.client,
+                "workflow",
+                "update",
+                "execute",
+                *order,
+                "--name",
+                "retry",
+                "--input",
+                '"Sauerampfer"',
+                *asked,
             )
-            assert 0 == sent.code, sent.text
+            assert "The next attempt is made now" in sent.text
             await world.until_stage(record, OrderStage.COMPLETED)
             shown = await temporal(world.client, "workflow", "show", *order, "--detailed", *asked)
             story = await temporal(world.client, "workflow", "metadata", *order, *asked)

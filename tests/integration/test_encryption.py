@@ -152,14 +152,15 @@ async def _refused_order(world: Handoff) -> RecordId:
     return record
 
 
-async def test_a_plain_signal_of_temporals_own_command_line_is_understood() -> None:
+@pytest.mark.parametrize("how", [("signal",), ("update", "execute")], ids=["signal", "update"])
+async def test_a_plain_command_of_temporals_own_command_line_is_understood(how: tuple[str, ...]) -> None:
     """An operator needs no key to send `retry`; what was said is read, and stays where it was said."""
     async with handoff(encryption=keyed()) as world, world.working():
         world.org.seed(1)
         record = await _refused_order(world)
         order = names.order_workflow_id(world.org.org_id, record)
-        words = ("workflow", "signal", "-w", order, "--name", "retry", "--input", '"price list mended"')
-        assert 0 == (await temporal(world.client, *words)).code
+        words = ("-w", order, "--name", "retry", "--input", '"price list mended"')
+        assert 0 == (await temporal(world.client, "workflow", *how, *words)).code
         await world.until_stage(record, OrderStage.COMPLETED)
 
         told = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
