@@ -16,7 +16,7 @@ from closedwon import mapping
 from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, ErpStatus, Frozen, Message, Order
+from closedwon.model import NOT_NEEDED, ErpOrder, ErpStatus, Frozen, Message, Order
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -27,8 +27,7 @@ Values = dict[str, str | None]
 """Field values by API name."""
 
 NEEDS_ATTENTION: Final = "needs attention"
-NOT_NEEDED: Final = "not needed"
-"""Words of ours that the status field shows beside those of `ErpStatus`."""
+"""A word of ours that the status field shows beside those of `ErpStatus`."""
 _GIVEN_UP: Final[Mapping[str | None, str]] = {
     ErpStatus.CANCELLED: "its order was cancelled",
     NOT_NEEDED: "it was closed as not needed",

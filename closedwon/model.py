@@ -312,6 +312,12 @@ class ErpStatus(StrEnum):
         return self in (ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE)
 
 
+NOT_NEEDED: Final = "not needed"
+"""What the record's status says where somebody has decided that no order is needed."""
+GIVEN_UP: Final = frozenset({ErpStatus.CANCELLED.value, NOT_NEEDED})
+"""Statuses of records whose order somebody has given up: a late message does not order them."""
+
+
 class ErpLine(Frozen):
     """One product line as the ERP has it. `unit_price` is net."""
 

@@ -16,10 +16,10 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import Problem
-    from activities.salesforce import NOT_NEEDED, Look
+    from activities.salesforce import Look
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import Answer, Decision, ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
+    from closedwon.model import NOT_NEEDED, Answer, Decision, ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
     from closedwon.names import OrderStage
     from workflows.commands import Commanded, Commands
     from workflows.standing import Standing

@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from closedwon import names, temporal
     from closedwon.ids import OrgId, RecordId
-    from closedwon.model import ErpStatus, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
+    from closedwon.model import GIVEN_UP, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
     from closedwon.names import OrderStage
     from closedwon.telemetry import Metrics
     from workflows.problems import problem_of
@@ -61,7 +61,7 @@ def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) 
 
     `known` None: the ERP was not asked; an order that somebody has given up is none of the sweep's business.
     """
-    if seen.status == ErpStatus.CANCELLED:
+    if seen.status in GIVEN_UP:
         return True
     if seen.deleted or not seen.qualifies:
         return known is not None and all(order.cancelled for order in known)
@@ -72,7 +72,7 @@ def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) 
 
 def is_missing(seen: Seen, *, numbered: bool) -> bool:
     """Whether the record alone tells that it needs its workflow: the ERP need not be asked."""
-    given_up = seen.status == ErpStatus.CANCELLED
+    given_up = seen.status in GIVEN_UP
     return numbered and seen.qualifies and seen.number is None and not seen.deleted and not given_up
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from closedwon import mapping, names
-from closedwon.audit.judge import Booked, Deal, Facts, Flow, Report, count, disagreements, doubtful
+from closedwon.audit.judge import Booked, Deal, Facts, Finding, Flow, Report, count, disagreements, doubtful, orphan
 from closedwon.errors import AttentionError
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import idempotency_key
@@ -83,8 +83,8 @@ async def audit(
         since=since,
         until=until or now,
         counts=count(facts, keys),
-        settled=count(facts, set(keys) - {RecordKey(one.org, one.record) for one in under_way}),
-        findings=tuple(findings),
+        settled=count(facts, set(keys) - {(one.org, one.record) for one in under_way}),
+        findings=(*findings, *(await books.orphans(since, min(until or now, now - lag)) if route is None else ())),
         under_way=tuple(under_way),
         in_attention=sum(flow.in_attention for key in keys if (flow := facts.flows.get(key))),
         looked_at={
@@ -168,6 +168,14 @@ class _Books:
             if key.org in self._connections.salesforce and (known is None or flow.started_at >= known.started_at):
                 self._flows[key] = flow
                 self._tell("Temporal", known is None)
+
+    async def orphans(self, since: datetime, until: datetime) -> list[Finding]:
+        """Customers without an order, in ERPs where we make them."""
+        return [
+            orphan(name, account)
+            for name, erp in self._connections.erps.items()
+            async for account in erp.orphans(since, until)
+        ]
 
     # By id
 

@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, Field
 
 from closedwon.erp.base import differs
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+from closedwon.model import GIVEN_UP, ErpOrder, ErpStatus, Frozen, Order
 from closedwon.names import OrderStage, RecordKey
 
 
@@ -72,15 +72,15 @@ KINDS: Final = {
     ),
     Kind.UNKNOWN_NUMBER: Meaning(
         "Salesforce shows an order that no ERP has under the record's key",
-        "Find that order in the ERP; empty the number in Salesforce if there is none.",
+        "Find that order in the ERP. If there is none, empty the number in Salesforce: then --fix orders what is won.",
     ),
     Kind.WORKFLOW_DIFFERS: Meaning(
         "the workflow ended with another order than the ERP has",
         "See in Temporal how it ended, and in the ERP what became of that order.",
     ),
     Kind.ORPHANED_CUSTOMER: Meaning(
-        "customers that were made for a deal, and have no order",
-        "Nothing, as long as their deal is on its way; else remove them in the ERP, or leave them.",
+        "customers that were made for an order, and have none",
+        "See what became of the Account's deal; an order that waits for a person may need them. Else remove them.",
     ),
 }  # fmt: skip
 """In the order in which they are reported."""
@@ -183,7 +183,8 @@ class Finding(Frozen):
     """One disagreement: what each side says."""
 
     kind: Kind
-    org: OrgId
+    org: OrgId | None
+    """None for an orphaned customer: an ERP does not know which org's it is."""
     record: RecordId
     """Of an orphaned customer, the Account."""
     route: str | None
@@ -204,7 +205,7 @@ class Counts(Frozen):
     written_back: int = 0
     """Won deals that carry the number of their order in the ERP."""
     cancelled: int = 0
-    """Won deals whose order was cancelled, as their record says."""
+    """Won deals that somebody has given up, as their record says: cancelled, or not needed."""
     doubled: int = 0
     """Orders too many: beyond the first of a deal, or of a deal that was not won."""
     lost: int = 0
@@ -233,6 +234,19 @@ class Report(Frozen):
     def clean(self) -> bool:
         """Whether nothing disagrees."""
         return not self.findings
+
+
+def orphan(erp: str, account: RecordId) -> Finding:
+    """The finding about a customer without an order."""
+    return Finding(
+        kind=Kind.ORPHANED_CUSTOMER,
+        org=None,
+        record=account,
+        route=None,
+        salesforce="an Account",
+        erp=f"{erp}: a customer without an order",
+        workflow="",
+    )
 
 
 def doubtful(facts: Facts) -> list[RecordKey]:
@@ -313,10 +327,10 @@ def _of_the_books(deal: Deal | None, booked: list[Booked], live: list[Booked], *
         yield from _of_an_order(deal, live[0].order)
     elif booked:
         yield Kind.CANCELLED_IN_ERP
+    elif deal.number:
+        yield Kind.UNKNOWN_NUMBER  # never ordered by a look: it may have been made by hand, in an ERP that keeps no key
     elif deal.wanted:
         yield Kind.WON_WITHOUT_ORDER
-    elif deal.number:
-        yield Kind.UNKNOWN_NUMBER
 
 
 def _of_an_order(deal: Deal, order: ErpOrder) -> Iterator[Kind]:
@@ -331,9 +345,9 @@ def _of_an_order(deal: Deal, order: ErpOrder) -> Iterator[Kind]:
 
 
 def _given_up(deal: Deal, flow: Flow | None) -> bool:
-    """Whether somebody has cancelled the order: the record says so, or else its workflow."""
+    """Whether somebody has cancelled the order or wants none: the record says so, or else its workflow."""
     if "status" in deal.told:
-        return deal.status == ErpStatus.CANCELLED
+        return deal.status in GIVEN_UP
     return flow is not None and flow.stage is OrderStage.CANCELLED
 
 

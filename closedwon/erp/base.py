@@ -37,13 +37,8 @@ from closedwon.errors import (
     RetryError,
     UnknownOutcomeError,
 )
-from closedwon.ids import OrgId
+from closedwon.ids import OrgId, RecordId
 from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
-
-KEYS_PER_CALL: Final = 50
-"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn takes."""
-ORDERS_PER_PAGE: Final = 200
-"""Orders in one page of a listing: bounded work for the ERP, and few calls for us."""
 
 
 class DuplicateError(ClosedwonError):
@@ -166,7 +161,7 @@ class Erp(Protocol):
         """Look the order up by its idempotency key."""
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
-        """Look orders up by their idempotency keys, `KEYS_PER_CALL` in one call.
+        """Look orders up by their idempotency keys, so many in one call as a URL holds.
 
         A key without an order is left out; one with two orders is a double that the ERP's constraint should prevent.
         """
@@ -174,7 +169,13 @@ class Erp(Protocol):
     def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
         """List every order of `org`'s records that was made or changed since then, with its idempotency key.
 
-        Page by page, in an order that changes do not disturb; one call per `ORDERS_PER_PAGE` orders.
+        Page by page, in an order that changes do not disturb.
+        """
+
+    def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
+        """List the customers (Accounts) that were made for an order in this time, and have none.
+
+        Nobody, where the adapter does not make customers. An order on its way has its customer made first.
         """
 
     async def create(self, order: Order) -> ErpOrder:
@@ -232,13 +233,6 @@ _WITHOUT_DECIMALS: Final = frozenset({
 """ISO 4217 currencies whose smallest unit is 1."""
 _TELLING: Final = 3
 """Characters; blanking anything shorter would only make the message unreadable."""
-
-
-def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Split keys, each once, into as many as one call takes."""
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), KEYS_PER_CALL):
-        yield wanted[start : start + KEYS_PER_CALL]
 
 
 async def no_step(_step: Step) -> None:

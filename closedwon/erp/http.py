@@ -7,7 +7,7 @@ client errors other than 401, 403, 408 and 429 are returned, since only the adap
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,6 +18,10 @@ import aiohttp
 from closedwon.erp.base import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
 from closedwon.errors import AttentionReason
 
+KEYS_PER_CALL: Final = 50
+"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn takes."""
+ORDERS_PER_PAGE: Final = 200
+"""Orders in one page of a listing: bounded work for the ERP, and few calls for us."""
 _CONNECT_SECONDS: Final = 10
 _LONGEST_QUOTE: Final = 300
 """Characters of the ERP's own words that a message may carry."""
@@ -126,6 +130,13 @@ class HttpClient:
             if not ok:
                 return None  # an error page; its status says enough
             raise UnknownError(f"{self._erp}: an answer is not JSON") from error
+
+
+def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Split keys, each once, into as many as one call takes."""
+    wanted = sorted(set(keys))
+    for start in range(0, len(wanted), KEYS_PER_CALL):
+        yield wanted[start : start + KEYS_PER_CALL]
 
 
 def quote(words: object) -> str:

@@ -28,18 +28,16 @@ from urllib.parse import quote as quote_path
 from pydantic import ValidationError
 
 from closedwon.erp.base import (
-    ORDERS_PER_PAGE,
     CannotAmendError,
     DuplicateError,
     RejectedError,
     TooLateError,
     TooLateToAmendError,
     UnknownOrderError,
-    key_batches,
 )
-from closedwon.erp.http import HttpClient, Reply, quote
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, key_batches, quote
 from closedwon.errors import AttentionReason
-from closedwon.ids import OrgId
+from closedwon.ids import OrgId, RecordId
 from closedwon.model import ErpOrder, Order
 from closedwon.settings import RestErp
 
@@ -95,6 +93,12 @@ class RestAdapter:
             if following == after:
                 raise self._off_contract("the field next, which leads back to the same page")
             after = following
+
+    async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:  # noqa: ARG002 - the protocol's
+        """List nobody: customers are the facade's own business."""
+        nobody: tuple[RecordId, ...] = ()
+        for account in nobody:
+            yield account
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order. Raises `DuplicateError` when the key is taken."""

@@ -23,19 +23,17 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from closedwon.erp.base import (
-    ORDERS_PER_PAGE,
     AuthFailedError,
     DuplicateError,
     RejectedError,
     TooLateError,
     TooLateToAmendError,
     UnknownOrderError,
-    key_batches,
 )
-from closedwon.erp.http import HttpClient, Reply, ServerFaultError
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, ServerFaultError, key_batches
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
-from closedwon.ids import OrgId
+from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine
 from closedwon.settings import TrytonErp
 
@@ -111,6 +109,23 @@ class TrytonAdapter:
             if len(sales) < self._page:
                 return
             last = sales[-1]["id"]
+
+    async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
+        """List the parties that were made in this time, have an Account's id as their code, and no sale at all."""
+        last = 0
+        while True:
+            made = [["create_date", ">=", _datetime(since)], ["create_date", "<", _datetime(until)]]
+            domain = [["id", ">", last], ["code", "like", f"{KEY_PREFIXES['Account']}%"], *made]
+            parties = await self._api.search("party.party", domain, ("code",), page=self._page)
+            ids = [party["id"] for party in parties]
+            sales = await self._api.search(_SALE, [["party", "in", ids]], ("party",)) if ids else []
+            buyers = {sale["party"] for sale in sales}
+            for party in parties:
+                if party["id"] not in buyers and (account := _record_id(party["code"])):
+                    yield account
+            if len(parties) < self._page:
+                return
+            last = ids[-1]
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order and quote it, which gives it its number. Raises `DuplicateError` when the key is taken."""
@@ -302,6 +317,13 @@ def _number(value: Decimal) -> str:
 
 def _date(value: date | None) -> Record | None:
     return None if value is None else {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
+
+
+def _record_id(code: str) -> RecordId | None:
+    try:
+        return RecordId(code)
+    except InvalidIdError:
+        return None
 
 
 def _datetime(value: datetime) -> Record:

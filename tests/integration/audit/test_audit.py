@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names, temporal
@@ -14,8 +15,11 @@ from closedwon.audit.gather import audit
 from closedwon.audit.judge import Finding, Kind, Report
 from closedwon.audit.mend import mend
 from closedwon.ids import RecordId
+from closedwon.localerp.light import LightErp
+from closedwon.mapping import map_order
 from closedwon.model import Channel, ErpStatus, Message
 from closedwon.names import OrderStage
+from closedwon.settings import RestErp
 from tests.support.audit import assert_clean, look, story
 from tests.support.handoff import Handoff, handoff, until
 from workers.connections import Connections
@@ -197,6 +201,24 @@ async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
     assert 1 == (await look_at(world)).counts.doubled
 
 
+async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
+    """One under the same key in another ERP, where no unique constraint can see it."""
+    record, _ = await sold(world, 2)
+    async with LightErp.running() as other:
+        second = RestErp(kind="rest", name="second", url=other.url, token=SecretStr(other.token))
+        world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, second)})
+        async with Connections(world.settings) as connections:
+            route, client = world.settings.routes[0], connections.salesforce[world.org.org_id]
+            deal = await client.read(route.object, route.query_fields, record)
+            assert deal is not None
+            await connections.erps["second"].create(map_order(route, world.org.org_id, record, deal))
+
+        found = await the_finding(world, record)
+
+    assert Kind.DOUBLED is found.kind
+    assert "second L000001 draft" in found.erp
+
+
 async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:
     """An open deal that shows an order."""
     await sold(world, 1)
@@ -207,13 +229,13 @@ async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:
 
 
 async def test_an_order_that_is_gone_from_the_erp_is_found(world: Handoff) -> None:
-    """Workflow and record say that it is ordered; the ERP knows nothing of it."""
+    """Workflow and record say that it is ordered, the ERP knows nothing of it: a person must look."""
     record, _ = await sold(world, 2)
     number = world.number_of(record)
     world.erp._db.execute("DELETE FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
 
     found = await the_finding(world, record)
-    assert (Kind.WON_WITHOUT_ORDER, f"completed {number}") == (found.kind, found.workflow)
+    assert (Kind.UNKNOWN_NUMBER, f"completed {number}", False) == (found.kind, found.workflow, found.fixable)
 
     world.org.update("Opportunity", record, StageName="Prospecting", ERP_Order_Number__c=None, ERP_Order_Status__c=None)
     assert Kind.WORKFLOW_DIFFERS is (await the_finding(world, record)).kind

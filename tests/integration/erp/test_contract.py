@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from closedwon.erp import open_erp
 from closedwon.erp.base import (
-    KEYS_PER_CALL,
     AmountDiffersError,
     AuthFailedError,
     DuplicateError,
@@ -25,6 +24,7 @@ from closedwon.erp.base import (
     amend_to,
     find_or_create,
 )
+from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.localerp.light import LightErp

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from closedwon.erp import open_erp
-from closedwon.erp.base import ORDERS_PER_PAGE, BusyError, Erp, RejectedError, UnknownError, find_or_create
+from closedwon.erp.base import BusyError, Erp, RejectedError, UnknownError, find_or_create
+from closedwon.erp.http import ORDERS_PER_PAGE
 from closedwon.erp.rest import RestAdapter
 from closedwon.localerp import connection
 from closedwon.localerp.light import Faults, LightErp

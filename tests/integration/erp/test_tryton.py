@@ -323,6 +323,19 @@ async def test_a_listing_is_read_page_by_page(tryton: TrytonProcess) -> None:
     assert drafts == listed
 
 
+async def test_a_customer_without_a_sale_is_an_orphan(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
+    """A party that was made for an Account, and got no sale, is told; one with a sale, or of people's own, is not."""
+    began = datetime.now(UTC)
+    buyer, nobody = new_order(), new_order()
+    await find_or_create(erp, buyer)
+    own = {"name": "Own", "code": f"001-{uuid.uuid4().hex[:8]}"}
+    await tryton.rpc("model.party.party.create", [own, {"name": "Nobody", "code": nobody.customer.id}])
+    ended = datetime.now(UTC) + timedelta(seconds=1)
+
+    assert [nobody.customer.id] == [account async for account in erp.orphans(began, ended)]
+    assert [] == [account async for account in erp.orphans(began - timedelta(hours=1), began)]
+
+
 async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
     """Tryton is slow: a known customer's order costs find, party, create, quote, confirm and find, nothing more."""
     customer = new_order().customer

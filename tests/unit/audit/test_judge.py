@@ -91,7 +91,9 @@ OPEN = {"wanted": False, "order": None, "number": None, "status": None}
         (facts_of(deal(told=frozenset(), number=None, status=None), [order()]), []),
         (facts_of(deal(status="needs attention"), [order()]), [Kind.NOT_WRITTEN_BACK]),
         (facts_of(deal(number="S2"), [order()]), [Kind.NOT_WRITTEN_BACK]),
-        (facts_of(deal(), []), [Kind.WON_WITHOUT_ORDER]),
+        (facts_of(deal(number=None), []), [Kind.WON_WITHOUT_ORDER]),
+        (facts_of(deal(), []), [Kind.UNKNOWN_NUMBER]),
+        (facts_of(deal(status="not needed", number=None), []), []),
         (facts_of(deal(problem="no product", order=None), [order()]), []),
         (facts_of(deal(), [order(status=ErpStatus.QUOTATION)]), [Kind.NOT_CONFIRMED]),
         (facts_of(deal(), [order(status=ErpStatus.CANCELLED)]), [Kind.CANCELLED_IN_ERP]),
@@ -133,7 +135,7 @@ def test_each_case_is_judged(facts: Facts, expected: list[Kind]) -> None:
 )
 def test_what_goes_on_by_itself_is_under_way(workflow: Flow | None, settled: bool) -> None:  # noqa: FBT001
     """A workflow that waits for a person, or was ended by one, does nothing about it any more."""
-    findings, under_way = disagreements(facts_of(deal(), [], workflow), [KEY], young=NOON)
+    findings, under_way = disagreements(facts_of(deal(number=None), [], workflow), [KEY], young=NOON)
 
     assert (settled, not settled) == (bool(findings), bool(under_way))
 

@@ -59,6 +59,9 @@ class ScriptedErp:
     def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
         raise NotImplementedError
 
+    def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
+        raise NotImplementedError
+
     async def create(self, order: Order) -> ErpOrder:
         self._happens("create")
         if self.order is not None:
