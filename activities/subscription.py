@@ -93,6 +93,11 @@ class ClosedPrefix:
             )
         return self.cursor
 
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the first event that is not counted was published; None where there is none, or it does not say."""
+        return self._waiting[0][0].created_at if self._waiting else None
+
     def is_caught_up(self, at: datetime) -> None:
         """Note that everything which had come at this moment is counted, if it is."""
         if not self._waiting:
@@ -157,7 +162,7 @@ class _Reading:
         self._slots = asyncio.Semaphore(pace.concurrent_starts)
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
-        self._is_drained = False
+        self._lag = timedelta(0)
 
     async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
         lost = self._lost_by_time()
@@ -209,7 +214,8 @@ class _Reading:
             if any(task.done() for task in stop):
                 return
             self._alive = True
-            self._is_drained = not batch.result().events
+            if not batch.result().events:
+                self._lag = timedelta(0)  # the bus has nothing new
             for event in batch.result().events:
                 await self._slots.acquire()
                 if beat.done():
@@ -251,6 +257,8 @@ class _Reading:
             source=self._channel,
             at=event.created_at or datetime.now(UTC),
         )
+        if event.created_at is not None:
+            self._lag = datetime.now(UTC) - event.created_at
 
     def _finished(self, start: asyncio.Task[None]) -> None:
         self._starts.discard(start)
@@ -261,19 +269,14 @@ class _Reading:
         timeout = activity.info().heartbeat_timeout
         every = min(_HEARTBEAT_EVERY, timeout.total_seconds() / 3) if timeout else _HEARTBEAT_EVERY
         while True:
-            cursor = self._prefix.advance()
-            activity.heartbeat(cursor)
-            self._tell_lag(cursor)
+            activity.heartbeat(self._prefix.advance())
+            self._tell_lag()
             await asyncio.sleep(every)
 
-    def _tell_lag(self, cursor: Cursor) -> None:
-        """Nothing is behind when the bus had nothing new at the last poll and all that it had before is durable."""
-        if self._is_drained and not self._starts:
-            lag = timedelta(0)
-        elif cursor.event_time is not None:
-            lag = datetime.now(UTC) - cursor.event_time
-        else:
-            return
+    def _tell_lag(self) -> None:
+        """How long the first event that is not durable waits; else how late the last was, until the bus is empty."""
+        now, waiting = datetime.now(UTC), self._prefix.waiting_since
+        lag = self._lag if waiting is None else now - waiting
         self._messages.metrics.cursor_lag.set(lag.total_seconds(), {"org": self._route.org, "channel": self._channel})
 
     async def _settle(self) -> Cursor:

@@ -93,7 +93,7 @@ class Metrics:
             "closedwon_oldest_open_order_seconds", "Age of the oldest unfinished order [stage]"
         )
         self.attention_now = meter.create_gauge(
-            "closedwon_attention_now", "Orders and messages that need attention, now [reason]"
+            "closedwon_attention_now", "Orders, messages and sweeps that need attention, now [reason]"
         )
         self.backlog = meter.create_gauge("closedwon_backlog", "Tasks that wait for a worker [queue, kind]")
         self.backlog_age = meter.create_gauge_float(
@@ -103,7 +103,7 @@ class Metrics:
         self.paused = meter.create_gauge("closedwon_queue_paused", "1 while the queue's rate limit is 0 [queue]")
         self.reader_silence = meter.create_gauge_float(
             "closedwon_reader_silence_seconds",
-            "Since the bus's reader last gave a sign of life [org, channel]",
+            "Since the bus's reader last got on, or heard of nothing new [org, channel]",
         )
         self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, route]")
         self.oldest_gap = meter.create_gauge_float(

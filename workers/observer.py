@@ -19,10 +19,12 @@ from typing import Final, NamedTuple
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.subscription import Cursor
 from closedwon import names, temporal, visibility
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
@@ -90,6 +92,7 @@ class Observer:
         self._reasons: set[str] = set(AttentionReason)
         # A channel that nobody has ever read counts from when we began to look.
         self._heard = dict.fromkeys(self._channels, datetime.now(UTC))
+        self._cursors: dict[_Channel, Cursor] = {}
 
     async def look(self) -> None:
         """Look once. Raises Temporal's `RPCError`."""
@@ -142,19 +145,26 @@ class Observer:
             self._metrics.paused.set(int(is_paused), {"queue": queue})
 
     async def _look_at_channel(self, channel: _Channel) -> None:
-        """Ask Temporal, not the reader, when the reader last beat: a dead one tells nothing."""
+        """Ask Temporal, not the reader, when the reader last got on: a dead one tells nothing.
+
+        That it beats is not enough: it also beats while it cannot reach the bus. So its cursor must have changed, which
+        every event does, and every word of the bus that there is none.
+        """
         handle = self._client.get_workflow_handle(names.subscription_workflow_id(channel.org_id, channel.name))
         labels = {"org": channel.org, "channel": channel.name}
+        pending: Sequence[PendingActivityInfo] = ()
         try:
             pending = (await handle.describe()).raw_description.pending_activities
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-        else:
-            beats = [one.last_heartbeat_time.ToDatetime(UTC) for one in pending if one.HasField("last_heartbeat_time")]
-            self._heard[channel] = max([self._heard[channel], *beats])
-        now = datetime.now(UTC)
-        self._metrics.reader_silence.set(max((now - self._heard[channel]).total_seconds(), 0.0), labels)
+        for one in pending:
+            for cursor in await self._client.data_converter.decode(one.heartbeat_details.payloads, [Cursor]):
+                if cursor != self._cursors.get(channel):
+                    self._cursors[channel] = cursor
+                    self._heard[channel] = one.last_heartbeat_time.ToDatetime(UTC)
+        silence = datetime.now(UTC) - self._heard[channel]
+        self._metrics.reader_silence.set(max(silence.total_seconds(), 0.0), labels)
 
     async def _look_at_gaps(self) -> None:
         now = datetime.now(UTC)

@@ -6,6 +6,7 @@ leave with ids and kinds of errors only, for the text of an error may quote what
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -40,6 +41,7 @@ def start(collector: str | None, service: str) -> tuple[Plugin, Callable[[], Non
         resource=Resource.create({"service.name": name}),
         shutdown_on_exit=False,
     )
+    logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.ERROR)  # else it tells every repetition
     provider.add_span_processor(_Reticent(OTLPSpanExporter(endpoint=endpoint)))
     trace.set_tracer_provider(provider)
     return OpenTelemetryPlugin(add_temporal_spans=True), provider.shutdown

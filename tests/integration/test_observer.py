@@ -14,12 +14,13 @@ from temporalio.service import RPCError
 
 from closedwon import names, temporal
 from closedwon.ids import RecordId
+from closedwon.localorg.config import OrgConfig
+from closedwon.localorg.server import LocalOrg
 from closedwon.model import Channel, Gap, GapReason, Message, Reconciliation, UnreadableMessage
 from closedwon.operating.erps import limit
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.metrics import Gauges
 from workers.observer import Observer, observing
-from workflows.subscription import Subscription, SubscriptionWorkflow
 
 LABELS = {"org": "org-0", "channel": CHANNEL}
 
@@ -109,33 +110,30 @@ async def test_what_is_done_is_no_longer_told() -> None:
         assert 0 == gauges.get("oldest_open_order_seconds", {"stage": "loading"})
 
 
-async def test_a_reader_that_is_dead_grows_silent() -> None:
-    """The metrics of a dead process vanish with it; the silence of the reader is seen by those who live."""
+async def test_a_reader_that_gets_no_further_grows_silent() -> None:
+    """What a dead process told vanishes with it, and one that cannot reach the bus still beats: both are seen."""
     gauges = Gauges()
-    async with handoff() as world:
-        await world.client.start_workflow(
-            SubscriptionWorkflow.run,
-            Subscription(org=world.org.org_id, channel=CHANNEL, heartbeat_timeout=timedelta(seconds=3)),
-            id=names.subscription_workflow_id(world.org.org_id, CHANNEL),
-            task_queue=names.SUBSCRIBER_QUEUE,
-        )
-        async with world.working():
-            observer = Observer(world.client, world.settings, gauges.metrics)
+    async with LocalOrg.running(config=OrgConfig(poll_timeout_s=0.5)) as org, handoff(orgs=[org]) as world:
+        observer = Observer(world.client, world.settings, gauges.metrics)
 
-            async def is_heard() -> bool:
-                # The first sign of life is newer than the observer itself.
-                before = gauges.get("reader_silence_seconds", LABELS)
-                await observer.look()
-                after = gauges.get("reader_silence_seconds", LABELS)
-                return before is not None and after is not None and after < before
-
-            await until(is_heard)
-            assert 0 < (gauges.get("pollers", {"queue": "subscriber", "kind": "activity"}) or 0)
+        async def silence() -> float:
+            await observer.look()
+            return gauges.get("reader_silence_seconds", LABELS) or 0.0
 
         async def is_silent() -> bool:
-            await observer.look()
-            return (gauges.get("reader_silence_seconds", LABELS) or 0) > 1.5
+            return await silence() > 4.5
 
+        async def is_heard() -> bool:
+            return (
+                await silence() < 3.5 and (gauges.get("pollers", {"queue": "subscriber", "kind": "activity"}) or 0) > 0
+            )
+
+        async with world.working():
+            await until(is_heard)
+            org.faults.down()
+            await until(is_silent)
+            org.faults.down(on=False)
+            await until(is_heard)
         await until(is_silent)
 
 
