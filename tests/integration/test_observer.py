@@ -23,6 +23,7 @@ from tests.support.metrics import Gauges
 from workers.observer import Observer, observing
 
 LABELS = {"org": "org-0", "channel": CHANNEL}
+POLLERS = {"queue": "subscriber", "kind": "activity"}
 
 
 async def _start(world: Handoff, number: int) -> str:
@@ -129,12 +130,12 @@ async def test_a_reader_that_gets_no_further_grows_silent() -> None:
             )
 
         async with world.working():
-            await until(is_heard)
+            await until(is_heard, seconds=40)
             org.faults.down()
-            await until(is_silent)
+            await until(is_silent, seconds=40)
             org.faults.down(on=False)
-            await until(is_heard)
-        await until(is_silent)
+            await until(is_heard, seconds=40)
+        await until(is_silent, seconds=40)
 
 
 async def test_an_open_gap_is_told_though_nobody_works_on_it() -> None:
