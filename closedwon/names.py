@@ -24,6 +24,7 @@ DEPLOYMENT: Final = "closedwon"
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
+ALERT_WORKFLOW: Final = "AlertWorkflow"
 RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
 ERP_LIMIT_WORKFLOW: Final = "ErpLimitWorkflow"
 
@@ -180,6 +181,11 @@ def _moment(moment: datetime) -> str:
 def erp_limit_workflow_id(erp: str) -> str:
     """`erp-limit:<name>`, the note that an ERP is paused or limited."""
     return f"erp-limit:{erp}"
+
+
+def alert_workflow_id(need: str) -> str:
+    """`alert:<id of the need>`: delivers one alert."""
+    return f"alert:{need}"
 
 
 def _parts(workflow_id: str, kind: str) -> tuple[str, str]:

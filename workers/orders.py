@@ -7,6 +7,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.alerts import AlertActivities
 from activities.erp import ErpActivities
 from activities.messages import MessageActivities
 from activities.reconciliation import ReconciliationActivities
@@ -17,6 +18,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
+from workflows.alerts import AlertWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
@@ -40,13 +42,20 @@ def order_workers(
     salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
     messages = MessageActivities(settings, client, metrics)
     sweeps = ReconciliationActivities(settings, connections.salesforce, client, metrics)
+    alerts = AlertActivities(settings, client)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step)
     grace: timedelta = settings.workers.shutdown_grace
     return (
         Worker(
             client,
             task_queue=names.ORDERS_QUEUE,
-            workflows=[OrderWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow, ErpLimitWorkflow],
+            workflows=[
+                OrderWorkflow,
+                UnreadableMessageWorkflow,
+                ReconciliationWorkflow,
+                ErpLimitWorkflow,
+                AlertWorkflow,
+            ],
             activities=[
                 salesforce.load_order,
                 salesforce.write_back,
@@ -54,6 +63,8 @@ def order_workers(
                 sweeps.open_sweep,
                 sweeps.read_page,
                 sweeps.start_orders,
+                alerts.raise_alert,
+                alerts.alert,
             ],
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
             deployment_config=deployment(settings),

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.errors import AttentionReason
     from closedwon.model import NOT_NEEDED, Answer, Decision, ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
     from closedwon.names import OrderStage
+    from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
@@ -54,6 +55,7 @@ class OrderWorkflow(Commanded):
         self._word = Word(start.carried)
         self._commands = Commands(self._story, decision=_DELETED if self._word.deleted else start.decision)
         self._steps = Steps(start, self._commands)
+        self._alerts = Alerts("order", told=start.alerted, org=start.org, record=start.record, route=start.route)
         self._leaves_untold = False
         self._resolution: Decision | None = None
         self._placed_for: Order | None = None
@@ -85,6 +87,7 @@ class OrderWorkflow(Commanded):
                 self._continue_if_long()
                 await self._need_attention(stop.problem)
                 continue
+            self._alerts.over()
             if self._commands.decision_asked():
                 continue
             is_decided = self._standing.deciding is not None
@@ -221,13 +224,16 @@ class OrderWorkflow(Commanded):
             return  # word came since the record was read
         self._standing.show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
+        self._alerts.tell(problem)
         is_salesforces = problem.reason.startswith(("salesforce", "record"))
         if not self._word.deleted and not is_salesforces:
             said = await self._steps.report(problem, self._standing.placed, unless=is_mended)
             self._story.tell(workflow.now(), said)
         self._standing.refresh()
         await self._commands.until(is_mended)
-        if not self._commands.any_asked():
+        if self._commands.any_asked():
+            self._alerts.over()
+        else:
             self._continue_if_long()
         self._standing.show(stopped_at)
         if self._commands.decision_asked():
@@ -242,9 +248,8 @@ class OrderWorkflow(Commanded):
         if workflow.info().is_continue_as_new_suggested():
             decision = self._commands.unfinished(self._standing.deciding or self._resolution)
             self._standing.show(OrderStage.LOADING)  # search attributes go along; there the new run begins
-            workflow.continue_as_new(
-                self._start.model_copy(update={"carried": self._word.payload, "decision": decision})
-            )
+            carried = {"carried": self._word.payload, "decision": decision, "alerted": self._alerts.told}
+            workflow.continue_as_new(self._start.model_copy(update=carried))
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._standing.show(outcome.stage)

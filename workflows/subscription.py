@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon import names
     from closedwon.ids import OrgId
     from closedwon.model import Frozen, Gap
+    from workflows.alerts import Alerts
     from workflows.problems import problem_of
     from workflows.reconciliation import sweep_gap
 
@@ -41,6 +42,8 @@ class Subscription(Frozen):
     cursor: Cursor = Cursor()
     gaps: tuple[Gap, ...] = ()
     """The open ones."""
+    alerted: str | None = None
+    """The reason of the need of attention that was told already."""
 
 
 @workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
@@ -52,12 +55,15 @@ class SubscriptionWorkflow:
         """Take over what the previous run carried."""
         self._subscription = subscription
         self._retry = False
+        self._alerts = Alerts(
+            "subscription", told=subscription.alerted, org=subscription.org, channel=subscription.channel
+        )
         self._show("Reading.")
 
     @workflow.signal(name=names.SIGNAL_RETRY, description="Connect again now. Input: nothing, or a reason.")
-    def retry(self, reason: str | None = None) -> None:
+    def retry(self, given: Any = None) -> None:
         """End the rest after a refusal."""
-        del reason
+        del given
         self._retry = True
 
     @workflow.signal(name=names.SIGNAL_GAP_COVERED, description="A sweep has covered a gap. Input: its workflow id.")
@@ -88,7 +94,7 @@ class SubscriptionWorkflow:
             self._subscription = now.model_copy(update={"cursor": begun})
         while not workflow.info().is_continue_as_new_suggested():
             await self._read_once()
-        workflow.continue_as_new(self._subscription)
+        workflow.continue_as_new(self._subscription.model_copy(update={"alerted": self._alerts.told}))
 
     async def _read_once(self) -> None:
         now = self._subscription
@@ -108,6 +114,7 @@ class SubscriptionWorkflow:
                 raise
             await self._rest(error)
             return
+        self._alerts.over()
         await self._take_over(result)
 
     async def _take_over(self, result: Subscribed) -> None:
@@ -128,6 +135,7 @@ class SubscriptionWorkflow:
         """Wait after a refusal that needs a person, then try again."""
         problem = problem_of(error)
         self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
+        self._alerts.tell(problem)
         await self._wait(_LOOK_AGAIN)
 
     async def _wait(self, longest: timedelta) -> None:

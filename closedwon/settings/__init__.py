@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import OrderStart, Pace
+from closedwon.settings.alerts import Alerts
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
@@ -44,6 +45,7 @@ from closedwon.settings.values import Duration, Name, Secret, Section, Url, base
 __all__ = [
     "DEFAULT_FILE",
     "ENV_FILE",
+    "Alerts",
     "Callouts",
     "ClientCredentials",
     "Codec",
@@ -254,6 +256,7 @@ class Settings(CodecSettings):
     workers: Workers = Workers()
     telemetry: Telemetry = Telemetry()
     intake: Intake | None = None
+    alerts: Alerts | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

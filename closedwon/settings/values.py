@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -58,8 +58,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check_url(text: str) -> str:
-    # The text is never shown: a password may stand in it.
+def check_address(text: str) -> SplitResult:
+    """Take an http(s) address apart. Raises `ValueError`, which never shows the text: a password may stand in it."""
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname, parts.port
@@ -67,10 +67,15 @@ def _check_url(text: str) -> str:
         raise ValueError(f"is no address: {error}; write it like https://host.example.com") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError("is no http(s) address; write it like https://host.example.com")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must not hold a user, a password, a query or a fragment; leave them out")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError(f"would send credentials to {host} in clear; use https (http only to localhost)")
+    return parts
+
+
+def _check_url(text: str) -> str:
+    parts = check_address(text)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must not hold a user, a password, a query or a fragment; leave them out")
     return text.rstrip("/")
 
 

@@ -9,6 +9,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from workflows.alerts import AlertWorkflow
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
@@ -30,7 +31,13 @@ async def test_todays_code_agrees_with_the_history(path: Path) -> None:
     """A deploy wedges no order that is under way."""
     history = WorkflowHistory.from_json(path.stem, path.read_text())  # noqa: ASYNC240 - a small file, and no server
     replayer = Replayer(
-        workflows=[OrderWorkflow, SubscriptionWorkflow, UnreadableMessageWorkflow, ReconciliationWorkflow],
+        workflows=[
+            OrderWorkflow,
+            SubscriptionWorkflow,
+            UnreadableMessageWorkflow,
+            ReconciliationWorkflow,
+            AlertWorkflow,
+        ],
         data_converter=pydantic_data_converter,
     )
     try:

@@ -180,6 +180,6 @@ async def handoff(
         world = Handoff(client, settings_for(there, erp, encryption=encryption, **route), there, erp)
         yield world
         if temporal_server is None:
-            for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW):
+            for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW, names.ALERT_WORKFLOW):
                 async for execution in world.client.list_workflows(f"WorkflowType = '{kind}'"):
                     await keep_history(world.client, execution.id)

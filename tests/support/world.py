@@ -18,6 +18,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
+from activities.alerts import Need
 from activities.erp import CancelOrder, CreateOrder, FindOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
 from activities.salesforce import Look, LookAt, Values, WriteBack
@@ -74,6 +75,7 @@ class World:
         self.record = record
         self.calls: list[str] = []
         self.written: list[WriteBack] = []
+        self.needs: list[Need] = []
         self.load: _Script = self._load
         self.create: _Script = self._create
         self.cancel: _Script = self._cancel
@@ -119,6 +121,11 @@ class World:
     @activity.defn
     async def resolve_order(self, request: ResolveOrder) -> Resolved:
         return await self._play("resolve", self.resolve, request)  # type: ignore[no-any-return]
+
+    @activity.defn
+    async def raise_alert(self, need: Need) -> bool:
+        self.needs.append(need)
+        return True
 
     @property
     def erp_activities(self) -> list[Callable[..., Any]]:
@@ -184,7 +191,7 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
             client,
             task_queue=names.ORDERS_QUEUE,
             workflows=[OrderWorkflow],
-            activities=[world.load_order, world.write_back],
+            activities=[world.load_order, world.write_back, world.raise_alert],
         ),
         Worker(client, task_queue=names.erp_queue("light"), activities=world.erp_activities),
         Worker(client, task_queue=names.ERP_QUEUE, activities=world.erp_activities),

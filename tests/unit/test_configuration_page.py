@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[[encryption.keys]]`": settings.Key,
     "`[codec]`": settings.Codec,
     "`[codec.tokens]`": settings.Tokens,
+    "`[alerts]`": settings.Alerts,
     "`[intake]`": settings.Intake,
     "`[intake.tls]`": settings.Tls,
     "`[intake.forwarded_certificate]`": settings.ForwardedCertificate,

@@ -1,0 +1,34 @@
+"""Whom to tell when a person is needed: a webhook, in words that hold nothing of a customer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from closedwon.settings.values import Duration, Secret, Section, Url, check_address
+
+
+def _as_secret(value: Any) -> Any:
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def _check(secret: SecretStr) -> SecretStr:
+    check_address(secret.get_secret_value())
+    return secret
+
+
+class Alerts(Section):
+    """Each new need of attention is posted to a webhook. Without this table nobody is told."""
+
+    webhook: Annotated[Secret, BeforeValidator(_as_secret), AfterValidator(_check)]
+    """The address, which may be a secret itself, as those of chat systems are."""
+    token: Secret | None = None
+    """Sent along as `Authorization: Bearer`."""
+    key: Secret | None = None
+    """Signs the body (HMAC-SHA256), in the header `Closedwon-Signature`."""
+    timeout: Duration = timedelta(seconds=10)
+    """The longest that one call may take."""
+    ui: Url | None = None
+    """Where people reach Temporal's UI; with it an alert holds a link to the order."""

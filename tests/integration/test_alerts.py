@@ -1,0 +1,175 @@
+"""Alerts: whoever is needed is told, once for one need, in words that hold nothing of a customer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import SecretStr
+
+from activities.alerts import SIGNATURE, signature
+from closedwon import names, temporal
+from closedwon.errors import AttentionReason
+from closedwon.model import Channel, Message, OrderStart, UnreadableMessage
+from closedwon.names import OrderStage
+from closedwon.settings import Alerts
+from tests.support.handoff import Handoff, handoff, until
+from tests.support.receiver import Receiver
+
+_KEY = SecretStr("k" * 32)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A webhook that is there."""
+    hook = Receiver()
+    await hook.start()
+    yield hook
+    await hook.stop()
+
+
+def _telling(world: Handoff, receiver: Receiver) -> Handoff:
+    alerts = Alerts(
+        webhook=SecretStr(receiver.url), key=_KEY, token=SecretStr("t0ken"), ui="https://temporal.example.com"
+    )
+    world.settings = world.settings.model_copy(update={"alerts": alerts})
+    return world
+
+
+async def _settled(world: Handoff) -> None:
+    """Wait until every alert that was begun is delivered."""
+
+    async def none_is_open() -> bool:
+        open_ones = f"WorkflowType = '{names.ALERT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+        return (await world.client.count_workflows(open_ones)).count == 0
+
+    await until(none_is_open)
+
+
+async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Receiver) -> None:
+    """One order that the ERP refuses: one signed body, with reason, sentence, cure, ids and a link; no customer."""
+    async with handoff() as world, _telling(world, receiver).working():
+        world.erp.faults.reject = 1
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await until(lambda: receiver.taken != [])
+        run = (await world.order(record).describe()).run_id
+        await world.order(record).signal("retry")
+        await world.until_written_back(record)
+        await _settled(world)
+        deal = world.org.get("Opportunity", record)
+
+    (body,) = receiver.taken
+    assert {
+        "kind": "order",
+        "reason": "erp-rejected",
+        "sentence": AttentionReason.ERP_REJECTED.sentence,
+        "org": world.org.org_id,
+        "record": record,
+        "route": "won-0",
+        "channel": None,
+        "workflow_id": f"order:{record}@{world.org.org_id}",
+        "run_id": run,
+        "url": f"https://temporal.example.com/namespaces/default/workflows/order%3A{record}%40{world.org.org_id}/{run}",
+    } == {key: value for key, value in body.items() if key not in {"id", "at", "cure"}}
+    assert body["cure"].endswith("send `retry`.")
+    assert deal["Name"] not in json.dumps(body)
+    assert "Bearer t0ken" == receiver.headers[0]["Authorization"]
+    at = int(receiver.headers[0][SIGNATURE].split(",")[0].removeprefix("t="))
+    assert signature(_KEY, at, receiver.raw[0]) == receiver.headers[0][SIGNATURE]
+
+
+async def test_an_order_does_not_wait_for_the_receiver_of_its_alert(receiver: Receiver) -> None:
+    """The webhook fails; the order is mended and done all the same, and the alert arrives when the webhook is back."""
+    receiver.status = 500
+    async with handoff() as world, _telling(world, receiver).working():
+        world.erp.faults.reject = 1
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await until(lambda: receiver.attempts > 0)
+        await world.order(record).signal("retry")
+        await world.until_written_back(record)
+        await world.order(record).result()
+        assert [] == receiver.taken
+        receiver.status = 200
+        await _settled(world)
+
+    assert [record] == [body["record"] for body in receiver.taken]
+
+
+async def test_the_same_need_is_not_told_again(receiver: Receiver) -> None:
+    """Word that changes nothing tells nobody anything; a `retry` that did not help does."""
+    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
+        world.erp.faults.reject = 10
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        start = OrderStart(org=world.org.org_id, record=record, route="won-0")
+
+        async def notify(number: int) -> None:
+            word = Message(
+                id=f"m-{number}",
+                channel=Channel.OPERATOR,
+                received_at=datetime.now(UTC),
+            )
+            await temporal.start_order(world.client, start, word)
+
+        for number in range(3):
+            await notify(number)
+            await until(lambda number=number: world.erp.faults.reject == 9 - number)  # type: ignore[misc]
+            await world.until_stage(record, OrderStage.ATTENTION)
+        await until(lambda: len(receiver.taken) == 1)
+        await world.order(record).signal("retry")
+        await until(lambda: len(receiver.taken) == 2)
+        await world.order(record).signal("cancel")
+        await world.order(record).result()
+        await _settled(world)
+
+    assert 2 == len({body["id"] for body in receiver.taken}) == len(receiver.taken)
+
+
+async def test_a_message_that_nobody_can_read_is_told(receiver: Receiver) -> None:
+    """With where it came from, and without what it says."""
+    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
+        message = UnreadableMessage(
+            id="m-1",
+            org=world.org.org_id,
+            channel=Channel.PLATFORM_EVENT,
+            source="/event/Order_Requested__e",
+            received_at=datetime.now(UTC),
+            problem="it has no payload",
+            raw='{"secret": "of a customer"}',
+        )
+        await temporal.keep_unreadable(world.client, message)
+        await until(lambda: receiver.taken != [])
+        handle = world.client.get_workflow_handle(names.unreadable_message_workflow_id(message.org, message.id))
+        answer = await handle.execute_update("skip", {"by": "jane", "reason": "a test"})
+        assert OrderStage.NOT_NEEDED == await handle.result()
+
+    (body,) = receiver.taken
+    assert answer["accepted"]
+    assert ("message", "bad-message", message.source) == (body["kind"], body["reason"], body["channel"])
+    assert b"customer" not in receiver.raw[0]
+
+
+async def test_a_subscription_that_is_refused_is_told(receiver: Receiver) -> None:
+    """A channel that the org does not have: nothing is read, and somebody hears of it."""
+    async with handoff(events=["/event/Not_There__e"]) as world, _telling(world, receiver).working():
+        await until(lambda: receiver.taken != [])
+
+    assert "subscription" == receiver.taken[0]["kind"]
+    assert "/event/Not_There__e" == receiver.taken[0]["channel"]
+
+
+async def test_without_a_webhook_nobody_is_told_and_nothing_is_begun() -> None:
+    """The order needs attention as ever."""
+    async with handoff() as world, world.working():
+        world.erp.faults.reject = 1
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await world.order(record).signal("retry")
+        await world.until_written_back(record)
+        assert 0 == (await world.client.count_workflows(f"WorkflowType = '{names.ALERT_WORKFLOW}'")).count

@@ -1,0 +1,83 @@
+"""Alerts: what a workflow that needs a person begins, and the workflow that sees to its delivery."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.alerts import AlertActivities, Need
+    from activities.failures import Problem
+    from closedwon import names
+
+_TRY_FOR: Final = timedelta(days=3)
+_RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
+
+
+class Alerts:
+    """Tells of each new need of one workflow once. It never waits and never fails."""
+
+    def __init__(
+        self, kind: Literal["order", "message", "subscription"], *, told: str | None = None, **about: Any
+    ) -> None:
+        """Take what the alerts are about, and the reason that the run before has `told` already."""
+        self._kind = kind
+        self._about = about
+        self._told = told
+        self._under_way: workflow.ActivityHandle[bool] | None = None
+
+    @property
+    def told(self) -> str | None:
+        """The reason that need not be told again; one whose alert is just being raised may have to be."""
+        return self._told if self._under_way is None or self._under_way.done() else None
+
+    def tell(self, problem: Problem) -> None:
+        """Tell of a need, unless it is the one that was told last and is not over."""
+        if problem.reason == self._told:
+            return
+        self._told = problem.reason
+        info = workflow.info()
+        need = Need(
+            id=str(workflow.uuid4()),
+            kind=self._kind,
+            at=workflow.now(),
+            reason=problem.reason,
+            cure=problem.cure,
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            **self._about,
+        )
+        self._under_way = workflow.start_activity_method(
+            AlertActivities.raise_alert,
+            need,
+            task_queue=names.ORDERS_QUEUE,
+            summary=f"tell that {need.reason} needs a person",
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=_RETRY,
+        )
+        self._under_way.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def over(self) -> None:
+        """What was told is over, or somebody has done something about it: the next one is new."""
+        self._told = None
+
+
+@workflow.defn(name=names.ALERT_WORKFLOW)
+class AlertWorkflow:
+    """Delivers one alert; fails, visibly, when the webhook does not take it for days."""
+
+    @workflow.run
+    async def run(self, need: Need) -> bool:
+        """Post it, until it is taken."""
+        return await workflow.execute_activity_method(
+            AlertActivities.alert,
+            need,
+            activity_id="alert",
+            summary=f"{need.reason}: tell the webhook",
+            start_to_close_timeout=timedelta(minutes=2),
+            schedule_to_close_timeout=_TRY_FOR,
+            retry_policy=_RETRY,
+        )
