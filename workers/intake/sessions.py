@@ -6,11 +6,14 @@ it is used against the configured host only (`closedwon.salesforce.rest`), and o
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlsplit
 
 from closedwon.codec import codec
 from closedwon.salesforce.outbound import OutboundMessage
 from closedwon.settings import Route, Settings
+
+_log = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -27,6 +30,9 @@ class Sessions:
             return None
         told = {_host(url) for url in (message.enterprise_url, message.partner_url) if url}
         if told != {_host(self._settings.org(route.org).url)}:
+            _log.warning(
+                "a session id to route %s is left alone: the addresses beside it are not the org's", route.name
+            )
             return None
         return self._codec.seal(message.session)
 
