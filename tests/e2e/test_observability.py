@@ -21,6 +21,10 @@ from tests.support.siege import Siege, siege
 from workflows.order import OrderWorkflow
 
 
+_LATER = {"closedwon_swept_records_total"}
+"""What an eventful minute does not show: a sweep leaves alone what is younger than five minutes."""
+
+
 def _path(trace: list[Span], name: str) -> list[str]:
     """The names from the root down to a span."""
     by_id = {span.id: span for span in trace}
@@ -99,7 +103,7 @@ async def _speak_no_tls(port: int) -> None:
 
 async def test_every_metric_of_dashboard_and_rules_is_exported_by_a_real_process(tmp_path: Path) -> None:
     """No panel stays empty and no alert silent because of a name: each is there after an eventful minute."""
-    wanted = set().union(*(names_in(expression) for _, expression in expressions()))
+    wanted = set().union(*(names_in(expression) for _, expression in expressions())) - _LATER
     certificate, key, _ = Authority(tmp_path, "ours").issue("localhost")
     environment = {
         "CLOSEDWON_INTAKE__PORT": "0",
@@ -118,12 +122,10 @@ async def test_every_metric_of_dashboard_and_rules_is_exported_by_a_real_process
             assert 404 == answer.status
         await _need_attention(world)
 
-        left = wanted
-
         async def all_there() -> bool:
             async with aiohttp.request("GET", f"http://localhost:{process.port}/metrics") as response:
                 lines = (await response.text()).splitlines()
-            left.difference_update(re.sub(r"_(bucket|count|sum)(?={)|{.*", "", line) for line in lines)
-            return not left
+            wanted.difference_update(re.sub(r"_(bucket|count|sum)(?={)|{.*", "", line) for line in lines)
+            return not wanted
 
-        await world.until(all_there, f"every metric; what was not there is {left}")
+        await world.until(all_there, "every metric")
