@@ -20,7 +20,6 @@ from tests.support.otlp import Collector, Span
 from tests.support.siege import Siege, siege
 from workflows.order import OrderWorkflow
 
-
 _LATER = {"closedwon_swept_records_total"}
 """What an eventful minute does not show: a sweep leaves alone what is younger than five minutes."""
 
