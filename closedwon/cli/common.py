@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -44,11 +44,20 @@ def settings_from(config: Path) -> Settings:
 
 
 def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run an asynchronous command; our own errors end it with their sentence and exit code 1."""
+    """Run an asynchronous command; our own errors, and Temporal's, end it with a sentence and exit code 1."""
     try:
         return asyncio.run(command)
     except ClosedwonError as error:
         raise _stop(error) from None
+    except Exception as error:
+        from temporalio.service import RPCError  # noqa: PLC0415 - `closedwon --help` stays instant
+
+        if not isinstance(error, RPCError):
+            raise
+        raise _exit(
+            f"Temporal answers {error.status.name}: {error.message}. Is it the right one (TEMPORAL_ADDRESS, "
+            "TEMPORAL_NAMESPACE), and may you do this there?"
+        ) from None
 
 
 def codec_settings_from(config: Path) -> CodecSettings:
@@ -71,27 +80,11 @@ async def connect(config: Path) -> Client:
 
 
 def _stop(error: ClosedwonError) -> typer.Exit:
-    typer.secho(str(error), err=True, fg=typer.colors.RED)
-    if isinstance(error, AttentionError):
-        typer.secho(error.cure, err=True, fg=typer.colors.YELLOW)
+    return _exit(str(error), error.cure if isinstance(error, AttentionError) else "")
+
+
+def _exit(text: str, cure: str = "") -> typer.Exit:
+    typer.secho(text, err=True, fg=typer.colors.RED)
+    if cure:
+        typer.secho(cure, err=True, fg=typer.colors.YELLOW)
     return typer.Exit(1)
-
-
-def moment(text: str, option: str) -> datetime:
-    """Read a time: `24h` or `7d` ago, or ISO 8601 (UTC where it names no zone). Ends the command otherwise."""
-    if _SPAN.fullmatch(text):
-        return datetime.now(UTC) - span(text, option)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        said = f"{text!r} is no time: write `24h` or `7d` for so long ago, or `2026-03-31`, or `2026-03-31T12:00`"
-        raise typer.BadParameter(said, param_hint=option) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def span(text: str, option: str) -> timedelta:
-    """Read a length of time, `90s`, `5m`, `24h`, `7d`; ends the command with what may stand there."""
-    found = _SPAN.fullmatch(text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no length of time: write `90s`, `5m`, `24h` or `7d`", param_hint=option)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})

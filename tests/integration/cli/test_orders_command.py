@@ -113,3 +113,12 @@ async def test_what_is_refused_is_told_with_the_reason() -> None:
         refused = await closedwon(world.client, "orders", "skip", record)
         assert 1 == refused.code
         assert "1 refused: The ERP has order L000001 of this record" in refused.text
+
+
+async def test_what_temporal_refuses_is_a_sentence() -> None:
+    """A namespace that is not there: no stack trace, and the names of the settings."""
+    async with handoff() as world:
+        refused = await closedwon(world.client, "orders", "retry", "--all", TEMPORAL_NAMESPACE="elsewhere")
+        assert 1 == refused.code
+        assert "TEMPORAL_NAMESPACE" in refused.text
+        assert "Traceback" not in refused.text
