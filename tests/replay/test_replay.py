@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from opentelemetry import trace
 from temporalio.client import WorkflowHistory
+from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
+from temporalio.worker import Plugin, Replayer
 
 from workflows.alerts import AlertWorkflow
 from workflows.message import UnreadableMessageWorkflow
@@ -26,9 +28,7 @@ Orders wait for days, so a deploy would wedge them. Put the new branch behind
 """
 
 
-@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
-async def test_todays_code_agrees_with_the_history(path: Path) -> None:
-    """A deploy wedges no order that is under way."""
+async def _replay(path: Path, *plugins: Plugin) -> None:
     history = WorkflowHistory.from_json(path.stem, path.read_text())  # noqa: ASYNC240 - a small file, and no server
     replayer = Replayer(
         workflows=[
@@ -39,11 +39,31 @@ async def test_todays_code_agrees_with_the_history(path: Path) -> None:
             AlertWorkflow,
         ],
         data_converter=pydantic_data_converter,
+        plugins=plugins,
     )
+    await replayer.replay_workflow(history)
+
+
+@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
+async def test_todays_code_agrees_with_the_history(path: Path) -> None:
+    """A deploy wedges no order that is under way."""
     try:
-        await replayer.replay_workflow(history)
+        await _replay(path)
     except Exception as error:  # noqa: BLE001 - whatever replay raises is the finding
         pytest.fail(_ADVICE.format(error=error))
+
+
+@pytest.fixture(scope="module")
+def traced() -> Plugin:
+    """What makes workers trace; nothing takes the spans."""
+    trace.set_tracer_provider(create_tracer_provider())
+    return OpenTelemetryPlugin(add_temporal_spans=True)
+
+
+@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
+async def test_turning_traces_on_changes_no_history(path: Path, traced: Plugin) -> None:
+    """Orders that were begun without traces go on in workers that trace."""
+    await _replay(path, traced)
 
 
 def test_there_are_histories() -> None:
