@@ -72,8 +72,7 @@ def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) 
 
 def is_missing(seen: Seen, *, numbered: bool) -> bool:
     """Whether the record alone tells that it needs its workflow: the ERP need not be asked."""
-    given_up = seen.status in GIVEN_UP
-    return numbered and seen.qualifies and seen.number is None and not seen.deleted and not given_up
+    return numbered and seen.qualifies and seen.number is None and not seen.deleted and seen.status not in GIVEN_UP
 
 
 @workflow.defn(name=names.RECONCILIATION_WORKFLOW)

@@ -55,14 +55,15 @@ async def _judge(world: Siege, monkeypatch: pytest.MonkeyPatch, *, won: int) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kills", [0, 2])
 async def test_lost_events_and_a_moved_bus_lose_no_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
     """One event of ten is lost, then the bus moves with a hundred on it; the sweeping worker dies: 300 orders."""
-    async with siege(tmp_path, seconds=110) as world:
+    async with siege(tmp_path, seconds=200) as world:
         (worker,), (subscriber,) = world.stack.workers, world.stack.subscribers
-        await _sweep_often(world, interval=2, lag=1, overlap=60)
+        await _sweep_often(world, interval=5, lag=1, overlap=60)
         deals = await world.add_deals(300)
         for place, deal in enumerate(deals[:200]):
             if place % 10 == 0:

@@ -7,17 +7,21 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio.client import WorkflowHandle
 
+from activities.subscription import Cursor
 from closedwon import names, temporal
 from closedwon.ids import RecordId
-from closedwon.model import GapReason, Reconciliation, SweepProgress
+from closedwon.model import Gap, GapReason, Reconciliation, SweepProgress
 from closedwon.names import OrderStage
+from closedwon.salesforce import bulk
+from closedwon.salesforce.rest import SalesforceClient
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.histories import keep_history
 from workers.sweeps import keep_schedules
 from workflows.reconciliation import ReconciliationWorkflow
-from workflows.subscription import SubscriptionWorkflow
+from workflows.subscription import Subscription, SubscriptionWorkflow
 
 _AT_ONCE = {"lag": 0, "overlap": 0}
 """Tests do not wait for five minutes."""
@@ -142,7 +146,7 @@ async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -
         assert 2 == len(world.erp.orders())
 
 
-async def test_many_records_are_read_by_a_query_job(monkeypatch: Any) -> None:
+async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 10 000 records (here: 5) Salesforce is asked once, by the Bulk API, and all are found."""
     monkeypatch.setattr("activities.reconciliation._MANY", 5)
     monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
@@ -157,6 +161,57 @@ async def test_many_records_are_read_by_a_query_job(monkeypatch: Any) -> None:
         assert (10, 10, 10) == (found.total, found.found, found.started)
         assert 2 == jobs  # those that qualify, and those that do not and have a number
         assert 10 == len(world.erp.orders())
+
+
+async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody deletes the job between two pages: the scan begins anew, and no record is missing or ordered twice."""
+    monkeypatch.setattr("activities.reconciliation._MANY", 5)
+    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
+    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
+    really_read, pages = bulk.results, iter(range(100))
+
+    async def read(client: SalesforceClient, job: str, **how: Any) -> bulk.Results:
+        if next(pages) == 1:
+            await client.call(lambda salesforce: salesforce.restful(f"jobs/query/{job}", method="DELETE"))
+        return await really_read(client, job, **how)
+
+    monkeypatch.setattr(bulk, "results", read)
+    async with swept() as world:
+        world.org.seed(12)
+        won = world.org.win_next(10)
+        found = await sweep(world)
+        await world.until_written_back(*won)
+
+        assert (10, 14) == (found.total, found.found)  # four were read twice
+        assert 10 == len(world.erp.orders())
+
+
+async def test_a_sweep_leaves_api_calls_to_the_orders() -> None:
+    """Beyond its share of the org's calls it waits, and says so among the pending activities; nothing is started."""
+    async with swept(sweep={"api_share": 0.00001}) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        handle = await begin(world)
+
+        async def waits() -> bool:
+            pending = (await handle.describe()).raw_description.pending_activities
+            return any("sweep.api_share" in one.last_failure.message for one in pending)
+
+        await until(waits)
+        assert await world.stage(record) is None
+
+
+async def test_orders_of_a_sweep_come_after_live_ones() -> None:
+    """The order that a sweep starts, and all of its activities, have a priority below the default."""
+    async with swept() as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        history = await world.order(record).fetch_history()
+        started = history.events[0].workflow_execution_started_event_attributes
+
+        assert 5 == started.priority.priority_key
 
 
 async def test_a_schedule_sweeps_from_where_it_ended() -> None:
@@ -246,6 +301,49 @@ async def test_a_moved_bus_opens_a_gap_that_its_own_sweep_closes() -> None:
 async def _closed_gaps(world: Handoff, number: int) -> bool:
     query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}' AND ExecutionStatus = 'Completed'"
     return (await world.client.count_workflows(query)).count == number
+
+
+async def test_a_reader_that_was_away_for_longer_than_events_are_kept_opens_a_gap() -> None:
+    """It had no position yet, so the bus refuses none: the time tells, and a sweep finds what was won meanwhile."""
+    async with handoff(sweep=_AT_ONCE) as world:
+        world.org.seed(1)
+        world.org.faults.drop_events()  # published, and expired since
+        (lost,) = world.org.win_next(1)
+        long_ago = datetime.now(UTC) - timedelta(hours=73)
+        await world.client.start_workflow(
+            SubscriptionWorkflow.run,
+            Subscription(org=world.org.org_id, channel=CHANNEL, cursor=Cursor(caught_up_at=long_ago)),
+            id=names.subscription_workflow_id(world.org.org_id, CHANNEL),
+            task_queue=names.SUBSCRIBER_QUEUE,
+        )
+        async with world.working():
+            await world.until_written_back(lost)
+            await until(lambda: _closed_gaps(world, 1))
+
+        assert [GapReason.RETENTION_PASSED] == await _reasons(world)
+
+
+async def test_the_delivery_limit_opens_a_gap_and_reading_goes_on_after_a_rest() -> None:
+    """The bus delivers nothing for hours, so a sweep carries the deals; `retry` ends the rest."""
+    async with handoff(sweep={"lag": 0, "overlap": 60}) as world:
+        world.org.seed(2)
+        text = "403::Organization total events daily limit exceeded"
+        world.org.faults.cometd_error("/meta/subscribe", text, times=1)
+        (first,) = world.org.win_next(1)
+        async with world.working():
+            await world.until_written_back(first)
+            await until(lambda: _closed_gaps(world, 1))
+            assert [GapReason.DELIVERY_LIMIT] == await _reasons(world)
+            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
+            await subscription.signal(names.SIGNAL_RETRY)
+            await world.until_written_back(*world.org.win_next(1))
+
+
+async def _reasons(world: Handoff) -> list[str]:
+    query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'"
+    return [
+        (await one.memo_value(names.MEMO_GAP, type_hint=Gap)).reason async for one in world.client.list_workflows(query)
+    ]
 
 
 async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:

@@ -1,0 +1,72 @@
+"""What a sweep makes of a record and of what the ERP knows: the whole table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from activities.erp import KnownOrder
+from activities.reconciliation import Seen
+from closedwon.ids import RecordId
+from workflows.reconciliation import is_missing, is_right
+
+_ORDER = KnownOrder(number="22", cancelled=False)
+_CANCELLED = KnownOrder(number="22", cancelled=True)
+_NOTHING: list[KnownOrder] = []
+
+
+def _seen(**what: Any) -> Seen:
+    record = RecordId("006000000000001AAA")
+    return Seen(record=record, modified_at=datetime(2026, 11, 1, tzinfo=UTC), **{"qualifies": True, **what})
+
+
+@pytest.mark.parametrize(
+    ("record", "known", "right"),
+    [
+        ({"number": None}, _NOTHING, False),
+        ({"number": None}, [_ORDER], False),  # its write-back is missing
+        ({"number": "22"}, [_ORDER], True),
+        ({"number": "22"}, _NOTHING, False),
+        ({"number": "23"}, [_ORDER], False),
+        ({"number": "22"}, [_CANCELLED], True),  # somebody has cancelled it in the ERP, and Salesforce knows the number
+        ({"number": None, "status": "cancelled"}, _NOTHING, True),
+        ({"number": None, "status": "not needed"}, _NOTHING, True),
+        ({"number": "22", "status": "cancelled"}, _NOTHING, True),
+        ({"number": "22", "deleted": True}, [_ORDER], False),
+        ({"number": "22", "deleted": True}, [_CANCELLED], True),
+        ({"number": None, "deleted": True}, _NOTHING, True),
+        ({"number": None, "deleted": True}, [_ORDER], False),
+        ({"number": "22", "qualifies": False}, [_ORDER], False),
+        ({"number": "22", "qualifies": False}, [_CANCELLED, _ORDER], False),
+        ({"number": "22", "qualifies": False}, _NOTHING, True),
+    ],
+)
+def test_what_is_right(record: dict[str, Any], known: list[KnownOrder], *, right: bool) -> None:
+    """An order where one should be, under the number that the record tells, and none elsewhere."""
+    assert right is is_right(_seen(**record), known, numbered=True)
+
+
+@pytest.mark.parametrize(("known", "right"), [(_NOTHING, False), ([_ORDER], True), ([_CANCELLED], True)])
+def test_where_no_number_is_written_back_the_erp_decides(known: list[KnownOrder], *, right: bool) -> None:
+    """A route without `write_back.number` has records that tell nothing."""
+    assert right is is_right(_seen(), known, numbered=False)
+    assert not is_missing(_seen(), numbered=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        ({}, True),
+        ({"number": "22"}, False),
+        ({"deleted": True}, False),
+        ({"qualifies": False}, False),
+        ({"status": "cancelled"}, False),
+        ({"status": "not needed"}, False),
+        ({"status": "confirmed"}, True),
+    ],
+)
+def test_what_needs_no_word_of_the_erp(record: dict[str, Any], *, missing: bool) -> None:
+    """A won deal without a number gets its workflow even while the ERP is away."""
+    assert missing is is_missing(_seen(**record), numbered=True)
