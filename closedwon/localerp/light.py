@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS orders (
 _ADDED: Final = "ALTER TABLE orders ADD COLUMN changed_at TEXT"
 """For a file from before there was this column."""
 _NOTE_CHANGES: Final = """
-CREATE TRIGGER IF NOT EXISTS note_change AFTER UPDATE OF status, currency, amount, line_count ON orders BEGIN
+DROP TRIGGER IF EXISTS note_change;
+CREATE TRIGGER note_change AFTER UPDATE OF idempotency_key, status, currency, amount, line_count ON orders BEGIN
     UPDATE orders SET changed_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = NEW.id;
 END;
 """

@@ -15,6 +15,7 @@ from closedwon.localorg.config import OrgConfig, ValidationRule
 from closedwon.localorg.server import LocalOrg
 from closedwon.model import Channel, GapReason, Message, OrderStart
 from closedwon.names import OrderStage
+from tests.support.audit import assert_clean
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.servers import start_temporal
 from workflows.subscription import SubscriptionWorkflow
@@ -42,12 +43,11 @@ async def test_won_deals_become_orders_and_their_numbers_come_back() -> None:
         world.org.seed(20)
         won = world.org.win_next(20)
         await world.until_written_back(*won)
-        orders = {order["idempotency_key"]: order for order in world.erp.orders()}
+        await asyncio.gather(*(world.order(record).result() for record in won))
 
-        assert {f"{world.org.org_id}:{record}" for record in won} == set(orders)
-        for record in won:
-            order = orders[f"{world.org.org_id}:{record}"]
-            assert order["number"] == world.number_of(record)
+        assert_clean(await world.audit(), won=20)
+        for order in world.erp.orders():
+            record = order["idempotency_key"].partition(":")[2]
             assert float(order["amount"]) == world.org.get("Opportunity", record)["Amount"]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -15,11 +15,14 @@ from temporalio.common import MetricMeter
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names, temporal
+from closedwon.audit.judge import Report
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
+from closedwon.model import Channel, Message
 from closedwon.settings import ClientCredentials, Encryption, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
+from tests.support.audit import look
 from tests.support.encryption import with_keys
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
@@ -120,6 +123,20 @@ class Handoff:
                 )
                 await start_subscriptions(self.client, self.settings)
             yield
+
+    async def win(self, number: int) -> list[RecordId]:
+        """Win deals; word of each arrives."""
+        won = self.org.win_next(number)
+        for record in won:
+            message = Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
+            start = self.settings.order_start(self.settings.routes[-1], record)
+            await temporal.start_order(self.client, start, message)
+        return won
+
+    async def audit(self) -> Report:
+        """What the audit says of everything, from connections of its own."""
+        async with Connections(self.settings) as connections:
+            return await look(self.settings, connections, self.client)
 
     def order(self, record: RecordId, org: LocalOrg | None = None) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """The order workflow of a record."""

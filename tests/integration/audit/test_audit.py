@@ -10,17 +10,17 @@ import pytest
 from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.audit.gather import audit
 from closedwon.audit.judge import Finding, Kind, Report
 from closedwon.audit.mend import mend
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.mapping import map_order
-from closedwon.model import Channel, ErpStatus, Message
+from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from closedwon.settings import RestErp
-from tests.support.audit import assert_clean, look, story
+from tests.support.audit import assert_clean, story
 from tests.support.handoff import Handoff, handoff, until
 from workers.connections import Connections
 
@@ -38,20 +38,11 @@ async def world(temporal_server: WorkflowEnvironment) -> AsyncIterator[Handoff]:
             await world.client.get_workflow_handle(left.id).terminate()
 
 
-async def win(world: Handoff, number: int) -> list[RecordId]:
-    """Win deals; word of it arrives."""
-    won = world.org.win_next(number)
-    for record in won:
-        message = Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
-        await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[-1], record), message)
-    return won
-
-
 async def sold(world: Handoff, number: int) -> list[RecordId]:
     """Won deals whose orders are done, in a world that stands still again; two deals are open."""
     world.org.seed(number + 2)
     async with world.working(subscriber=False):
-        won = await win(world, number)
+        won = await world.win(number)
         for record in won:
             await world.until_stage(record, OrderStage.COMPLETED)
     return won
@@ -63,23 +54,17 @@ async def work_until_clean(world: Handoff, report: Report, *, won: int) -> int:
         started = await mend(world.settings, world.client, report)
 
         async def clean() -> bool:
-            now = await look_at(world)
+            now = await world.audit()
             return now.clean and not now.under_way
 
         await until(clean)
-    assert_clean(await look_at(world), won=won)
+    assert_clean(await world.audit(), won=won)
     return started
-
-
-async def look_at(world: Handoff) -> Report:
-    """The audit, from connections of its own."""
-    async with Connections(world.settings) as connections:
-        return await look(world.settings, connections, world.client)
 
 
 async def the_finding(world: Handoff, record: RecordId) -> Finding:
     """The one disagreement of this world, which is about this record."""
-    report = await look_at(world)
+    report = await world.audit()
     assert [record] == [one.record for one in report.findings], story(report)
     return report.findings[0]
 
@@ -96,7 +81,7 @@ async def test_a_hundred_deals_that_went_well_are_clean(world: Handoff) -> None:
     """Nothing is said of what agrees, and it costs a handful of API calls, not one a deal."""
     await sold(world, 100)
 
-    report = await look_at(world)
+    report = await world.audit()
 
     assert_clean(report, won=100)
     assert {"records": 102, "orders": 100, "workflows": 100} == report.looked_at
@@ -113,7 +98,7 @@ async def test_a_deal_without_an_order_is_found_and_mended(world: Handoff) -> No
     assert ("no order", "no workflow") == (found.erp, found.workflow)
     assert "shows nothing" in found.salesforce
 
-    assert 1 == await work_until_clean(world, await look_at(world), won=2)
+    assert 1 == await work_until_clean(world, await world.audit(), won=2)
 
 
 @pytest.mark.parametrize("field", ["ERP_Order_Number__c", "ERP_Order_Status__c"])
@@ -125,7 +110,7 @@ async def test_what_was_not_written_back_is_found_and_mended(world: Handoff, fie
     found = await the_finding(world, record)
     assert (Kind.NOT_WRITTEN_BACK, True) == (found.kind, found.fixable)
 
-    await work_until_clean(world, await look_at(world), won=2)
+    await work_until_clean(world, await world.audit(), won=2)
 
 
 async def test_an_order_left_as_a_draft_is_found_and_mended(world: Handoff) -> None:
@@ -135,7 +120,7 @@ async def test_an_order_left_as_a_draft_is_found_and_mended(world: Handoff) -> N
 
     assert Kind.NOT_CONFIRMED is (await the_finding(world, record)).kind
 
-    await work_until_clean(world, await look_at(world), won=2)
+    await work_until_clean(world, await world.audit(), won=2)
 
 
 async def test_another_number_than_the_erps_is_found(world: Handoff) -> None:
@@ -198,7 +183,7 @@ async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
 
     assert (Kind.DOUBLED, False) == (found.kind, found.fixable)
     assert found.erp.count("light L") == 2
-    assert 1 == (await look_at(world)).counts.doubled
+    assert 1 == (await world.audit()).counts.doubled
 
 
 async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
@@ -246,25 +231,25 @@ async def test_a_cancelled_order_is_not_lost(world: Handoff) -> None:
     world.org.seed(3)
     world.erp.faults.reject = 1
     async with world.working(subscriber=False):
-        (refused,) = await win(world, 1)
+        (refused,) = await world.win(1)
         await world.until_stage(refused, OrderStage.ATTENTION)
         await until(lambda: world.org.get("Opportunity", refused)["ERP_Order_Error__c"] is not None)
         waiting = await the_finding(world, refused)
         assert (Kind.WON_WITHOUT_ORDER, "needs attention (erp-rejected)") == (waiting.kind, waiting.workflow)
 
         await world.order(refused).signal("cancel")
-        (good,) = await win(world, 1)
+        (good,) = await world.win(1)
         for record, stage in ((refused, OrderStage.CANCELLED), (good, OrderStage.COMPLETED)):
             await world.until_stage(record, stage)
 
-    assert_clean(await look_at(world), won=2, cancelled=1)
+    assert_clean(await world.audit(), won=2, cancelled=1)
 
 
 async def test_what_is_under_way_is_no_disagreement(world: Handoff) -> None:
     """A deal whose workflow is at work, and one that was won just now: told as such, and the audit is clean."""
     world.org.seed(2)
-    (moving,) = await win(world, 1)
-    report = await look_at(world)
+    (moving,) = await world.win(1)
+    report = await world.audit()
     assert (True, [moving]) == (report.clean, [one.record for one in report.under_way])
 
     (young,) = world.org.win_next(1)

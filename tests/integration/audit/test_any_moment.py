@@ -1,0 +1,91 @@
+"""Commands at any moment, while the ERP is slow and loses replies after its commits; the audit is the judge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections import Counter
+from contextlib import suppress
+
+import aiohttp
+import pytest
+from temporalio.service import RPCError
+
+from closedwon import names
+from closedwon.audit.judge import Kind
+from closedwon.ids import RecordId
+from closedwon.mapping import map_order
+from closedwon.names import OrderStage
+from tests.support.audit import assert_clean, story
+from tests.support.handoff import Handoff, handoff, until
+from tests.support.siege import SEED
+
+EACH = 20
+ALLOWED = {
+    names.SIGNAL_RETRY: {OrderStage.COMPLETED},
+    names.SIGNAL_CANCEL: {OrderStage.CANCELLED, OrderStage.COMPLETED},
+    names.SIGNAL_RESOLVE: {OrderStage.COMPLETED, OrderStage.ATTENTION},
+    names.SIGNAL_SKIP: {OrderStage.NOT_NEEDED, OrderStage.COMPLETED, OrderStage.ATTENTION},
+}
+"""How an order may stand after a command. Completed: the command came too late, or was refused, since there was an
+order. In attention: it met an order that the ERP had made meanwhile, and a person says which counts."""
+_log = logging.getLogger(__name__)
+
+
+async def by_hand(world: Handoff, record: RecordId) -> str:
+    """An order that somebody has entered into the ERP for this deal; its number."""
+    route = world.settings.routes[0]
+    deal = await world.connections.salesforce[world.org.org_id].read(route.object, route.query_fields, record)
+    assert deal is not None
+    body = map_order(route, world.org.org_id, record, deal).model_dump_json()
+    async with aiohttp.request("POST", f"{world.erp.url}/_admin/orders", data=body) as answer:
+        return str((await answer.json())["number"])
+
+
+async def until_all_stand(world: Handoff) -> None:
+    """Wait until no order goes on by itself."""
+    moving = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} != '{OrderStage.ATTENTION}'"
+
+    async def stand() -> bool:
+        return (await world.client.count_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}' AND {moving}")).count == 0
+
+    await until(stand, seconds=90)
+
+
+@pytest.mark.slow
+async def test_commands_at_any_moment_end_well_and_the_books_agree() -> None:
+    """Twenty of each command at random moments: every end is an allowed one, nothing is doubled, nothing disagrees."""
+    seed = int(os.environ.get(SEED) or random.randrange(2**32))  # noqa: S311 - no secret
+    _log.info("repeat with %s=%d", SEED, seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    async with handoff() as world, world.working(subscriber=False):
+        world.org.seed(EACH * len(ALLOWED))
+        world.erp.faults.slow, world.erp.faults.lose_reply_probability = 0.05, 0.3
+        commands = dict(zip(await world.win(EACH * len(ALLOWED)), [*ALLOWED] * EACH, strict=True))
+        given = {record: await by_hand(world, record) for record, command in commands.items() if command == "resolve"}
+
+        async def send(record: RecordId, command: str, moment: float) -> None:
+            await asyncio.sleep(moment)
+            with suppress(RPCError):  # it has ended meanwhile
+                await world.order(record).signal(command, given.get(record))
+
+        await asyncio.gather(*(send(record, command, chance.uniform(0, 4)) for record, command in commands.items()))
+        world.erp.faults.slow, world.erp.faults.lose_reply_probability = 0, 0
+        await until_all_stand(world)
+
+        stages = {record: OrderStage(str(await world.stage(record))) for record in commands}
+        ends = Counter((command, stages[record]) for record, command in commands.items())
+        assert all(stage in ALLOWED[command] for command, stage in ends), (seed, ends)
+        report = await world.audit()
+        assert not [one for one in report.findings if "needs attention" not in one.workflow], (seed, story(report))
+        assert Kind.DOUBLED not in {one.kind for one in report.findings}, (seed, story(report))
+
+        for record, stage in stages.items():
+            if stage is OrderStage.ATTENTION:
+                await world.order(record).signal("retry")
+        await until_all_stand(world)
+        given_up = sum(stage in (OrderStage.CANCELLED, OrderStage.NOT_NEEDED) for stage in stages.values())
+        assert_clean(await world.audit(), won=len(commands), cancelled=given_up)
+        _log.info("%s", ends)
