@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -88,3 +88,23 @@ def _exit(text: str, cure: str = "") -> typer.Exit:
     if cure:
         typer.secho(cure, err=True, fg=typer.colors.YELLOW)
     return typer.Exit(1)
+
+
+def moment(text: str, option: str) -> datetime:
+    """Read a time: `24h` or `7d` ago, or ISO 8601 (UTC where it names no zone). Ends the command otherwise."""
+    if _SPAN.fullmatch(text):
+        return datetime.now(UTC) - span(text, option)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        said = f"{text!r} is no time: write `24h` or `7d` for so long ago, or `2026-03-31`, or `2026-03-31T12:00`"
+        raise typer.BadParameter(said, param_hint=option) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def span(text: str, option: str) -> timedelta:
+    """Read a length of time, `90s`, `5m`, `24h`, `7d`; ends the command with what may stand there."""
+    found = _SPAN.fullmatch(text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no length of time: write `90s`, `5m`, `24h` or `7d`", param_hint=option)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
