@@ -83,6 +83,8 @@ class Faults(BaseModel):
     """So many orders are refused with 422."""
     unknown_products: frozenset[str] = frozenset()
     """Orders with one of these products are refused with 422 `unknown-product`."""
+    no_claims: bool = False
+    """Claims are not offered, as by a facade that leaves them out."""
     lose_reply: int = Field(default=0, ge=0)
     """So many writes are committed and then answered with a cut connection."""
     lose_reply_probability: float = Field(default=0, ge=0, le=1)
@@ -263,6 +265,8 @@ class LightErp:
         return self._move(request, ErpStatus.CANCELLED, movable, "too-late")
 
     async def _claim(self, request: web.Request) -> web.Response:
+        if self.faults.no_claims:
+            return _problem(HTTPStatus.NOT_FOUND, "There is no such path.")
         key, number = request.headers["Idempotency-Key"], (await request.json())["number"]
         row = next((row for row in self._db.execute("SELECT * FROM orders") if _number(row) == number), None)
         if row is None:
