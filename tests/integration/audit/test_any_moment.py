@@ -56,7 +56,7 @@ async def until_all_stand(world: Handoff) -> None:
 
 @pytest.mark.slow
 async def test_commands_at_any_moment_end_well_and_the_books_agree() -> None:
-    """Twenty of each command at random moments: every end is an allowed one, nothing is doubled, nothing disagrees."""
+    """Twenty of each, signals and updates, at random moments: every end is allowed, nothing doubled, all agree."""
     seed = int(os.environ.get(SEED) or random.randrange(2**32))  # noqa: S311 - no secret
     _log.info("repeat with %s=%d", SEED, seed)
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -67,9 +67,13 @@ async def test_commands_at_any_moment_end_well_and_the_books_agree() -> None:
         given = {record: await by_hand(world, record) for record, command in commands.items() if command == "resolve"}
 
         async def send(record: RecordId, command: str, moment: float) -> None:
+            order, by_update = world.order(record), chance.random() < 0.5
             await asyncio.sleep(moment)
             with suppress(RPCError):  # it has ended meanwhile
-                await world.order(record).signal(command, given.get(record))
+                if by_update:
+                    await order.execute_update(command, given.get(record))
+                else:
+                    await order.signal(command, given.get(record))
 
         await asyncio.gather(*(send(record, command, chance.uniform(0, 4)) for record, command in commands.items()))
         world.erp.faults.slow, world.erp.faults.lose_reply_probability = 0, 0
@@ -78,6 +82,7 @@ async def test_commands_at_any_moment_end_well_and_the_books_agree() -> None:
         stages = {record: OrderStage(str(await world.stage(record))) for record in commands}
         ends = Counter((command, stages[record]) for record, command in commands.items())
         assert all(stage in ALLOWED[command] for command, stage in ends), (seed, ends)
+        assert {OrderStage.COMPLETED, OrderStage.CANCELLED} <= set(stages.values()), (seed, ends)  # early, and late
         report = await world.audit()
         assert not [one for one in report.findings if "needs attention" not in one.workflow], (seed, story(report))
         assert Kind.DOUBLED not in {one.kind for one in report.findings}, (seed, story(report))
