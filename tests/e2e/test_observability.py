@@ -9,11 +9,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from closedwon import names
+from closedwon import codec, names
 from closedwon.demo import Via
+from tests.support.encryption import as_environment, keyed
 from tests.support.intake import Authority
 from tests.support.metrics import expressions, names_in
 from tests.support.otlp import Collector, Span
@@ -37,7 +37,8 @@ def _path(trace: list[Span], name: str) -> list[str]:
 
 @pytest.mark.parametrize("via", [Via.EVENT, Via.OUTBOUND])
 async def test_the_way_of_an_order_is_one_trace(via: Via, tmp_path: Path) -> None:
-    """From whoever takes the message, over the worker, to the write-back; it names ids and no customer."""
+    """From whoever takes the message, over the worker, to the write-back, encrypted; it names ids and no customer."""
+    encryption = keyed()
     start = ["accept", "SignalWithStartWorkflow:OrderWorkflow"]
     run = [*start, "RunWorkflow:OrderWorkflow"]
     expected = [[*start, "HandleSignal:notified"]]
@@ -48,6 +49,7 @@ async def test_the_way_of_an_order_is_one_trace(via: Via, tmp_path: Path) -> Non
             "CLOSEDWON_TELEMETRY__TRACES": collector.address,
             "CLOSEDWON_TELEMETRY__LOG_FORMAT": "json",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            **as_environment(encryption),
         }
         async with siege(tmp_path, seconds=60, via=via, subscribers=1, environment=environment) as world:
             await world.people.admin("POST", "seed", {"opportunities": 1})
@@ -70,7 +72,7 @@ async def test_the_way_of_an_order_is_one_trace(via: Via, tmp_path: Path) -> Non
     assert not [name for name in (deal.name, *(one["Name"] for one in accounts)) if name.encode() in collector.raw]
     entries = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
     assert {accepted.trace} == {one["trace_id"] for one in entries if one.get("workflow_id") == order.id}
-    await Replayer(workflows=[OrderWorkflow], data_converter=pydantic_data_converter).replay_workflow(history)
+    await Replayer(workflows=[OrderWorkflow], data_converter=codec.data_converter(encryption)).replay_workflow(history)
 
 
 async def _need_attention(world: Siege) -> None:
