@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon import names
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, settings_from
 from closedwon.model import Reconciliation, SweepProgress
 
 if TYPE_CHECKING:
@@ -23,20 +23,14 @@ _LOOK: Final = 0.5
 """Seconds between looks at a sweep's progress."""
 _TO_DO: Final = 2
 """Exit code: nothing went wrong, and there is something to look at."""
-_FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 @app.command()
 def sweep(
     route: Annotated[str, typer.Argument(help="The route, as `routes.name` in the settings.")],
-    since: Annotated[datetime, typer.Option("--from", formats=_FORMATS, help="UTC, inclusive.")],
+    since: Annotated[str, typer.Option("--from", help="`24h` or `7d` ago, or a date or time (UTC); inclusive.")],
     until: Annotated[
-        datetime | None,
-        typer.Option(
-            "--to",
-            formats=_FORMATS,
-            help="UTC, exclusive. Default: now, less the route's `sweep.lag`.",
-        ),
+        str | None, typer.Option("--to", help="Likewise, exclusive. Default: now, less the route's `sweep.lag`.")
     ] = None,
     dry_run: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--dry-run", help="Start nothing; say what would be started.")
@@ -53,7 +47,8 @@ def sweep(
 
         closedwon sweep won-deals --from 2026-11-01 --to 2026-11-08
     """
-    complete(_sweep(config, route, since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC), dry_run))
+    begin, end = moment(since, "--from"), moment(until, "--to") if until else datetime.now(UTC)
+    complete(_sweep(config, route, begin, end, dry_run))
 
 
 @app.command()
@@ -67,7 +62,7 @@ def gaps(config: Config = DEFAULT_CONFIG) -> None:
     complete(_gaps(config))
 
 
-async def _sweep(config: Path, name: str, since: datetime, until: datetime | None, dry_run: bool) -> None:  # noqa: FBT001
+async def _sweep(config: Path, name: str, since: datetime, until: datetime, dry_run: bool) -> None:  # noqa: FBT001
     settings = settings_from(config)
     found = [route for route in settings.routes if route.name == name]
     if not found:
@@ -75,7 +70,6 @@ async def _sweep(config: Path, name: str, since: datetime, until: datetime | Non
         raise typer.BadParameter(f"there is no route {name!r}; there is {known}", param_hint="ROUTE")
     if found[0].sweep is None:
         raise typer.BadParameter(f"route {name!r} has no [routes.sweep]; add it to {config}", param_hint="ROUTE")
-    until = until or datetime.now(UTC)
     if since >= until:
         raise typer.BadParameter("must be before the end of the span", param_hint="--from")
     org = settings.org(found[0].org).id
