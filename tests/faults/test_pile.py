@@ -28,7 +28,7 @@ async def test_a_thousand_orders_of_an_outage_are_done_within_minutes_of_retry_a
         began = time.monotonic()
         config = str(settings_file(tmp_path, world.settings.encryption))
         sent = await closedwon(world.client, "orders", "retry", "--all", "--yes", "--rate", "500", "-c", config)
-        assert (0, True) == (sent.code, f"retry: {_ORDERS} accepted" in sent.text)
+        assert 0 == sent.code, sent.text
         await until_drained(world, won)
 
         assert time.monotonic() - began < INTERVAL.total_seconds() / 5
