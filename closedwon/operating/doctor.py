@@ -21,6 +21,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names, temporal, visibility
+from closedwon.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
 from closedwon.settings import Org, Settings
@@ -77,7 +78,14 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
     if missing:
         text = f"the namespace {client.namespace} lacks the search attributes {', '.join(missing)}"
         return [Trouble(Harm.STOPPED, "temporal", text, "Start a worker: it registers them, or says who must.")]
-    seen = await overview.look(client, settings)
+    try:
+        seen = await overview.look(client, settings)
+    except CodecError as error:
+        cure = "Where the workers have the key, only this command lacks it; otherwise orders wait for it."
+        return [
+            *[trouble async for trouble in _pollers(client, settings)],
+            Trouble(Harm.STOPPED, "encryption", str(error), cure),
+        ]
     return [
         *[trouble async for trouble in _pollers(client, settings)],
         *[trouble async for trouble in _no_current_build(client, settings)],

@@ -10,9 +10,10 @@ from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 
 from closedwon.names import OrderStage, sweep_schedule_id
-from closedwon.operating import doctor, erps
+from closedwon.operating import doctor, erps, overview
 from closedwon.operating.doctor import Harm, Trouble
 from closedwon.settings import Workers
+from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until
 from workers.sweeps import keep_schedules
 
@@ -122,3 +123,16 @@ async def test_an_order_that_waits_for_hours_says_for_what(monkeypatch: pytest.M
         assert "create-order, attempt" in told.text
         assert "no answer" in told.text
         assert "no worker" not in told.text
+
+
+async def test_a_key_that_is_missing_is_told_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Temporal holds cannot be read: that is a finding, not the end of the examination."""
+    async with handoff(encryption=keyed(fresh_key("former"))) as world, world.working():
+
+        async def beats() -> bool:
+            (channel,) = await overview.channels(world.client, world.settings)
+            return channel.cursor is not None
+
+        await until(beats)
+        world.settings = world.settings.model_copy(update={"encryption": keyed(fresh_key("latter"))})
+        assert "'former'" in (await _examine(world, monkeypatch))["encryption"].text
