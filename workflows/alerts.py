@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -21,12 +23,18 @@ class Alerts:
     """Tells of each new need of one workflow once. It never waits and never fails."""
 
     def __init__(
-        self, kind: Literal["order", "message", "subscription"], *, told: str | None = None, **about: Any
+        self,
+        kind: Literal["order", "message", "subscription"],
+        *,
+        told: str | None = None,
+        on_raised: Callable[[], None] = lambda: None,
+        **about: Any,
     ) -> None:
         """Take what the alerts are about, and the reason that the run before has `told` already."""
         self._kind = kind
         self._about = about
         self._told = told
+        self._on_raised = on_raised
         self._under_way: workflow.ActivityHandle[bool] | None = None
 
     @property
@@ -58,7 +66,11 @@ class Alerts:
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=_RETRY,
         )
-        self._under_way.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._under_way.add_done_callback(self._raised)
+
+    def _raised(self, done: asyncio.Future[bool]) -> None:
+        if not done.cancelled() and not done.exception() and done.result():
+            self._on_raised()
 
     def over(self) -> None:
         """What was told is over, or somebody has done something about it: the next one is new."""

@@ -55,7 +55,14 @@ class OrderWorkflow(Commanded):
         self._word = Word(start.carried)
         self._commands = Commands(self._story, decision=_DELETED if self._word.deleted else start.decision)
         self._steps = Steps(start, self._commands)
-        self._alerts = Alerts("order", told=start.alerted, org=start.org, record=start.record, route=start.route)
+        self._alerts = Alerts(
+            "order",
+            told=start.alerted,
+            on_raised=self._tell_of_alert,
+            org=start.org,
+            record=start.record,
+            route=start.route,
+        )
         self._leaves_untold = False
         self._resolution: Decision | None = None
         self._placed_for: Order | None = None
@@ -242,6 +249,10 @@ class OrderWorkflow(Commanded):
             self._standing.deciding = self._word.decided_at = None
         elif deciding is not None:
             self._commands.begin_again()
+
+    def _tell_of_alert(self) -> None:
+        self._story.tell(workflow.now(), "an alert is on its way to whoever is told of that")
+        self._standing.refresh()
 
     def _continue_if_long(self) -> None:
         """Begin a new run before the history grows too long. It looks at everything afresh."""

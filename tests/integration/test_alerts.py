@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
+from temporalio.api.sdk.v1 import WorkflowMetadata
 
 from activities.alerts import SIGNATURE, signature
 from closedwon import names, temporal
@@ -61,6 +62,7 @@ async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Re
         await world.until_written_back(record)
         await _settled(world)
         deal = world.org.get("Opportunity", record)
+        metadata = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
 
     (body,) = receiver.taken
     assert {
@@ -77,6 +79,7 @@ async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Re
     } == {key: value for key, value in body.items() if key not in {"id", "at", "cure"}}
     assert body["cure"].endswith("send `retry`.")
     assert deal["Name"] not in json.dumps(body)
+    assert "an alert is on its way" in str(metadata.current_details)
     assert "Bearer t0ken" == receiver.headers[0]["Authorization"]
     at = int(receiver.headers[0][SIGNATURE].split(",")[0].removeprefix("t="))
     assert signature(_KEY, at, receiver.raw[0]) == receiver.headers[0][SIGNATURE]
