@@ -35,7 +35,7 @@ _PATIENCE: Final = 10.0
 _TAKEN_BY: Final = {
     names.SIGNAL_CANCEL: (names.ORDER_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW),
     names.SIGNAL_RESOLVE: (names.ORDER_WORKFLOW,),
-    names.SIGNAL_SKIP: (names.ORDER_WORKFLOW,),
+    names.SIGNAL_SKIP: (names.ORDER_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW),
 }
 """Which workflows know the command; all of ours know `retry`."""
 
