@@ -72,7 +72,7 @@ KINDS: Final = {
     ),
     Kind.UNKNOWN_NUMBER: Meaning(
         "Salesforce shows an order that no ERP has under the record's key",
-        "Find that order in the ERP. If there is none, empty the number in Salesforce: then --fix orders what is won.",
+        "If it is won, let its workflow look: it takes over an order made by hand, orders, or asks; else empty it.",
     ),
     Kind.WORKFLOW_DIFFERS: Meaning(
         "the workflow ended with another order than the ERP has",
@@ -88,6 +88,7 @@ KINDS: Final = {
 
 FIXABLE: Final = frozenset({
     Kind.WON_WITHOUT_ORDER, Kind.NOT_CONFIRMED, Kind.CANCELLED_IN_ERP, Kind.AMOUNT_DIFFERS, Kind.NOT_WRITTEN_BACK,
+    Kind.UNKNOWN_NUMBER,
 })  # fmt: skip
 """What another look by the record's workflow cures: it orders, confirms, compares, writes back, or says why not. Where
 the order is made of messages, a look without one cures nothing."""
@@ -328,7 +329,7 @@ def _of_the_books(deal: Deal | None, booked: list[Booked], live: list[Booked], *
     elif booked:
         yield Kind.CANCELLED_IN_ERP
     elif deal.number:
-        yield Kind.UNKNOWN_NUMBER  # never ordered by a look: it may have been made by hand, in an ERP that keeps no key
+        yield Kind.UNKNOWN_NUMBER
     elif deal.wanted:
         yield Kind.WON_WITHOUT_ORDER
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from closedwon import temporal
+from closedwon.audit.gather import OnProgress, quiet
 from closedwon.audit.judge import Finding, Report
 from closedwon.model import Channel, Message
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _AT_A_TIME: Final = 20
 
 
-async def mend(settings: Settings, client: Client, report: Report) -> int:
+async def mend(settings: Settings, client: Client, report: Report, *, on_progress: OnProgress = quiet) -> int:
     """Start or signal the workflow of every record whose disagreement a look may cure; return how many there are.
 
     Safe to repeat. Raises Temporal's `RPCError`.
@@ -36,6 +37,7 @@ async def mend(settings: Settings, client: Client, report: Report) -> int:
         message = Message(id=f"audit-{uuid.uuid4()}", channel=Channel.OPERATOR, received_at=datetime.now(UTC))
         async with gate:
             await temporal.start_order(client, settings.order_start(route, finding.record), message)
+        on_progress("started", 1)
 
     await asyncio.gather(*(start(finding) for finding in curable.values()))
     return len(curable)

@@ -91,7 +91,7 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[Report,
                 lag=span(asked.lag, "--lag"),
                 on_progress=tell,
             )
-    return report, await mend(settings, client, report) if asked.fix else None
+            return report, await mend(settings, client, report, on_progress=tell) if asked.fix else None
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def _progress(*, hidden: bool) -> Iterator[OnProgress]:
 
         def tell(what: str, more: int) -> None:
             read[what] += more
-            status.update("reading:  " + "   ".join(f"{name} {number:,}" for name, number in read.items()))
+            status.update("so far:  " + "   ".join(f"{name} {number:,}" for name, number in read.items()))
 
         if hidden or not console.is_terminal:
             status.stop()
