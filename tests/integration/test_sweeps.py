@@ -19,6 +19,7 @@ from closedwon.salesforce import bulk
 from closedwon.salesforce.rest import SalesforceClient
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.histories import keep_history
+from tests.support.servers import start_temporal
 from workers.sweeps import keep_schedules
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.subscription import Subscription, SubscriptionWorkflow
@@ -184,6 +185,27 @@ async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.Monkey
 
         assert (10, 14) == (found.total, found.found)  # four were read twice
         assert 10 == len(world.erp.orders())
+
+
+async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history that has grown is left behind; span, position and counts go along."""
+    monkeypatch.setattr("activities.reconciliation._PAGE", 4)
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
+    async with (
+        await start_temporal(**limit) as server,
+        handoff(temporal_server=server, sweep=_AT_ONCE) as world,
+        world.working(subscriber=False),
+    ):
+        world.org.seed(22)
+        won = world.org.win_next(20)
+        handle = await begin(world)
+        result = await handle.result()
+        await world.until_written_back(*won)
+        runs = [one async for one in world.client.list_workflows(f"WorkflowId = '{handle.id}'")]
+
+        assert (20, 20, 20) == (result.total, result.found, result.started)
+        assert len(runs) > 1
+        assert 20 == len(world.erp.orders())
 
 
 async def test_a_sweep_leaves_api_calls_to_the_orders() -> None:

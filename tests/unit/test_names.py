@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,24 @@ def test_a_subscription_workflow_id_names_org_and_channel(org: OrgId, channel: s
     """An operator gets from the workflow to the channel and back."""
     workflow_id = names.subscription_workflow_id(org, channel)
     assert names.ChannelKey(org, channel) == names.parse_subscription_workflow_id(workflow_id)
+
+
+routes = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
+times = st.datetimes(timezones=st.just(UTC))
+
+
+@given(orgs, routes, st.none() | times, times)
+def test_the_ids_of_sweeps_and_gaps_name_org_and_route(
+    org: OrgId, route: str, since: datetime | None, until: datetime
+) -> None:
+    """An operator gets from a schedule or an open gap to its route and back; a dry run is never taken for a sweep."""
+    key = names.RouteKey(org, route)
+    assert key == names.parse_sweep_schedule_id(names.sweep_schedule_id(org, route))
+    gap = names.gap_workflow_id(org, route, since, until)
+    assert key == names.parse_gap_workflow_id(gap)
+    assert gap.startswith(names.GAP_PREFIX)
+    ids = {names.sweep_workflow_id(org, route, until, until, dry_run=dry) for dry in (True, False)}
+    assert 3 == len(ids | {names.sweep_schedule_id(org, route)})
 
 
 @given(orgs, records, channels)
