@@ -12,9 +12,18 @@ from typing import Final
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
-from closedwon.erp.base import Erp, OnStep, RejectedError, UnknownOrderError, find_or_create, no_step
+from closedwon.erp.base import (
+    AmountDiffersError,
+    Erp,
+    OnStep,
+    RejectedError,
+    UnknownOrderError,
+    amend_to,
+    find_or_create,
+    no_step,
+)
 from closedwon.errors import AttentionError, AttentionReason
-from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+from closedwon.model import Changed, ErpOrder, ErpStatus, Frozen, Order
 from closedwon.telemetry import Metrics
 
 _NO_CURRENCY: Final = "XXX"
@@ -30,6 +39,10 @@ class CreateOrder(Frozen):
     """ERPs that must not have it already: each has a unique key of its own, but together they have none."""
     number: str | None = None
     """What Salesforce's record says that its order is called: perhaps one that was made by hand."""
+    changed: Changed = "attention"
+    """What to do about one that the ERP has with another total, currency or other lines."""
+    reopen: bool = False
+    """Take up again what was cancelled."""
 
 
 class CancelOrder(Frozen):
@@ -178,9 +191,18 @@ class ErpActivities:
                     "this record",
                     cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
                 )
-        handoff = await find_or_create(
-            self._erp(request.erp), request.order, known_as=request.number, on_step=self._on_step
-        )
+        erp, known_as = self._erp(request.erp), request.number
+        try:
+            if request.changed == "amend" or request.reopen:
+                handoff = await amend_to(
+                    erp, request.order, reopen=request.reopen, known_as=known_as, on_step=self._on_step
+                )
+            else:
+                handoff = await find_or_create(erp, request.order, known_as=known_as, on_step=self._on_step)
+        except AmountDiffersError as error:
+            if request.changed != "ignore" or not error.found.status.exists_as_order:
+                raise
+            return error.found
         return handoff.order
 
     async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:

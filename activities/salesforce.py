@@ -16,7 +16,7 @@ from closedwon import mapping
 from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import NOT_NEEDED, ErpOrder, ErpStatus, Frozen, Message, Order
+from closedwon.model import NOT_NEEDED, UNWON, ErpOrder, ErpStatus, Frozen, Message, Order, Policies
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -52,10 +52,20 @@ class Look(Frozen):
     erp: str | None = None
     other_erps: tuple[str, ...] = ()
     """Where the route picks the ERP by an expression: those that it did not pick now, but may have picked before."""
+    reopen: bool = False
+    """Its order was cancelled because the deal was not won any more, and now it is: take that one up again."""
+    policies: Policies = Policies()
+    """The route's, as the settings have them now."""
+    may_have_order: bool = False
+    """As far as the record tells, there may be an order of it; only looked at where none is asked for."""
+    given_up: bool = False
+    """Somebody gave its order up, and it still qualifies: no order is asked for, and none is to be cancelled."""
     note: str = ""
     """Why no order is asked for, where that is not plain."""
     gone: bool = False
     """There is no such record, or our user may not see it."""
+    deleted: bool = False
+    """It is gone because it was deleted: a tombstone came, or it lies in the recycle bin."""
     number: str | None = None
     """What the record says that its order is called."""
     written: Values = Field(default_factory=dict)
@@ -117,6 +127,11 @@ class SalesforceActivities:
         """
         with as_failures():
             route = self._route(request.route)
+            common: dict[str, Any] = {"policies": route.policies}
+            if isinstance(route.erp, str):
+                common["erp"] = route.erp
+            if request.message is not None and request.message.deleted:
+                return Look(gone=True, deleted=True, may_have_order=True, **common)
             if route.source == "event":
                 record, written = self._from_event(route, request.message), Values()
             else:
@@ -124,18 +139,23 @@ class SalesforceActivities:
                 found = await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
                 if found is None or not mapping.qualifies(route, found):
                     _wait_until_visible(route.grace)
-                    return Look(gone=True) if found is None else Look(written=mapping.written(route, found))
+                if found is None:
+                    deleted = await to_its_end(_is_deleted(client, route, request.record))
+                    return Look(gone=True, deleted=deleted, may_have_order=deleted, **common)
                 record, written = found, mapping.written(route, found)
             if not mapping.qualifies(route, record):
-                return Look(written=written)
-            if given_up := _GIVEN_UP.get(written.get(route.write_back.status or "")):
+                return Look(written=written, may_have_order=_may_have_order(route, written), **common)
+            status = written.get(route.write_back.status or "")
+            if given_up := _GIVEN_UP.get(status):
                 # A late duplicate of the first message must not order what somebody has given up since.
-                return Look(written=written, note=f"{given_up}; empty {route.write_back.status} to order")
+                note = f"{given_up}; empty {route.write_back.status} to order"
+                return Look(written=written, given_up=True, note=note, **common)
             erp, other_erps = self._erps_of(route, record)
             return Look(
+                **common | {"erp": erp},
                 order=mapping.map_order(route, request.org, request.record, record),
-                erp=erp,
                 other_erps=other_erps,
+                reopen=status == UNWON,
                 number=written.get(route.write_back.number or "") or None,
                 written=written,
             )
@@ -223,6 +243,21 @@ class SalesforceActivities:
 
 def _told_without_order(route: Route) -> frozenset[str | None]:
     return frozenset({route.write_back.status, route.write_back.error})
+
+
+def _may_have_order(route: Route, written: Values) -> bool:
+    """Whether a record that asks for no order has, or had, one: it says so, or has no field that would."""
+    fields = route.write_back
+    status = written.get(fields.status or "")
+    if status in {ErpStatus.CANCELLED, UNWON}:
+        return status != UNWON
+    return fields.number not in written or written[fields.number] is not None
+
+
+async def _is_deleted(client: SalesforceClient, route: Route, record: RecordId) -> bool:
+    """Whether a record that cannot be read lies in the recycle bin; one that is only hidden does not."""
+    soql = f"SELECT IsDeleted FROM {route.object} WHERE Id = '{record}'"  # noqa: S608 - SOQL of checked parts
+    return any(each["IsDeleted"] for each in await client.query(soql, deleted=True))
 
 
 def _wait_until_visible(grace: timedelta) -> None:

@@ -30,10 +30,12 @@ class AttentionReason(StrEnum):
     AMOUNT_DIFFERS = "amount-differs"
     TOO_LATE_TO_CANCEL = "too-late-to-cancel"
     TOO_LATE_TO_AMEND = "too-late-to-amend"
+    DEAL_UNWON = "deal-unwon"
     SALESFORCE_REJECTED = "salesforce-rejected"
     SALESFORCE_VALIDATION = "salesforce-validation"
     SALESFORCE_AUTH_FAILED = "salesforce-auth-failed"
     RECORD_GONE = "record-gone"
+    RECORD_DELETED = "record-deleted"
     CONFIGURATION = "configuration"
     HORIZON_PASSED = "horizon-passed"
     UNFORESEEN = "unforeseen"
@@ -63,11 +65,13 @@ _SENTENCES: Final = {
     "than the record.",
     AttentionReason.TOO_LATE_TO_CANCEL: "The order shall be cancelled, but the ERP has begun to process it.",
     AttentionReason.TOO_LATE_TO_AMEND: "The order shall be changed, but the ERP has begun to process it.",
+    AttentionReason.DEAL_UNWON: "The record does not qualify any more, but the ERP has its order.",
     AttentionReason.SALESFORCE_REJECTED: "Salesforce refuses what we write: a permission, a lock, a duplicate, no "
     "storage.",
     AttentionReason.SALESFORCE_VALIDATION: "A rule, trigger or field of Salesforce refuses what we write.",
     AttentionReason.SALESFORCE_AUTH_FAILED: "Salesforce refuses our login.",
     AttentionReason.RECORD_GONE: "The record was deleted, or our user may not see it.",
+    AttentionReason.RECORD_DELETED: "The record was deleted, but the ERP has its order.",
     AttentionReason.CONFIGURATION: "A name, address or field in the settings does not fit what is there.",
     AttentionReason.HORIZON_PASSED: "It was retried for as long as the route allows.",
     AttentionReason.UNFORESEEN: "A step was failed by hand, or by another version of Closedwon.",
@@ -85,10 +89,12 @@ _CURES: Final = {
     AttentionReason.AMOUNT_DIFFERS: "Make the ERP's order and the record agree.",
     AttentionReason.TOO_LATE_TO_CANCEL: "Undo it in the ERP and send `cancel`, or leave it.",
     AttentionReason.TOO_LATE_TO_AMEND: "Settle the difference in the ERP by hand, or set the record back.",
+    AttentionReason.DEAL_UNWON: "Send `cancel` to cancel the order, or `retry` to leave it; or win the deal again.",
     AttentionReason.SALESFORCE_REJECTED: "Give the integration user the right, or end the lock.",
     AttentionReason.SALESFORCE_VALIDATION: "Mend the records, or the rule that refuses the write-back.",
     AttentionReason.SALESFORCE_AUTH_FAILED: "Mend the integration user, or `orgs.auth` (then restart the workers).",
     AttentionReason.RECORD_GONE: "Restore or share the records, or send `cancel`.",
+    AttentionReason.RECORD_DELETED: "Send `cancel` to cancel the order, or `retry` to leave it.",
     AttentionReason.CONFIGURATION: "Mend closedwon.toml (`closedwon config check`) and restart the workers.",
     AttentionReason.HORIZON_PASSED: "See whether the system that they waited for is back.",
     AttentionReason.UNFORESEEN: "See in the order's story what has been done by hand.",

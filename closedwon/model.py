@@ -64,6 +64,21 @@ class Pace(Frozen):
     horizon: timedelta = timedelta(days=30)
 
 
+TakenBack = Literal["cancel", "attention", "ignore"]
+Changed = Literal["amend", "attention", "ignore"]
+
+
+class Policies(Frozen):
+    """What a route does about a deal that does not stay as it was ordered. Without an order nothing is to be done."""
+
+    unwon: TakenBack = "attention"
+    """The record does not qualify any more."""
+    deleted: TakenBack = "cancel"
+    """The record is known to be deleted, not only hidden from our user."""
+    changed: Changed = "attention"
+    """Total, currency or lines differ from the ERP's order."""
+
+
 _LONGEST_WORD: Final = 500
 """Characters kept of what a person writes."""
 
@@ -316,6 +331,11 @@ NOT_NEEDED: Final = "not needed"
 """What the record's status says where somebody has decided that no order is needed."""
 GIVEN_UP: Final = frozenset({ErpStatus.CANCELLED.value, NOT_NEEDED})
 """Statuses of records whose order somebody has given up: a late message does not order them."""
+
+
+UNWON: Final = "cancelled, no longer won"
+"""What the record's status says after its order was cancelled while the deal was not won: unlike `cancelled`, which
+somebody decided, it does not stand in the way of an order when the deal is won again."""
 
 
 class ErpLine(Frozen):

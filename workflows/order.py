@@ -19,18 +19,32 @@ with workflow.unsafe.imports_passed_through():
     from activities.salesforce import Look
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import NOT_NEEDED, Answer, Decision, ErpOrder, ErpStatus, Frozen, Message, Order, OrderStart
+    from closedwon.model import (
+        NOT_NEEDED,
+        UNWON,
+        Answer,
+        Decision,
+        ErpOrder,
+        ErpStatus,
+        Frozen,
+        Message,
+        Order,
+        OrderStart,
+    )
     from closedwon.names import OrderStage
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
+    from workflows.problems import taken_back
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
     from workflows.story import Story
     from workflows.word import Word
 
 
-_DELETED: Final = Decision(to="cancel")
-"""What the deletion of the record amounts to."""
+_LETS_LIVE: Final = frozenset(
+    {AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.DEAL_UNWON, AttentionReason.RECORD_DELETED}
+)
+"""Where the order of a deal that was taken back is stopped here, `retry` leaves it as it is."""
 _GIVES_WAY: Final = frozenset({AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.ORDER_EXISTS})
 """Where a decision ends here, `retry` lets the order live; elsewhere it tries the decision again."""
 
@@ -53,7 +67,7 @@ class OrderWorkflow(Commanded):
         self._story = Story(start.record)
         self._standing = Standing(self._story)
         self._word = Word(start.carried)
-        self._commands = Commands(self._story, decision=_DELETED if self._word.deleted else start.decision)
+        self._commands = Commands(self._story, decision=start.decision)
         self._steps = Steps(start, self._commands)
         self._alerts = Alerts(
             "order",
@@ -65,15 +79,20 @@ class OrderWorkflow(Commanded):
         )
         self._leaves_untold = False
         self._resolution: Decision | None = None
+        self._look = Look()
+        """What was seen last."""
         self._placed_for: Order | None = None
+        self._gave_up = False
+        """The order was cancelled since the deal was taken back; if it is won again, that order is wanted."""
+        self._spares = False
+        """A person lets the order of a deal live that was taken back."""
 
     @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
     def notified(self, message: Message) -> None:
         """Mark the record as worth another look."""
         self._story.heard(workflow.now(), message)
         self._steps.session = message.session or self._steps.session
-        if self._word.take(message):
-            self._commands.decide(_DELETED)
+        self._word.take(message)
 
     def _take(self, word: str, given: Any) -> Answer:
         answer = self._commands.ask(word, given, self._standing.placed)
@@ -98,7 +117,7 @@ class OrderWorkflow(Commanded):
             if self._commands.decision_asked():
                 continue
             is_decided = self._standing.deciding is not None
-            if is_decided and self._start.remember:
+            if (is_decided or outcome.stage is OrderStage.CANCELLED) and self._start.remember:
                 await self._remember(outcome.stage)
             if self._commands.decision_asked():
                 continue
@@ -108,17 +127,40 @@ class OrderWorkflow(Commanded):
     async def _carry(self) -> Outcome:
         self._word.news = False
         standing = self._standing
-        if self._word.deleted:  # and too late to cancel: somebody has decided to let the order live
-            return Outcome(stage=OrderStage.COMPLETED, order=standing.placed)
         standing.show(OrderStage.LOADING)
-        look = await self._steps.load(self._word.payload)
+        self._look = look = await self._steps.load(self._word.payload)
         self._story.looked(workflow.now(), look)
-        placed = await self._create(look.order, look) if look.order else standing.placed
+        if look.order is not None:
+            self._spares = False
+            return await self._tell_order(await self._create(look.order, look))
+        policy = look.policies.deleted if look.deleted else look.policies.unwon
+        if self._spares or policy == "ignore" or not self._may_have_order():
+            return await self._tell_order(standing.placed)
+        if policy == "attention":
+            standing.placed = placed = await self._steps.find(unless=self._has_news)
+            if placed is not None and placed.status is not ErpStatus.CANCELLED:
+                raise ProblemError(taken_back(look, placed))
+        return await self._give_up()
+
+    def _has_news(self) -> bool:
+        return self._word.news
+
+    def _may_have_order(self) -> bool:
+        """Whether there may be an order of a record that asks for none. One that is only hidden keeps its order."""
+        look, tried = self._look, self._steps.tried or self._standing.placed is not None
+        return not look.given_up and (look.may_have_order or (tried and (look.deleted or not look.gone)))
+
+    async def _tell_order(self, placed: ErpOrder | None) -> Outcome:
+        """Tell the record of its order, even if it would not ask for it any more."""
         if placed is None:
             return Outcome(stage=OrderStage.NOT_NEEDED)
-        if not look.gone:  # an order that exists is told, even if the record would not ask for it any more
-            standing.show(OrderStage.WRITING_BACK)
-            told = await self._steps.write_back(order=placed, heard_at=self._word.heard_at)
+        if not self._look.gone:
+            self._standing.show(OrderStage.WRITING_BACK)
+            told = await self._steps.write_back(
+                order=placed,
+                heard_at=self._word.heard_at,
+                unless=lambda: self._word.deleted and self._word.news,
+            )
             self._story.written(workflow.now(), told)
         return Outcome(stage=OrderStage.COMPLETED, order=placed)
 
@@ -128,7 +170,9 @@ class OrderWorkflow(Commanded):
             return standing.placed
         standing.order = order
         standing.show(OrderStage.ORDERING)
-        placed = await self._steps.create(order, look)
+        reopen = look.reopen or self._gave_up
+        placed = await self._steps.create(order, look, reopen=reopen, unless=self._has_news)
+        self._gave_up = False
         standing.placed, self._placed_for = placed, order
         self._story.placed(workflow.now(), placed, look.erp)
         return placed
@@ -151,7 +195,27 @@ class OrderWorkflow(Commanded):
         self._standing.placed = placed = await self._steps.cancel()
         self._resolution = None
         self._story.cancelled(workflow.now(), placed)
-        await self._tell(order=placed, status=ErpStatus.CANCELLED)
+        is_unwon = self._look.order is None and self._look.may_have_order
+        await self._tell(order=placed, status=UNWON if is_unwon else ErpStatus.CANCELLED)
+        return Outcome(stage=OrderStage.CANCELLED, order=placed)
+
+    async def _give_up(self) -> Outcome:
+        """As for `cancel`, but it is the record that asks for it, and it may change its mind at any moment.
+
+        So news ends the waiting, and the next look decides.
+        """
+        self._standing.show(OrderStage.CANCELLING)
+        placed = await self._steps.cancel(unless=self._has_news)
+        self._standing.placed, self._placed_for = placed, None
+        self._gave_up = placed is not None
+        if self._start.remember:
+            self._word.give_up(workflow.now())
+        if placed is None and not (self._look.deleted and self._start.remember):
+            return Outcome(stage=OrderStage.NOT_NEEDED)
+        self._story.cancelled(workflow.now(), placed)
+        if not self._look.gone:
+            told = await self._steps.write_back(order=placed, status=UNWON, unless=self._has_news)
+            self._story.written(workflow.now(), told)
         return Outcome(stage=OrderStage.CANCELLED, order=placed)
 
     async def _resolve(self, decision: Decision) -> Outcome:
@@ -225,9 +289,9 @@ class OrderWorkflow(Commanded):
         stopped_at, deciding = self._standing.stage, self._standing.deciding
 
         def is_mended() -> bool:
-            return self._word.news and deciding is None
+            return self._word.news and (deciding is None or self._word.deleted)
 
-        if is_mended():
+        if is_mended() and deciding is None:
             return  # word came since the record was read
         self._standing.show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
@@ -249,6 +313,8 @@ class OrderWorkflow(Commanded):
             self._standing.deciding = self._word.decided_at = None
         elif deciding is not None:
             self._commands.begin_again()
+        if problem.reason in _LETS_LIVE and self._commands.retry_asked:
+            self._spares = True
 
     def _tell_of_alert(self) -> None:
         self._story.tell(workflow.now(), "an alert is on its way to whoever is told of that")

@@ -8,7 +8,20 @@ from pydantic import ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.failures import Problem
+from activities.salesforce import Look
 from closedwon.errors import AttentionReason
+from closedwon.model import ErpOrder
+
+
+def taken_back(look: Look, placed: ErpOrder) -> Problem:
+    """Why a person must look: there is an order, and the deal does not ask for it any more."""
+    what = "was deleted" if look.deleted else "does not qualify any more"
+    return Problem(
+        reason=AttentionReason.RECORD_DELETED if look.deleted else AttentionReason.DEAL_UNWON,
+        message=f"The record {what}, but ERP order {placed.number or placed.id} exists ({placed.status})",
+        cure="Send `cancel` to cancel the order, or `retry` to leave it as it is"
+        + ("." if look.deleted else "; or win the deal again."),
+    )
 
 
 def problem_of(error: ActivityError) -> Problem:

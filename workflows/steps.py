@@ -46,6 +46,10 @@ class ProblemError(Exception):
         self.problem = problem
 
 
+def _never() -> bool:
+    return False
+
+
 class Steps:
     """One record's calls to Salesforce and to the ERP. Each may raise `StoppedError` or `ProblemError`."""
 
@@ -59,6 +63,8 @@ class Steps:
         self._erp: str | None = None
         self._written: Values = {}
         """What Salesforce's fields hold, as far as it is known."""
+        self.tried = False
+        """The ERP was asked for the order in this run; it may have made it, whatever it answered."""
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
@@ -76,13 +82,25 @@ class Steps:
             )
         )
         self._written = {**self._written, **look.written}
+        if not self.tried:
+            self._erp = None if look.other_erps else look.erp
         return look
 
-    async def create(self, order: Order, look: Look) -> ErpOrder:
-        """Have the order made in the ERP that the look names, or find it there."""
+    async def create(self, order: Order, look: Look, *, reopen: bool, unless: Callable[[], bool]) -> ErpOrder:
+        """Have the order made in the ERP that the look names, or find it there; `unless` ends the waiting.
+
+        With `reopen` one that was cancelled is taken up again.
+        """
         erp = look.erp or ""
-        self._erp = None if look.other_erps else erp
-        request = CreateOrder(erp=erp, order=order, other_erps=look.other_erps, number=look.number)
+        self._erp, self.tried = None if look.other_erps else erp, True
+        request = CreateOrder(
+            erp=erp,
+            order=order,
+            other_erps=look.other_erps,
+            number=look.number,
+            changed=look.policies.changed,
+            reopen=reopen,
+        )
         return await self._run(
             lambda: workflow.start_activity_method(
                 ErpActivities.create_order,
@@ -92,11 +110,12 @@ class Steps:
                 summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
                 start_to_close_timeout=_ERP_CALL,
                 **self._pace(),
-            )
+            ),
+            unless=unless,
         )
 
-    async def cancel(self) -> ErpOrder | None:
-        """Cancel what the ERP has, if it has anything.
+    async def cancel(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
+        """Cancel what the ERP has, if it has anything; `unless` ends the waiting.
 
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
@@ -110,11 +129,12 @@ class Steps:
                 summary=f"cancel the order of {self._start.record}, if there is one",
                 start_to_close_timeout=_ERP_CALL,
                 **self._pace(),
-            )
+            ),
+            unless=unless,
         )
 
-    async def find(self) -> ErpOrder | None:
-        """Ask what the ERP has under the record's key."""
+    async def find(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
+        """Ask what the ERP has under the record's key; `unless` ends the waiting."""
         request = FindOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
         return await self._run(
             lambda: workflow.start_activity_method(
@@ -125,7 +145,8 @@ class Steps:
                 summary=f"ask for the order of {self._start.record}, if there is one",
                 start_to_close_timeout=_ERP_CALL,
                 **self._pace(),
-            )
+            ),
+            unless=unless,
         )
 
     async def resolve(self, number: str) -> Resolved:
@@ -144,8 +165,8 @@ class Steps:
             )
         )
 
-    async def write_back(self, **content: Any) -> WriteBack:
-        """Tell Salesforce; return what it was told."""
+    async def write_back(self, *, unless: Callable[[], bool] = _never, **content: Any) -> WriteBack:
+        """Tell Salesforce, unless something ends the waiting; return what it was told."""
         request = WriteBack(**self._record(), **content, written=self._written)
         self._written = {}  # not known until it is answered: an attempt whose reply is lost may have written
         self._written = await self._run(
@@ -156,7 +177,8 @@ class Steps:
                 summary=f"write {request.order.number if request.order else request.status} to {request.record}",
                 start_to_close_timeout=_SALESFORCE_CALL,
                 **self._pace(),
-            )
+            ),
+            unless=unless,
         )
         return request
 
@@ -205,8 +227,10 @@ class Steps:
         self._reports.append(now)
         return True
 
-    async def _run(self, schedule: Callable[[], workflow.ActivityHandle[_Result]]) -> _Result:
-        """Run an activity to its end. `retry` makes a waiting attempt happen now; a decision ends the waiting.
+    async def _run(
+        self, schedule: Callable[[], workflow.ActivityHandle[_Result]], *, unless: Callable[[], bool] = _never
+    ) -> _Result:
+        """Run an activity to its end. `retry` makes a waiting attempt happen now; a decision, or `unless`, ends it.
 
         Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
         wins over a late decision (the caller sees that afterwards, and asks the ERP before it carries it out).
@@ -214,21 +238,22 @@ class Steps:
         commands = self._commands
         while not commands.decision_asked():
             commands.retry_asked = False
-            if workflow.info().is_continue_as_new_suggested():
+            if workflow.info().is_continue_as_new_suggested() or unless():
                 break
             handle = schedule()
-            await commands.until(handle.done)
+            is_done = handle.done
+            await commands.until(lambda: is_done() or unless())  # noqa: B023 - awaited before the next round
             if not handle.done():
                 handle.cancel()  # backing off: ends at once; in flight: waits for the truth
             try:
                 return await handle
             except ActivityError as error:
-                if not commands.any_asked():
+                if not (commands.any_asked() or unless()):
                     raise ProblemError(problem_of(error)) from None
             except asyncio.CancelledError:
                 # The command and the activity's result came in one batch; the SDK then drops the result. What was
                 # done there is found again: every step may be repeated, and a decision asks the ERP what it has.
-                if not commands.any_asked():
+                if not (commands.any_asked() or unless()):
                     raise
         raise StoppedError
 

@@ -26,20 +26,23 @@ class Word:
         """When somebody decided about the order; what happened before that is no news any more."""
         self._heard: set[str] = set()
 
-    def take(self, message: Message) -> bool:
-        """Take a message in; return whether the record's deletion is told for the first time."""
+    def take(self, message: Message) -> None:
+        """Take a message in."""
         is_late = self._is_late(message)
         self._heard.add(message.id)
         self.heard_at = self.heard_at or message.received_at
         if is_late:
-            return False
+            return
         self.news = True
         if message.deleted and not self.deleted:
             self.deleted, self.payload = True, message
-            return True
-        if message.payload is not None and not self.deleted and not _older(message, self.payload):
+        elif message.payload is not None and not self.deleted and not _older(message, self.payload):
             self.payload = message
-        return False
+
+    def give_up(self, at: datetime) -> None:
+        """The order is cancelled because of what was told last: what happened before that is no news any more."""
+        told = self.payload
+        self.decided_at = at if told is None else told.modified_at or told.received_at
 
     def _is_late(self, message: Message) -> bool:
         """Whether the message tells of something from before the decision, or was heard already."""

@@ -261,7 +261,9 @@ async def find_or_create(erp: Erp, order: Order, *, known_as: str | None = None,
         return Handoff(order=await _advance(erp, found, order, on_step), adopted=adopted)
 
 
-async def amend_to(erp: Erp, order: Order, *, reopen: bool = False, on_step: OnStep = no_step) -> Handoff:
+async def amend_to(
+    erp: Erp, order: Order, *, reopen: bool = False, known_as: str | None = None, on_step: OnStep = no_step
+) -> Handoff:
     """As `find_or_create`, but an order that differs from what was sold is changed instead of refused.
 
     Look, compare, amend, look again: an attempt that dies, or whose answer is lost, is found by the look of the next
@@ -275,7 +277,7 @@ async def amend_to(erp: Erp, order: Order, *, reopen: bool = False, on_step: OnS
             if found.status is ErpStatus.CANCELLED or differs(found, order):
                 await erp.amend(found, order)
                 await on_step("after-amend")
-    return await find_or_create(erp, order, on_step=on_step)
+    return await find_or_create(erp, order, known_as=known_as, on_step=on_step)
 
 
 async def _made_by_hand(erp: Erp, order: Order, number: str) -> ErpOrder | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
+from closedwon.model import Changed, Policies, TakenBack
 from closedwon.settings.problems import Problem, ProblemsError, suggest
 from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, File, Name, Secret, Section
@@ -194,12 +195,23 @@ class Route(Section):
     """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
     horizon: Duration = timedelta(days=30)
     """How long to retry before the order needs attention."""
+    unwon: TakenBack = "attention"
+    """What becomes of the order of a record that does not qualify any more."""
+    deleted: TakenBack = "cancel"
+    """What becomes of the order of a deleted record."""
+    changed: Changed = "attention"
+    """What becomes of an order whose record asks for another total, currency or other lines than the ERP has."""
     sweep: Sweep | None = None
     """Present: a sweep finds the records whose message was lost."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = [*self._source_problems(), *self._select_problems(), *self._sweep_problems()]
+        problems = [
+            *self._source_problems(),
+            *self._select_problems(),
+            *self._sweep_problems(),
+            *self._unwon_problems(),
+        ]
         if self.write_back.stage and self.object != "Opportunity":
             problems.append(Problem(("write_back", "stage"), f"{self.object} has no StageName; leave it out"))
         if problems:
@@ -212,6 +224,11 @@ class Route(Section):
         selected = _selected(self.select or "")
         more = [field for field in ("Id", *self.write_back.fields) if field.lower() not in selected]
         return ", ".join([self.select.strip(), *more] if self.select else more)
+
+    @property
+    def policies(self) -> Policies:
+        """What to do about a deal that does not stay as it was ordered."""
+        return Policies(unwon=self.unwon, deleted=self.deleted, changed=self.changed)
 
     @property
     def sweep_where(self) -> str | None:
@@ -246,6 +263,14 @@ class Route(Section):
             yield Problem(("select",), 'is only read with source = "record"; leave it out')
         if self.source == "record" and self.outbound is not None and self.outbound.unqualified == "refuse":
             yield Problem(("outbound", "unqualified"), 'needs source = "event": the record is read only afterwards')
+
+    def _unwon_problems(self) -> Iterator[Problem]:
+        """A deal whose order takes away what it qualified by would look like one that was taken back."""
+        ours = {field.lower() for field in self.write_back.fields}
+        reads = sorted(path for path in expressions.paths(self.qualify) if path.lower() in ours)
+        if reads and self.unwon != "ignore":
+            text = f'reads {reads[0]}, which the write-back changes: set unwon = "ignore", or leave the field out'
+            yield Problem(("qualify",), text)
 
     def _sweep_problems(self) -> Iterator[Problem]:
         if self.sweep is None:

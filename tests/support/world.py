@@ -83,7 +83,9 @@ class World:
         self.resolve: _Script = self._resolve
         self.write: _Script = self._write
 
-    async def _load(self, _request: LookAt) -> Look:
+    async def _load(self, request: LookAt) -> Look:
+        if request.message is not None and request.message.deleted:
+            return Look(gone=True, deleted=True, may_have_order=True, erp="light")
         return Look(order=order_of(self.record), erp="light", written={"Number": None, "Status": None})
 
     async def _create(self, _request: CreateOrder) -> ErpOrder:

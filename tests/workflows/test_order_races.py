@@ -18,7 +18,7 @@ from activities.salesforce import Look
 from closedwon import names, temporal
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpStatus, OrderStart
+from closedwon.model import ErpStatus, OrderStart, Policies
 from closedwon.names import OrderStage
 from closedwon.salesforce.errors import RecordGoneError, ValidationError
 from tests.support.servers import start_temporal
@@ -37,7 +37,7 @@ async def _acting(client: Client) -> AsyncIterator[World]:
     world = World(client, new_record())
     async with (
         Worker(client, task_queue=names.ORDERS_QUEUE, activities=[world.load_order, world.write_back]),
-        Worker(client, task_queue=names.erp_queue("light"), activities=[world.create_order, world.cancel_order]),
+        Worker(client, task_queue=names.erp_queue("light"), activities=world.erp_activities),
     ):
         yield world
 
@@ -129,7 +129,7 @@ async def test_an_order_that_exists_is_told_to_a_record_that_no_longer_qualifies
 
         async def load(_request: object) -> Look:
             order = None if reopened else order_of(world.record)
-            return Look(order=order, erp="light", written={"Number": None})
+            return Look(order=order, erp="light", written={"Number": None}, policies=Policies(unwon="ignore"))
 
         async def write(request: Any) -> Any:
             if not reopened:
