@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,9 @@ app = typer.Typer(name="org", help="A Salesforce org on one's own machine.", no_
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
 app.add_typer(org_callout.app)
+
+
+_Record = Annotated[str, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")]
 
 
 @app.command()
@@ -84,16 +87,69 @@ def win(
 
         closedwon org win 006Qy000008rpQaIAI
     """
-    from closedwon.ids import InvalidIdError, RecordId  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    try:
-        wanted = RecordId(record) if record else None
-    except InvalidIdError as error:
-        raise org_fault.stop(str(error)) from None
+    wanted = _id_of(record) if record else None
     deals = org_fault.talk(data_dir, lambda client: _win(client, wanted, count))
     if not deals:
         raise org_fault.stop("No Opportunity is open. Add some with: closedwon org seed")
     _show(deals)
+
+
+@app.command()
+def unwin(record: _Record, data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR) -> None:
+    """**Take a won deal back**: its stage becomes *Negotiation/Review*. The flow sends word of it.
+
+    Example:
+        closedwon org unwin 006Qy000008rpQaIAI
+    """
+    deal = _after(data_dir, record, lambda client, wanted: client.unwin(wanted))
+    typer.echo(f"Not won any more: {deal.name} ({deal.id}), stage {deal.stage}")
+
+
+@app.command()
+def change(
+    record: _Record,
+    quantity: Annotated[float, typer.Option(min=1, help="Of its first product.")],
+    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+) -> None:
+    """**Change what a deal sells**: another quantity of its first product, so another amount.
+
+    Example:
+        closedwon org change 006Qy000008rpQaIAI --quantity 7
+    """
+    deal = _after(data_dir, record, lambda client, wanted: client.change(wanted, quantity))
+    typer.echo(f"Changed: {deal.name} ({deal.id}), now {deal.amount or 0:,.2f} {deal.currency}")
+
+
+@app.command()
+def delete(record: _Record, data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR) -> None:
+    """**Delete a deal**: it goes to the recycle bin. No flow sends word of that; sweeps find it.
+
+    Example:
+        closedwon org delete 006Qy000008rpQaIAI
+    """
+    wanted = _id_of(record)
+    org_fault.talk(data_dir, lambda client: client.delete(wanted))
+    typer.echo(f"Deleted: {wanted}")
+
+
+def _after(data_dir: Path, record: str, act: Callable[[OrgClient, Any], Awaitable[None]]) -> Deal:
+    """Do something to a deal, and return it as it is then."""
+    wanted = _id_of(record)
+
+    async def both(client: OrgClient) -> Deal:
+        await act(client, wanted)
+        return await client.deal(wanted)
+
+    return org_fault.talk(data_dir, both)
+
+
+def _id_of(record: str) -> Any:
+    from closedwon.ids import InvalidIdError, RecordId  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    try:
+        return RecordId(record)
+    except InvalidIdError as error:
+        raise org_fault.stop(str(error)) from None
 
 
 async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:

@@ -67,6 +67,23 @@ class OrgClient:
         """Close an Opportunity as won."""
         await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"StageName": "Closed Won"})
 
+    async def unwin(self, record: RecordId) -> None:
+        """Take a won Opportunity back to a stage before the end."""
+        await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"StageName": "Negotiation/Review"})
+
+    async def change(self, record: RecordId, quantity: float) -> None:
+        """Sell another quantity of an Opportunity's first product. Raises `OrgRefusedError` where it has none."""
+        lines = await self.query(
+            f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id LIMIT 1"  # noqa: S608 - SOQL
+        )
+        if not lines:
+            raise OrgRefusedError(f"Opportunity {record} has no line items")
+        await self._rest("PATCH", f"/sobjects/OpportunityLineItem/{lines[0]['Id']}", json={"Quantity": quantity})
+
+    async def delete(self, record: RecordId) -> None:
+        """Put an Opportunity into the recycle bin."""
+        await self._rest("DELETE", f"/sobjects/Opportunity/{record}")
+
     async def query(self, soql: str) -> list[dict[str, Any]]:
         """The first page of a query's records."""
         records: list[dict[str, Any]] = (await self._rest("GET", "/query", params={"q": soql}))["records"]

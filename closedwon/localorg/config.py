@@ -43,15 +43,17 @@ class ValidationRule(_Frozen):
 class Flow(_Frozen):
     """A record-triggered flow: publishes an event when `field` of a record becomes `becomes`.
 
+    With `or_changes` it also speaks when one of those fields changes in a record that is, or was until then, so.
     `assignments` maps each field of the event to a path from the record (`Account.Name`), to
     `$Organization.Id` or to `$Deal`.
     """
 
     on: str
     field: str
-    becomes: str
+    becomes: str | bool
     publishes: str
     assignments: dict[str, str]
+    or_changes: tuple[str, ...] = ()
 
 
 class Trigger(StrEnum):
@@ -104,8 +106,8 @@ Definition = Annotated[OutboundDefinition | CalloutDefinition, Field(discriminat
 
 ORDER_REQUESTED = Flow(
     on="Opportunity",
-    field="StageName",
-    becomes="Closed Won",
+    field="IsWon",
+    becomes=True,
     publishes="Order_Requested__e",
     assignments={
         "Opportunity_Id__c": "Id",
@@ -114,6 +116,7 @@ ORDER_REQUESTED = Flow(
         "Account_Name__c": "Account.Name",
         "Payload__c": WHOLE_DEAL,
     },
+    or_changes=("IsWon", "Amount"),
 )
 
 

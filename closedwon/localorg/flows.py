@@ -34,7 +34,7 @@ class Flows:
     def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
         """The flows that a write from `before` to `after` triggers."""
         for flow in self._flows:
-            if flow.on == owner.name and _has_become(flow, before, after):
+            if flow.on == owner.name and (_has_become(flow, before, after) or _has_changed(flow, before, after)):
                 yield flow
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
@@ -63,6 +63,13 @@ def _has_become(rule: Flow | PushDefinition, before: Row | None, after: Row) -> 
     """Whether a write makes the record meet the rule, which it did not meet before."""
     already = before is not None and _meets(rule, before)
     return _meets(rule, after) and not already and not after["IsDeleted"]
+
+
+def _has_changed(flow: Flow, before: Row | None, after: Row) -> bool:
+    """Whether a field that the flow listens to changes in a record that meets it, or did until now."""
+    if before is None or after["IsDeleted"] or not (_meets(flow, before) or _meets(flow, after)):
+        return False
+    return any(before.get(name) != after.get(name) for name in flow.or_changes)
 
 
 def _meets(rule: Flow | PushDefinition, row: Row) -> bool:

@@ -192,12 +192,24 @@ def test_winning_publishes_once(seeded: Org) -> None:
     assert len(payloads(seeded)) == 2
 
 
-def test_winning_again_after_reopening_publishes_again(org: Org) -> None:
-    """A deal that is reopened and won again is a change to Closed Won again."""
+def test_a_deal_that_is_taken_back_and_won_again_publishes_each_time(org: Org) -> None:
+    """Whoever hears of the win must hear of its end, too."""
     record = an_opportunity(org)
     for stage in ("Closed Won", "Prospecting", "Closed Won"):
         org.update("Opportunity", record, StageName=stage)
-    assert len(payloads(org)) == 2
+    assert len(payloads(org)) == 3
+
+
+def test_a_won_deal_that_is_changed_publishes_and_an_open_one_does_not(seeded: Org) -> None:
+    """The amount follows the line items; for an open deal nobody waits."""
+    line = seeded.query("SELECT Id, OpportunityId FROM OpportunityLineItem LIMIT 1")[0]
+    item = RecordId(line["Id"])
+    seeded.update("OpportunityLineItem", item, Quantity=50)
+    assert payloads(seeded) == []
+    seeded.win(RecordId(line["OpportunityId"]))
+    seeded.update("OpportunityLineItem", item, Quantity=51)
+    seeded.update("OpportunityLineItem", item, Quantity=51)
+    assert len(payloads(seeded)) == 2
 
 
 def test_the_event_holds_the_whole_deal(seeded: Org) -> None:
