@@ -306,7 +306,11 @@ class Records:
         self._put(owner.name, before, after)
         self._check_rules(owner, RecordId(after["Id"]))
         if owner.name == "OpportunityLineItem":
-            self._roll_up(str(after["OpportunityId"]))
+            self._roll_up(str(after["OpportunityId"]), actor)
+        self._speak(owner, before, after, actor)
+
+    def _speak(self, owner: SObject, before: Row | None, after: Row, actor: str) -> None:
+        """Run the flows and rules that a write triggers."""
         for flow in self._flows.triggered(owner, before, after):
             event = self.schema.find(flow.publishes)
             assert event is not None, "checked when the org started"
@@ -333,12 +337,19 @@ class Records:
         total = rows[0]["total"]
         return None if total is None else round(float(total), 2)
 
-    def _roll_up(self, opportunity: str) -> None:
-        """Bring the Amount up to date. A system change: it moves SystemModstamp, not LastModifiedDate."""
+    def _roll_up(self, opportunity: str, actor: str) -> None:
+        """Bring the Amount up to date, which runs the Opportunity's own automation.
+
+        A system change: it moves SystemModstamp, not LastModifiedDate.
+        """
         before = self._store.get("Opportunity", opportunity)
         total = self._lines_total(opportunity)
         if before is not None and total is not None and before["Amount"] != total:
-            self._put("Opportunity", before, {**before, "Amount": total, "SystemModstamp": self._clock.now_ms()})
+            after = {**before, "Amount": total, "SystemModstamp": self._clock.now_ms()}
+            self._put("Opportunity", before, after)
+            owner = self.schema.find("Opportunity")
+            assert owner is not None
+            self._speak(owner, before, after, actor)
 
     def _put(self, object_name: str, before: Row | None, after: Row) -> None:
         if self._faults.read_lag_s > 0:
