@@ -134,11 +134,13 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
     from closedwon.operating import orders  # noqa: PLC0415
 
     client = await connect(config)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     found = await orders.find(client, selection, how.command)
     if not found:
-        console.print("No order that is not done is meant by that. See: closedwon orders list")
-        raise typer.Exit(1 if selection.record else 0)
+        record = selection.record
+        see = f"closedwon orders show {record}" if record else "closedwon orders list"
+        console.print(f"No order that is not done is meant by that. See: {see}")
+        raise typer.Exit(int(record is not None))
     if selection.record and len(found) > 1:
         console.print("Several orgs have a record of this id. Send the command to one of them:")
         for execution in found:
@@ -188,11 +190,11 @@ def _tell(console: Console, replies: list[Reply], how: _How) -> None:
     counts = Counter(reply.outcome for reply in replies)
     troubles = [reply for reply in replies if reply.outcome in {Outcome.REFUSED, Outcome.FAILED}]
     console.print(f"{how.command}: {_counted(counts)}", style="yellow" if troubles else "green")
-    if len(replies) == 1 and not troubles:
+    if len(replies) == 1 and replies[0].text and not troubles:
         console.print(f"  {replies[0].text}")
     if counts[Outcome.SENT]:
         console.print("What was sent is durable; the order takes it as soon as a worker runs.", style="dim")
-    for text, number in Counter(f"{answer.outcome}: {answer.text}" for answer in troubles).most_common():
+    for text, number in Counter(f"{one.outcome}: {one.text}" for one in troubles).most_common():
         some = ", ".join(one.workflow_id for one in troubles if f"{one.outcome}: {one.text}" == text)
         console.print(f"  {number} {text}")
         console.print(f"    {some}" if number <= _SHOWN else f"    {some[:400]} …", style="dim")
