@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -298,15 +298,19 @@ class ReconciliationWorkflow:
         now, gap = self._progress, self._start.gap
         lines = [f"### {stands}", f"- **Route** `{self._start.route}`" + (", dry run" if self._start.dry_run else "")]
         if gap is not None:
-            lines.append(f"- **Gap** {gap.since or 'unknown'} to {gap.until}, `{gap.reason}`: {gap.note}")
+            lines.append(f"- **Gap** {_moment(gap.since)} to {_moment(gap.until)}, `{gap.reason}`: {gap.note}")
         if now.since is not None:
-            lines.append(f"- **Span** {now.since:%Y-%m-%d %H:%M:%S} to {now.until:%Y-%m-%d %H:%M:%S}")
+            lines.append(f"- **Span** {_moment(now.since)} to {_moment(now.until)}")
             total = "" if now.total is None else f" of {now.total}"
             lines.append(
                 f"- **Records** {now.found}{total} looked at: {now.started} started, {now.right} right already, "
                 f"{now.under_way} under way, {now.attention} in attention, {now.unqualified} not qualifying"
             )
         workflow.set_current_details("\n".join(lines))
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "unknown"
 
 
 async def sweep_gap(org: OrgId, gap: Gap, *, subscription: str | None = None) -> str:

@@ -21,8 +21,6 @@ app = typer.Typer()
 
 _LOOK: Final = 0.5
 """Seconds between looks at a sweep's progress."""
-_TO_DO: Final = 2
-"""Exit code: nothing went wrong, and there is something to look at."""
 
 
 @app.command()
@@ -40,8 +38,8 @@ def sweep(
     """Find the records of a route **that should have an order and have none**, and start their orders.
 
     Records count by the time of their last change. The sweep runs in the workers, below live traffic; breaking this
-    command off does not stop it, and the same command (with `--to`) looks on again. Exit code 2: some orders need
-    attention, or, in a dry run, something would be started. Examples:
+    command off does not stop it, and the same command (with `--to`) looks on again. The exit code is 0 when all is
+    well or under way; 1 when orders need attention or, in a dry run, something would be started. Examples:
 
         closedwon sweep won-deals --from 2026-11-01 --dry-run
 
@@ -55,7 +53,7 @@ def sweep(
 def gaps(config: Config = DEFAULT_CONFIG) -> None:
     """List the **open gaps**: times from which word of records may be lost, and that no sweep has covered yet.
 
-    Exit code 2: there are some. Example:
+    The exit code is 0 when none is open, 1 otherwise. Example:
 
         closedwon gaps
     """
@@ -89,7 +87,8 @@ async def _watch(client: Client, workflow_id: str) -> SweepProgress:
 
     handle = client.get_workflow_handle(workflow_id, result_type=SweepProgress)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         looking = asyncio.create_task(_look_on(handle, progress))
         try:
             result: SweepProgress = await handle.result()
@@ -125,7 +124,7 @@ def _tell(result: SweepProgress, *, dry_run: bool) -> None:
         more = ", …" if result.started > len(result.examples) else ""
         typer.echo(f"Would be started: {', '.join(result.examples)}{more}")
     if result.attention or (dry_run and result.started):
-        raise typer.Exit(_TO_DO)
+        raise typer.Exit(1)
 
 
 async def _gaps(config: Path) -> None:
@@ -147,4 +146,4 @@ async def _gaps(config: Path) -> None:
         console.print("No gap is open.")
         return
     console.print(table)
-    raise typer.Exit(_TO_DO)
+    raise typer.Exit(1)
