@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from closedwon.erp import open_erp
-from closedwon.erp.base import Erp
+from closedwon.erp.base import Erp, find_or_create
 from closedwon.localerp.light import LightErp
 from closedwon.model import ErpOrder
 from tests.integration.erp.worlds import TrytonProcess, World, new_order, rest_settings
@@ -74,7 +74,7 @@ async def tryton_world(process: TrytonProcess) -> AsyncIterator[World]:
         """Tryton does so by itself."""
 
     async def by_hand() -> ErpOrder:
-        made = await erp.create(new_order())
+        made = (await find_or_create(erp, new_order())).order
         await process.rpc("model.sale.sale.write", [int(made.id)], {"external_id": None})
         return made
 
