@@ -144,6 +144,9 @@ def _channel(channel: overview.Channel, settings: Settings) -> Iterator[Trouble]
     subject = f"events of {channel.org.name}"
     silent_since = datetime.now(UTC) - _SILENT * settings.subscriber.heartbeat_timeout
     kept = "Salesforce keeps events for 72 hours."
+    read = channel.cursor.event_time if channel.cursor else None
+    if read is not None:
+        kept = f"Salesforce keeps events for 72 hours; the last one that was read is of {_clock(read)}."
     if not channel.is_started:
         text = f"nobody reads {channel.name}" + (f": {channel.problem}" if channel.problem else "")
         yield Trouble(Harm.LOSS, subject, text, f"Start `closedwon subscriber`. {kept}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 
+from closedwon.localorg.config import OrgConfig
+from closedwon.localorg.server import LocalOrg
 from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operating import doctor, erps, overview
 from closedwon.operating.doctor import Harm, Trouble
@@ -136,3 +141,24 @@ async def test_a_key_that_is_missing_is_told_by_its_id(monkeypatch: pytest.Monke
         await until(beats)
         world.settings = world.settings.model_copy(update={"encryption": keyed(fresh_key("latter"))})
         assert "'former'" in (await _examine(world, monkeypatch))["encryption"].text
+
+
+async def test_a_clock_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logins and signed callouts would fail, and nobody thinks of the clock."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(headers={"Date": format_datetime(datetime.now(UTC) - timedelta(minutes=5), usegmt=True)})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with handoff() as world, TestServer(application) as server:
+        org = world.settings.orgs[0].model_copy(update={"url": str(server.make_url("")).rstrip("/")})
+        world.settings = world.settings.model_copy(update={"orgs": (org,)})
+        assert "s ahead of Salesforce's" in (await _examine(world, monkeypatch))["clock"].text
+
+
+async def test_an_org_that_is_short_of_api_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are used up: then orders would wait."""
+    async with LocalOrg.running(config=OrgConfig(daily_api_requests=2)) as org, handoff(orgs=[org]) as world:
+        found = await _examine(world, monkeypatch)
+        assert any("of 2 API calls" in trouble.text for trouble in found.values()), found
