@@ -1,41 +1,34 @@
 """Sweeps: which records should have an order and have none, and which have one that they should not have.
 
-Salesforce is read page by page, what the ERP knows is asked on the ERP's own queue (`activities.erp`), and here the
-workflows of what is missing are started. Who compares the two, and decides, is `workflows.reconciliation`.
+Here Salesforce is read, page by page. What the ERP knows is asked on the ERP's own queue (`activities.erp`); who
+compares the two, and decides, is `workflows.reconciliation`; what is missing is started by `activities.sweep_starts`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import AwareDatetime
 from temporalio import activity
-from temporalio.client import Client
 
 from activities.failures import as_failures
-from closedwon import mapping, names, temporal
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Frozen, Gap, Message, SweepReading
+from closedwon.model import Frozen, Gap, SweepReading
 from closedwon.salesforce import bulk, scan
 from closedwon.salesforce.errors import HOURS, RecordGoneError, ThrottledError, TooLargeError
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings, Sweep
-from closedwon.telemetry import Metrics
 
 _PAGE: Final = 1000
 """Records that travel through the workflow at once: some 150 kB of its history."""
 _MANY: Final = 10_000
 """Records above which a query job of the Bulk API is cheaper than pages."""
 _BULK_PAGE: Final = 1000
-_CHUNK: Final = 100
-"""Records that one look at Temporal's list asks about, and that one heartbeat counts."""
-_CONCURRENT_STARTS: Final = 16
 _BEAT_EVERY: Final = 3.0
 """Seconds."""
 _JOB_POLL: Final = 2.0
@@ -96,29 +89,6 @@ class PageRead(Frozen):
     reading: SweepReading | None = None
 
 
-class StartOrders(Frozen):
-    """Records whose workflow must run. `dry_run`: only see which have one already."""
-
-    org: OrgId
-    route: str
-    records: tuple[Seen, ...]
-    dry_run: bool = False
-
-
-class OrdersStarted(Frozen):
-    """What became of `StartOrders`, in numbers of records."""
-
-    done: int = 0
-    started: int = 0
-    under_way: int = 0
-    attention: int = 0
-    unqualified: int = 0
-    examples: tuple[RecordId, ...] = ()
-    """The first of `started`."""
-    oldest: AwareDatetime | None = None
-    """Earliest last change of those `started` that qualify."""
-
-
 class NotYetError(BenignError):
     """The time that a sweep must cover is not over."""
 
@@ -136,59 +106,37 @@ class NotSweptError(AttentionError):
 
 
 class ReconciliationActivities:
-    """Reads what is to be compared, and starts what is missing."""
+    """Reads what is to be compared."""
 
-    def __init__(
-        self, settings: Settings, clients: Mapping[OrgId, SalesforceClient], client: Client, metrics: Metrics
-    ) -> None:
-        """Take one open client per org, and the client that starts workflows."""
+    def __init__(self, settings: Settings, clients: Mapping[OrgId, SalesforceClient]) -> None:
+        """Take one open client per org."""
         self._settings = settings
         self._clients = clients
-        self._temporal = client
-        self._metrics = metrics
 
     @activity.defn
     async def open_sweep(self, request: OpenSweep) -> OpenedSweep:
         """Fix the span of a sweep, and count its records where it may be long."""
         with as_failures():
-            async with _beating():
+            async with beating():
                 return await self._open(request)
 
     @activity.defn
     async def read_page(self, request: ReadPage) -> PageRead:
         """Read the next records; waits while the org's API calls are used up to the route's `sweep.api_share`."""
         with as_failures():
-            route, sweep = self._route(request)
+            route, sweep = route_of(self._settings, request.route, request.org)
             client = self._clients[request.org]
-            await _spare(client, sweep)
+            await spare(client, sweep)
             condition = _condition(route, _where(route), qualifying=request.reading.qualifying)
             if condition is None:
                 return PageRead()
-            async with _beating() as beat:
+            async with beating() as beat:
                 if request.reading.bulk:
                     return await self._read_bulk(client, route, condition, request, beat)
                 return await self._read_keyset(client, route, condition, request)
 
-    @activity.defn
-    async def start_orders(self, request: StartOrders) -> OrdersStarted:
-        """Start the workflows of records, below live traffic; those whose workflow runs are only counted.
-
-        Whose order should not be is told to a running workflow, too: it must look again. Resumes from its heartbeat.
-        """
-        details = activity.info().heartbeat_details
-        done = OrdersStarted.model_validate(details[0]) if details else OrdersStarted()
-        with as_failures():
-            route, sweep = self._route(request)
-            await _spare(self._clients[request.org], sweep)
-            async with _beating() as beat:
-                while done.done < len(request.records):
-                    chunk = request.records[done.done : done.done + _CHUNK]
-                    done = _sum(done, await self._start_chunk(request, route, chunk))
-                    beat(done)
-            return done
-
     async def _open(self, request: OpenSweep) -> OpenedSweep:
-        route, sweep = self._route(request)
+        route, sweep = route_of(self._settings, request.route, request.org)
         where = _where(route)
         until = datetime.now(UTC) - sweep.lag
         if request.gap is not None and until < request.gap.until:
@@ -254,7 +202,7 @@ class ReconciliationActivities:
         )
 
     async def _read_bulk(
-        self, client: SalesforceClient, route: Route, condition: str, request: ReadPage, beat: _Beat
+        self, client: SalesforceClient, route: Route, condition: str, request: ReadPage, beat: Beat
     ) -> PageRead:
         reading = request.reading
         job = reading.job or beat.details
@@ -276,91 +224,20 @@ class ReconciliationActivities:
             reading=following if page.locator else _next_scan(reading),
         )
 
-    async def _start_chunk(self, request: StartOrders, route: Route, chunk: Sequence[Seen]) -> OrdersStarted:
-        running = await self._running(request.org, [one.record for one in chunk])
-        stages = [running[one.record] for one in chunk if one.record in running]
-        attention = stages.count(names.OrderStage.ATTENTION)
-        told = [one for one in chunk if one.record not in running or one.deleted or not one.qualifies]
-        slots = asyncio.Semaphore(_CONCURRENT_STARTS)
 
-        async def start(one: Seen) -> bool:
-            async with slots:
-                return await self._start(request, route, one)
-
-        starts = await asyncio.gather(*map(start, told))
-        fresh = [one for one, started in zip(told, starts, strict=True) if started and one.record not in running]
-        return OrdersStarted(
-            done=len(chunk),
-            started=len(fresh),
-            under_way=len(stages) - attention,
-            attention=attention,
-            unqualified=starts.count(False),
-            examples=tuple(one.record for one in fresh),
-            oldest=min((one.modified_at for one in fresh if one.qualifies and not one.deleted), default=None),
+def route_of(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep]:
+    """The route that is to be swept, and how. Raises `AttentionError` where the settings do not say."""
+    found = [one for one in settings.routes if one.name == name]
+    if not found or settings.org(found[0].org).id != org:
+        raise AttentionError(
+            f"This worker has no route named {name!r} of org {org}",
+            reason=AttentionReason.CONFIGURATION,
+            cure="Add it to `routes` in closedwon.toml and restart the worker, or cancel this sweep.",
         )
-
-    async def _running(self, org: OrgId, records: Iterable[RecordId]) -> dict[RecordId, str]:
-        """The stages of the records whose workflow runs. A list may lag: who is started twice is signalled instead."""
-        quoted = ", ".join(f"'{record}'" for record in records)
-        query = (
-            f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ExecutionStatus = 'Running' "
-            f"AND {names.SALESFORCE_ORG_ID} = '{org}' AND {names.SALESFORCE_RECORD_ID} IN ({quoted})"
-        )
-        stage = temporal.KEYS[names.ORDER_STAGE]
-        return {
-            names.parse_order_workflow_id(one.id).record: one.typed_search_attributes.get(stage, "")
-            async for one in self._temporal.list_workflows(query)
-        }
-
-    async def _start(self, request: StartOrders, route: Route, one: Seen) -> bool:
-        """Start or signal one workflow; False for a record that cannot take the event's place: it does not qualify."""
-        payload: dict[str, Any] | None = None
-        if route.source == "event" and not one.deleted:
-            payload = await self._payload(request.org, route, one.record)
-            if payload is None:
-                return False
-            if one.qualifies and not mapping.qualifies(route, mapping.event_record(route, payload)):
-                return False
-        if request.dry_run:
-            return True
-        message = Message(
-            id=f"sweep-{int(one.modified_at.timestamp() * 1000)}",
-            channel=Channel.SWEEP,
-            received_at=datetime.now(UTC),
-            payload=payload,
-            modified_at=one.modified_at,
-            deleted=one.deleted,
-        )
-        await temporal.start_order(
-            self._temporal,
-            self._settings.order_start(route, one.record),
-            message,
-            summary=mapping.summary_of(route, payload) if payload else "found by a sweep",
-            priority=temporal.BELOW_LIVE_TRAFFIC,
-        )
-        self._metrics.messages.add(1, {"channel": Channel.SWEEP, "outcome": "accepted"})
-        return True
-
-    async def _payload(self, org: OrgId, route: Route, record: RecordId) -> dict[str, Any] | None:
-        """The record in the event's place."""
-        assert route.sweep is not None and route.sweep.select is not None, "checked with the settings"  # noqa: PT018
-        found = await self._clients[org].read(route.object, route.sweep.select, record)
-        if found is None or route.payload == "@":
-            return found
-        return {route.payload: json.dumps(found, default=str)}
-
-    def _route(self, request: OpenSweep | ReadPage | StartOrders) -> tuple[Route, Sweep]:
-        found = [one for one in self._settings.routes if one.name == request.route]
-        if not found or self._settings.org(found[0].org).id != request.org:
-            raise AttentionError(
-                f"This worker has no route named {request.route!r} of org {request.org}",
-                reason=AttentionReason.CONFIGURATION,
-                cure="Add it to `routes` in closedwon.toml and restart the worker, or cancel this sweep.",
-            )
-        route = found[0]
-        if route.sweep is None:
-            raise NotSweptError(route.name)
-        return route, route.sweep
+    route = found[0]
+    if route.sweep is None:
+        raise NotSweptError(route.name)
+    return route, route.sweep
 
 
 def _since(request: OpenSweep, sweep: Sweep, until: datetime) -> datetime:
@@ -417,24 +294,12 @@ def _seen(route: Route, records: Sequence[Mapping[str, Any]], *, qualifying: boo
     )
 
 
-def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:
-    return OrdersStarted(
-        done=before.done + more.done,
-        started=before.started + more.started,
-        under_way=before.under_way + more.under_way,
-        attention=before.attention + more.attention,
-        unqualified=before.unqualified + more.unqualified,
-        examples=(before.examples + more.examples)[:_CHUNK],
-        oldest=min((at for at in (before.oldest, more.oldest) if at), default=None),
-    )
-
-
 async def _until_complete(client: SalesforceClient, job: str) -> None:
     while not await bulk.is_complete(client, job):  # noqa: ASYNC110 - Salesforce has no other way to tell
         await asyncio.sleep(_JOB_POLL)
 
 
-async def _spare(client: SalesforceClient, sweep: Sweep) -> None:
+async def spare(client: SalesforceClient, sweep: Sweep) -> None:
     """Raise `ThrottledError` while the org's API calls are used up to the sweeps' share; the rest is for orders."""
     if client.usage is None or client.usage.used <= client.usage.max * sweep.api_share:
         return
@@ -446,22 +311,23 @@ async def _spare(client: SalesforceClient, sweep: Sweep) -> None:
         )
 
 
-class _Beat:
+class Beat:
     """The newest word of an activity about itself."""
 
     def __init__(self, details: object) -> None:
         self.details = details
 
     def __call__(self, details: object) -> None:
+        """Tell the server at once."""
         self.details = details
         activity.heartbeat(details)
 
 
 @asynccontextmanager
-async def _beating(details: object = None) -> AsyncIterator[_Beat]:
+async def beating(details: object = None) -> AsyncIterator[Beat]:
     """Tell the server every moment that this activity is alive, and how far it has come."""
     found = activity.info().heartbeat_details
-    beat = _Beat(details if details is not None else (found[0] if found else None))
+    beat = Beat(details if details is not None else (found[0] if found else None))
 
     async def go_on() -> None:
         while True:

@@ -12,6 +12,7 @@ from activities.erp import ErpActivities
 from activities.messages import MessageActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.salesforce import OnWritten, SalesforceActivities, nothing
+from activities.sweep_starts import SweepStarts
 from closedwon import names
 from closedwon.erp.base import OnStep, no_step
 from closedwon.settings import Settings
@@ -41,7 +42,8 @@ def order_workers(
     """
     salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
     messages = MessageActivities(settings, client, metrics)
-    sweeps = ReconciliationActivities(settings, connections.salesforce, client, metrics)
+    sweeps = ReconciliationActivities(settings, connections.salesforce)
+    starts = SweepStarts(settings, connections.salesforce, client, metrics)
     alerts = AlertActivities(settings, client)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step)
     grace: timedelta = settings.workers.shutdown_grace
@@ -62,7 +64,7 @@ def order_workers(
                 messages.read_again,
                 sweeps.open_sweep,
                 sweeps.read_page,
-                sweeps.start_orders,
+                starts.start_orders,
                 alerts.raise_alert,
                 alerts.alert,
             ],

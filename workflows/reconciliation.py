@@ -24,13 +24,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.reconciliation import (
         OpenedSweep,
         OpenSweep,
-        OrdersStarted,
         PageRead,
         ReadPage,
         ReconciliationActivities,
         Seen,
-        StartOrders,
     )
+    from activities.sweep_starts import OrdersStarted, StartOrders, SweepStarts
     from closedwon import names, temporal
     from closedwon.ids import OrgId, RecordId
     from closedwon.model import GIVEN_UP, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
@@ -203,7 +202,7 @@ class ReconciliationWorkflow:
         )
         done: OrdersStarted = await self._step(
             lambda: workflow.execute_activity_method(
-                ReconciliationActivities.start_orders, request, summary=f"start {len(records)} orders", **_PACE
+                SweepStarts.start_orders, request, summary=f"start {len(records)} orders", **_PACE
             )
         )
         self._add(
