@@ -178,7 +178,7 @@ class Workers(Section):
     """The worker process."""
 
     concurrent_erp_calls: Annotated[int, Field(ge=1)] = 4
-    """Cap per process on calls to the ERP."""
+    """Cap per process on calls to each ERP, and on those of activities that must ask several."""
     concurrent_salesforce_calls: Annotated[int, Field(ge=1)] = 200
     """Cap per process on waiting Salesforce activities; many of them share one call."""
     shutdown_grace: Duration = timedelta(seconds=100)
