@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
 from temporalio.client import WorkflowExecutionStatus
 
 from closedwon import names, temporal
+from closedwon.localerp.light import LightErp
 from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
 from closedwon.operating import erps
+from closedwon.settings import ErpByExpression, RestErp
 from tests.support.handoff import Handoff, handoff, until
 
 
@@ -93,3 +96,27 @@ async def test_a_cancel_that_must_ask_every_erp_waits_while_one_is_paused() -> N
         await erps.limit(world.client, "light", None, erps=both, reason="over", by="ada@desk")
         assert OrderStage.CANCELLED is (await world.order(record).result()).stage
         assert "at most 5/s" == (await erps.queue_of(world.client, None)).stands
+
+
+async def test_where_a_route_picks_its_erp_one_in_maintenance_makes_no_order_fail() -> None:
+    """Before the picked ERP is sent an order, the other one is asked whether it has one: that waits, and fails not."""
+    async with LightErp.running() as other, handoff() as world:
+        more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
+        route = world.settings.routes[0].model_copy(update={"erp": ErpByExpression(expression="'light'")})
+        world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, more), "routes": (route,)})
+        async with world.working():
+            world.org.seed(1)
+            other.faults.down = True
+            both = ["light", "other"]
+            await erps.limit(world.client, "other", 0, erps=both, reason="maintenance", by="ada@desk")
+            (record,) = world.org.win_next(1)
+
+            async def waits() -> bool:
+                return (await erps.queue_of(world.client, None)).backlog == 1
+
+            await until(waits)
+            assert 0 == other.calls
+            other.faults.down = False
+            await erps.limit(world.client, "other", None, erps=both, reason="over", by="ada@desk")
+            await world.until_written_back(record)
+            assert 1 == len(world.erp.orders())
