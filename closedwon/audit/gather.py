@@ -14,7 +14,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from closedwon import mapping, names
-from closedwon.audit.judge import Booked, Deal, Facts, Finding, Flow, Report, count, disagreements, doubtful, orphan
+from closedwon.audit.judge import (
+    Booked,
+    Deal,
+    Facts,
+    Finding,
+    Flow,
+    Kind,
+    Report,
+    count,
+    disagreements,
+    doubtful,
+    orphan,
+)
 from closedwon.errors import AttentionError
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import idempotency_key
@@ -226,17 +238,24 @@ def _deal(route: Route, key: RecordKey, record: dict[str, Any]) -> Deal:
         "told": frozenset(name for name, field in fields.items() if field),
         **{name: written.get(field) for name, field in fields.items() if field},
     }
+    policies, by_event = route.policies, route.source == "event"
+    facts["by_event"] = by_event
     if record["IsDeleted"]:
-        return Deal(wanted=False, deleted=True, **facts)
-    if route.source == "event":
+        return Deal(wanted=False, deleted=True, tolerated=_taken_back(policies.deleted), **facts)
+    if by_event:
         return Deal(wanted=None, **facts)
     try:
         if not mapping.qualifies(route, record):
-            return Deal(wanted=False, **facts)
+            return Deal(wanted=False, tolerated=_taken_back(policies.unwon), **facts)
         order = mapping.map_order(route, key.org, key.record, record)
     except AttentionError as error:
         return Deal(wanted=True, problem=str(error), **facts)
-    return Deal(wanted=True, order=order, **facts)
+    changed = frozenset({Kind.AMOUNT_DIFFERS} if policies.changed == "ignore" else ())
+    return Deal(wanted=True, order=order, tolerated=changed, **facts)
+
+
+def _taken_back(policy: str) -> frozenset[Kind]:
+    return frozenset({Kind.ORDER_WITHOUT_DEAL} if policy == "ignore" else ())
 
 
 def _flow(execution: WorkflowExecution) -> Flow:

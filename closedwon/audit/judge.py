@@ -65,7 +65,7 @@ KINDS: Final = {
     ),
     Kind.ORDER_WITHOUT_DEAL: Meaning(
         "the ERP has an order, but Salesforce no won deal for it",
-        "Cancel the order in the ERP, or win the deal again in Salesforce.",
+        "Let its workflow do what the route's policy says; or cancel in the ERP, or win the deal again.",
     ),
     Kind.DOUBLED: Meaning(
         "more than one order of one record", "Cancel in the ERP the order that is too many; keep the one delivered."
@@ -90,8 +90,7 @@ FIXABLE: Final = frozenset({
     Kind.WON_WITHOUT_ORDER, Kind.NOT_CONFIRMED, Kind.CANCELLED_IN_ERP, Kind.AMOUNT_DIFFERS, Kind.NOT_WRITTEN_BACK,
     Kind.UNKNOWN_NUMBER,
 })  # fmt: skip
-"""What another look by the record's workflow cures: it orders, confirms, compares, writes back, or says why not. Where
-the order is made of messages, a look without one cures nothing."""
+"""What another look by its workflow cures for a won deal: it orders, confirms, compares, writes back, or asks."""
 
 
 class Deal(Frozen):
@@ -102,6 +101,10 @@ class Deal(Frozen):
     wanted: bool | None
     """Whether it deserves an order; None where only a message could tell (routes with source `event`)."""
     deleted: bool = False
+    by_event: bool = False
+    """Its order is made of messages: another look without one would find nothing to order."""
+    tolerated: frozenset[Kind] = frozenset()
+    """What the route's policies leave as it is."""
     order: Order | None = None
     """What it asks the ERP for."""
     problem: str | None = None
@@ -276,7 +279,8 @@ def count(facts: Facts, keys: Iterable[RecordKey]) -> Counts:
         deal, booked, flow = facts.of(key)
         live = _live(booked)
         wanted = deal is not None and (bool(live) if deal.wanted is None else deal.wanted)
-        total["doubled"] += max(len(live) - wanted, 0)
+        may_live = wanted or (deal is not None and Kind.ORDER_WITHOUT_DEAL in deal.tolerated)
+        total["doubled"] += max(len(live) - may_live, 0)
         if deal is None or not wanted:
             continue
         ordered = [one.order for one in live if one.order.status.exists_as_order]
@@ -301,11 +305,13 @@ def _judge(key: RecordKey, deal: Deal | None, booked: list[Booked], flow: Flow |
             salesforce=deal.words() if deal else "no such record",
             erp="; ".join(one.words() for one in booked) or "no order",
             workflow=flow.words() if flow else "no workflow",
-            fixable=kind in FIXABLE and deal is not None and deal.wanted is True,
+            fixable=deal is not None and not deal.by_event and _is_cured(kind, deal),
             since=flow.started_at if flow and flow.under_way else deal.modified_at if deal else None,
         )
 
-    kinds = [*_of_the_books(deal, booked, live, given_up=deal is not None and _given_up(deal, flow))]
+    tolerated = deal.tolerated if deal else ()
+    given_up = deal is not None and _given_up(deal, flow)
+    kinds = [kind for kind in _of_the_books(deal, booked, live, given_up=given_up) if kind not in tolerated]
     yield from map(finding, kinds)
     if not kinds and flow is not None and flow.stage is OrderStage.COMPLETED and flow.number:
         known = {one.order.number for one in booked}
@@ -322,7 +328,7 @@ def _of_the_books(deal: Deal | None, booked: list[Booked], live: list[Booked], *
             yield Kind.ORDER_WITHOUT_DEAL
         elif deal is not None and not booked and deal.number:
             yield Kind.UNKNOWN_NUMBER
-        elif deal is not None and booked and "status" in deal.told and _is_taken(deal.status):
+        elif deal is not None and not deal.deleted and booked and "status" in deal.told and _is_taken(deal.status):
             yield Kind.NOT_WRITTEN_BACK  # that it is cancelled
     elif live:
         yield from _of_an_order(deal, live[0].order)
@@ -343,6 +349,11 @@ def _of_an_order(deal: Deal, order: ErpOrder) -> Iterator[Kind]:
     untold = "number" in deal.told and deal.number != order.number
     if untold or ("status" in deal.told and not _is_taken(deal.status)):
         yield Kind.NOT_WRITTEN_BACK
+
+
+def _is_cured(kind: Kind, deal: Deal) -> bool:
+    """Whether another look by the workflow helps: it makes the order of a won deal, and takes back that of another."""
+    return kind in FIXABLE if deal.wanted else deal.wanted is False and kind is Kind.ORDER_WITHOUT_DEAL
 
 
 def _given_up(deal: Deal, flow: Flow | None) -> bool:

@@ -80,6 +80,21 @@ async def in_the_erp(world: Handoff, record: RecordId, status: ErpStatus) -> Non
         answer.raise_for_status()
 
 
+def change(world: Handoff, record: RecordId) -> None:
+    """Sell one more of something."""
+    query = f"SELECT Id, Quantity FROM OpportunityLineItem WHERE OpportunityId = '{record}'"  # noqa: S608 - SOQL
+    (line, *_) = world.org.query(query)
+    world.org.update("OpportunityLineItem", line["Id"], Quantity=line["Quantity"] + 1)
+
+
+def obey(world: Handoff, **policies: str) -> None:
+    """Give the route policies; word of a deal is not waited for."""
+    (route,) = world.settings.routes
+    world.settings = world.settings.model_copy(
+        update={"routes": (route.model_copy(update={"grace": timedelta(0), **policies}),)}
+    )
+
+
 async def test_a_hundred_deals_that_went_well_are_clean(world: Handoff) -> None:
     """Nothing is said of what agrees, and it costs a handful of API calls, not one a deal."""
     await sold(world, 100)
@@ -140,9 +155,7 @@ async def test_another_number_than_the_erps_is_found(world: Handoff) -> None:
 async def test_a_changed_deal_is_found(world: Handoff) -> None:
     """The order holds another total than the deal does now; both are named."""
     record, _ = await sold(world, 2)
-    query = f"SELECT Id, Quantity FROM OpportunityLineItem WHERE OpportunityId = '{record}'"  # noqa: S608 - SOQL
-    (line, *_) = world.org.query(query)
-    world.org.update("OpportunityLineItem", line["Id"], Quantity=line["Quantity"] + 1)
+    change(world, record)
 
     found = await the_finding(world, record)
 
@@ -161,8 +174,33 @@ async def test_an_order_without_its_deal_is_found(world: Handoff, deleted: bool)
 
     found = await the_finding(world, record)
 
-    assert (Kind.ORDER_WITHOUT_DEAL, False) == (found.kind, found.fixable)
+    assert Kind.ORDER_WITHOUT_DEAL is found.kind
     assert found.salesforce.startswith("deleted" if deleted else "not won")
+
+    obey(world, unwon="cancel", deleted="cancel")
+    await work_until_clean(world, await world.audit(), won=1)
+
+
+async def test_what_a_policy_ignores_is_no_disagreement(world: Handoff) -> None:
+    """A deal that was taken back, a deleted and a changed one, on a route that leaves all as it is."""
+    unwon, deleted, changed = await sold(world, 3)
+    world.org.update("Opportunity", unwon, StageName="Prospecting")
+    world.org.delete("Opportunity", deleted)
+    change(world, changed)
+    assert 3 == len((await world.audit()).findings)
+
+    obey(world, unwon="ignore", deleted="ignore", changed="ignore")
+
+    assert_clean(await world.audit(), won=1)
+
+
+async def test_a_changed_deal_is_amended_by_fix(world: Handoff) -> None:
+    """On a route that amends, the order is what the deal is now."""
+    record, _ = await sold(world, 2)
+    change(world, record)
+    obey(world, changed="amend")
+
+    await work_until_clean(world, await world.audit(), won=2)
 
 
 async def test_an_order_that_the_erp_has_cancelled_is_found(world: Handoff) -> None:
