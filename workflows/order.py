@@ -134,6 +134,8 @@ class OrderWorkflow(Commanded):
             self._spares = False
             return await self._tell_order(await self._create(look.order, look))
         policy = look.policies.deleted if look.deleted else look.policies.unwon
+        if self._spares and standing.placed is None:
+            standing.placed = await self._steps.find(unless=self._has_news)
         if self._spares or policy == "ignore" or not self._may_have_order():
             return await self._tell_order(standing.placed)
         if policy == "attention":
