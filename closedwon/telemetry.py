@@ -87,6 +87,12 @@ class Metrics:
         self.cursor_lag = meter.create_gauge_float(
             "closedwon_cursor_lag_seconds", "How far the reader is behind the event bus [org, channel]"
         )
+        self.started_at = meter.create_gauge_float(
+            "closedwon_started_timestamp_seconds", "When this process began to work, Unix time"
+        )
+        self.certificate_expires_at = meter.create_gauge_float(
+            "closedwon_certificate_expires_timestamp_seconds", "When intake's own certificate expires, Unix time"
+        )
         # What the observer sees (workers.observer); every process that observes reports the same.
         self.open_orders = meter.create_gauge("closedwon_open_orders", "Unfinished orders, now [stage]")
         self.oldest_order = meter.create_gauge_float(

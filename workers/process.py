@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -135,6 +136,7 @@ class _Process:
             stack.push_async_callback(intake.stop)
             self._ends.append(intake.stop)
             await intake.start()
+        metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
 
     async def temporal_is_ready(self) -> None:

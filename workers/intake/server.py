@@ -23,7 +23,7 @@ from workers.intake.callouts import Callouts
 from workers.intake.delivery import Delivery, IntakeError, OnDurable, Rates, RefusedError, answer_until, nothing
 from workers.intake.outbound import OutboundMessages
 from workers.intake.sessions import Sessions
-from workers.intake.tls import Handshake, tls_context
+from workers.intake.tls import Handshake, expiry, tls_context
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class IntakeServer:
         serve: Any = self._runner.server
         if self._intake.tls is not None:
             serve = partial(Handshake, tls_context(self._intake.tls), serve, self._metrics.tls_failures)
+            self._metrics.certificate_expires_at.set(expiry(self._intake.tls).timestamp())
         host, port = self._intake.host, self._intake.port
         try:
             self._listener = await asyncio.get_running_loop().create_server(serve, host, port, backlog=128)

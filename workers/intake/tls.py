@@ -10,8 +10,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
+from cryptography import x509
 from temporalio.common import MetricCounter
 
 from closedwon.settings import Tls
@@ -43,6 +45,11 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     except (ssl.SSLError, OSError) as error:
         raise IntakeError(f"the files of intake.tls cannot be used: {error}") from error
     return context
+
+
+def expiry(tls: Tls) -> datetime:
+    """When the server's certificate expires. The file is one that `tls_context` could read."""
+    return x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
 
 
 class Handshake(asyncio.Protocol):

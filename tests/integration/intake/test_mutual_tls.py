@@ -7,14 +7,17 @@ import logging
 import socket
 import ssl
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
+from closedwon.settings import Tls
 from tests.support.handoff import handoff, until
 from tests.support.intake import Authority, deliver, intake, soap_message
+from workers.intake.tls import expiry
 
 
 def _client(server_ca: Authority, pair: tuple[Path, Path, str] | None) -> ssl.SSLContext:
@@ -108,3 +111,10 @@ async def test_a_failed_handshake_is_counted_by_its_reason_and_logged_with_the_a
     assert dict.fromkeys({*reasons, "gone"}, 1) == counted
     told = [record.getMessage() for record in caplog.records if "handshake" in record.getMessage()]
     assert {f"TLS handshake with 127.0.0.1 failed ({reason})" for reason in reasons} == set(told)
+
+
+def test_the_day_on_which_our_certificate_expires_is_known(tmp_path: Path) -> None:
+    """It can be told in time, before Salesforce turns away."""
+    certificate, key, _ = Authority(tmp_path, "ours").issue("localhost")
+    left = expiry(Tls(certificate=certificate, key=key)) - datetime.now(UTC)
+    assert timedelta(hours=23) < left < timedelta(hours=25)

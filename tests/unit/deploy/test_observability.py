@@ -46,7 +46,7 @@ def test_every_metric_that_is_named_exists(where: str, expression: str) -> None:
 def test_every_label_that_is_named_exists(where: str, expression: str) -> None:
     """A label that does not exist matches nothing, or lumps together what is to be told apart."""
     metrics = [metric for metric in our_metrics() if metric.name in names_in(expression)]
-    known = {label for metric in metrics for label in metric.labels} | {"instance", "le", "workflow_type"}
+    known = {label for metric in metrics for label in metric.labels} | {"instance", "le", "service", "workflow_type"}
     matched = re.findall(r"[{,]\s*(\w+)\s*[=!]", expression)
     grouped = [word for group in re.findall(r"(?:by|on) \(([\w, ]*)\)", expression) for word in group.split(", ")]
 
