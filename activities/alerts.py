@@ -32,12 +32,15 @@ from closedwon.settings import Alerts, Settings
 SIGNATURE: Final = "Closedwon-Signature"
 
 
+NeedKind = Literal["order", "message", "subscription", "sweep"]
+
+
 class Need(Frozen):
     """One need of attention."""
 
     id: str
     """The same for all attempts to tell of it."""
-    kind: Literal["order", "message", "subscription"]
+    kind: NeedKind
     at: AwareDatetime
     reason: AttentionReason
     cure: str

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.alerts import AlertActivities, Need
+    from activities.alerts import AlertActivities, Need, NeedKind
     from activities.failures import Problem
     from closedwon import names
 
@@ -24,7 +24,7 @@ class Alerts:
 
     def __init__(
         self,
-        kind: Literal["order", "message", "subscription"],
+        kind: NeedKind,
         *,
         told: str | None = None,
         on_raised: Callable[[], None] = lambda: None,

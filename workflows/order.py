@@ -195,6 +195,8 @@ class OrderWorkflow(Commanded):
         """Cancel what the ERP has, if it has anything, and say so in Salesforce."""
         self._standing.show(OrderStage.CANCELLING)
         self._standing.placed = placed = await self._steps.cancel()
+        if self._resolution is not None and placed is None:
+            self._story.tell(workflow.now(), f"order {self._resolution.number} stays in the ERP: cancel it **by hand**")
         self._resolution = None
         self._story.cancelled(workflow.now(), placed)
         is_unwon = self._look.order is None and self._look.may_have_order

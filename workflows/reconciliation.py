@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model import GIVEN_UP, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
     from closedwon.names import OrderStage
     from closedwon.telemetry import Metrics
+    from workflows.alerts import Alerts
     from workflows.problems import problem_of
 
 _PACE: Final[dict[str, Any]] = {
@@ -85,6 +86,7 @@ class ReconciliationWorkflow:
         self._progress = start.carried or SweepProgress()
         self._opened: OpenedSweep | None = None
         self._metrics = Metrics(workflow.metric_meter())
+        self._alerts = Alerts("sweep", org=start.org, route=start.route)
         self._retry = False
         self._show("Beginning")
 
@@ -223,16 +225,20 @@ class ReconciliationWorkflow:
         """Run an activity to its end; where a person must help, rest and try again."""
         while True:
             try:
-                return await run()
+                result = await run()
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
                 await self._rest(error)
+            else:
+                self._alerts.over()
+                return result
 
     async def _rest(self, error: ActivityError) -> None:
         problem = problem_of(error)
         workflow.upsert_search_attributes([_STAGE.value_set(OrderStage.ATTENTION), _REASON.value_set(problem.reason)])
         self._metrics.attention.add(1, {"reason": problem.reason})
+        self._alerts.tell(problem)
         self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
         self._retry = False
         with suppress(TimeoutError):

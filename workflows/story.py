@@ -87,8 +87,9 @@ class Story:
 
     def written(self, at: datetime, request: WriteBack) -> None:
         """Salesforce was told."""
-        what = request.order.number if request.order else request.status
-        self.tell(at, f"Salesforce knows: {what}")
+        status = request.status or (request.order.status if request.order else "")
+        number = f"order **{request.order.number or request.order.id}**, " if request.order else ""
+        self.tell(at, f"Salesforce was told: {number}{status}")
 
     def cancelled(self, at: datetime, placed: ErpOrder | None) -> None:
         """The order is off."""

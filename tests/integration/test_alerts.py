@@ -13,7 +13,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from activities.alerts import SIGNATURE, signature
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
-from closedwon.model import Channel, Message, OrderStart, UnreadableMessage
+from closedwon.model import Channel, Message, OrderStart, Reconciliation, UnreadableMessage
 from closedwon.names import OrderStage
 from closedwon.settings import Alerts
 from tests.support.handoff import Handoff, handoff, until
@@ -164,6 +164,17 @@ async def test_a_subscription_that_is_refused_is_told(receiver: Receiver) -> Non
 
     assert "subscription" == receiver.taken[0]["kind"]
     assert "/event/Not_There__e" == receiver.taken[0]["channel"]
+
+
+async def test_a_sweep_that_cannot_be_done_is_told(receiver: Receiver) -> None:
+    """Its route has no `[routes.sweep]`: somebody hears of it, by the route's name."""
+    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
+        start = Reconciliation(org=world.org.org_id, route="won-0")
+        await temporal.start_sweep(world.client, start, "sweep:test")
+        await until(lambda: receiver.taken != [])
+        await world.client.get_workflow_handle("sweep:test").cancel()
+
+    assert ("sweep", "configuration", "won-0") == tuple(receiver.taken[0][key] for key in ("kind", "reason", "route"))
 
 
 async def test_without_a_webhook_nobody_is_told_and_nothing_is_begun() -> None:
