@@ -63,8 +63,9 @@ class Handshake(asyncio.Protocol):
         self._early = b""
         self._shaking: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Shake hands."""
+        transport.pause_reading()  # what comes first is the handshake's, which begins a moment later
         self._shaking = asyncio.create_task(self._shake(transport))
 
     def data_received(self, data: bytes) -> None:
