@@ -18,7 +18,7 @@ from temporalio import activity
 from activities.failures import as_failures
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Frozen, Gap, SweepReading
+from closedwon.model import UNWON, ErpStatus, Frozen, Gap, SweepReading
 from closedwon.salesforce import bulk, scan
 from closedwon.salesforce.errors import HOURS, RecordGoneError, ThrottledError, TooLargeError
 from closedwon.salesforce.rest import SalesforceClient
@@ -257,13 +257,13 @@ def _where(route: Route) -> str:
 
 
 def _condition(route: Route, where: str, *, qualifying: bool) -> str | None:
-    """The SOQL condition of one of the two scans; None where records do not tell their order's number."""
+    """The SOQL condition of one of the two scans; None where the second one has nothing to find."""
     if qualifying:
         return where
     number, status = route.write_back.number, route.write_back.status
-    if number is None:
+    if number is None or route.unwon == "ignore":
         return None
-    ended = f" AND ({status} = null OR {status} != 'cancelled')" if status else ""
+    ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
     return f"(NOT ({where})) AND {number} != null{ended}"
 
 
@@ -286,12 +286,17 @@ def _seen(route: Route, records: Sequence[Mapping[str, Any]], *, qualifying: boo
             record=RecordId(record["Id"]),
             modified_at=datetime.fromisoformat(record["SystemModstamp"]),
             qualifies=qualifying,
-            deleted=record["IsDeleted"] in (True, "true"),
+            deleted=_is_deleted(record),
             number=record.get(fields.number) if fields.number else None,
             status=record.get(fields.status) if fields.status else None,
         )
         for record in records
+        if route.deleted != "ignore" or not _is_deleted(record)
     )
+
+
+def _is_deleted(record: Mapping[str, Any]) -> bool:
+    return record["IsDeleted"] in (True, "true")  # the latter from a query job
 
 
 async def _until_complete(client: SalesforceClient, job: str) -> None:

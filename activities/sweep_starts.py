@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from pydantic import AwareDatetime
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
@@ -43,10 +44,18 @@ class OrdersStarted(Frozen):
     under_way: int = 0
     attention: int = 0
     unqualified: int = 0
+    spared: int = 0
+    """A person lets their order live, though it should not be."""
     examples: tuple[RecordId, ...] = ()
     """The first of `started`."""
     oldest: AwareDatetime | None = None
     """Earliest last change of those `started` that qualify."""
+
+
+class _Ended(Frozen):
+    """What a sweep reads of the result of an order's workflow."""
+
+    spared: bool = False
 
 
 class SweepStarts:
@@ -83,13 +92,15 @@ class SweepStarts:
         running = await self._running(request.org, [one.record for one in chunk])
         stages = [running[one.record] for one in chunk if one.record in running]
         attention = stages.count(names.OrderStage.ATTENTION)
-        told = [one for one in chunk if one.record not in running or one.deleted or not one.qualifies]
         slots = asyncio.Semaphore(_CONCURRENT_STARTS)
 
         async def start(one: Seen) -> bool:
             async with slots:
                 return await self._start(request, route, one)
 
+        told = [one for one in chunk if one.record not in running or _should_not_be(one)]
+        spared = {one.record for one in told if _should_not_be(one) and await self._is_spared(request.org, one.record)}
+        told = [one for one in told if one.record not in spared]
         starts = await asyncio.gather(*map(start, told))
         fresh = [one for one, started in zip(told, starts, strict=True) if started and one.record not in running]
         return OrdersStarted(
@@ -98,6 +109,7 @@ class SweepStarts:
             under_way=len(stages) - attention,
             attention=attention,
             unqualified=starts.count(False),
+            spared=len(spared),
             examples=tuple(one.record for one in fresh),
             oldest=min((one.modified_at for one in fresh if one.qualifies and not one.deleted), default=None),
         )
@@ -114,6 +126,17 @@ class SweepStarts:
             names.parse_order_workflow_id(one.id).record: one.typed_search_attributes.get(stage, "")
             async for one in self._temporal.list_workflows(query)
         }
+
+    async def _is_spared(self, org: OrgId, record: RecordId) -> bool:
+        """Whether its workflow has ended with a person's word that the order shall live: it is not asked again."""
+        handle = self._temporal.get_workflow_handle(names.order_workflow_id(org, record), result_type=_Ended)
+        try:
+            described = await handle.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return described.status is WorkflowExecutionStatus.COMPLETED and (await handle.result()).spared
 
     async def _start(self, request: StartOrders, route: Route, one: Seen) -> bool:
         """Start or signal one workflow; False for a record that cannot take the event's place: it does not qualify."""
@@ -153,6 +176,11 @@ class SweepStarts:
         return {route.payload: json.dumps(found, default=str)}
 
 
+def _should_not_be(one: Seen) -> bool:
+    """Whether the record asks for no order, but seems to have one: a running workflow must look again, too."""
+    return one.deleted or not one.qualifies
+
+
 def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:
     return OrdersStarted(
         done=before.done + more.done,
@@ -160,6 +188,7 @@ def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:
         under_way=before.under_way + more.under_way,
         attention=before.attention + more.attention,
         unqualified=before.unqualified + more.unqualified,
+        spared=before.spared + more.spared,
         examples=(before.examples + more.examples)[:_CHUNK],
         oldest=min((at for at in (before.oldest, more.oldest) if at), default=None),
     )

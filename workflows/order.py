@@ -54,6 +54,8 @@ class Outcome(Frozen):
 
     stage: OrderStage
     order: ErpOrder | None = None
+    spared: bool = False
+    """A person lets the order live though its deal was taken back: sweeps do not ask again."""
 
 
 @workflow.defn(name=names.ORDER_WORKFLOW)
@@ -336,7 +338,7 @@ class OrderWorkflow(Commanded):
         self._standing.show(outcome.stage)
         if self._commands.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
-        return outcome
+        return outcome.model_copy(update={"spared": True}) if self._spares else outcome
 
 
 def _may_stay_untold(stopped: Decision | None, now: Decision | None, problem: Problem) -> bool:

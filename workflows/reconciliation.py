@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.sweep_starts import OrdersStarted, StartOrders, SweepStarts
     from closedwon import names, temporal
     from closedwon.ids import OrgId, RecordId
-    from closedwon.model import GIVEN_UP, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
+    from closedwon.model import GIVEN_UP, UNWON, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
     from closedwon.names import OrderStage
     from closedwon.telemetry import Metrics
     from workflows.alerts import Alerts
@@ -65,14 +65,15 @@ def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) 
         return True
     if seen.deleted or not seen.qualifies:
         return known is not None and all(order.cancelled for order in known)
-    if numbered and seen.number is None:
+    if (numbered and seen.number is None) or seen.status == UNWON:  # which is won again: its order is wanted, too
         return False
     return known is not None and any(not numbered or order.number == seen.number for order in known)
 
 
 def is_missing(seen: Seen, *, numbered: bool) -> bool:
     """Whether the record alone tells that it needs its workflow: the ERP need not be asked."""
-    return numbered and seen.qualifies and seen.number is None and not seen.deleted and seen.status not in GIVEN_UP
+    wants_order = seen.qualifies and not seen.deleted and seen.status not in GIVEN_UP
+    return numbered and wants_order and (seen.number is None or seen.status == UNWON)
 
 
 @workflow.defn(name=names.RECONCILIATION_WORKFLOW)
@@ -213,6 +214,7 @@ class ReconciliationWorkflow:
                 under_way=done.under_way,
                 attention=done.attention,
                 unqualified=done.unqualified,
+                right=done.spared,
                 examples=done.examples,
             )
         )

@@ -133,6 +133,46 @@ async def test_the_order_of_a_deleted_deal_is_cancelled() -> None:
         assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
 
 
+async def test_a_deal_that_was_taken_back_in_silence_needs_attention_once() -> None:
+    """No word says that it is not won any more: a sweep asks, a person lets the order live, and no sweep asks again."""
+    async with swept(grace=timedelta(0)) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await world.order(record).signal(names.SIGNAL_RETRY, "it is delivered already")
+        await world.order(record).result()
+        again = await sweep(world)
+
+        assert (1, 0) == (found.started, found.right)
+        assert (0, 1) == (again.started, again.right)
+        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+
+
+async def test_a_deal_that_is_won_again_in_silence_is_ordered_again() -> None:
+    """Its order was cancelled when it was taken back; the deal is won again, and no word of it arrives."""
+    async with swept(grace=timedelta(0), unwon="cancel") as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await sweep(world)
+        await world.until_stage(record, OrderStage.CANCELLED)
+        await world.order(record).result()
+        world.org.win(record)
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.COMPLETED)
+
+        assert 1 == found.started
+        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+
+
 async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -> None:
     """With source `event` the sweep reads the records and starts their orders with the content that an event has."""
     select = "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "

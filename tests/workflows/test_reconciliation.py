@@ -10,6 +10,7 @@ import pytest
 from activities.erp import KnownOrder
 from activities.reconciliation import Seen
 from closedwon.ids import RecordId
+from closedwon.model import UNWON
 from workflows.reconciliation import is_missing, is_right
 
 _ORDER = KnownOrder(number="22", cancelled=False)
@@ -41,6 +42,8 @@ def _seen(**what: Any) -> Seen:
         ({"number": "22", "qualifies": False}, [_ORDER], False),
         ({"number": "22", "qualifies": False}, [_CANCELLED, _ORDER], False),
         ({"number": "22", "qualifies": False}, _NOTHING, True),
+        ({"number": "22", "status": UNWON}, [_CANCELLED], False),  # won again
+        ({"number": "22", "status": UNWON, "qualifies": False}, [_CANCELLED], True),
     ],
 )
 def test_what_is_right(record: dict[str, Any], known: list[KnownOrder], *, right: bool) -> None:
@@ -65,6 +68,8 @@ def test_where_no_number_is_written_back_the_erp_decides(known: list[KnownOrder]
         ({"status": "cancelled"}, False),
         ({"status": "not needed"}, False),
         ({"status": "confirmed"}, True),
+        ({"number": "22", "status": UNWON}, True),
+        ({"number": "22", "status": UNWON, "qualifies": False}, False),
     ],
 )
 def test_what_needs_no_word_of_the_erp(record: dict[str, Any], *, missing: bool) -> None:
