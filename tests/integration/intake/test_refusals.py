@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+import aiohttp
 import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
@@ -121,3 +122,19 @@ async def test_a_route_may_refuse_what_does_not_qualify() -> None:
             assert started == len(workflows)
             assert ("does not qualify" in why) is (policy == "refuse")
             assert _ACK in taken
+
+
+async def test_how_long_an_answer_takes_is_measured_for_acknowledged_and_refused_ones() -> None:
+    """Whoever watches sees intake become slow before Salesforce gives up waiting; looking at the WSDL does not count."""
+    buffer = MetricBuffer(10_000)
+    meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
+    async with handoff(outbound={}, events=()) as world, intake(world, meter) as address:
+        await deliver(address, soap_message(world.org.org_id, ["006000000000001AAA"]))
+        await deliver(address, b"nonsense")
+        async with aiohttp.request("GET", f"{address}/outbound/won-0?wsdl") as answer:
+            assert 200 == answer.status
+
+    measured = [update for update in buffer.retrieve_updates() if update.metric.name == "closedwon_ack_latency"]
+    assert [("outbound-message", "acknowledged"), ("outbound-message", "refused")] == [
+        (update.attributes["channel"], update.attributes["outcome"]) for update in measured
+    ]
