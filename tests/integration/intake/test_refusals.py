@@ -125,7 +125,7 @@ async def test_a_route_may_refuse_what_does_not_qualify() -> None:
 
 
 async def test_how_long_an_answer_takes_is_measured_for_acknowledged_and_refused_ones() -> None:
-    """Whoever watches sees intake become slow before Salesforce gives up waiting; looking at the WSDL does not count."""
+    """Whoever watches sees intake become slow before Salesforce gives up; looking at the WSDL does not count."""
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
     async with handoff(outbound={}, events=()) as world, intake(world, meter) as address:
