@@ -95,6 +95,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *_attention(seen),
         *[trouble async for trouble in _old(client, old)],
         *[trouble async for trouble in _wedged(client)],
+        *[trouble async for trouble in _untold(client, old)],
         *[trouble async for trouble in _schedules(client, settings)],
         *[trouble async for trouble in _retention(client)],
     ]
@@ -223,6 +224,18 @@ async def _wedged(client: Client) -> AsyncIterator[Trouble]:
         text = f"{number} cannot go on: their code fails, does not fit their history, or lacks a key"
         cure = f'The workers\' log says why; they go on by themselves then. temporal workflow list -q "{query}"'
         yield Trouble(Harm.WAITING, "wedged workflows", text, cure)
+
+
+async def _untold(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
+    """Alerts that the webhook does not take: whoever relies on them is not told."""
+    is_ours, before = f"WorkflowType = '{names.ALERT_WORKFLOW}'", (datetime.now(UTC) - old).isoformat()
+    waiting = f"{is_ours} AND ExecutionStatus = 'Running' AND StartTime < '{before}'"
+    number = (await client.count_workflows(waiting)).count
+    given_up = (await client.count_workflows(f"{is_ours} AND ExecutionStatus = 'Failed'")).count
+    if number or given_up:
+        text = f"{number} not taken by the webhook for more than {_hours(old)}, {given_up} given up"
+        cure = f'Mend `alerts` in the settings, or the webhook; see why: temporal workflow list -q "{is_ours}"'
+        yield Trouble(Harm.RISK, "alerts", text, cure)
 
 
 async def _schedules(client: Client, settings: Settings) -> AsyncIterator[Trouble]:

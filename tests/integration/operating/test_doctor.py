@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from google.protobuf.duration_pb2 import Duration
+from pydantic import SecretStr
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 
@@ -17,9 +18,10 @@ from closedwon.localorg.server import LocalOrg
 from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operating import doctor, erps, overview
 from closedwon.operating.doctor import Harm, Trouble
-from closedwon.settings import Workers
+from closedwon.settings import Alerts, Workers
 from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until
+from tests.support.servers import free_port
 from workers.sweeps import keep_schedules
 
 
@@ -89,6 +91,24 @@ async def test_temporal_that_cannot_be_reached_is_the_first_thing_told(monkeypat
         found = await doctor.examine(world.settings)
         assert [Harm.STOPPED, Harm.WAITING] == [trouble.harm for trouble in found]
         assert ["temporal", "erp light"] == [trouble.subject for trouble in found]
+
+
+async def test_alerts_that_nobody_takes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for alerts would take silence for good news."""
+    async with handoff() as world:
+        world.settings = world.settings.model_copy(
+            update={"alerts": Alerts(webhook=SecretStr(f"http://localhost:{free_port()}"))}
+        )
+        async with world.working():
+            world.org.seed(1)
+            world.erp.faults.reject = 1
+            world.org.win_next(1)
+
+            async def is_told() -> bool:
+                return "alerts" in await _examine(world, monkeypatch, timedelta(0))
+
+            await until(is_told)
+            assert "alerts" not in await _examine(world, monkeypatch)
 
 
 async def test_a_sweep_that_does_not_take_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
