@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.support.audit import assert_clean
 from tests.support.command import closedwon
 from tests.support.encryption import settings_file
 from tests.support.handoff import handoff
@@ -32,6 +32,4 @@ async def test_a_thousand_orders_of_an_outage_are_done_within_minutes_of_retry_a
         await until_drained(world, won)
 
         assert time.monotonic() - began < INTERVAL.total_seconds() / 5
-        numbers = Counter(world.number_of(record) for record in won)
-        assert _ORDERS == len(world.erp.orders()) == len(numbers)
-        assert numbers.keys() == {order["number"] for order in world.erp.orders()}
+        assert_clean(await world.audit(), won=_ORDERS)
