@@ -22,7 +22,7 @@ from closedwon.erp.base import (
     find_or_create,
     no_step,
 )
-from closedwon.errors import AttentionError, AttentionReason
+from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.model import Changed, ErpOrder, ErpStatus, Frozen, Order
 from closedwon.telemetry import Metrics
 
@@ -68,6 +68,16 @@ class KnownOrder(Frozen):
 
 class FindOrder(CancelOrder):
     """The order to look for; `erp` as above."""
+
+
+class FollowOrder(CancelOrder):
+    """The order to watch; `erp` as above."""
+
+    known: ErpOrder
+
+
+class NothingNewError(BenignError):
+    """The order is as it was. The next attempt is the next look: attempts cost no history."""
 
 
 class ResolveOrder(CancelOrder):
@@ -125,6 +135,15 @@ class ErpActivities:
         """Look for the order; one that lives comes before one that was cancelled."""
         with as_failures():
             return await to_its_end(self._find(request))
+
+    @activity.defn
+    async def follow_order(self, request: FollowOrder) -> ErpOrder | None:
+        """Look at the order once an attempt; end when number, status or link have changed, or it is not there."""
+        with as_failures():
+            found = await to_its_end(self._find(request))
+            if found is not None and _told(found) == _told(request.known):
+                raise NothingNewError(f"The order is still {found.status}; it is looked at again at the next attempt")
+            return found
 
     @activity.defn
     async def resolve_order(self, request: ResolveOrder) -> Resolved:
@@ -234,3 +253,8 @@ class ErpActivities:
                 reason=AttentionReason.CONFIGURATION,
                 cure="Add it to `erps` in closedwon.toml, restart the worker, then send `retry`.",
             ) from None
+
+
+def _told(order: ErpOrder) -> tuple[str | None, str, str | None]:
+    """What Salesforce is told of an order."""
+    return order.number, order.status, order.url

@@ -68,6 +68,14 @@ TakenBack = Literal["cancel", "attention", "ignore"]
 Changed = Literal["amend", "attention", "ignore"]
 
 
+class Following(Frozen):
+    """How an order is watched in the ERP: asked at first after `first_interval`, then ever more rarely."""
+
+    first_interval: timedelta
+    longest_interval: timedelta
+    horizon: timedelta
+
+
 class Policies(Frozen):
     """What a route does about a deal that does not stay as it was ordered. Without an order nothing is to be done."""
 
@@ -77,6 +85,8 @@ class Policies(Frozen):
     """The record is known to be deleted, not only hidden from our user."""
     changed: Changed = "attention"
     """Total, currency or lines differ from the ERP's order."""
+    follow: Following | None = None
+    """Present: after its creation the order is watched, until it is done or cancelled."""
 
 
 _LONGEST_WORD: Final = 500
@@ -133,6 +143,8 @@ class OrderStart(Frozen):
     pace: Pace = Pace()
     remember: timedelta = timedelta(0)
     """How long the workflow stays open after a cancel or a deletion, so that late messages are known as late."""
+    follow_until: AwareDatetime | None = None
+    """From the run before: how long to watch the order in the ERP at most."""
     carried: Message | None = None
     """From the run before: the newest message with a payload, or the tombstone."""
     decision: Decision | None = None

@@ -81,6 +81,7 @@ def order_workers(
                     erp.cancel_order,
                     erp.find_order,
                     erp.find_orders,
+                    erp.follow_order,
                     erp.resolve_order,
                 ],
                 max_concurrent_activities=settings.workers.concurrent_erp_calls,

@@ -10,6 +10,7 @@ tells (`word`), what the world is shown (`standing`, `story`).
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any, Final
 
 from temporalio import workflow
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         ErpOrder,
         ErpStatus,
+        Following,
         Frozen,
         Message,
         Order,
@@ -45,6 +47,7 @@ _LETS_LIVE: Final = frozenset(
     {AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.DEAL_UNWON, AttentionReason.RECORD_DELETED}
 )
 """Where the order of a deal that was taken back is stopped here, `retry` leaves it as it is."""
+_AT_AN_END: Final = frozenset({ErpStatus.DONE, ErpStatus.CANCELLED})
 _GIVES_WAY: Final = frozenset({AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.ORDER_EXISTS})
 """Where a decision ends here, `retry` lets the order live; elsewhere it tries the decision again."""
 
@@ -88,6 +91,8 @@ class OrderWorkflow(Commanded):
         """The order was cancelled since the deal was taken back; if it is won again, that order is wanted."""
         self._spares = False
         """A person lets the order of a deal live that was taken back."""
+        self._follow_until = start.follow_until
+        self._erp_spoke = False
 
     @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
     def notified(self, message: Message) -> None:
@@ -95,6 +100,11 @@ class OrderWorkflow(Commanded):
         self._story.heard(workflow.now(), message)
         self._steps.session = message.session or self._steps.session
         self._word.take(message)
+
+    @workflow.signal(name=names.SIGNAL_ERP_CHANGED, description="The ERP says that the order has changed there.")
+    def erp_changed(self) -> None:
+        """Have a look at the order in the ERP now, if it is being watched."""
+        self._erp_spoke = True
 
     def _take(self, word: str, given: Any) -> Answer:
         answer = self._commands.ask(word, given, self._standing.placed)
@@ -134,7 +144,8 @@ class OrderWorkflow(Commanded):
         self._story.looked(workflow.now(), look)
         if look.order is not None:
             self._spares = False
-            return await self._tell_order(await self._create(look.order, look))
+            outcome = await self._tell_order(await self._create(look.order, look))
+            return await self._follow(outcome, look.policies.follow)
         policy = look.policies.deleted if look.deleted else look.policies.unwon
         if self._spares and standing.placed is None:
             standing.placed = await self._steps.find(unless=self._has_news)
@@ -166,7 +177,36 @@ class OrderWorkflow(Commanded):
                 unless=lambda: self._word.deleted and self._word.news,
             )
             self._story.written(workflow.now(), told)
-        return Outcome(stage=OrderStage.COMPLETED, order=placed)
+            self._word.heard_at = None  # the way of that word has been measured
+        is_off = placed.status is ErpStatus.CANCELLED
+        return Outcome(stage=OrderStage.CANCELLED if is_off else OrderStage.COMPLETED, order=placed)
+
+    async def _follow(self, outcome: Outcome, following: Following | None) -> Outcome:
+        """Watch the order in the ERP, and write each change back, until it is done or cancelled there."""
+        if following is None or outcome.order is None or self._resolution:
+            return outcome
+        until = self._follow_until = self._follow_until or workflow.now() + following.horizon
+        while (left := until - workflow.now()) > timedelta(0) and outcome.order.status not in _AT_AN_END:
+            self._standing.show(OrderStage.FOLLOWING)
+            self._erp_spoke = False
+            try:
+                found = await self._steps.follow(outcome.order, following, left, unless=self._has_any_news)
+            except StoppedError:
+                if self._word.news or not self._erp_spoke or self._commands.decision_asked():
+                    raise
+                continue
+            if found is None:
+                self._story.tell(workflow.now(), "the order is no longer watched: its time is over, or it is not there")
+                break
+            self._standing.placed = found
+            self._story.followed(workflow.now(), found)
+            outcome = await self._tell_order(found)
+        if outcome.stage is OrderStage.CANCELLED:
+            self._word.decided_at = workflow.now()  # somebody did so in the ERP
+        return outcome
+
+    def _has_any_news(self) -> bool:
+        return self._word.news or self._erp_spoke
 
     async def _create(self, order: Order, look: Look) -> ErpOrder:
         standing = self._standing
@@ -331,7 +371,12 @@ class OrderWorkflow(Commanded):
         if workflow.info().is_continue_as_new_suggested():
             decision = self._commands.unfinished(self._standing.deciding or self._resolution)
             self._standing.show(OrderStage.LOADING)  # search attributes go along; there the new run begins
-            carried = {"carried": self._word.payload, "decision": decision, "alerted": self._alerts.told}
+            carried = {
+                "carried": self._word.payload,
+                "decision": decision,
+                "follow_until": self._follow_until,
+                "alerted": self._alerts.told,
+            }
             workflow.continue_as_new(self._start.model_copy(update=carried))
 
     def _end(self, outcome: Outcome) -> Outcome:

@@ -15,11 +15,12 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from activities.erp import CancelOrder, CreateOrder, ErpActivities, FindOrder, Resolved, ResolveOrder
+from activities.erp import CancelOrder, CreateOrder, ErpActivities, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import HEARTBEAT_TIMEOUT, Problem
 from activities.salesforce import NEEDS_ATTENTION, Look, LookAt, SalesforceActivities, Values, WriteBack
 from closedwon import names
-from closedwon.model import ErpOrder, Message, Order, OrderStart, idempotency_key
+from closedwon.errors import AttentionReason
+from closedwon.model import ErpOrder, Following, Message, Order, OrderStart, idempotency_key
 from workflows.commands import Commands
 from workflows.problems import problem_of
 
@@ -63,6 +64,7 @@ class Steps:
         self._erp: str | None = None
         self._written: Values = {}
         """What Salesforce's fields hold, as far as it is known."""
+        self._placed_in: str | None = None
         self.tried = False
         """The ERP was asked for the order in this run; it may have made it, whatever it answered."""
         self._reported = ""
@@ -91,7 +93,7 @@ class Steps:
 
         With `reopen` one that was cancelled is taken up again.
         """
-        erp = look.erp or ""
+        erp = self._placed_in = look.erp or ""
         self._erp, self.tried = None if look.other_erps else erp, True
         request = CreateOrder(
             erp=erp,
@@ -148,6 +150,40 @@ class Steps:
             ),
             unless=unless,
         )
+
+    async def follow(
+        self, known: ErpOrder, following: Following, left: timedelta, *, unless: Callable[[], bool]
+    ) -> ErpOrder | None:
+        """Wait until the ERP has something new of the order; None when it has it no more, or the time `left` is over.
+
+        Each look is an attempt of one activity, so the waiting adds nothing to the history and holds no worker.
+        """
+        request = FollowOrder(
+            erp=self._placed_in, idempotency_key=idempotency_key(self._start.org, self._start.record), known=known
+        )
+        retry = RetryPolicy(
+            initial_interval=following.first_interval,
+            maximum_interval=following.longest_interval,
+            backoff_coefficient=2.0,
+        )
+        options = self._pace() | {"schedule_to_close_timeout": left, "retry_policy": retry}
+        try:
+            return await self._run(
+                lambda: workflow.start_activity_method(
+                    ErpActivities.follow_order,
+                    request,
+                    task_queue=names.erp_queue(self._placed_in),
+                    activity_id="follow-order",
+                    summary=f"watch order {known.number or known.id} of {self._start.record}",
+                    start_to_close_timeout=_ERP_CALL,
+                    **options,
+                ),
+                unless=unless,
+            )
+        except ProblemError as stop:
+            if stop.problem.reason is AttentionReason.HORIZON_PASSED:
+                return None
+            raise
 
     async def resolve(self, number: str) -> Resolved:
         """Take the order that people call `number` for the record's one."""

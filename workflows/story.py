@@ -23,6 +23,7 @@ _STANDS: Final = {
     OrderStage.LOADING: "Reading the record from Salesforce",
     OrderStage.ORDERING: "Handing the order to the ERP",
     OrderStage.WRITING_BACK: "The ERP has the order; telling Salesforce its number",
+    OrderStage.FOLLOWING: "The order exists, and Salesforce knows its number; its way in the ERP is watched",
     OrderStage.CANCELLING: "Giving the order up",
     OrderStage.ATTENTION: "**Needs attention**",
     OrderStage.COMPLETED: "Done: the order exists, and Salesforce knows its number",
@@ -34,6 +35,8 @@ _NEXT: Final = {
     OrderStage.ORDERING: "the ERP answers, or is asked again until it does; then Salesforce is told the number. "
     "While the ERP is paused no attempt is made; then a workflow `erp-limit:…` is open and says why.",
     OrderStage.WRITING_BACK: "Salesforce takes it, or is told again until it does.",
+    OrderStage.FOLLOWING: "the ERP is asked again, ever more rarely, until the order is done or cancelled there; each "
+    "change is written to Salesforce.",
     OrderStage.CANCELLING: "the ERP is asked what it has, until it answers; then Salesforce is told.",
     OrderStage.ATTENTION: "nothing happens until somebody sends a command{or_word}.",
 }
@@ -84,6 +87,10 @@ class Story:
     def placed(self, at: datetime, placed: ErpOrder, erp: str | None) -> None:
         """The ERP has the order."""
         self.tell(at, f"ERP `{erp}` has it as order **{placed.number or placed.id}** ({placed.status})")
+
+    def followed(self, at: datetime, placed: ErpOrder) -> None:
+        """The ERP has news of the order."""
+        self.tell(at, f"the ERP has order **{placed.number or placed.id}** as {placed.status}")
 
     def written(self, at: datetime, request: WriteBack) -> None:
         """Salesforce was told."""

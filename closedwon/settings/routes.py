@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
-from closedwon.model import Changed, Policies, TakenBack
+from closedwon.model import Changed, Following, Policies, TakenBack
 from closedwon.settings.problems import Problem, ProblemsError, suggest
 from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, File, Name, Secret, Section
@@ -124,6 +124,17 @@ class WriteBack(Section):
         return tuple(field for field in named if field)
 
 
+class Follow(Section):
+    """How to watch an order in the ERP after its creation: ever more rarely, until it is done or cancelled there."""
+
+    first_interval: Duration = timedelta(minutes=1)
+    """From the first look to the second, also after each change; then doubling."""
+    longest_interval: Duration = timedelta(hours=6)
+    """From one look to the next at most: how late a change may be known."""
+    horizon: Duration = timedelta(days=365)
+    """How long an order is watched at most."""
+
+
 class ErpByExpression(Section):
     """Pick the ERP by an expression that yields its name."""
 
@@ -201,6 +212,8 @@ class Route(Section):
     """What becomes of the order of a deleted record."""
     changed: Changed = "attention"
     """What becomes of an order whose record asks for another total, currency or other lines than the ERP has."""
+    follow: Follow | bool = False
+    """Watch the order in the ERP, and write each change of its status back."""
     sweep: Sweep | None = None
     """Present: a sweep finds the records whose message was lost."""
 
@@ -228,7 +241,13 @@ class Route(Section):
     @property
     def policies(self) -> Policies:
         """What to do about a deal that does not stay as it was ordered."""
-        return Policies(unwon=self.unwon, deleted=self.deleted, changed=self.changed)
+        follow = Follow() if self.follow is True else self.follow
+        return Policies(
+            unwon=self.unwon,
+            deleted=self.deleted,
+            changed=self.changed,
+            follow=Following(**follow.model_dump()) if follow else None,
+        )
 
     @property
     def sweep_where(self) -> str | None:

@@ -56,10 +56,10 @@ async def reason(world: Handoff, record: RecordId) -> str | None:
     return description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
 
 
-async def process(world: Handoff) -> None:
-    """The ERP's own people begin to work on everything."""
+async def process(world: Handoff, status: str = "processing") -> None:
+    """The ERP's own people work on everything."""
     for order in world.erp.orders():
-        url, change = f"{world.erp.url}/_admin/orders/{order['id']}", {"status": "processing"}
+        url, change = f"{world.erp.url}/_admin/orders/{order['id']}", {"status": status}
         async with aiohttp.request("POST", url, json=change) as response:
             response.raise_for_status()
 
@@ -255,3 +255,35 @@ async def test_a_change_that_comes_too_late_needs_a_person() -> None:
 
         assert AttentionReason.TOO_LATE_TO_AMEND == why
         assert [("processing", before[0][1])] == booked(world)
+
+
+async def test_an_order_is_followed_in_the_erp_and_its_changes_are_written_back() -> None:
+    """What people do to the order in the ERP is known in Salesforce, until it is done."""
+    follow = {"first_interval": 0.2, "longest_interval": 0.5}
+    async with handoff(follow=follow, **QUICK) as world, world.working():
+        record = win_one(world)
+        await until(lambda: status_of(world, record) == "confirmed")
+        await process(world)
+        await until(lambda: status_of(world, record) == "processing")
+        await process(world, "done")
+        outcome = await world.order(record).result()
+
+        assert OrderStage.COMPLETED is outcome.stage
+        assert "done" == status_of(world, record)
+
+
+async def test_an_order_that_is_cancelled_in_the_erp_is_cancelled_in_salesforce_and_not_made_again() -> None:
+    """Somebody decided so in the ERP: Salesforce says it, and a late duplicate orders nothing."""
+    follow = {"first_interval": 0.2, "longest_interval": 0.5}
+    async with handoff(follow=follow, **QUICK) as world, world.working():
+        record = win_one(world)
+        await until(lambda: status_of(world, record) == "confirmed")
+        await process(world, "cancelled")
+        outcome = await world.order(record).result()
+        await tell(world, record)
+        late = await world.order(record).result()
+
+        assert OrderStage.CANCELLED is outcome.stage
+        assert "cancelled" == status_of(world, record)
+        assert OrderStage.NOT_NEEDED is late.stage
+        assert ["cancelled"] == [status for status, _ in booked(world)]

@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.alerts import Need
-from activities.erp import CancelOrder, CreateOrder, FindOrder, Resolved, ResolveOrder
+from activities.erp import CancelOrder, CreateOrder, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
 from activities.salesforce import Look, LookAt, Values, WriteBack
 from closedwon import names, temporal
@@ -80,6 +80,7 @@ class World:
         self.create: _Script = self._create
         self.cancel: _Script = self._cancel
         self.find: _Script = self._find
+        self.follow: _Script = self._find
         self.resolve: _Script = self._resolve
         self.write: _Script = self._write
 
@@ -121,6 +122,10 @@ class World:
         return await self._play("find", self.find, request)  # type: ignore[no-any-return]
 
     @activity.defn
+    async def follow_order(self, request: FollowOrder) -> ErpOrder | None:
+        return await self._play("follow", self.follow, request)  # type: ignore[no-any-return]
+
+    @activity.defn
     async def resolve_order(self, request: ResolveOrder) -> Resolved:
         return await self._play("resolve", self.resolve, request)  # type: ignore[no-any-return]
 
@@ -132,7 +137,7 @@ class World:
     @property
     def erp_activities(self) -> list[Callable[..., Any]]:
         """What the worker of an ERP offers."""
-        return [self.create_order, self.cancel_order, self.find_order, self.resolve_order]
+        return [self.create_order, self.cancel_order, self.find_order, self.follow_order, self.resolve_order]
 
     @activity.defn
     async def write_back(self, request: WriteBack) -> Values:

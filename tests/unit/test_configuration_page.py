@@ -22,6 +22,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     '`kind = "tryton"`': settings.TrytonErp,
     '`kind = "rest"`': settings.RestErp,
     "`[[routes]]`": settings.Route,
+    "`[routes.follow]`": settings.Follow,
     "`[routes.outbound]`": settings.Outbound,
     "`[routes.outbound.tombstone]`": settings.Tombstone,
     "`[routes.callouts]`": settings.Callouts,

@@ -1,0 +1,152 @@
+"""Watching an order in the ERP after its creation, over months, whatever else happens meanwhile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.erp import NothingNewError
+from activities.salesforce import Look
+from closedwon.model import ErpOrder, ErpStatus, Following, Policies
+from closedwon.names import OrderStage
+from tests.support.servers import start_temporal
+from tests.support.world import World, erp_order, order_of, running
+
+FOLLOWING = Following(
+    first_interval=timedelta(minutes=1), longest_interval=timedelta(days=1), horizon=timedelta(days=200)
+)
+
+
+class Erp:
+    """What the ERP says of the order at each look: a status for so many looks, then the next one."""
+
+    def __init__(self, *story: tuple[ErpStatus, int]) -> None:
+        self.looks = 0
+        self._story = [status for status, looks in story for _ in range(looks)]
+
+    async def __call__(self, request: Any) -> ErpOrder:
+        status = self._story[min(self.looks, len(self._story) - 1)]
+        self.looks += 1
+        if status is request.known.status:
+            raise NothingNewError("as it was")
+        return erp_order(status)
+
+
+def followed(world: World, erp: Any, **policies: Any) -> None:
+    """Let the route follow its orders."""
+
+    async def load(_request: object) -> Look:
+        return Look(order=order_of(world.record), erp="light", policies=Policies(follow=FOLLOWING, **policies))
+
+    async def create(_request: object) -> ErpOrder:
+        return erp_order(ErpStatus.CONFIRMED)
+
+    world.load, world.create, world.follow = load, create, erp
+
+
+@pytest.mark.parametrize("end", [ErpStatus.DONE, ErpStatus.CANCELLED])
+async def test_an_order_is_followed_for_months_until_its_end(skipping: WorkflowEnvironment, end: ErpStatus) -> None:
+    """Each change is written back, once, and the looking costs no history: five months are some dozens of events."""
+    erp = Erp((ErpStatus.CONFIRMED, 80), (ErpStatus.PROCESSING, 100), (end, 1))
+    async with running(skipping.client) as world:
+        followed(world, erp)
+        handle = await world.notify()
+        await skipping.sleep(timedelta(days=180))
+        outcome = await handle.result()
+        history = await handle.fetch_history()
+        took = history.events[-1].event_time.ToDatetime() - history.events[0].event_time.ToDatetime()
+
+    expected = OrderStage.CANCELLED if end is ErpStatus.CANCELLED else OrderStage.COMPLETED
+    assert expected is outcome.stage
+    told = [request.order.status for request in world.written if request.order]
+    assert [ErpStatus.CONFIRMED, ErpStatus.PROCESSING, end] == told
+    assert timedelta(days=150) < took
+    assert 80 > len(history.events)
+
+
+async def test_following_ends_at_its_horizon(skipping: WorkflowEnvironment) -> None:
+    """An order that never ends is not watched for ever; that is no cause for attention."""
+    async with running(skipping.client) as world:
+        followed(world, Erp((ErpStatus.PROCESSING, 1)))
+        handle = await world.notify()
+        await skipping.sleep(timedelta(days=201))
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert ErpStatus.PROCESSING == world.written[-1].order.status  # type: ignore[union-attr]
+
+
+async def test_a_new_run_goes_on_following() -> None:
+    """Much news makes the history long; the next run watches the same order, and no other is made."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        erp = Erp((ErpStatus.CONFIRMED, 10**6))
+        followed(world, erp)
+        handle = await world.notify()
+        first = (await handle.describe()).run_id
+        for number in range(12):
+            looks = erp.looks
+            await world.until(lambda looks=looks: erp.looks > looks)  # type: ignore[misc]
+            await world.notify(f"news-{number}")
+        await world.until_stage(OrderStage.FOLLOWING)
+        second = (await handle.describe()).run_id
+        world.follow = Erp((ErpStatus.DONE, 1))
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert first != second
+    assert OrderStage.COMPLETED is outcome.stage
+    assert ErpStatus.DONE == world.written[-1].order.status  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("word", ["erp-changed", "retry"])
+async def test_a_word_makes_it_look_at_once(temporal_server: WorkflowEnvironment, word: str) -> None:
+    """The ERP's own webhook, or a person, need not wait for the next look; Salesforce is not read for that."""
+    erp = Erp((ErpStatus.CONFIRMED, 1), (ErpStatus.DONE, 1))
+    async with running(temporal_server.client) as world:
+        followed(world, erp)
+        handle = await world.notify()
+        await world.until(lambda: erp.looks == 1)
+        await handle.signal(word)
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert 1 == world.calls.count("load")
+
+
+async def test_cancel_works_while_an_order_is_followed(temporal_server: WorkflowEnvironment) -> None:
+    """The ERP's order is cancelled, Salesforce is told, and the watching ends."""
+    erp = Erp((ErpStatus.CONFIRMED, 10**6))
+    async with running(temporal_server.client) as world:
+        followed(world, erp)
+        handle = await world.notify()
+        await world.until(lambda: erp.looks >= 1)
+        await world.until_stage(OrderStage.FOLLOWING)
+        await handle.signal("cancel")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert ErpStatus.CANCELLED == world.written[-1].status
+
+
+async def test_a_deal_that_is_taken_back_while_its_order_is_followed_follows_the_policy(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """News ends the watching; the order is cancelled."""
+    erp = Erp((ErpStatus.CONFIRMED, 10**6))
+    async with running(temporal_server.client) as world:
+        followed(world, erp)
+        handle = await world.notify()
+        await world.until(lambda: erp.looks >= 1)
+
+        async def load(_request: object) -> Look:
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel", follow=FOLLOWING))
+
+        world.load = load
+        await world.notify("taken back")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
