@@ -297,6 +297,9 @@ class Route(Section):
         if self.sweep_where is None:
             text = "is needed, since `qualify` is no plain field: a SOQL condition such as `IsWon = TRUE`"
             yield Problem(("sweep", "where"), text)
+        if self.write_back.status is None:
+            text = "is needed where the route is swept: by it a sweep knows the deals whose order was cancelled"
+            yield Problem(("write_back", "status"), text)
         select = self.sweep.select
         if self.source == "record" and select is not None:
             yield Problem(("sweep", "select"), 'is only read with source = "event"; leave it out')

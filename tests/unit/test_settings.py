@@ -193,12 +193,32 @@ CHANGES = [
         'link = "erp_order_number__c"',
         "routes[0].write_back (won-deals): names the field erp_",
     ),
+    (
+        'where = "IsWon',
+        'select = "IsWon',
+        'routes[0].sweep.select (won-deals): is only read with source = "event"; leave it',
+    ),
+    (
+        'status = "ERP_Order_Status__c"',
+        "",
+        "routes[0].write_back.status (won-deals): is needed where the route is swept: by it",
+    ),
     ('object = "Opportunity"', 'object = "Deal__c"', None),
     ('# stage = "', 'stage = "', None),
     ("[[orgs]]", "orgs = []\n[[organisations]]", "orgs: must have at least one entry"),
     ("[[erps]]", "[erps]", "erps: must be a list; a list of tables is written [[name]]"),
     ("[[orgs]]", "[subscribers]\n[[orgs]]", "subscribers: is no key of this table; did you mean `subscriber`?"),
 ]
+
+
+def test_a_sweep_needs_to_know_what_it_looks_for(example: str, load: Load) -> None:
+    """Of a `qualify` that is no plain field no condition can be made; with source `event` a SELECT list is missing."""
+    plain = example.replace('where = "IsWon', '# where = "IsWon')
+    assert "IsWon = TRUE" == load(plain).routes[0].sweep_where
+    with pytest.raises(SettingsError, match=r"sweep\.where .*is needed, since `qualify` is no plain field"):
+        load(plain.replace('qualify = "IsWon"', 'qualify = "IsWon && IsClosed"'))
+    with pytest.raises(SettingsError, match=r'sweep\.select .*is needed with source = "event"'):
+        load(plain.replace('qualify = "IsWon"', 'source = "event"'))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ order.name = "Name"
 order.currency = "CurrencyIsoCode"
 order.customer = {{ id = "Account.Id", name = "Account.Name" }}
 order.lines = {{ each = "OpportunityLineItems.records", product = "'P'", quantity = "Quantity", unit_price = "`1`" }}
+write_back.status = "ERP_Order_Status__c"
 {sweep}
 [encryption]
 enabled = false
