@@ -91,7 +91,8 @@ class Steps:
     async def create(self, order: Order, look: Look, *, reopen: bool, unless: Callable[[], bool]) -> ErpOrder:
         """Have the order made in the ERP that the look names, or find it there; `unless` ends the waiting.
 
-        With `reopen` one that was cancelled is taken up again.
+        With `reopen` one that was cancelled is taken up again. `retry` ends the waiting, too: the record is to be read
+        afresh, for its route may name another ERP by now, and nobody may serve the queue of this one any more.
         """
         erp = self._placed_in = look.erp or ""
         self._erp, self.tried = None if look.other_erps else erp, True
@@ -114,6 +115,7 @@ class Steps:
                 **self._pace(),
             ),
             unless=unless,
+            afresh=True,
         )
 
     async def cancel(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
@@ -264,16 +266,22 @@ class Steps:
         return True
 
     async def _run(
-        self, schedule: Callable[[], workflow.ActivityHandle[_Result]], *, unless: Callable[[], bool] = _never
+        self,
+        schedule: Callable[[], workflow.ActivityHandle[_Result]],
+        *,
+        unless: Callable[[], bool] = _never,
+        afresh: bool = False,
     ) -> _Result:
-        """Run an activity to its end. `retry` makes a waiting attempt happen now; a decision, or `unless`, ends it.
+        """Run an activity to its end. A decision, or `unless`, ends the waiting for its next attempt; `retry` makes
+        that attempt happen now, or, with `afresh`, ends the waiting as well.
 
         Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
         wins over a late decision (the caller sees that afterwards, and asks the ERP before it carries it out).
         """
         commands = self._commands
-        while not commands.decision_asked():
-            commands.retry_asked = False
+        once_more = True
+        while once_more and not commands.decision_asked():
+            commands.retry_asked, once_more = False, not afresh
             if workflow.info().is_continue_as_new_suggested() or unless():
                 break
             handle = schedule()

@@ -122,6 +122,25 @@ async def test_retry_makes_a_waiting_attempt_happen_now(temporal_server: Workflo
         assert OrderStage.COMPLETED is (await handle.result()).stage
 
 
+async def test_retry_frees_an_order_from_an_erp_that_is_no_more(temporal_server: WorkflowEnvironment) -> None:
+    """Its ERP was given another name: nobody serves the old one's queue, and `retry` reads where it goes now."""
+    async with running(temporal_server.client) as world:
+        erp = "the-old-name"
+
+        async def load(_request: object) -> Any:
+            return Look(order=order_of(world.record), erp=erp)
+
+        world.load = load
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ORDERING)
+        erp = "light"
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert ["load", "load", "create", "write"] == world.calls
+
+
 async def test_retrying_ends_at_the_horizon_in_attention(skipping: WorkflowEnvironment) -> None:
     """After thirty days of retrying a person is asked; nothing is given up."""
     async with running(skipping.client) as world:
