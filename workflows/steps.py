@@ -272,11 +272,11 @@ class Steps:
         unless: Callable[[], bool] = _never,
         afresh: bool = False,
     ) -> _Result:
-        """Run an activity to its end. A decision, or `unless`, ends the waiting for its next attempt; `retry` makes
-        that attempt happen now, or, with `afresh`, ends the waiting as well.
+        """Run an activity to its end. A decision, or `unless`, ends the waiting for its next attempt.
 
-        Either way an attempt that is under way is waited for: its true outcome counts, and an order that was created
-        wins over a late decision (the caller sees that afterwards, and asks the ERP before it carries it out).
+        `retry` makes that attempt happen now or, with `afresh`, ends the waiting as well. Either way an attempt that is
+        under way is waited for: its true outcome counts, and an order that was created wins over a late decision (the
+        caller sees that afterwards, and asks the ERP before it carries it out).
         """
         commands = self._commands
         once_more = True

@@ -102,6 +102,8 @@ async def test_orders_under_way_and_in_attention_are_left_alone() -> None:
         (stuck,) = world.org.win_next(1)
         await sweep(world)
         await world.until_stage(stuck, OrderStage.ATTENTION)
+        # The report changes the record: one that is changed while it is swept is the next sweep's business.
+        await until(lambda: bool(world.org.get("Opportunity", stuck)["ERP_Order_Error__c"]))
         heard = await _signals(world, stuck)
         found = await sweep(world)
 
