@@ -329,6 +329,24 @@ async def test_only_the_time_that_was_asked_for_is_judged(world: Handoff) -> Non
     assert 1 == after.counts.won
 
 
+async def test_a_route_by_messages_is_judged_by_its_orders() -> None:
+    """No record tells what it asks for: orders, numbers and statuses are compared; a look is no cure."""
+    async with handoff(source="event", payload="Payload__c") as world:
+        world.org.seed(3)
+        async with world.working():
+            won = world.org.win_next(2)
+            for record in won:
+                await world.until_stage(record, OrderStage.COMPLETED)
+        assert_clean(await world.audit(), won=2)
+
+        world.org.update("Opportunity", won[0], ERP_Order_Number__c=None)
+        found = await the_finding(world, won[0])
+        assert (Kind.NOT_WRITTEN_BACK, False) == (found.kind, found.fixable)
+
+        world.org.delete("Opportunity", won[0])
+        assert Kind.ORDER_WITHOUT_DEAL is (await the_finding(world, won[0])).kind
+
+
 async def test_one_route_is_judged_by_itself(world: Handoff) -> None:
     """Two routes share an object: what belongs to the other one is neither told nor taken for a mistake."""
     (route,) = world.settings.routes
