@@ -77,6 +77,7 @@ __all__ = [
     "Tokens",
     "Tombstone",
     "TrytonErp",
+    "Webhook",
     "Workers",
     "WriteBack",
     "load_codec",
@@ -131,6 +132,13 @@ class Org(Section):
     """The longest that one call may take."""
 
 
+class Webhook(Section):
+    """Word from the ERP that an order has changed there."""
+
+    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
+    """Shared with the ERP, which signs with one of them as Apex does; two while one replaces the other."""
+
+
 class TrytonErp(Section):
     """A Tryton database, reached by its REST API (series 8.0 and later) with a user-application key."""
 
@@ -141,6 +149,8 @@ class TrytonErp(Section):
     key: Secret
     timeout: Duration = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
+    webhook: Webhook | None = None
+    """Present: intake takes word of changed orders at `/erp/<name>`."""
 
 
 class RestErp(Section):
@@ -151,6 +161,8 @@ class RestErp(Section):
     url: Url
     token: Secret
     timeout: Duration = timedelta(seconds=30)
+    webhook: Webhook | None = None
+    """As above."""
 
 
 ErpSettings = Annotated[TrytonErp | RestErp, Field(discriminator="kind")]
@@ -311,6 +323,9 @@ class Settings(CodecSettings):
             for key in ("outbound", "callouts"):
                 if getattr(route, key) is not None and self.intake is None:
                     yield Problem(("routes", place, key), "nobody listens; add an [intake] table")
+        for place, erp in enumerate(self.erps):
+            if erp.webhook is not None and self.intake is None:
+                yield Problem(("erps", place, "webhook"), "nobody listens; add an [intake] table")
             if route.outbound is not None and route.outbound.session == "use" and not self.encryption.enabled:
                 text = "a session id is a secret that must not go through Temporal in clear; turn [encryption] on"
                 yield Problem(("routes", place, "outbound", "session"), text)

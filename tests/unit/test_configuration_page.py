@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     '`auth` with `flow = "jwt-bearer"`': settings.JwtBearer,
     '`kind = "tryton"`': settings.TrytonErp,
     '`kind = "rest"`': settings.RestErp,
+    "`[erps.webhook]`": settings.Webhook,
     "`[[routes]]`": settings.Route,
     "`[routes.follow]`": settings.Follow,
     "`[routes.outbound]`": settings.Outbound,

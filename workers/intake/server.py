@@ -21,6 +21,7 @@ from closedwon.telemetry import Metrics
 from workers.intake.access import Access
 from workers.intake.callouts import Callouts
 from workers.intake.delivery import Delivery, IntakeError, OnDurable, Rates, RefusedError, answer_until, nothing
+from workers.intake.erp import ErpChanges
 from workers.intake.outbound import OutboundMessages
 from workers.intake.sessions import Sessions
 from workers.intake.tls import Handshake, expiry, tls_context
@@ -69,6 +70,7 @@ class IntakeServer:
         }
         self._outbound = OutboundMessages(outbound, self._deliveries[Channel.OUTBOUND_MESSAGE], Sessions(settings))
         self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT])
+        self._erp_changes = ErpChanges({erp.name: erp for erp in settings.erps}, client)
         self._routes = sorted({*outbound, *callouts})
         self._at_work = 0
         self._metrics = metrics
@@ -86,6 +88,7 @@ class IntakeServer:
         app.router.add_post("/callouts/{route}", self._callouts.take_json)
         app.router.add_post("/callouts/{route}/soap", self._callouts.take_soap)
         app.router.add_get("/callouts/{route}/soap", self._callouts.describe)
+        app.router.add_post("/erp/{erp}", self._erp_changes.take)
         app.router.add_get("/openapi.json", self._callouts.openapi)
         self._runner = web.AppRunner(
             app,
@@ -192,7 +195,8 @@ class IntakeServer:
 
 
 def _channel(request: web.Request) -> Channel:
-    return Channel.CALLOUT if request.path.startswith("/callouts") else Channel.OUTBOUND_MESSAGE
+    """Whose form an answer takes; an ERP is spoken to as Apex is."""
+    return Channel.CALLOUT if request.path.startswith(("/callouts", "/erp")) else Channel.OUTBOUND_MESSAGE
 
 
 def _too_large() -> RefusedError:
