@@ -93,6 +93,10 @@ FIXABLE: Final = frozenset({
 """What another look by its workflow cures for a won deal: it orders, confirms, compares, writes back, or asks."""
 
 
+_AT_REST: Final = frozenset({OrderStage.ATTENTION, OrderStage.CANCELLED, OrderStage.NOT_NEEDED, OrderStage.FOLLOWING})
+"""Stages of running workflows that do nothing about the record before somebody speaks to them."""
+
+
 class Deal(Frozen):
     """A record as Salesforce has it, seen through its route."""
 
@@ -150,8 +154,11 @@ class Flow(Frozen):
 
     @property
     def under_way(self) -> bool:
-        """Whether it goes on by itself. One in attention waits; one that is cancelled only remembers."""
-        return self.status == "running" and self.stage not in (OrderStage.ATTENTION, OrderStage.CANCELLED)
+        """Whether it goes on by itself.
+
+        One in attention waits; one that is given up only remembers; one that follows its order looks at the ERP alone.
+        """
+        return self.status == "running" and self.stage not in _AT_REST
 
     @property
     def in_attention(self) -> bool:
@@ -165,6 +172,10 @@ class Flow(Frozen):
         stage = self.stage.value if self.stage else ""
         where = stage if self.status in ("running", "completed") else f"{self.status}, {stage}"
         return f"{where} {self.number or ''}".strip()
+
+    def sees(self, kind: Kind) -> bool:
+        """Whether it will notice that disagreement by itself."""
+        return self.under_way or (self.stage is OrderStage.FOLLOWING and kind is Kind.CANCELLED_IN_ERP)
 
 
 class Facts(NamedTuple):
@@ -267,8 +278,10 @@ def disagreements(facts: Facts, keys: Iterable[RecordKey], *, young: datetime) -
     under_way: list[Finding] = []
     for key in keys:
         deal, booked, flow = facts.of(key)
-        moves = (deal is not None and deal.modified_at > young) or (flow is not None and flow.under_way)
-        (under_way if moves else settled).extend(_judge(key, deal, booked, flow))
+        is_young = deal is not None and deal.modified_at > young
+        for finding in _judge(key, deal, booked, flow):
+            moves = is_young or (flow is not None and flow.sees(finding.kind))
+            (under_way if moves else settled).append(finding)
     return settled, under_way
 
 

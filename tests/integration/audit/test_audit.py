@@ -87,7 +87,7 @@ def change(world: Handoff, record: RecordId) -> None:
     world.org.update("OpportunityLineItem", line["Id"], Quantity=line["Quantity"] + 1)
 
 
-def obey(world: Handoff, **policies: str) -> None:
+def obey(world: Handoff, **policies: str | bool) -> None:
     """Give the route policies; word of a deal is not waited for."""
     (route,) = world.settings.routes
     world.settings = world.settings.model_copy(
@@ -345,6 +345,24 @@ async def test_a_route_by_messages_is_judged_by_its_orders() -> None:
 
         world.org.delete("Opportunity", won[0])
         assert Kind.ORDER_WITHOUT_DEAL is (await the_finding(world, won[0])).kind
+
+
+async def test_an_order_that_is_followed_is_judged_all_the_same(world: Handoff) -> None:
+    """Its workflow is open for months: what is missing in Salesforce meanwhile is found, and a look mends it."""
+    obey(world, follow=True)
+    world.org.seed(1)
+    async with world.working(subscriber=False):
+        (record,) = await world.win(1)
+        await world.until_stage(record, OrderStage.FOLLOWING)
+        assert_clean(await world.audit(), won=1)
+        world.org.update("Opportunity", record, ERP_Order_Number__c=None)
+
+        assert Kind.NOT_WRITTEN_BACK is (await the_finding(world, record)).kind
+
+        await mend(world.settings, world.client, await world.audit())
+        await world.until_written_back(record)
+        await world.until_stage(record, OrderStage.FOLLOWING)
+    assert_clean(await world.audit(), won=1)
 
 
 async def test_one_route_is_judged_by_itself(world: Handoff) -> None:

@@ -132,6 +132,7 @@ def test_each_case_is_judged(facts: Facts, expected: list[Kind]) -> None:
         (None, True),
         (flow(OrderStage.ATTENTION, "running", reason="erp-rejected"), True),
         (flow(OrderStage.CANCELLED, "running"), True),
+        (flow(OrderStage.FOLLOWING, "running"), True),
         (flow(OrderStage.ORDERING, "terminated"), True),
         (flow(OrderStage.ORDERING, "running"), False),
     ],
@@ -141,6 +142,16 @@ def test_what_goes_on_by_itself_is_under_way(workflow: Flow | None, settled: boo
     findings, under_way = disagreements(facts_of(deal(number=None), [], workflow), [KEY], young=NOON)
 
     assert (settled, not settled) == (bool(findings), bool(under_way))
+
+
+def test_a_workflow_that_follows_its_order_sees_what_the_erp_does() -> None:
+    """An order that was cancelled in the ERP will be told by it; everything else it does not look at."""
+    following = flow(OrderStage.FOLLOWING, "running")
+    cancelled = facts_of(deal(), [order(status=ErpStatus.CANCELLED)], following)
+
+    assert [] == kinds(cancelled)
+    assert [Kind.CANCELLED_IN_ERP] == [one.kind for one in disagreements(cancelled, [KEY], young=NOON)[1]]
+    assert [Kind.NOT_WRITTEN_BACK] == kinds(facts_of(deal(number=None), [order()], following))
 
 
 def test_a_fresh_change_is_under_way() -> None:
