@@ -196,9 +196,10 @@ class ReconciliationActivities:
         if page is None:
             return PageRead(reading=_next_scan(reading))
         at = page.position
-        seen = _seen(route, page.records, qualifying=reading.qualifying)
+        behind = reading.model_copy(update={"modified_at": at.modified_at, "record": at.record})
         return PageRead(
-            seen=seen, reading=reading.model_copy(update={"modified_at": at.modified_at, "record": at.record})
+            seen=_seen(route, page.records, qualifying=reading.qualifying),
+            reading=_next_scan(reading) if page.is_last else behind,
         )
 
     async def _read_bulk(

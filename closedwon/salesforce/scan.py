@@ -39,6 +39,8 @@ class Page(NamedTuple):
 
     records: list[dict[str, Any]]
     position: Position
+    is_last: bool
+    """Nothing was behind it when it was read."""
 
 
 async def pages(
@@ -77,9 +79,9 @@ async def pages(
             continue
         if not records:
             return
-        after = position_of(records[-1])
-        yield Page(records, after)
-        if len(records) < size:
+        after, is_last = position_of(records[-1]), len(records) < size
+        yield Page(records, after, is_last)
+        if is_last:
             return
 
 

@@ -52,10 +52,12 @@ async def test_a_reader_goes_on_from_its_position() -> None:
         org.seed(20)
         won = org.win_next(20)
         _at_one_moment(org, won, "2026-01-02T03:04:05Z")
-        first = await anext(scan.pages(client, "Opportunity", "Id", where="IsWon = true", since=_SINCE, until=_UNTIL))
+        asked = {"where": "IsWon = true", "since": _SINCE, "until": _UNTIL, "size": 5}
+        first = await anext(scan.pages(client, "Opportunity", "Id", **asked))  # type: ignore[arg-type]
         kept = scan.Position.model_validate_json(first.position.model_dump_json())
         rest = await _ids(client, after=kept, size=5)
 
+        assert (5, False) == (len(first.records), first.is_last)
         assert sorted(won) == sorted([record["Id"] for record in first.records] + rest)
 
 
