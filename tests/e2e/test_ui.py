@@ -86,12 +86,12 @@ async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
         await desk.open(desk.refused, "user-metadata")
         await seen.list_signals()
         await seen.shoot("signal")
-        await seen.choose_signal("retry", says="Try again now")
+        await seen.choose("retry", says="Try again now")
         await seen.submit()
         await world.until_stage(desk.refused, OrderStage.COMPLETED)
         await desk.open(unwanted, "user-metadata")
         await seen.list_signals()
-        await seen.choose_signal("cancel", says="say so in Salesforce")
+        await seen.choose("cancel", says="say so in Salesforce")
         await seen.submit()
         await world.until_stage(unwanted, OrderStage.CANCELLED)
 
@@ -99,3 +99,30 @@ async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
         assert f"{world.org.org_id}:{desk.refused}" in ordered
         assert f"{world.org.org_id}:{unwanted}" not in ordered
         assert world.org.get("Opportunity", unwanted)["ERP_Order_Status__c"] == "cancelled"
+
+
+async def test_the_uis_own_buttons_resolve_and_skip_an_order() -> None:
+    """A number is typed into the dialog of a signal, a reason into that of an update."""
+    async with _desk() as desk:
+        seen, world = desk.screen, desk.world
+        world.erp.faults.down = False
+        world.erp.faults.reject = 1
+        (unneeded,) = world.org.win_next(1)
+        await world.until_stage(unneeded, OrderStage.ATTENTION)
+        by_hand = (await world.made_by_hand(desk.refused)).number
+
+        await desk.open(desk.refused, "user-metadata")
+        await seen.list_signals()
+        await seen.choose("resolve", says="made by hand")
+        await seen.types_input(f'"{by_hand}"')
+        await seen.submit()
+        await world.until_stage(desk.refused, OrderStage.COMPLETED)
+        await desk.open(unneeded, "user-metadata")
+        await seen.list_updates()
+        await seen.choose("skip", says="Answers yes or no")
+        await seen.types_input('"a test deal"')
+        await seen.submit()
+        await world.until_stage(unneeded, OrderStage.NOT_NEEDED)
+
+        assert by_hand == world.number_of(desk.refused)
+        assert world.org.get("Opportunity", unneeded)["ERP_Order_Status__c"] == "not needed"

@@ -38,7 +38,7 @@ async def test_an_operator_reads_and_retries_an_encrypted_order() -> None:
         await seen.workflow(order.id, order.run_id, "user-metadata")
         await seen.reads_details("Needs attention", "erp-rejected", "The order is refused")
         await seen.list_signals()
-        await seen.choose_signal("retry", says="Try again now")
+        await seen.choose("retry", says="Try again now")
         await seen.types_input('"Sauerampfer mended it"')
         await seen.submit()
         await world.until_stage(record, OrderStage.COMPLETED)

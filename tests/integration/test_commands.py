@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import aiohttp
-
-from closedwon import mapping, temporal
+from closedwon import temporal
 from closedwon.ids import RecordId
-from closedwon.model import Channel, ErpOrder, Message
+from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
 from tests.support.handoff import Handoff, handoff
 
@@ -24,20 +22,11 @@ async def _notify(world: Handoff, record: RecordId, message_id: str = "m-1") -> 
     await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[0], record), word)
 
 
-async def _made_by_hand(world: Handoff, record: RecordId) -> ErpOrder:
-    (route,) = world.settings.routes
-    found = await world.connections.salesforce[world.org.org_id].read(route.object, route.query_fields, record)
-    assert found is not None
-    order = mapping.map_order(route, world.org.org_id, record, found).model_dump(mode="json")
-    async with aiohttp.request("POST", f"{world.erp.url}/_admin/orders", json=order) as response:
-        return ErpOrder.model_validate(await response.json())
-
-
 async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_again() -> None:
     """The order made by hand has the record's key now, and Salesforce has its number, status and link."""
     async with handoff() as world, world.working(subscriber=False):
         record = await _won(world)
-        by_hand = await _made_by_hand(world, record)
+        by_hand = await world.made_by_hand(record)
         world.erp.faults.reject = 1
         await _notify(world, record)
         await world.until_stage(record, OrderStage.ATTENTION)

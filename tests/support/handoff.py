@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import MetricMeter
@@ -19,7 +20,8 @@ from closedwon.audit.judge import Report
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.localorg.server import LocalOrg
-from closedwon.model import Channel, Message
+from closedwon.mapping import map_order
+from closedwon.model import Channel, ErpOrder, Message
 from closedwon.settings import ClientCredentials, Encryption, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
 from closedwon.telemetry import Metrics
 from tests.support.audit import look
@@ -157,6 +159,15 @@ class Handoff:
             return await self.stage(record) == stage
 
         await until(stands)
+
+    async def made_by_hand(self, record: RecordId) -> ErpOrder:
+        """An order that somebody has entered into the ERP for this deal."""
+        route = self.settings.routes[0]
+        deal = await self.connections.salesforce[self.org.org_id].read(route.object, route.query_fields, record)
+        assert deal is not None
+        order = map_order(route, self.org.org_id, record, deal).model_dump(mode="json")
+        async with aiohttp.request("POST", f"{self.erp.url}/_admin/orders", json=order) as answer:
+            return ErpOrder.model_validate(await answer.json())
 
     def number_of(self, record: RecordId, org: LocalOrg | None = None) -> str | None:
         """The order number that Salesforce knows."""

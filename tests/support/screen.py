@@ -61,18 +61,25 @@ class Screen:
 
     async def list_signals(self) -> None:
         """Open the dialog that sends signals, and its list of them."""
-        await self.page.get_by_role("button", name="More Actions").first.click()
-        await self.page.get_by_role("menuitem", name="Send a Signal").click()
-        await self.dialog.locator("button:has(#signal-select)").click()
+        await self._list("Send a Signal", "#signal-select")
 
-    async def choose_signal(self, name: str, *, says: str) -> None:
+    async def list_updates(self) -> None:
+        """Open the dialog that sends updates, and its list of them."""
+        await self._list("Send an Update", "#update-select")
+
+    async def _list(self, action: str, select: str) -> None:
+        await self.page.get_by_role("button", name="More Actions").first.click()
+        await self.page.get_by_role("menuitem", name=action).click()
+        await self.dialog.locator(f"button:has({select})").click()
+
+    async def choose(self, name: str, *, says: str) -> None:
         """Choose the one of that name and description from the list that is open."""
         choice = self.page.get_by_role("option", name=re.compile(rf"^\s*{name}\s"))
         await expect(choice).to_contain_text(says)
         await choice.click()
 
     async def types_input(self, json: str) -> None:
-        """Type what the signal carries."""
+        """Type what is sent along."""
         await self.dialog.locator(".cm-content").first.click()
         await self.page.keyboard.type(json)
 

@@ -9,14 +9,12 @@ import random
 from collections import Counter
 from contextlib import suppress
 
-import aiohttp
 import pytest
 from temporalio.service import RPCError
 
 from closedwon import names
 from closedwon.audit.judge import Kind
 from closedwon.ids import RecordId
-from closedwon.mapping import map_order
 from closedwon.names import OrderStage
 from tests.support.audit import assert_clean, story
 from tests.support.handoff import Handoff, handoff, until
@@ -32,16 +30,6 @@ ALLOWED = {
 """How an order may stand after a command. Completed: the command came too late, or was refused, since there was an
 order. In attention: it met an order that the ERP had made meanwhile, and a person says which counts."""
 _log = logging.getLogger(__name__)
-
-
-async def by_hand(world: Handoff, record: RecordId) -> str:
-    """An order that somebody has entered into the ERP for this deal; its number."""
-    route = world.settings.routes[0]
-    deal = await world.connections.salesforce[world.org.org_id].read(route.object, route.query_fields, record)
-    assert deal is not None
-    body = map_order(route, world.org.org_id, record, deal).model_dump_json()
-    async with aiohttp.request("POST", f"{world.erp.url}/_admin/orders", data=body) as answer:
-        return str((await answer.json())["number"])
 
 
 async def until_all_stand(world: Handoff) -> None:
@@ -64,7 +52,11 @@ async def test_commands_at_any_moment_end_well_and_the_books_agree() -> None:
         world.org.seed(EACH * len(ALLOWED))
         world.erp.faults.slow, world.erp.faults.lose_reply_probability = 0.05, 0.3
         commands = dict(zip(await world.win(EACH * len(ALLOWED)), [*ALLOWED] * EACH, strict=True))
-        given = {record: await by_hand(world, record) for record, command in commands.items() if command == "resolve"}
+        given = {
+            record: (await world.made_by_hand(record)).number
+            for record, command in commands.items()
+            if command == "resolve"
+        }
 
         async def send(record: RecordId, command: str, moment: float) -> None:
             order, by_update = world.order(record), chance.random() < 0.5
