@@ -181,7 +181,8 @@ def _beside(report: Report, started: int | None) -> Iterator[str]:
         number = len({(one.org, one.record) for one in report.under_way})
         yield f"  under way: {number:,}, the oldest since {oldest:%Y-%m-%d %H:%M} UTC; judged by the next audit"
     if report.in_attention:
-        yield f"  {report.in_attention:,} need attention: closedwon orders list --stage attention"
+        verb = "needs" if report.in_attention == 1 else "need"
+        yield f"  {report.in_attention:,} {verb} attention: closedwon orders list --stage attention"
     if started:
         looks = "workflow looks" if started == 1 else "workflows look"
         yield f"  {started:,} {looks} again: run the same audit in some minutes"
