@@ -239,8 +239,9 @@ class OrderWorkflow(Commanded):
         self._standing.placed = placed = await self._steps.cancel()
         if self._resolution is not None and placed is None:
             self._story.tell(workflow.now(), f"order {self._resolution.number} stays in the ERP: cancel it **by hand**")
+        else:
+            self._story.cancelled(workflow.now(), placed)
         self._resolution = None
-        self._story.cancelled(workflow.now(), placed)
         is_unwon = self._look.order is None and self._look.may_have_order
         await self._tell(order=placed, status=UNWON if is_unwon else ErpStatus.CANCELLED)
         return Outcome(stage=OrderStage.CANCELLED, order=placed)
