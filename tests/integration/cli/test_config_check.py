@@ -117,7 +117,8 @@ def _with_outbound(folder: Path, wsdl: Contract, *more: tuple[str, str], tombsto
 
 def _from_the_message(example: str) -> list[tuple[str, str]]:
     select = example[example.index('select = """') : example.index("qualify = ")]
-    return [(select, 'source = "event"\n'), ('"IsWon"', "\"IsWon == 'true'\"")]
+    source = [(select, 'source = "event"\n'), ('"IsWon"', "\"IsWon == 'true'\"")]
+    return [*source, ("[routes.sweep]", f"[routes.sweep]\n{select}")]
 
 
 def test_the_wsdl_of_an_outbound_message_is_compared_with_the_route(
