@@ -87,7 +87,7 @@ async def audit(
         since, until or now + _FAST_CLOCK, [one for one in settings.routes if route in (None, one.name)]
     )
     facts = books.facts()
-    await books.ask_again(doubtful(facts))
+    await books.ask_again({*doubtful(facts), *books.with_rivals()})
     facts = books.facts()
     keys = [key for key in facts.records() if _is_asked_for(key, facts, until, route)]
     findings, under_way = disagreements(facts, keys, young=now - lag)
@@ -131,6 +131,11 @@ class _Books:
         """Each record as the route sees it that makes an order of it, else as any that reads its object."""
         deals = {key: _best(views.values()) for key, views in self._views.items()}
         return Facts(deals, self._orders, self._flows)
+
+    def with_rivals(self) -> list[RecordKey]:
+        """Ordered records whose route picks the ERP by the record: another may have an older order."""
+        picking = {route.name for route in self._settings.routes if not isinstance(route.erp, str)}
+        return [key for key in self._orders if picking & self._views.get(key, {}).keys()]
 
     def calls(self) -> dict[str, int]:
         """API calls so far, by org and ERP."""

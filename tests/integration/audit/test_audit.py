@@ -22,6 +22,7 @@ from closedwon.mapping import map_order
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from closedwon.settings import RestErp
+from closedwon.settings.routes import ErpByExpression
 from tests.support.audit import assert_clean, story
 from tests.support.handoff import Handoff, handoff, until
 from workers.connections import Connections
@@ -228,21 +229,29 @@ async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
 
 
 async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
-    """One under the same key in another ERP, where no unique constraint can see it."""
-    record, _ = await sold(world, 2)
+    """A record that picks its ERP has an order in each, under the same key, one of them older than asked for."""
+    (route,) = world.settings.routes
+    world.org.seed(1)
+    (record,) = world.org.win_next(1)
     async with LightErp.running() as other:
         second = RestErp(kind="rest", name="second", url=other.url, token=SecretStr(other.token))
-        world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, second)})
+        by_record = route.model_copy(update={"erp": ErpByExpression(expression="'light'")})
+        world.settings = world.settings.model_copy(
+            update={"erps": (*world.settings.erps, second), "routes": (by_record,)}
+        )
         async with Connections(world.settings) as connections:
-            route, client = world.settings.routes[0], connections.salesforce[world.org.org_id]
-            deal = await client.read(route.object, route.query_fields, record)
-            assert deal is not None
-            await connections.erps["second"].create(map_order(route, world.org.org_id, record, deal))
+            deal = await connections.salesforce[world.org.org_id].read(route.object, route.query_fields, record)
+            order = map_order(route, world.org.org_id, record, deal or {})
+            await connections.erps["second"].create(order)
+            since = datetime.now(UTC) + timedelta(milliseconds=5)
+            await until(lambda: datetime.now(UTC) > since)
+            made = await connections.erps["light"].advance(await connections.erps["light"].create(order))
+            world.org.update("Opportunity", record, ERP_Order_Number__c=made.number, ERP_Order_Status__c="confirmed")
 
-        found = await the_finding(world, record)
+            report = await audit(world.settings, connections, world.client, since=since, lag=timedelta(0))
 
-    assert Kind.DOUBLED is found.kind
-    assert "second L000001 draft" in found.erp
+    assert [Kind.DOUBLED] == [one.kind for one in report.findings], story(report)
+    assert "second L000001 draft" in report.findings[0].erp
 
 
 async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:
