@@ -11,6 +11,7 @@ import pytest
 
 from closedwon.names import ERP_QUEUE, ORDERS_QUEUE
 from tests.faults import dying_worker
+from tests.support.audit import assert_clean
 from tests.support.siege import Siege, siege
 
 
@@ -78,3 +79,33 @@ async def test_death_between_a_write_back_and_its_completion_does_no_harm(tmp_pa
 
         assert {f"written {world.workflow_id(deal)}" for deal in deals} == {path.name for path in struck.iterdir()}
         assert 5 <= world.kills[ORDERS_QUEUE] <= 10
+
+
+@pytest.mark.slow
+async def test_death_between_the_erps_change_of_an_order_and_its_completion_changes_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    """Three deals are changed after they were ordered; each loses its worker when the ERP has changed its order."""
+    struck = _folder(tmp_path)
+    async with siege(tmp_path, seconds=100, workers=0) as world:
+        config = world.stack.config
+        settings = config.read_text(encoding="utf-8")
+        config.write_text(settings.replace("[[routes]]", '[[routes]]\nchanged = "amend"'), encoding="utf-8")
+        async with (
+            _dying_worker(world, ERP_QUEUE, struck, "after-amend"),
+            _dying_worker(world, ORDERS_QUEUE, struck),
+        ):
+            deals = await world.add_deals(3)
+            for deal in deals:
+                await world.win(deal)
+            await _assert_all_is_well(world)
+            for deal in deals:
+                await world.people.change(deal, 77)
+            await world.until(lambda: len(list(struck.iterdir())) == len(deals), "three orders changed")
+            await world.until(world.is_idle, "every order workflow at its end")
+
+            assert {f"after-amend {world.workflow_id(deal)}" for deal in deals} == {
+                one.name for one in struck.iterdir()
+            }
+            assert {ERP_QUEUE: 3} == world.kills
+            assert_clean(await world.audit(), won=len(deals))

@@ -87,7 +87,7 @@ async def test_a_new_run_goes_on_following() -> None:
         followed(world, erp)
         handle = await world.notify()
         first = (await handle.describe()).run_id
-        for number in range(12):
+        for number in range(4):
             looks = erp.looks
             await world.until(lambda looks=looks: erp.looks > looks)  # type: ignore[misc]
             await world.notify(f"news-{number}")

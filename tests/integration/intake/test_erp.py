@@ -51,7 +51,7 @@ async def test_word_from_the_erp_wakes_whoever_watches_the_order(by: str) -> Non
             key = idempotency_key(world.org.org_id, record)
             answer = await _post(address, {by: key if by == "idempotency_key" else order["number"]})
             outcome = await world.order(record).result()
-            afterwards = await _post(address, {"idempotency_key": key})
+            afterwards = await _post(address, {"idempotency_key": key, "id": "change-2"})
 
             assert (202, {"woken": 1}) == answer
             assert OrderStage.COMPLETED is outcome.stage

@@ -1,0 +1,109 @@
+"""Deals that are taken back: what the workflow asks, and of whom. What comes of it is in tests/integration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.salesforce import Look
+from closedwon.erp.base import UnreachableError
+from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
+from closedwon.names import OrderStage
+from tests.support.world import erp_order, order_of, running
+
+
+async def test_news_ends_the_waiting_for_the_erp(temporal_server: WorkflowEnvironment) -> None:
+    """A deal that is taken back during an outage is not handed over at the next attempt; the ERP is only asked."""
+    async with running(temporal_server.client) as world:
+        is_won, asked = True, 0
+
+        async def load(_request: object) -> Look:
+            return Look(order=order_of(world.record) if is_won else None, erp="light")
+
+        async def create(_request: object) -> ErpOrder:
+            nonlocal asked
+            asked += 1
+            raise UnreachableError("the ERP is away")
+
+        async def find(_request: object) -> ErpOrder | None:
+            return None
+
+        async def cancel(_request: object) -> ErpOrder | None:
+            return None
+
+        world.load, world.create, world.find, world.cancel = load, create, find, cancel
+        handle = await world.notify()
+        await world.until(lambda: asked >= 2)
+        is_won = False
+        await world.notify("taken back")
+        outcome = await handle.result()
+
+    assert OrderStage.NOT_NEEDED is outcome.stage
+    assert [] == world.written
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+async def test_a_person_decides_where_the_route_says_so(temporal_server: WorkflowEnvironment, command: str) -> None:
+    """The ERP's order is named; `cancel` says in Salesforce that the deal is not won, `retry` leaves all as it is."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> Look:
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="attention"))
+
+        async def find(_request: object) -> ErpOrder:
+            return erp_order()
+
+        world.load, world.find = load, find
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: bool(world.written))
+        await handle.signal(command)
+        outcome = await handle.result()
+
+    assert (OrderStage.CANCELLED if command == "cancel" else OrderStage.COMPLETED) is outcome.stage
+    assert (UNWON if command == "cancel" else None) == world.written[-1].status
+
+
+async def test_a_deal_that_is_won_again_while_its_order_is_cancelled_takes_that_order_up_again(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The same run knows why the order was cancelled, whatever the record's fields say."""
+    async with running(temporal_server.client) as world:
+        is_won, reopened = False, []
+
+        async def load(_request: object) -> Look:
+            if is_won:
+                return Look(order=order_of(world.record), erp="light")
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+
+        async def cancel(_request: object) -> ErpOrder:
+            nonlocal is_won
+            is_won = True
+            await world.notify("won again")
+            return erp_order(ErpStatus.CANCELLED)
+
+        async def create(request: Any) -> ErpOrder:
+            reopened.append(request.reopen)
+            return erp_order()
+
+        world.load, world.cancel, world.create = load, cancel, create
+        outcome = await (await world.notify()).result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert [True] == reopened
+
+
+async def test_a_record_that_is_only_hidden_keeps_its_order(temporal_server: WorkflowEnvironment) -> None:
+    """That our user may not see it any more is no deletion."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> Look:
+            return Look(gone=True, erp="light", policies=Policies(unwon="cancel", deleted="cancel"))
+
+        world.load = load
+        outcome = await (await world.notify()).result()
+
+    assert OrderStage.NOT_NEEDED is outcome.stage
+    assert ["load"] == world.calls
