@@ -126,12 +126,10 @@ class Answer(Frozen):
     message: str
 
 
-class Decision(Frozen):
-    """What a person, or the record's deletion, has decided about an order; the newest one counts."""
+class Decision(Command):
+    """What a person has decided about an order; the newest one counts."""
 
     to: Literal["cancel", "resolve", "skip"]
-    number: str | None = None
-    """Of the order that a `resolve` names."""
 
 
 class OrderStart(Frozen):
@@ -251,6 +249,8 @@ class UnreadableMessage(Frozen):
     problem: str
     raw: str
     """What arrived, as text."""
+    retry: bool = False
+    """From the run before: it is to be read again."""
 
 
 class ErpLimit(Frozen):

@@ -33,6 +33,8 @@ _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 _EXTRAS: Final = "Authorization-Extras"
 """Where Temporal's UI puts the id token, beside the access token, which not every identity provider makes a JWT."""
 
+_NO_KEYS: Final = "the keys for tokens cannot be read now"
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Coding = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
@@ -62,7 +64,7 @@ class _Guests:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _RefusedError(HTTPStatus.UNAUTHORIZED, "an `Authorization: Bearer ...` header is needed")
-        if self._token is not None and secrets.compare_digest(given.encode(), self._token.encode()):
+        if self._token is not None and secrets.compare_digest(_bytes(given), _bytes(self._token)):
             return "the token"
         for text in (given, request.headers.get(_EXTRAS, "")):
             subject = await self._subject(text)
@@ -71,16 +73,24 @@ class _Guests:
         raise _RefusedError(HTTPStatus.UNAUTHORIZED, "the token is not one that this server takes; sign in again")
 
     async def _subject(self, text: str) -> str | None:
-        if self._tokens is None or self._keys is None or text.count(".") != 2:  # noqa: PLR2004 - a JWT has three parts
+        is_jwt = text.isascii() and text.count(".") == 2  # noqa: PLR2004 - it has three parts
+        if self._tokens is None or self._keys is None or not is_jwt:
             return None
         try:
             return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
         except jwt.PyJWKClientConnectionError as error:
             _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
-            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "the keys for tokens cannot be read now") from error
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
         except jwt.PyJWTError as error:
             _log.warning("a token is refused: %s", type(error).__name__)
             return None
+        except ValueError as error:
+            _log.error("codec.tokens.keys is no JWKS document: %s", type(error).__name__)
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode(errors="surrogateescape")
 
 
 def _verified(text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:

@@ -49,13 +49,17 @@ class Commands:
         self._story = story
         self._decision = decision
         self._is_pending = decision is not None
+        if decision is not None:
+            story.tell(workflow.now(), "a new run goes on with what the one before was told")
+            story.asked(workflow.now(), decision.to, decision, None)
         self.retry_asked = False
         """Cleared by whoever tries again."""
         self.workflow_cancelled = False
 
-    def ask(self, word: str, given: Any, placed: ErpOrder | None) -> Answer:
+    def ask(self, word: str, given: tuple[Any, ...], placed: ErpOrder | None) -> Answer:
         """Take a command, unless it would forget the order that the ERP has: `placed`."""
-        command = Command.read(given, text="number" if word == names.SIGNAL_RESOLVE else "reason")
+        first = given[0] if given else None
+        command = Command.read(first, text="number" if word == names.SIGNAL_RESOLVE else "reason")
         refusal = _refusal(word, command, placed)
         self._story.asked(workflow.now(), word, command, refusal)
         if refusal:
@@ -63,12 +67,8 @@ class Commands:
         if word == names.SIGNAL_RETRY:
             self.retry_asked = True
         else:
-            self.decide(Decision.model_validate({"to": word, "number": command.number}))
+            self._decision, self._is_pending = Decision.model_validate({"to": word, **command.model_dump()}), True
         return Answer(accepted=True, message=_YES[word].format(number=command.number))
-
-    def decide(self, decision: Decision) -> None:
-        """Let this be what counts."""
-        self._decision, self._is_pending = decision, True
 
     def decision_asked(self) -> bool:
         """Whether a decision is still to be begun."""
@@ -122,7 +122,7 @@ class Commands:
         if not self.workflow_cancelled:
             self.workflow_cancelled = True
             reason = workflow.cancellation_reason() or "the workflow's cancellation was requested"
-            self.ask(names.SIGNAL_CANCEL, reason, None)
+            self.ask(names.SIGNAL_CANCEL, (reason,), None)
 
 
 def _refusal(word: str, command: Command, placed: ErpOrder | None) -> str | None:
@@ -141,49 +141,50 @@ def _refusal(word: str, command: Command, placed: ErpOrder | None) -> str | None
 class Commanded:
     """The commands as signals and updates; a workflow that derives from it says what they do, by `_take`.
 
-    They take whatever is sent (`Any`): what they cannot read would be dropped, with the sender told that all went well.
+    They take whatever is sent, and as many inputs as there are: a signal that cannot be read is dropped, with the
+    sender told that all went well, and one input too many would stop the workflow for ever.
     """
 
     @abstractmethod
-    def _take(self, word: str, given: Any) -> Answer:
-        """See to a command."""
+    def _take(self, word: str, given: tuple[Any, ...]) -> Answer:
+        """See to a command; what is `given` beyond the first input is passed over."""
 
     @workflow.signal(name=names.SIGNAL_RETRY, description=_RETRY)
-    def retry(self, given: Any = None) -> None:
+    def retry(self, *given: Any) -> None:
         """Wake a step that waits for its next attempt, or an order that needs attention."""
         self._take(names.SIGNAL_RETRY, given)
 
     @workflow.signal(name=names.SIGNAL_CANCEL, description=_CANCEL)
-    def cancel(self, given: Any = None) -> None:
+    def cancel(self, *given: Any) -> None:
         """Ask for cancellation; safe at any moment, any number of times."""
         self._take(names.SIGNAL_CANCEL, given)
 
     @workflow.signal(name=names.SIGNAL_RESOLVE, description=_RESOLVE)
-    def resolve(self, given: Any = None) -> None:
+    def resolve(self, *given: Any) -> None:
         """Name the order that exists already."""
         self._take(names.SIGNAL_RESOLVE, given)
 
     @workflow.signal(name=names.SIGNAL_SKIP, description=_SKIP)
-    def skip(self, given: Any = None) -> None:
+    def skip(self, *given: Any) -> None:
         """Say that no order is needed."""
         self._take(names.SIGNAL_SKIP, given)
 
     @workflow.update(name=names.SIGNAL_RETRY, description=_RETRY + _ANSWERS)
-    def answer_retry(self, given: Any = None) -> Answer:
+    def answer_retry(self, *given: Any) -> Answer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_RETRY, given)
 
     @workflow.update(name=names.SIGNAL_CANCEL, description=_CANCEL + _ANSWERS)
-    def answer_cancel(self, given: Any = None) -> Answer:
+    def answer_cancel(self, *given: Any) -> Answer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_CANCEL, given)
 
     @workflow.update(name=names.SIGNAL_RESOLVE, description=_RESOLVE + _ANSWERS)
-    def answer_resolve(self, given: Any = None) -> Answer:
+    def answer_resolve(self, *given: Any) -> Answer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_RESOLVE, given)
 
     @workflow.update(name=names.SIGNAL_SKIP, description=_SKIP + _ANSWERS)
-    def answer_skip(self, given: Any = None) -> Answer:
+    def answer_skip(self, *given: Any) -> Answer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_SKIP, given)

@@ -6,6 +6,8 @@ this workflow beside it and ends it with the limit.
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -29,8 +31,9 @@ class ErpLimitWorkflow:
         )
 
     @workflow.signal(name=names.SIGNAL_LIFTED, description="`closedwon erp resume` sends it; it lifts no limit itself.")
-    def lifted(self) -> None:
+    def lifted(self, *given: Any) -> None:
         """The limit holds no more."""
+        del given
         self._is_lifted = True
 
     @workflow.run

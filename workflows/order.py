@@ -102,12 +102,16 @@ class OrderWorkflow(Commanded):
         self._word.take(message)
 
     @workflow.signal(name=names.SIGNAL_ERP_CHANGED, description="The ERP says that the order has changed there.")
-    def erp_changed(self) -> None:
+    def erp_changed(self, *given: Any) -> None:
         """Have a look at the order in the ERP now, if it is being watched."""
+        del given
         self._erp_spoke = True
 
-    def _take(self, word: str, given: Any) -> Answer:
-        answer = self._commands.ask(word, given, self._standing.placed)
+    def _take(self, word: str, given: tuple[Any, ...]) -> Answer:
+        placed = self._standing.placed
+        if word == names.SIGNAL_RESOLVE and self._standing.stage is OrderStage.ATTENTION:
+            placed = None  # may have been cancelled in the ERP by whoever sends this: the ERP is asked what it has
+        answer = self._commands.ask(word, given, placed)
         self._standing.refresh()
         return answer
 
@@ -323,6 +327,7 @@ class OrderWorkflow(Commanded):
             if not self._resolution:
                 self._standing.placed = self._placed_for = None
             self._standing.deciding = self._word.decided_at = None
+            self._leaves_untold = False
         elif not self._commands.decision_asked():
             self._continue_if_long()
 

@@ -92,9 +92,9 @@ class ReconciliationWorkflow:
         self._show("Beginning")
 
     @workflow.signal(name=names.SIGNAL_RETRY, description="Try again now. Input: nothing, or a reason.")
-    def retry(self, reason: Any = None) -> None:
+    def retry(self, *given: Any) -> None:
         """End a rest, or the waiting of a step for its next attempt."""
-        del reason
+        del given
         self._retry = True
 
     @workflow.query(name=names.QUERY_PROGRESS, description="How far the sweep has come, in numbers of records.")

@@ -61,7 +61,7 @@ class SubscriptionWorkflow:
         self._show("Reading.")
 
     @workflow.signal(name=names.SIGNAL_RETRY, description="Connect again now. Input: nothing, or a reason.")
-    def retry(self, given: Any = None) -> None:
+    def retry(self, *given: Any) -> None:
         """End the rest after a refusal."""
         del given
         self._retry = True

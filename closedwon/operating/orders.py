@@ -139,10 +139,10 @@ class _Sender:
     async def send(self, workflow_id: str) -> Reply:
         try:
             if not workflow_id.startswith(names.ORDER_PREFIX):
-                return await self._tell(workflow_id, self._given.reason)
+                return await self._tell(workflow_id)
             if not self._nobody_answers:
                 return await self._ask(workflow_id)
-            return await self._tell(workflow_id, self._given)
+            return await self._tell(workflow_id)
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
             # Not an error: with all workers down a signal is kept until one lives. It repeats what may have arrived.
             self._nobody_answers = True
@@ -160,6 +160,6 @@ class _Sender:
             )
         return Reply(workflow_id, Outcome.ACCEPTED if answer.accepted else Outcome.REFUSED, answer.message)
 
-    async def _tell(self, workflow_id: str, given: Command | str | None) -> Reply:
-        await self._client.get_workflow_handle(workflow_id).signal(self._command, given)
+    async def _tell(self, workflow_id: str) -> Reply:
+        await self._client.get_workflow_handle(workflow_id).signal(self._command, self._given)
         return Reply(workflow_id, Outcome.SENT)

@@ -64,6 +64,15 @@ class Server:
         async with aiohttp.request(method, self.address + path, data=data, headers=names) as answer:
             return Answer(answer.status, answer.headers, await answer.text())
 
+    async def status(self, headers: bytes) -> int:
+        """Send headers that no client would send."""
+        reader, writer = await asyncio.open_connection(*self.address.removeprefix("http://").split(":"))
+        writer.write(b"POST /decode HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + headers + b"\r\n\r\n{}")
+        line = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return int(line.split()[1])
+
     async def decode(self, **headers: str) -> Answer:
         """Have a value decoded."""
         return await self.ask("/decode", await self.stored(), **headers)
@@ -244,6 +253,28 @@ async def test_a_token_that_proves_nothing_is_refused(token: str) -> None:
     """Nobody reads customers' data with a token of the past, of another app, or of his own making."""
     async with with_sign_in() as server:
         assert 401 == (await server.decode(Authorization=f"Bearer {token}")).status
+
+
+async def test_headers_that_are_no_text_are_refused() -> None:
+    """Bytes of no encoding, where a token should be, are an unknown token, not an error of the server."""
+    broken = b"h\xff.e\xff.x"
+    async with with_sign_in() as server:
+        assert 401 == await server.status(b"Authorization: Bearer " + broken)
+        assert 401 == await server.status(b"Authorization: Bearer x\r\nAuthorization-Extras: " + broken)
+    async with running(token=SecretStr("a-token")) as server:
+        assert 401 == await server.status(b"Authorization: Bearer " + broken)
+
+
+async def test_keys_that_are_none_are_no_fault_of_the_token() -> None:
+    """The identity provider's address shows a page in place of its keys: the settings are wrong, not who asks."""
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text="<html>")
+
+    async with serving({"GET /keys": page}) as address:
+        tokens = Tokens(keys=f"{address}/keys", issuer=ISSUER, audience=AUDIENCE)
+        async with running(tokens=tokens) as server:
+            assert 503 == (await server.decode(Authorization=f"Bearer {_id_token()}")).status
 
 
 async def test_an_identity_provider_that_is_away_is_no_fault_of_the_token() -> None:

@@ -130,7 +130,8 @@ async def test_an_order_that_was_made_all_the_same_wins(
         await handle.signal(word, "SO-77")
         await world.until_stage(OrderStage.ATTENTION)
         await world.until(lambda: len(world.written) == 1)
-        assert "SO-1" in (await _ask(handle, word, "SO-77")).message
+        if word == "skip":
+            assert "SO-1" in (await _ask(handle, word)).message
         is_lost = False
         await handle.signal(then)
         outcome = await handle.result()
@@ -208,6 +209,44 @@ async def test_whatever_is_typed_counts(temporal_server: WorkflowEnvironment) ->
     assert "22" == outcome.order.number
 
 
+@pytest.mark.parametrize("by", ["signal", "update"])
+async def test_one_input_too_many_does_not_stop_an_order(temporal_server: WorkflowEnvironment, by: str) -> None:
+    """Temporal's command line sends as many inputs as are given; what is beyond the first is passed over."""
+    async with running(temporal_server.client) as world, asyncio.timeout(20):
+        handle = await _rejected(world)
+        if by == "signal":
+            await handle.signal("resolve", args=["SO-77", "made by hand"])
+        else:
+            await handle.execute_update("resolve", args=["SO-77", "made by hand"])
+        outcome = await handle.result()
+
+    assert outcome.order is not None
+    assert "SO-77" == outcome.order.number
+
+
+async def test_an_order_that_was_cancelled_in_the_erp_makes_room_for_the_one_that_is_named(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The attention's cure says so: `resolve` again is judged by what the ERP has now, not by what it had."""
+    async with running(temporal_server.client) as world, asyncio.timeout(20):
+
+        async def rival(_request: object) -> Any:
+            return Resolved(rival=erp_order())
+
+        world.resolve = rival
+        handle = await _rejected(world)
+        assert (await _ask(handle, "resolve", "SO-77")).accepted
+        await world.until_stage(OrderStage.ATTENTION)
+        assert (await _ask(handle, "resolve", "SO-77")).accepted
+        await world.until_stage(OrderStage.ATTENTION)
+        world.resolve = world._resolve
+        assert (await _ask(handle, "resolve", "SO-77")).accepted
+        outcome = await handle.result()
+
+    assert outcome.order is not None
+    assert "SO-77" == outcome.order.number
+
+
 async def test_the_newest_decision_counts(temporal_server: WorkflowEnvironment) -> None:
     """A cancel that waits for the ERP is replaced by a later `resolve`."""
     async with running(temporal_server.client) as world:
@@ -279,16 +318,19 @@ async def test_a_long_history_does_not_forget_a_decision() -> None:
 
         world.find = find
         handle = await _rejected(world)
-        await handle.signal("skip")
+        await handle.signal("skip", {"by": "jane@desk", "reason": "a test deal"})
         await world.until(lambda: "find" in world.calls)
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
         await world.until(lambda: world.calls.count("find") >= 2)
+        story = await world.story()
         is_back = True
         await handle.signal("retry")
         outcome = await handle.result()
 
     assert OrderStage.NOT_NEEDED is outcome.stage
     assert 1 == world.calls.count("create")
+    assert "a new run goes on" in story
+    assert "`skip` was sent by jane@desk: a test deal" in story
 
 
 def test_a_command_is_read_from_anything() -> None:
