@@ -230,7 +230,8 @@ async def open_gaps(client: Client) -> AsyncIterator[OpenGap]:
             seen.add(one.id)
             continue
         seen.add(one.id)
-        gap = await one.memo_value(names.MEMO_GAP, type_hint=Gap)
+        noted = await one.memo_value(names.MEMO_GAP, None, type_hint=Gap)
+        gap = noted or Gap(since=None, until=one.start_time, reason="unknown")  # started again, by hand
         status = one.status.name.lower() if one.status else ""
         reason = one.typed_search_attributes.get(KEYS[names.ATTENTION_REASON])
         stands = (reason or "sweeping") if one.status is WorkflowExecutionStatus.RUNNING else status

@@ -430,5 +430,24 @@ async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
             await until(lambda: _closed_gaps(world, 1))
 
 
-async def _stands(world: Handoff, word: str) -> bool:
-    return [word] == [gap.stands async for gap in temporal.open_gaps(world.client)]
+async def _stands(world: Handoff, *words: str) -> bool:
+    return [*words] == [gap.stands async for gap in temporal.open_gaps(world.client)]
+
+
+async def test_a_gap_whose_sweep_was_terminated_is_open_until_it_is_swept_after_all() -> None:
+    """Nothing has covered it, so it is not forgotten; the same workflow started again, as the UI does, closes it."""
+    async with handoff(sweep=_AT_ONCE) as world:
+        until_ = datetime.now(UTC)
+        gap = Gap(since=until_ - timedelta(hours=1), until=until_, reason=GapReason.BUS_MOVED, route="won-0")
+        start = Reconciliation(org=world.org.org_id, route="won-0", gap=gap)
+        how: dict[str, Any] = {"id": names.gap_workflow_id(start.org, "won-0", gap.since, gap.until)}
+        how["task_queue"] = names.ORDERS_QUEUE
+        memo = {names.MEMO_GAP: gap}
+        handle = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, memo=memo, **how)
+        await handle.terminate()
+        await until(lambda: _stands(world, "terminated"))
+        again = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, **how)
+        await until(lambda: _stands(world, "sweeping"))
+        async with world.working(subscriber=False):
+            await again.result()
+            await until(lambda: _stands(world))
