@@ -158,6 +158,7 @@ class OrderWorkflow(Commanded):
         if policy == "attention":
             standing.placed = placed = await self._steps.find(unless=self._has_news)
             if placed is not None and placed.status is not ErpStatus.CANCELLED:
+                self._commands.retry_asked = False  # it was about the looking; here it would decide
                 raise ProblemError(taken_back(look, placed))
         return await self._give_up()
 
