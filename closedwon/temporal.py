@@ -25,7 +25,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
@@ -40,6 +40,10 @@ _log = logging.getLogger(__name__)
 
 _CLOSES_A_GAP = frozenset({WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED})
 """How its sweep ends: it has covered the gap, or somebody has decided that it need not."""
+_WHERE = (
+    "Where it is comes from TEMPORAL_ADDRESS or from Temporal's own configuration file (TEMPORAL_CONFIG_FILE, "
+    "TEMPORAL_PROFILE)."
+)
 _DEFAULT_ADDRESS = "localhost:7233"
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 KEYS = {name: SearchAttributeKey.for_keyword(name) for name in names.SEARCH_ATTRIBUTES}
@@ -81,7 +85,7 @@ async def connect(
     Raises `TemporalUnavailableError` with the cure, or `closedwon.codec.KmsError`.
     """
     converter = codec.data_converter(encryption)
-    config = ClientConfig.load_client_connect_config()
+    config = _config()
     address = config.setdefault("target_host", _DEFAULT_ADDRESS)
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
     pause = 0.2
@@ -90,15 +94,26 @@ async def connect(
             return await Client.connect(
                 **config, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
             )
+        except ValueError as error:
+            raise TemporalUnavailableError(f"{address!r} is no address: {error}. {_WHERE}") from error
         except RuntimeError as error:  # what the SDK raises when the first connection fails
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise TemporalUnavailableError(
-                    f"Temporal at {address} cannot be reached. Is it running? Its address comes from TEMPORAL_ADDRESS "
-                    "or from Temporal's own configuration file (TEMPORAL_CONFIG_FILE, TEMPORAL_PROFILE)."
+                    f"Temporal at {address} cannot be reached. Is it running? {_WHERE}"
                 ) from error
             _log.warning("Temporal at %s cannot be reached yet; trying again", address)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
+
+
+def _config() -> ClientConnectConfig:
+    try:
+        return ClientConfig.load_client_connect_config()
+    except OSError as error:
+        what = f"{error.filename} cannot be read ({error.strerror})"
+    except RuntimeError as error:
+        what = str(error).splitlines()[0]  # the others quote the file, which may hold an API key
+    raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}. {_WHERE}")
 
 
 async def missing_search_attributes(client: Client) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(name="orders", help="Where each order stands, and what it is told.", no_args_is_help=True)
 orders_command.add_to(app)
 
-_STYLES = {
+_PATIENCE: Final = timedelta(seconds=10)
+"""For an order's story; a worker must live for it."""
+_STYLES: Final[Mapping[str, str]] = {
     names.OrderStage.COMPLETED: "green",
     names.OrderStage.ATTENTION: "bold red",
     names.OrderStage.CANCELLED: "yellow",
@@ -95,13 +99,15 @@ async def _show(config: Path, record: RecordId) -> None:
 
 async def _details(client: Client, execution: WorkflowExecution) -> str:
     from temporalio.api.sdk.v1 import WorkflowMetadata  # noqa: PLC0415
-    from temporalio.service import RPCError  # noqa: PLC0415
+    from temporalio.exceptions import TemporalError  # noqa: PLC0415
 
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     try:
-        metadata: WorkflowMetadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-    except RPCError as error:
-        return f"*The story needs a running worker to tell it: {error.message}*"
+        metadata: WorkflowMetadata = await handle.query(
+            "__temporal_workflow_metadata", result_type=WorkflowMetadata, rpc_timeout=_PATIENCE
+        )
+    except TemporalError as error:
+        return f"*The story needs a running worker to tell it: {error}*"
     return str(metadata.current_details)
 
 
@@ -111,7 +117,7 @@ def _row(execution: WorkflowExecution) -> tuple[str, ...]:
         return str(values[0])
 
     stage = attribute(names.ORDER_STAGE)
-    style = _STYLES.get(names.OrderStage(stage)) if stage else None
+    style = _STYLES.get(stage)
     return (
         attribute(names.SALESFORCE_RECORD_ID),
         f"[{style}]{stage}[/]" if style else stage,

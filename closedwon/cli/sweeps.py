@@ -11,6 +11,7 @@ import typer
 
 from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, settings_from
+from closedwon.errors import ClosedwonError
 from closedwon.model import Reconciliation, SweepProgress
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ app = typer.Typer()
 
 _LOOK: Final = 0.5
 """Seconds between looks at a sweep's progress."""
+
+
+class _SweepEndedError(ClosedwonError):
+    pass
 
 
 @app.command()
@@ -84,6 +89,7 @@ async def _watch(client: Client, workflow_id: str) -> SweepProgress:
     """Show the progress of a sweep until its end."""
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from temporalio.client import WorkflowFailureError  # noqa: PLC0415
 
     handle = client.get_workflow_handle(workflow_id, result_type=SweepProgress)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -92,6 +98,10 @@ async def _watch(client: Client, workflow_id: str) -> SweepProgress:
         looking = asyncio.create_task(_look_on(handle, progress))
         try:
             result: SweepProgress = await handle.result()
+        except WorkflowFailureError as error:
+            text = f"The sweep {workflow_id} was ended before its end: {error.cause}. The same command begins it again."
+            raise _SweepEndedError(text) from None
+        else:
             return result
         finally:
             looking.cancel()

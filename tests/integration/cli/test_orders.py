@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from closedwon import names, temporal
+from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from tests.support.command import closedwon
 from tests.support.encryption import keyed, settings_file
@@ -48,3 +52,26 @@ async def test_a_record_that_nobody_knows_and_an_id_that_is_none_are_told_so() -
         assert "knows no order" in what
         assert 2 == wrong
         assert "checksum" in why
+
+
+async def test_an_order_of_another_version_is_listed_and_one_that_is_stuck_is_told_so() -> None:
+    """A stage that this version does not know, and a workflow that no worker can run: no stack trace."""
+    async with handoff() as world, world.working(subscriber=False):
+        record = RecordId("006000000000001")
+        await world.client.start_workflow(
+            names.ORDER_WORKFLOW,
+            "no input of ours",
+            id=names.order_workflow_id(world.org.org_id, record),
+            task_queue=names.ORDERS_QUEUE,
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(temporal.KEYS[names.SALESFORCE_RECORD_ID], record),
+                    SearchAttributePair(temporal.KEYS[names.ORDER_STAGE], "of-a-later-version"),
+                ]
+            ),
+        )
+        listed = await closedwon(world.client, "orders", "list")
+        shown = await closedwon(world.client, "orders", "show", record)
+
+    assert (0, True) == (listed.code, "of-a-later-version" in listed.text)
+    assert (0, True) == (shown.code, "needs a running worker" in shown.text)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from tests.support.command import closedwon
@@ -122,3 +125,24 @@ async def test_what_temporal_refuses_is_a_sentence() -> None:
         assert 1 == refused.code
         assert "TEMPORAL_NAMESPACE" in refused.text
         assert "Traceback" not in refused.text
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"TEMPORAL_CONFIG_FILE": __file__}, "TOML parse error"),
+        ({"TEMPORAL_PROFILE": "elsewhere"}, "Profile 'elsewhere' not found"),
+        ({"TEMPORAL_TLS_CLIENT_CERT_PATH": "/nowhere/cert.pem"}, "/nowhere/cert.pem cannot be read"),
+        ({"TEMPORAL_ADDRESS": "://nowhere"}, "'://nowhere' is no address"),
+    ],
+)
+async def test_temporals_own_settings_that_are_wrong_are_a_sentence(
+    temporal_server: WorkflowEnvironment, setting: dict[str, str], said: str
+) -> None:
+    """A profile, a file or an address: what is wrong is told, and of a file that may hold an API key no line."""
+    refused = await closedwon(temporal_server.client, "orders", "list", **setting)
+
+    assert 1 == refused.code
+    assert said in refused.text
+    assert "TEMPORAL_CONFIG_FILE" in refused.text
+    assert not any(word in refused.text for word in ("Traceback", "from __future__"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from closedwon import names
@@ -102,3 +103,22 @@ async def test_open_gaps_are_listed_until_they_are_covered(tmp_path: Path) -> No
 async def _has_gap_in_attention(world: Handoff) -> bool:
     query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}' AND {names.ATTENTION_REASON} = 'configuration'"
     return (await world.client.count_workflows(query)).count == 1
+
+
+async def test_a_sweep_that_somebody_ends_ends_its_command_with_a_sentence(tmp_path: Path) -> None:
+    """No worker has begun it; whoever terminates it in Temporal is named as the end of it, with exit code 1."""
+    async with handoff(sweep={"lag": 0}) as world:
+        there = _settings(tmp_path, world)
+        sweeping = asyncio.create_task(closedwon(world.client, "sweep", "won-0", "--from", "2020-01-01", **there))
+        await until(lambda: _sweeps(world))
+        async for one in world.client.list_workflows("WorkflowId STARTS_WITH 'sweep:'"):
+            await world.client.get_workflow_handle(one.id).terminate()
+        ended = await sweeping
+
+    assert 1 == ended.code
+    assert "was ended before its end" in ended.text
+    assert "Traceback" not in ended.text
+
+
+async def _sweeps(world: Handoff) -> bool:
+    return (await world.client.count_workflows("WorkflowId STARTS_WITH 'sweep:'")).count == 1
