@@ -45,6 +45,7 @@ _WHERE = (
     "TEMPORAL_PROFILE)."
 )
 _DEFAULT_ADDRESS = "localhost:7233"
+_FIRST_PAUSE = 0.2
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 KEYS = {name: SearchAttributeKey.for_keyword(name) for name in names.SEARCH_ATTRIBUTES}
 """Typed keys of our search attributes, by name."""
@@ -88,7 +89,7 @@ async def connect(
     config = _config()
     address = config.setdefault("target_host", _DEFAULT_ADDRESS)
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-    pause = 0.2
+    pause = _FIRST_PAUSE
     while True:
         try:
             return await Client.connect(
@@ -101,7 +102,8 @@ async def connect(
                 raise TemporalUnavailableError(
                     f"Temporal at {address} cannot be reached. Is it running? {_WHERE}"
                 ) from error
-            _log.warning("Temporal at %s cannot be reached yet; trying again", address)
+            if pause == _FIRST_PAUSE:
+                _log.warning("Temporal at %s cannot be reached yet; trying for %s s", address, patience.seconds)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 

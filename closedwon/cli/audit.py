@@ -122,7 +122,8 @@ def _show(report: Report, started: int | None) -> None:
     seen = report.looked_at
     console.print(
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC:  [bold]{seen['records']:,}[/] records in "
-        f"Salesforce, [bold]{seen['orders']:,}[/] orders in ERPs, [bold]{seen['workflows']:,}[/] workflows in Temporal"
+        f"Salesforce, [bold]{seen['orders']:,}[/] orders in ERPs, [bold]{seen['workflows']:,}[/] workflows in Temporal",
+        soft_wrap=True,
     )
     for kind in KINDS:
         if some := [one for one in report.findings if one.kind is kind]:

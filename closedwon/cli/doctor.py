@@ -50,6 +50,7 @@ def _print(troubles: list[Trouble]) -> None:
     for trouble in troubles:
         harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
         console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))
-        console.print(Text(f"          {trouble.cure}", style="dim"))
+        if trouble.cure:
+            console.print(Text(f"          {trouble.cure}", style="dim"))
     if not troubles:
         console.print("All is well.", style="bold green")

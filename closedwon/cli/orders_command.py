@@ -139,7 +139,8 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
     if not found:
         record = selection.record
         see = f"closedwon orders show {record}" if record else "closedwon orders list"
-        console.print(f"No order that is not done is meant by that. See: {see}")
+        what = "No order of this record is under way" if record else "No order under way fits"
+        console.print(f"{what}: nothing is sent. See: {see}")
         raise typer.Exit(int(record is not None))
     if selection.record and len(found) > 1:
         console.print("Several orgs have a record of this id. Send the command to one of them:")

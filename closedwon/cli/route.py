@@ -13,6 +13,7 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
+from closedwon.model import GIVEN_UP
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,6 +35,8 @@ class Trial:
     route: Route
     record: dict[str, Any]
     qualifies: bool = False
+    given_up: bool = False
+    """Its status field says that somebody has given its order up: no message orders it."""
     order: Order | None = None
     erp: str | None = None
     now: dict[str, str | None] = field(default_factory=dict)
@@ -90,7 +93,8 @@ async def _try(settings: Settings, name: str, record_id: str, payload: Path | No
         raise TrialError(f'Route {name!r} looks at the record (source = "record"): leave --payload out.')
     else:
         content = await _read(org, route, record)
-        trial = Trial(route, content, now=mapping.written(route, content))
+        now = mapping.written(route, content)
+        trial = Trial(route, content, now=now, given_up=now.get(route.write_back.status or "") in GIVEN_UP)
     try:
         trial = replace(trial, qualifies=mapping.qualifies(route, trial.record))
         trial = replace(trial, order=mapping.map_order(route, org.id, record, trial.record))
@@ -173,6 +177,7 @@ def _as_json(trial: Trial) -> dict[str, Any]:
         "route": trial.route.name,
         "record": _without_attributes(trial.record),
         "qualifies": trial.qualifies,
+        "given_up": trial.given_up,
         "order": trial.order.model_dump(mode="json") if trial.order else None,
         "erp": trial.erp,
         "write_back": {name: {"now": trial.now.get(name), "then": value} for name, value in trial.then.items()},
@@ -197,7 +202,11 @@ def _show(trial: Trial) -> None:
         _say(console, "  ", "yellow", trial.problem.cure)
         return
     console.rule("where it goes", align="left")
-    if trial.qualifies:
+    if trial.qualifies and trial.given_up:
+        field_name = trial.route.write_back.status
+        said = f"nowhere: {field_name} says that its order was given up; empty that field to order"
+        _say(console, "- ", "yellow", said)
+    elif trial.qualifies:
         _say(console, "✓ ", "green", f"ERP {trial.erp}: the record qualifies ({trial.route.qualify})")
     else:
         _say(

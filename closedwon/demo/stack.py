@@ -27,7 +27,9 @@ from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 import aiohttp
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
@@ -85,10 +87,12 @@ class TemporalServer(Part):
         ]  # fmt: skip
 
     async def is_ready(self) -> bool:
-        """Whether it answers and has made our namespace."""
+        """Whether it answers and has made our namespace; closed workflows are kept there for a week, not for a day."""
         try:
-            client = await self.client()
-            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
+            service = (await self.client()).workflow_service
+            await service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
+            keep = NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=7 * 86_400))
+            await service.update_namespace(UpdateNamespaceRequest(namespace=NAMESPACE, config=keep))
         except (RuntimeError, RPCError):
             return False
         return True

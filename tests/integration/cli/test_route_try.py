@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from closedwon.ids import RecordId
+from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.rest import SalesforceClient
+from closedwon.settings import load_settings
 from tests.integration.cli.conftest import Closedwon, Installation
+
+
+async def _say_status(settings: Path, record: str, status: str | None) -> None:
+    """Write a status to the record, as the integration does."""
+    org = load_settings(settings).orgs[0]
+    login = TokenSource(org)
+    client = SalesforceClient(org, login)
+    await client.update("Opportunity", RecordId(record), {"ERP_Order_Status__c": status})
+    await client.close()
+    await login.close()
 
 
 def test_a_won_deal_is_shown_as_its_order(closedwon: Closedwon, installation: Installation) -> None:
@@ -53,6 +68,19 @@ def test_a_record_that_does_not_qualify_shows_its_order_all_the_same(
     assert 0 == result.exit_code
     assert "nowhere: the record does not qualify (IsWon); else ERP light" in text
     assert "idempotency key" in text
+
+
+def test_a_deal_whose_order_was_given_up_goes_nowhere(
+    closedwon: Closedwon, installation: Installation, tmp_path: Path
+) -> None:
+    """What no message would order is not shown as if it were."""
+    closedwon("route", "try", "won-deals", installation.won)  # writes the settings file
+    asyncio.run(_say_status(tmp_path / "closedwon.toml", installation.won, "cancelled"))
+    result = closedwon("route", "try", "won-deals", installation.won)
+    asyncio.run(_say_status(tmp_path / "closedwon.toml", installation.won, None))
+    text = " ".join(result.output.split())
+    assert "nowhere: ERP_Order_Status__c says that its order was given up; empty that field to order" in text
+    assert "the record qualifies" not in text
 
 
 def test_a_mapping_that_fails_is_told_beside_the_record(closedwon: Closedwon, installation: Installation) -> None:
@@ -129,8 +157,8 @@ EVENT = {
 def from_event(installation: Installation) -> tuple[str, str]:
     """Make the route take the order from the event."""
     settings = installation.settings
-    select = settings[settings.index("select = ") : settings.index("qualify")]
-    return select, 'source = "event"\npayload = "Payload__c"\n'
+    looks = settings[settings.index("select = ") : settings.index("[routes.order]")]
+    return looks, 'source = "event"\npayload = "Payload__c"\nqualify = "IsWon"\nerp = "light"\n'
 
 
 @pytest.mark.parametrize("whole", [True, False])
