@@ -262,7 +262,7 @@ class OrderWorkflow(Commanded):
         self._gave_up = placed is not None
         if self._start.remember:
             self._word.give_up(workflow.now())
-        if placed is None and not (self._look.deleted and self._start.remember):
+        if placed is None and not self._word.deleted:
             return Outcome(stage=OrderStage.NOT_NEEDED)
         self._story.cancelled(workflow.now(), placed)
         if not self._look.gone:
