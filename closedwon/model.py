@@ -147,6 +147,8 @@ class OrderStart(Frozen):
     """From the run before: the newest message with a payload, or the tombstone."""
     decision: Decision | None = None
     """From the run before: it was asked for and is not done yet."""
+    spares: bool = False
+    """From the run before: a person lets the order live though its deal was taken back."""
     alerted: str | None = None
     """From the run before: the reason of the attention that was told already."""
 

@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.names import OrderStage
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
-    from workflows.problems import taken_back
+    from workflows.problems import must_not_forget, taken_back
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
     from workflows.story import Story
@@ -89,7 +89,7 @@ class OrderWorkflow(Commanded):
         self._placed_for: Order | None = None
         self._gave_up = False
         """The order was cancelled since the deal was taken back; if it is won again, that order is wanted."""
-        self._spares = False
+        self._spares = start.spares
         """A person lets the order of a deal live that was taken back."""
         self._follow_until = start.follow_until
         self._erp_spoke = False
@@ -275,7 +275,8 @@ class OrderWorkflow(Commanded):
         self._standing.show(OrderStage.ORDERING)
         resolved = await self._steps.resolve(decision.number or "")
         if resolved.rival is not None:
-            raise ProblemError(self._must_not_forget(resolved.rival))
+            self._standing.placed = resolved.rival
+            raise ProblemError(must_not_forget(resolved.rival))
         self._standing.placed, self._resolution = resolved.order, decision
         self._story.tell(workflow.now(), f"order **{decision.number}** is taken for the record's order")
         self._standing.show(OrderStage.WRITING_BACK)
@@ -287,7 +288,8 @@ class OrderWorkflow(Commanded):
         self._standing.show(OrderStage.CANCELLING)
         found = await self._steps.find()
         if found is not None and found.status is not ErpStatus.CANCELLED:
-            raise ProblemError(self._must_not_forget(found))
+            self._standing.placed = found
+            raise ProblemError(must_not_forget(found))
         self._story.tell(workflow.now(), "it is closed as not needed: the ERP has no order")
         await self._tell(status=NOT_NEEDED)
         return Outcome(stage=OrderStage.NOT_NEEDED)
@@ -297,17 +299,6 @@ class OrderWorkflow(Commanded):
         if not self._word.deleted and not self._leaves_untold:
             told = await self._steps.write_back(**content)
             self._story.written(workflow.now(), told)
-
-    def _must_not_forget(self, found: ErpOrder) -> Problem:
-        """The ERP has an order of this record, so that there can be no other, nor none."""
-        self._standing.placed = found
-        number = found.number or found.id
-        return Problem(
-            reason=AttentionReason.ORDER_EXISTS,
-            message=f"The ERP has order {number} of this record, made by Closedwon",
-            cure=f"Send `retry` to go on with order {number}, or `cancel` to cancel it. If another one shall take its "
-            "place, cancel it in the ERP and send `resolve` again.",
-        )
 
     async def _remember(self, stage: OrderStage) -> None:
         """Stay open for a while after a decision: a message that is older than it must not begin a new order.
@@ -382,6 +373,7 @@ class OrderWorkflow(Commanded):
                 "carried": self._word.payload,
                 "decision": decision,
                 "follow_until": self._follow_until,
+                "spares": self._spares,
                 "alerted": self._alerts.told,
             }
             workflow.continue_as_new(self._start.model_copy(update=carried))

@@ -1,4 +1,4 @@
-"""Reading why an activity ended for good."""
+"""Why an order cannot go on by itself: read out of an activity that ended for good, or found by the workflow."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def taken_back(look: Look, placed: ErpOrder) -> Problem:
         message=f"The record {what}, but ERP order {placed.number or placed.id} exists ({placed.status})",
         cure="Send `cancel` to cancel the order, or `retry` to leave it as it is"
         + ("." if look.deleted else "; or win the deal again."),
+    )
+
+
+def must_not_forget(found: ErpOrder) -> Problem:
+    """The ERP has an order of the record, so that there can be no other, nor none."""
+    number = found.number or found.id
+    return Problem(
+        reason=AttentionReason.ORDER_EXISTS,
+        message=f"The ERP has order {number} of this record, made by Closedwon",
+        cure=f"Send `retry` to go on with order {number}, or `cancel` to cancel it. If another one shall take its "
+        "place, cancel it in the ERP and send `resolve` again.",
     )
 
 

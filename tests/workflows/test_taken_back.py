@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.salesforce import Look
-from closedwon.erp.base import UnreachableError
+from closedwon.erp.base import TooLateError, UnknownError, UnreachableError
 from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
 from closedwon.names import OrderStage
+from tests.support.servers import start_temporal
 from tests.support.world import erp_order, order_of, running
 
 
@@ -107,3 +111,48 @@ async def test_a_record_that_is_only_hidden_keeps_its_order(temporal_server: Wor
 
     assert OrderStage.NOT_NEEDED is outcome.stage
     assert ["load"] == world.calls
+
+
+async def test_a_long_history_does_not_forget_that_a_person_lets_an_order_live() -> None:
+    """The ERP was too late to cancel and could do so by now; what was decided holds in the new run, too."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 60}
+    async with await start_temporal(**limit) as server, running(server.client) as world, asyncio.timeout(60):
+        is_down = False
+
+        async def load(_request: object) -> Look:
+            if is_down:
+                raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+
+        async def cancel(_request: object) -> Any:
+            if is_down:
+                return erp_order(ErpStatus.CANCELLED)
+            raise TooLateError("it is processed")
+
+        async def find(_request: object) -> Any:
+            return erp_order()
+
+        world.load, world.cancel, world.find = load, cancel, find
+        handle = await world.notify()
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: len(world.written) == 1)
+        is_down = True
+        await handle.signal("retry")
+        await world.until(lambda: world.calls.count("load") == 2)
+        first = (await handle.describe()).run_id
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
+        await world.until(lambda: _is_another(handle, first))
+        world.load = _unwon
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert (OrderStage.COMPLETED, True) == (outcome.stage, outcome.spared)
+    assert 1 == world.calls.count("cancel")
+
+
+async def _unwon(_request: object) -> Look:
+    return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+
+
+async def _is_another(handle: WorkflowHandle[Any, Any], run: str | None) -> bool:
+    return (await handle.describe()).run_id != run
