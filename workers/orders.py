@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from typing import Any, Final
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -25,6 +26,14 @@ from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
 
+_WORKFLOWS: Final = (
+    OrderWorkflow,
+    UnreadableMessageWorkflow,
+    ReconciliationWorkflow,
+    ErpLimitWorkflow,
+    AlertWorkflow,
+)
+
 
 def order_workers(
     client: Client,
@@ -46,18 +55,23 @@ def order_workers(
     starts = SweepStarts(settings, connections.salesforce, client, metrics)
     alerts = AlertActivities(settings, client)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step)
-    grace: timedelta = settings.workers.shutdown_grace
+    of_erp: list[Callable[..., Any]] = [
+        erp.create_order,
+        erp.cancel_order,
+        erp.find_order,
+        erp.find_orders,
+        erp.follow_order,
+        erp.resolve_order,
+    ]
+    shared: dict[str, Any] = {
+        "deployment_config": deployment(settings),
+        "graceful_shutdown_timeout": settings.workers.shutdown_grace,
+    }
     return (
         Worker(
             client,
             task_queue=names.ORDERS_QUEUE,
-            workflows=[
-                OrderWorkflow,
-                UnreadableMessageWorkflow,
-                ReconciliationWorkflow,
-                ErpLimitWorkflow,
-                AlertWorkflow,
-            ],
+            workflows=_WORKFLOWS,
             activities=[
                 salesforce.load_order,
                 salesforce.write_back,
@@ -69,24 +83,15 @@ def order_workers(
                 alerts.alert,
             ],
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
-            deployment_config=deployment(settings),
-            graceful_shutdown_timeout=grace,
+            **shared,
         ),
         *(
             Worker(
                 client,
                 task_queue=names.erp_queue(name),
-                activities=[
-                    erp.create_order,
-                    erp.cancel_order,
-                    erp.find_order,
-                    erp.find_orders,
-                    erp.follow_order,
-                    erp.resolve_order,
-                ],
+                activities=of_erp,
                 max_concurrent_activities=settings.workers.concurrent_erp_calls,
-                deployment_config=deployment(settings),
-                graceful_shutdown_timeout=grace,
+                **shared,
             )
             for name in (*connections.erps, None)
         ),

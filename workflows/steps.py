@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -31,6 +31,7 @@ _ERP_CALL: Final = timedelta(minutes=15)
 _MOST_REPORTS: Final = 5
 _REPORTS_SPAN: Final = timedelta(hours=1)
 
+_Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder)
 _Result = TypeVar("_Result")
 
 
@@ -104,16 +105,12 @@ class Steps:
             changed=look.policies.changed,
             reopen=reopen,
         )
-        return await self._run(
-            lambda: workflow.start_activity_method(
-                ErpActivities.create_order,
-                request,
-                task_queue=names.erp_queue(self._erp),
-                activity_id="create-order",
-                summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
-                start_to_close_timeout=_ERP_CALL,
-                **self._pace(),
-            ),
+        return await self._ask_erp(
+            ErpActivities.create_order,
+            request,
+            erp=self._erp,
+            activity_id="create-order",
+            summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
             unless=unless,
             afresh=True,
         )
@@ -124,32 +121,24 @@ class Steps:
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
         request = CancelOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
-        return await self._run(
-            lambda: workflow.start_activity_method(
-                ErpActivities.cancel_order,
-                request,
-                task_queue=names.erp_queue(self._erp),
-                activity_id="cancel-order",
-                summary=f"cancel the order of {self._start.record}, if there is one",
-                start_to_close_timeout=_ERP_CALL,
-                **self._pace(),
-            ),
+        return await self._ask_erp(
+            ErpActivities.cancel_order,
+            request,
+            erp=self._erp,
+            activity_id="cancel-order",
+            summary=f"cancel the order of {self._start.record}, if there is one",
             unless=unless,
         )
 
     async def find(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Ask what the ERP has under the record's key; `unless` ends the waiting."""
         request = FindOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
-        return await self._run(
-            lambda: workflow.start_activity_method(
-                ErpActivities.find_order,
-                request,
-                task_queue=names.erp_queue(self._erp),
-                activity_id="find-order",
-                summary=f"ask for the order of {self._start.record}, if there is one",
-                start_to_close_timeout=_ERP_CALL,
-                **self._pace(),
-            ),
+        return await self._ask_erp(
+            ErpActivities.find_order,
+            request,
+            erp=self._erp,
+            activity_id="find-order",
+            summary=f"ask for the order of {self._start.record}, if there is one",
             unless=unless,
         )
 
@@ -168,19 +157,16 @@ class Steps:
             maximum_interval=following.longest_interval,
             backoff_coefficient=2.0,
         )
-        options = self._pace() | {"schedule_to_close_timeout": left, "retry_policy": retry}
         try:
-            return await self._run(
-                lambda: workflow.start_activity_method(
-                    ErpActivities.follow_order,
-                    request,
-                    task_queue=names.erp_queue(self._placed_in),
-                    activity_id="follow-order",
-                    summary=f"watch order {known.number or known.id} of {self._start.record}",
-                    start_to_close_timeout=_ERP_CALL,
-                    **options,
-                ),
+            return await self._ask_erp(
+                ErpActivities.follow_order,
+                request,
+                erp=self._placed_in,
+                activity_id="follow-order",
+                summary=f"watch order {known.number or known.id} of {self._start.record}",
                 unless=unless,
+                schedule_to_close_timeout=left,
+                retry_policy=retry,
             )
         except ProblemError as stop:
             if stop.problem.reason is AttentionReason.HORIZON_PASSED:
@@ -191,16 +177,12 @@ class Steps:
         """Take the order that people call `number` for the record's one."""
         key = idempotency_key(self._start.org, self._start.record)
         request = ResolveOrder(erp=self._erp, idempotency_key=key, number=number)
-        return await self._run(
-            lambda: workflow.start_activity_method(
-                ErpActivities.resolve_order,
-                request,
-                task_queue=names.erp_queue(self._erp),
-                activity_id="resolve-order",
-                summary=f"take {number} for the order of {self._start.record}",
-                start_to_close_timeout=_ERP_CALL,
-                **self._pace(),
-            )
+        return await self._ask_erp(
+            ErpActivities.resolve_order,
+            request,
+            erp=self._erp,
+            activity_id="resolve-order",
+            summary=f"take {number} for the order of {self._start.record}",
         )
 
     async def write_back(self, *, unless: Callable[[], bool] = _never, **content: Any) -> WriteBack:
@@ -264,6 +246,22 @@ class Steps:
             return False
         self._reports.append(now)
         return True
+
+    async def _ask_erp(
+        self,
+        method: Callable[[ErpActivities, _Request], Awaitable[_Result]],
+        request: _Request,
+        *,
+        erp: str | None,
+        unless: Callable[[], bool] = _never,
+        afresh: bool = False,
+        **options: Any,
+    ) -> _Result:
+        """Run an activity on the queue of an ERP; `options` go beyond, or replace, what all steps share."""
+        shared = {"task_queue": names.erp_queue(erp), "start_to_close_timeout": _ERP_CALL, **self._pace()}
+        return await self._run(
+            lambda: workflow.start_activity_method(method, request, **shared | options), unless=unless, afresh=afresh
+        )
 
     async def _run(
         self,
