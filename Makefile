@@ -76,7 +76,7 @@ fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by 
 .PHONY: histories
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json
-	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py tests/integration/test_sweeps.py \
+	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py tests/integration/test_sweeps*.py \
 		tests/integration/test_alerts.py -k "workflows or kept_event or forgotten_position or sweeps or alerts"
 
 .PHONY: screenshots

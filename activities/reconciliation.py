@@ -216,7 +216,10 @@ class ReconciliationActivities:
             if reading.job is None:
                 await _until_complete(client, job)
             page = await bulk.results(client, job, locator=reading.locator, size=_BULK_PAGE)
-        except (RecordGoneError, bulk.JobFailedError):
+        except bulk.JobFailedError:
+            beat("")  # the next attempt makes another job, later: one that fails always must not use up the org's calls
+            raise
+        except RecordGoneError:
             beat("")
             return PageRead(reading=SweepReading(qualifying=reading.qualifying, bulk=True))  # once more, from the top
         following = reading.model_copy(update={"job": job, "locator": page.locator})

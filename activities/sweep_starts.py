@@ -17,7 +17,7 @@ from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Frozen, Message
+from closedwon.model import UNWON, Channel, Frozen, Message
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -74,7 +74,7 @@ class SweepStarts:
     async def start_orders(self, request: StartOrders) -> OrdersStarted:
         """Start the workflows of records, below live traffic; those whose workflow runs are only counted.
 
-        Whose order should not be is told to a running workflow, too: it must look again. Resumes from its heartbeat.
+        One that would not look by itself is told, too. Resumes from its heartbeat.
         """
         details = activity.info().heartbeat_details
         done = OrdersStarted.model_validate(details[0]) if details else OrdersStarted()
@@ -98,7 +98,7 @@ class SweepStarts:
             async with slots:
                 return await self._start(request, route, one)
 
-        told = [one for one in chunk if one.record not in running or _should_not_be(one)]
+        told = [one for one in chunk if one.record not in running or _is_news(one, running[one.record])]
         spared = {one.record for one in told if _should_not_be(one) and await self._is_spared(request.org, one.record)}
         told = [one for one in told if one.record not in spared]
         starts = await asyncio.gather(*map(start, told))
@@ -177,8 +177,19 @@ class SweepStarts:
 
 
 def _should_not_be(one: Seen) -> bool:
-    """Whether the record asks for no order, but seems to have one: a running workflow must look again, too."""
+    """Whether the record asks for no order, but seems to have one."""
     return one.deleted or not one.qualifies
+
+
+def _is_news(one: Seen, stage: str) -> bool:
+    """Whether a running workflow must look again, too: it may never do so by itself.
+
+    Those that order are at it, and those in attention have a person's eye; but one that watches its order looks at the
+    ERP alone, and one that has given its order up rests, though the deal is won again.
+    """
+    if _should_not_be(one) or stage == names.OrderStage.FOLLOWING:
+        return True
+    return stage == names.OrderStage.CANCELLED and one.status == UNWON
 
 
 def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:

@@ -151,6 +151,10 @@ class OrderStart(Frozen):
     """From the run before: a person lets the order live though its deal was taken back."""
     alerted: str | None = None
     """From the run before: the reason of the attention that was told already."""
+    tried: bool = False
+    """From the run before: the ERP was asked for the order, so that it may have it, whatever the record says."""
+    gave_up: bool = False
+    """From the run before: the order was cancelled since the deal was taken back."""
 
 
 class GapReason(StrEnum):

@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.names import OrderStage
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
-    from workflows.problems import must_not_forget, taken_back
+    from workflows.problems import may_stay_untold, must_not_forget, taken_back
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
     from workflows.story import Story
@@ -87,7 +87,7 @@ class OrderWorkflow(Commanded):
         self._look = Look()
         """What was seen last."""
         self._placed_for: Order | None = None
-        self._gave_up = False
+        self._gave_up = start.gave_up
         """The order was cancelled since the deal was taken back; if it is won again, that order is wanted."""
         self._spares = start.spares
         """A person lets the order of a deal live that was taken back."""
@@ -167,8 +167,11 @@ class OrderWorkflow(Commanded):
 
     def _may_have_order(self) -> bool:
         """Whether there may be an order of a record that asks for none. One that is only hidden keeps its order."""
-        look, tried = self._look, self._steps.tried or self._standing.placed is not None
-        return not look.given_up and (look.may_have_order or (tried and (look.deleted or not look.gone)))
+        look = self._look
+        return not look.given_up and (look.may_have_order or (self._tried() and (look.deleted or not look.gone)))
+
+    def _tried(self) -> bool:
+        return self._start.tried or self._steps.tried or self._standing.placed is not None
 
     async def _tell_order(self, placed: ErpOrder | None) -> Outcome:
         """Tell the record of its order, even if it would not ask for it any more."""
@@ -257,6 +260,7 @@ class OrderWorkflow(Commanded):
         So news ends the waiting, and the next look decides.
         """
         self._standing.show(OrderStage.CANCELLING)
+        self._gave_up = True  # also where news ends the waiting: an attempt without an answer may have done it
         placed = await self._steps.cancel(unless=self._has_news)
         self._standing.placed, self._placed_for = placed, None
         self._gave_up = placed is not None
@@ -352,7 +356,7 @@ class OrderWorkflow(Commanded):
             self._continue_if_long()
         self._standing.show(stopped_at)
         if self._commands.decision_asked():
-            self._leaves_untold = is_salesforces and _may_stay_untold(deciding, self._commands.newest(), problem)
+            self._leaves_untold = is_salesforces and may_stay_untold(deciding, self._commands.newest(), problem)
         elif deciding is not None and problem.reason in _GIVES_WAY:
             self._standing.deciding = self._word.decided_at = None
         elif deciding is not None:
@@ -375,6 +379,8 @@ class OrderWorkflow(Commanded):
                 "follow_until": self._follow_until,
                 "spares": self._spares,
                 "alerted": self._alerts.told,
+                "tried": self._tried(),
+                "gave_up": self._gave_up,
             }
             workflow.continue_as_new(self._start.model_copy(update=carried))
 
@@ -383,10 +389,3 @@ class OrderWorkflow(Commanded):
         if self._commands.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
         return outcome.model_copy(update={"spared": True}) if self._spares else outcome
-
-
-def _may_stay_untold(stopped: Decision | None, now: Decision | None, problem: Problem) -> bool:
-    """Whether the same decision, sent again, may end untold: an order's number is not given up."""
-    if stopped is None or now is None or stopped.to != now.to:
-        return False
-    return stopped.to != "resolve" or problem.reason is AttentionReason.RECORD_GONE

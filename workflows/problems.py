@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 from activities.failures import Problem
 from activities.salesforce import Look
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpOrder
+from closedwon.model import Decision, ErpOrder
 
 
 def taken_back(look: Look, placed: ErpOrder) -> Problem:
@@ -56,3 +56,10 @@ def problem_of(error: ActivityError) -> Problem:
         message=f"Retried for as long as the route allows (its horizon).{last}",
         cure="See whether the system it waits for is back, then send `retry`.",
     )
+
+
+def may_stay_untold(stopped: Decision | None, now: Decision | None, problem: Problem) -> bool:
+    """Whether the same decision, sent again, may end untold: an order's number is not given up."""
+    if stopped is None or now is None or stopped.to != now.to:
+        return False
+    return stopped.to != "resolve" or problem.reason is AttentionReason.RECORD_GONE

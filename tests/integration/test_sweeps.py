@@ -10,29 +10,30 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle
 
-from activities.subscription import Cursor
 from closedwon import names, temporal
 from closedwon.ids import RecordId
-from closedwon.model import Gap, GapReason, Reconciliation, SweepProgress
+from closedwon.model import UNWON, Reconciliation, SweepProgress
 from closedwon.names import OrderStage
 from closedwon.salesforce import bulk
 from closedwon.salesforce.rest import SalesforceClient
-from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
-from workers.sweeps import keep_schedules
 from workflows.reconciliation import ReconciliationWorkflow
-from workflows.subscription import Subscription, SubscriptionWorkflow
 
-_AT_ONCE = {"lag": 0, "overlap": 0}
+AT_ONCE = {"lag": 0, "overlap": 0}
 """Tests do not wait for five minutes."""
 _LONG_AGO = timedelta(days=3650)
+_BY_EVENT = {
+    "select": "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "
+    "Quantity, UnitPrice FROM OpportunityLineItems)"
+}
 
 
 @asynccontextmanager
 async def swept(*, sweep: dict[str, Any] | None = None, **route: Any) -> AsyncIterator[Handoff]:
     """A world whose route is swept; without a subscriber no word of a deal arrives by itself."""
-    async with handoff(sweep=_AT_ONCE | (sweep or {}), **route) as world, world.working(subscriber=False):
+    async with handoff(sweep=AT_ONCE | (sweep or {}), **route) as world, world.working(subscriber=False):
         yield world
 
 
@@ -177,9 +178,7 @@ async def test_a_deal_that_is_won_again_in_silence_is_ordered_again() -> None:
 
 async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -> None:
     """With source `event` the sweep reads the records and starts their orders with the content that an event has."""
-    select = "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "
-    select += "Quantity, UnitPrice FROM OpportunityLineItems)"
-    async with swept(source="event", payload="Payload__c", sweep={"select": select}) as world:
+    async with swept(source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
         world.org.seed(2)
         won = world.org.win_next(2)
         found = await sweep(world)
@@ -187,6 +186,39 @@ async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -
 
         assert 2 == found.started
         assert 2 == len(world.erp.orders())
+
+
+async def test_an_order_that_is_watched_hears_of_a_record_that_lost_its_number() -> None:
+    """It looks at the ERP for months, and not at the record: a sweep tells it to."""
+    async with swept(follow=True) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_stage(record, OrderStage.FOLLOWING)
+        number = world.number_of(record)
+        world.org.update("Opportunity", record, ERP_Order_Number__c=None)
+        await sweep(world)
+        await world.until_written_back(record)
+
+        assert number == world.number_of(record)
+        assert 1 == len(world.erp.orders())
+
+
+async def test_an_order_that_remembers_its_end_hears_that_the_deal_is_won_again() -> None:
+    """With source `event` it rests for days after the deal was taken back; word of the new win is lost."""
+    async with swept(unwon="cancel", source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await sweep(world)
+        await world.until_stage(record, OrderStage.CANCELLED)
+        await until(lambda: world.org.get("Opportunity", record)["ERP_Order_Status__c"] == UNWON)
+        world.org.win(record)
+        await sweep(world)
+        await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
 
 
 async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,13 +261,43 @@ async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.Monkey
         assert 10 == len(world.erp.orders())
 
 
+async def test_a_query_job_that_fails_is_made_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Salesforce gives every job up: that is seen among the pending activities, and does not use up the org's calls."""
+    monkeypatch.setattr("activities.reconciliation._MANY", 5)
+    really_ask, works = bulk.is_complete, False
+
+    async def ask(client: SalesforceClient, job: str) -> bool:
+        if not works:
+            raise bulk.JobFailedError("Failed", "QUERY_TIMEOUT")
+        return await really_ask(client, job)
+
+    monkeypatch.setattr(bulk, "is_complete", ask)
+    async with swept() as world:
+        world.org.seed(12)
+        won = world.org.win_next(10)
+        handle = await begin(world)
+
+        async def waits() -> bool:
+            pending = (await handle.describe()).raw_description.pending_activities
+            return any("QUERY_TIMEOUT" in one.last_failure.message and one.attempt > 2 for one in pending)
+
+        await until(waits)
+        failed = world.org.api_calls["POST /jobs/query"]
+        works = True
+        found = await handle.result()
+        await world.until_written_back(*won)
+
+        assert failed <= 3
+        assert 10 == found.found
+
+
 async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A history that has grown is left behind; span, position and counts go along."""
     monkeypatch.setattr("activities.reconciliation._PAGE", 4)
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
     async with (
         await start_temporal(**limit) as server,
-        handoff(temporal_server=server, sweep=_AT_ONCE) as world,
+        handoff(temporal_server=server, sweep=AT_ONCE) as world,
         world.working(subscriber=False),
     ):
         world.org.seed(22)
@@ -276,178 +338,3 @@ async def test_orders_of_a_sweep_come_after_live_ones() -> None:
         started = history.events[0].workflow_execution_started_event_attributes
 
         assert 5 == started.priority.priority_key
-
-
-async def test_a_schedule_sweeps_from_where_it_ended() -> None:
-    """The schedule is made once; each sweep begins where the one before it ended, however often workers start."""
-    async with swept() as world:
-        await keep_schedules(world.client, world.settings)
-        schedule = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
-        (first,) = await _scheduled(world, 1)
-        world.org.seed(1)
-        (record,) = world.org.win_next(1)
-        await keep_schedules(world.client, world.settings)
-        await schedule.trigger()
-        _, second = await _scheduled(world, 2)
-        await world.until_written_back(record)
-
-        assert first.until == second.since
-        assert 1 == second.started
-
-
-async def _scheduled(world: Handoff, number: int) -> list[SweepProgress]:
-    """The results of so many scheduled sweeps, the first one first."""
-    query = f"WorkflowType = '{names.RECONCILIATION_WORKFLOW}' AND ExecutionStatus = 'Completed'"
-
-    async def ended() -> bool:
-        return (await world.client.count_workflows(query)).count == number
-
-    await until(ended)
-    found = [one.id async for one in world.client.list_workflows(query)]
-    handles = [world.client.get_workflow_handle(one, result_type=SweepProgress) for one in found]
-    return sorted([await one.result() for one in handles], key=lambda one: one.until or datetime.now(UTC))
-
-
-async def test_a_changed_interval_and_a_vanished_route_are_taken_over_at_the_next_start() -> None:
-    """The schedule follows the settings; what a person has paused stays paused."""
-    async with handoff(sweep=_AT_ONCE) as world:
-        handle = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
-        await keep_schedules(world.client, world.settings)
-        await handle.pause(note="month's end")
-        hourly = _with_sweep(world, {"interval": 3600})
-        await keep_schedules(world.client, hourly)
-        described = (await handle.describe()).schedule
-        assert [timedelta(hours=1)] == [one.every for one in described.spec.intervals]
-        assert (True, "month's end") == (described.state.paused, described.state.note)
-
-        await handle.unpause(note="")
-        await until(lambda: _is_listed(world))
-        await keep_schedules(world.client, _with_sweep(world, None))
-        assert (await handle.describe()).schedule.state.paused
-        await keep_schedules(world.client, hourly)
-        assert not (await handle.describe()).schedule.state.paused
-
-
-async def _is_listed(world: Handoff) -> bool:
-    return [one.id async for one in await world.client.list_schedules()] != []
-
-
-def _with_sweep(world: Handoff, change: dict[str, Any] | None) -> Any:
-    (route,) = world.settings.routes
-    fields = route.model_dump() | {"sweep": None if change is None else _AT_ONCE | change}
-    return world.settings.model_copy(update={"routes": (type(route).model_validate(fields),)})
-
-
-async def test_a_moved_bus_opens_a_gap_that_its_own_sweep_closes() -> None:
-    """Deals won while nobody listened, whose events went down with the bus, are ordered; then no gap is open."""
-    async with handoff(sweep=_AT_ONCE) as world:
-        world.org.seed(6)
-        async with world.working():
-            await world.until_written_back(*world.org.win_next(1))
-        lost = world.org.win_next(5)
-        world.org.move_bus()
-        async with world.working():
-            await world.until_written_back(*lost)
-            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
-            await until(lambda: _closed_gaps(world, 1))
-            gaps = await subscription.query(SubscriptionWorkflow.gaps)
-
-            (sweep,) = [
-                one.id async for one in world.client.list_workflows(f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'")
-            ]
-            await keep_history(world.client, sweep)
-
-        assert () == tuple(gaps)
-        assert [] == [gap async for gap in temporal.open_gaps(world.client)]
-        assert 6 == len(world.erp.orders())
-
-
-async def _closed_gaps(world: Handoff, number: int) -> bool:
-    query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}' AND ExecutionStatus = 'Completed'"
-    return (await world.client.count_workflows(query)).count == number
-
-
-async def test_a_reader_that_was_away_for_longer_than_events_are_kept_opens_a_gap() -> None:
-    """It had no position yet, so the bus refuses none: the time tells, and a sweep finds what was won meanwhile."""
-    async with handoff(sweep=_AT_ONCE) as world:
-        world.org.seed(1)
-        world.org.faults.drop_events()  # published, and expired since
-        (lost,) = world.org.win_next(1)
-        long_ago = datetime.now(UTC) - timedelta(hours=73)
-        await world.client.start_workflow(
-            SubscriptionWorkflow.run,
-            Subscription(org=world.org.org_id, channel=CHANNEL, cursor=Cursor(caught_up_at=long_ago)),
-            id=names.subscription_workflow_id(world.org.org_id, CHANNEL),
-            task_queue=names.SUBSCRIBER_QUEUE,
-        )
-        async with world.working():
-            await world.until_written_back(lost)
-            await until(lambda: _closed_gaps(world, 1))
-
-        assert [GapReason.RETENTION_PASSED] == await _reasons(world)
-
-
-async def test_the_delivery_limit_opens_a_gap_and_reading_goes_on_after_a_rest() -> None:
-    """The bus delivers nothing for hours, so a sweep carries the deals; `retry` ends the rest."""
-    async with handoff(sweep={"lag": 0, "overlap": 60}) as world:
-        world.org.seed(2)
-        text = "403::Organization total events daily limit exceeded"
-        world.org.faults.cometd_error("/meta/subscribe", text, times=1)
-        (first,) = world.org.win_next(1)
-        async with world.working():
-            await world.until_written_back(first)
-            await until(lambda: _closed_gaps(world, 1))
-            assert [GapReason.DELIVERY_LIMIT] == await _reasons(world)
-            subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))
-            await subscription.signal(names.SIGNAL_RETRY)
-            await world.until_written_back(*world.org.win_next(1))
-
-
-async def _reasons(world: Handoff) -> list[str]:
-    query = f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'"
-    return [
-        (await one.memo_value(names.MEMO_GAP, type_hint=Gap)).reason async for one in world.client.list_workflows(query)
-    ]
-
-
-async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
-    """Nothing covers it: it needs attention, with the cure, until sweeps are configured and `retry` is sent."""
-    async with handoff() as world:
-        world.org.seed(2)
-        async with world.working():
-            await world.until_written_back(*world.org.win_next(1))
-        (lost,) = world.org.win_next(1)
-        world.org.move_bus()
-        async with world.working():
-            await until(lambda: _stands(world, "configuration"))
-        (gap,) = [gap async for gap in temporal.open_gaps(world.client)]
-        assert GapReason.BUS_MOVED == gap.gap.reason
-
-        world.settings = _with_sweep(world, {})
-        async with world.working():
-            await world.client.get_workflow_handle(gap.workflow_id).signal(names.SIGNAL_RETRY)
-            await world.until_written_back(lost)
-            await until(lambda: _closed_gaps(world, 1))
-
-
-async def _stands(world: Handoff, *words: str) -> bool:
-    return [*words] == [gap.stands async for gap in temporal.open_gaps(world.client)]
-
-
-async def test_a_gap_whose_sweep_was_terminated_is_open_until_it_is_swept_after_all() -> None:
-    """Nothing has covered it, so it is not forgotten; the same workflow started again, as the UI does, closes it."""
-    async with handoff(sweep=_AT_ONCE) as world:
-        until_ = datetime.now(UTC)
-        gap = Gap(since=until_ - timedelta(hours=1), until=until_, reason=GapReason.BUS_MOVED, route="won-0")
-        start = Reconciliation(org=world.org.org_id, route="won-0", gap=gap)
-        how: dict[str, Any] = {"id": names.gap_workflow_id(start.org, "won-0", gap.since, gap.until)}
-        how["task_queue"] = names.ORDERS_QUEUE
-        memo = {names.MEMO_GAP: gap}
-        handle = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, memo=memo, **how)
-        await handle.terminate()
-        await until(lambda: _stands(world, "terminated"))
-        again = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, **how)
-        await until(lambda: _stands(world, "sweeping"))
-        async with world.working(subscriber=False):
-            await again.result()
-            await until(lambda: _stands(world))

@@ -15,7 +15,7 @@ from closedwon.erp.base import TooLateError, UnknownError, UnreachableError
 from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
-from tests.support.world import erp_order, order_of, running
+from tests.support.world import Held, erp_order, order_of, running
 
 
 async def test_news_ends_the_waiting_for_the_erp(temporal_server: WorkflowEnvironment) -> None:
@@ -156,3 +156,65 @@ async def _unwon(_request: object) -> Look:
 
 async def _is_another(handle: WorkflowHandle[Any, Any], run: str | None) -> bool:
     return (await handle.describe()).run_id != run
+
+
+async def test_an_order_whose_cancellation_was_not_answered_is_taken_up_again_when_the_deal_is_won_again(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The ERP may have cancelled it for us although the reply was lost: nobody decided against the deal."""
+    async with running(temporal_server.client) as world:
+        is_won, asked, reopened = False, 0, []
+
+        async def load(_request: object) -> Look:
+            if is_won:
+                return Look(order=order_of(world.record), erp="light")
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+
+        async def cancel(_request: object) -> ErpOrder:
+            nonlocal asked
+            asked += 1
+            raise UnknownError("the reply was lost")
+
+        async def create(request: Any) -> ErpOrder:
+            reopened.append(request.reopen)
+            return erp_order()
+
+        world.load, world.cancel, world.create = load, cancel, create
+        handle = await world.notify()
+        await world.until(lambda: asked >= 2)
+        is_won = True
+        await world.notify("won again")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert [True] == reopened
+
+
+async def test_a_new_run_knows_that_the_erp_may_have_an_order_which_the_record_does_not_show() -> None:
+    """Its creation was never answered, the history grew long, and then the deal is taken back: the ERP is asked."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        asked = 0
+
+        async def create(_request: object) -> ErpOrder:
+            nonlocal asked
+            asked += 1
+            raise UnknownError("the reply was lost")
+
+        async def load_unwon(_request: object) -> Look:
+            return Look(erp="light", policies=Policies(unwon="cancel"))
+
+        world.create = create
+        handle = await world.notify()
+        await world.until(lambda: asked >= 1)
+        world.load = blocked = Held(Look(order=order_of(world.record), erp="light"))
+        await world.notify("m-0")
+        await blocked.started.wait()
+        for number in range(40):
+            await world.notify(f"more-{number}")
+        world.load = load_unwon
+        blocked.go_on.set()
+        outcome = await handle.result()
+
+    assert "cancel" in world.calls
+    assert OrderStage.CANCELLED is outcome.stage
