@@ -158,7 +158,6 @@ class OrderWorkflow(Commanded):
         if policy == "attention":
             standing.placed = placed = await self._steps.find(unless=self._has_news)
             if placed is not None and placed.status is not ErpStatus.CANCELLED:
-                self._commands.retry_asked = False  # it was about the looking; here it would decide
                 raise ProblemError(taken_back(look, placed))
         return await self._give_up()
 
@@ -341,6 +340,7 @@ class OrderWorkflow(Commanded):
 
         if is_mended() and deciding is None:
             return  # word came since the record was read
+        self._commands.retry_asked = False  # it was about the step that ended here; now it would decide
         self._standing.show(OrderStage.ATTENTION, problem)
         self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
         self._alerts.tell(problem)

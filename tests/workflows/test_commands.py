@@ -170,6 +170,29 @@ async def test_a_call_to_the_erp_that_is_in_flight_is_waited_for(
     assert {erp_order()} == {request.order for request in world.written}
 
 
+@pytest.mark.parametrize("word", ["skip", "resolve"])
+async def test_a_retry_that_was_about_the_looking_decides_nothing(
+    temporal_server: WorkflowEnvironment, word: str
+) -> None:
+    """It was sent while the ERP was asked; that the ERP has an order is for a person to see, and to decide on."""
+    async with running(temporal_server.client) as world, asyncio.timeout(20):
+        handle = await _rejected(world)
+        world.find = held = Held(erp_order())
+        if word == "resolve":
+            world.resolve = held = Held(Resolved(rival=erp_order()))
+        await handle.signal(word, "SO-77")
+        await held.started.wait()
+        assert (await _ask(handle, "retry")).accepted
+        world.create = world._create
+        held.go_on.set()
+        await world.until(lambda: len(world.written) == 2)
+        assert OrderStage.ATTENTION == await world.stage()
+        await handle.signal("cancel")
+        await handle.result()
+
+    assert 1 == world.calls.count("create")
+
+
 async def test_a_no_comes_with_its_reason(temporal_server: WorkflowEnvironment) -> None:
     """What would forget an order, or names none, is refused in words, and changes nothing."""
     async with running(temporal_server.client) as world:
