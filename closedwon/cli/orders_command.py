@@ -48,7 +48,8 @@ def add_to(app: typer.Typer) -> None:
 _TEXTS: Final = {
     names.SIGNAL_RETRY: """Try again **now**: what needs attention, and what waits for its next attempt.
 
-    Safe at any moment and any number of times. Examples:
+    Safe at any moment and any number of times. Orders of deals that were taken back, which it would let live, are left
+    out unless their reason or record is named. Examples:
 
         closedwon orders retry 0065g00000XyZabAAF --why "price list mended"
 

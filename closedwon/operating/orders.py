@@ -40,8 +40,20 @@ _TAKEN_BY: Final = {
 """Which workflows know the command; all of ours know `retry`."""
 
 
+_DECIDED_BY_RETRY: Final = (
+    AttentionReason.DEAL_UNWON,
+    AttentionReason.RECORD_DELETED,
+    AttentionReason.TOO_LATE_TO_CANCEL,
+    AttentionReason.ORDER_EXISTS,
+)
+"""Where `retry` lets an order live that was to be given up: nobody decides that in passing, for all there are."""
+
+
 class Selection(NamedTuple):
-    """Which unfinished orders are meant; what is None does not matter."""
+    """Which unfinished orders are meant; what is None does not matter.
+
+    Orders that `retry` would decide on are meant by it only where their reason or record is named.
+    """
 
     reason: AttentionReason | None = None
     stage: names.OrderStage | None = None
@@ -62,6 +74,9 @@ class Selection(NamedTuple):
             names.SALESFORCE_RECORD_ID: self.record,
         }
         terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value is not None]
+        if command == names.SIGNAL_RETRY and self.reason is None and self.record is None:
+            decided = ", ".join(f"'{reason}'" for reason in _DECIDED_BY_RETRY)
+            terms.append(f"({names.ATTENTION_REASON} IS NULL OR {names.ATTENTION_REASON} NOT IN ({decided}))")
         return " AND ".join(terms)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
@@ -58,6 +59,23 @@ async def test_more_than_a_handful_is_asked_for_and_no_means_no() -> None:
         assert 0 == agreed.code
         for record in refused:
             await world.until_stage(record, OrderStage.CANCELLED)
+
+
+async def test_retry_for_all_decides_nothing_about_deals_that_were_taken_back() -> None:
+    """There `retry` lets the order live; after an outage nobody means that, unless the reason is named."""
+    async with handoff(grace=timedelta(0)) as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await world.until_stage(record, OrderStage.ATTENTION)
+
+        every = await closedwon(world.client, "orders", "retry", "--all", "--yes")
+        assert (0, True) == (every.code, "No order" in every.text)
+        named = await closedwon(world.client, "orders", "retry", "--reason", "deal-unwon", "--yes")
+        assert (0, True) == (named.code, "1 accepted" in named.text)
+        assert OrderStage.COMPLETED is (await world.order(record).result()).stage
 
 
 async def test_one_order_is_named_by_its_record() -> None:
