@@ -138,7 +138,7 @@ class CodecServer:
                 f"Port {port} on {host} cannot be opened ({error.strerror}): set codec.host and codec.port, or --host "
                 "and --port, to an address of this machine and a free port"
             ) from error
-        self.address = f"http://{host}:{self._runner.addresses[0][1]}"
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Close the port."""

@@ -12,6 +12,7 @@ import typer
 from closedwon import names
 from closedwon.cli import orders_command
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
+from closedwon.errors import AttentionReason
 from closedwon.ids import InvalidIdError, RecordId
 
 if TYPE_CHECKING:
@@ -33,15 +34,21 @@ _STYLES: Final[Mapping[str, str]] = {
 @app.command("list")
 def list_orders(
     stage: Annotated[names.OrderStage | None, typer.Option(help="Only orders at this stage.")] = None,
+    reason: Annotated[
+        AttentionReason | None, typer.Option(metavar="REASON", help="Only orders that need attention for this reason.")
+    ] = None,
     route: Annotated[str | None, typer.Option(help="Only orders of this route.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """List orders, the newest first. Example: what waits for a person?
+    """List orders, the newest first. Examples: what waits for a person, and what for this reason?
 
     closedwon orders list --stage attention
+
+    closedwon orders list --reason erp-rejected
     """
-    complete(_list(config, stage, route, limit))
+    wanted = {names.ORDER_STAGE: stage, names.ATTENTION_REASON: reason, names.ROUTE: route}
+    complete(_list(config, wanted, limit))
 
 
 @app.command()
@@ -60,17 +67,14 @@ def show(
     complete(_show(config, record))
 
 
-async def _list(config: Path, stage: names.OrderStage | None, route: str | None, limit: int) -> None:
+async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> None:
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.table import Table  # noqa: PLC0415
 
     from closedwon.operating.orders import quoted  # noqa: PLC0415
 
     terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'"]
-    if stage:
-        terms.append(f"{names.ORDER_STAGE} = '{stage}'")
-    if route:
-        terms.append(f"{names.ROUTE} = '{quoted(route)}'")
+    terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value]
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):

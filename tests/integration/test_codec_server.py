@@ -191,6 +191,12 @@ async def test_with_a_token_only_its_holder_is_answered() -> None:
         assert 200 == (await server.ask("/livez", method="GET")).status
 
 
+async def test_an_address_of_six_parts_is_told_as_a_browser_takes_it() -> None:
+    """Copied from the log into Temporal's UI, it must work."""
+    async with running(host="::1") as server:
+        assert 200 == (await server.decode()).status
+
+
 def test_a_server_that_would_decode_for_everybody_does_not_start() -> None:
     """Without a token it listens to its own machine only."""
     for host in ("0.0.0.0", "::", "codec.example.com"):  # noqa: S104 - that is the point

@@ -36,6 +36,12 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         assert stuck in waiting
         assert done not in waiting
 
+        _, refused = await closedwon(
+            world.client, "orders", "list", "--reason", "unknown-product", CLOSEDWON_CONFIG=config
+        )
+        assert stuck in refused
+        assert done not in refused
+
         _, story = await closedwon(world.client, "orders", "show", stuck.short, CLOSEDWON_CONFIG=config)
         assert "Needs attention" in story
         assert "GC" in story
