@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="orders", help="Where each order stands, and what it is told.", no_args_is_help=True)
 orders_command.add_to(app)
 
+_BY_FORCE: Final = frozenset({"TERMINATED", "FAILED", "TIMED_OUT"})
+"""How a workflow ends that did not come to its end; Temporal's words."""
 _PATIENCE: Final = timedelta(seconds=10)
 """For an order's story; a worker must live for it."""
 _STYLES: Final[Mapping[str, str]] = {
@@ -73,7 +75,9 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
 
     from closedwon.operating.orders import quoted  # noqa: PLC0415
 
-    terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'"]
+    is_open = wanted[names.ORDER_STAGE] in names.UNFINISHED or wanted[names.ATTENTION_REASON]
+    status = "= 'Running'" if is_open else "!= 'ContinuedAsNew'"
+    terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'", f"ExecutionStatus {status}"]
     terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value]
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -122,6 +126,8 @@ def _row(execution: WorkflowExecution) -> tuple[str, ...]:
 
     stage = attribute(names.ORDER_STAGE)
     style = _STYLES.get(stage)
+    if execution.status is not None and execution.status.name in _BY_FORCE:  # its stage is where that met it
+        stage, style = execution.status.name.lower(), "bold red"
     return (
         attribute(names.SALESFORCE_RECORD_ID),
         f"[{style}]{stage}[/]" if style else stage,

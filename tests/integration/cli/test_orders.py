@@ -60,6 +60,21 @@ async def test_a_record_that_nobody_knows_and_an_id_that_is_none_are_told_so() -
         assert "checksum" in why
 
 
+async def test_an_order_that_was_ended_by_force_waits_for_nobody() -> None:
+    """Terminated in Temporal, it keeps its last stage there; the list tells what became of it."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.reject = 1
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await world.order(record).terminate()
+        waiting = await closedwon(world.client, "orders", "list", "--stage", "attention")
+        listed = await closedwon(world.client, "orders", "list")
+
+    assert record not in waiting.text
+    assert (True, False) == ("terminated" in listed.text, "attention" in listed.text)
+
+
 async def test_an_order_of_another_version_is_listed_and_one_that_is_stuck_is_told_so() -> None:
     """A stage that this version does not know, and a workflow that no worker can run: no stack trace."""
     async with handoff() as world, world.working(subscriber=False):
