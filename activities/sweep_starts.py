@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from pydantic import AwareDatetime
 from temporalio import activity
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
 from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
@@ -50,12 +49,6 @@ class OrdersStarted(Frozen):
     """The first of `started`."""
     oldest: AwareDatetime | None = None
     """Earliest last change of those `started` that qualify."""
-
-
-class _Ended(Frozen):
-    """What a sweep reads of the result of an order's workflow."""
-
-    spared: bool = False
 
 
 class SweepStarts:
@@ -99,7 +92,11 @@ class SweepStarts:
                 return await self._start(request, route, one)
 
         told = [one for one in chunk if one.record not in running or _is_news(one, running[one.record])]
-        spared = {one.record for one in told if _should_not_be(one) and await self._is_spared(request.org, one.record)}
+        spared = {
+            one.record
+            for one in told
+            if _should_not_be(one) and await temporal.is_spared(self._temporal, request.org, one.record)
+        }
         told = [one for one in told if one.record not in spared]
         starts = await asyncio.gather(*map(start, told))
         fresh = [one for one, started in zip(told, starts, strict=True) if started and one.record not in running]
@@ -126,17 +123,6 @@ class SweepStarts:
             names.parse_order_workflow_id(one.id).record: one.typed_search_attributes.get(stage, "")
             async for one in self._temporal.list_workflows(query)
         }
-
-    async def _is_spared(self, org: OrgId, record: RecordId) -> bool:
-        """Whether its workflow has ended with a person's word that the order shall live: it is not asked again."""
-        handle = self._temporal.get_workflow_handle(names.order_workflow_id(org, record), result_type=_Ended)
-        try:
-            described = await handle.describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return False
-        return described.status is WorkflowExecutionStatus.COMPLETED and (await handle.result()).spared
 
     async def _start(self, request: StartOrders, route: Route, one: Seen) -> bool:
         """Start or signal one workflow; False for a record that cannot take the event's place: it does not qualify."""

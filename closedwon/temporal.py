@@ -32,8 +32,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import codec, names, traces
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
-from closedwon.ids import OrgId
-from closedwon.model import Channel, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import Channel, Frozen, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
 from closedwon.settings.encryption import Encryption
 
 _log = logging.getLogger(__name__)
@@ -201,6 +201,27 @@ async def start_order(
             )
     except PydanticSerializationError:
         raise UnstorableError from None
+
+
+class _Ended(Frozen):
+    """What is read of the result of an order's workflow."""
+
+    spared: bool = False
+
+
+async def is_spared(client: Client, org: OrgId, record: RecordId) -> bool:
+    """Whether the order's workflow has ended with a person's word that the order shall live, though its deal does not.
+
+    Known for as long as Temporal keeps closed workflows. Raises Temporal's `RPCError`.
+    """
+    handle = client.get_workflow_handle(names.order_workflow_id(org, record), result_type=_Ended)
+    try:
+        described = await handle.describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return described.status is WorkflowExecutionStatus.COMPLETED and (await handle.result()).spared
 
 
 async def start_sweep(client: Client, start: Reconciliation, workflow_id: str) -> None:

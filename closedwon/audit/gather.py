@@ -9,11 +9,12 @@ workflow that ends while the others are read counts as under way, not as one tha
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from closedwon import mapping, names
+from closedwon import mapping, names, temporal
 from closedwon.audit.judge import (
     Booked,
     Deal,
@@ -88,6 +89,7 @@ async def audit(
     )
     facts = books.facts()
     await books.ask_again({*doubtful(facts), *books.with_rivals()})
+    await books.ask_who_is_spared(now)
     facts = books.facts()
     keys = [key for key in facts.records() if _is_asked_for(key, facts, until, route)]
     findings, under_way = disagreements(facts, keys, young=now - lag)
@@ -214,6 +216,15 @@ class _Books:
             for idempotent, orders in found.items():
                 booked = [Booked(erp=erp.name, key=idempotent, order=order) for order in orders]
                 self._orders.setdefault(raw[idempotent], []).extend(booked)
+
+    async def ask_who_is_spared(self, now: datetime) -> None:
+        """Note whose order a person lets live though its deal was taken back."""
+        facts = self.facts()
+        for one in itertools.chain(*disagreements(facts, facts.records(), young=now)):
+            if one.kind is Kind.ORDER_WITHOUT_DEAL and one.org is not None:
+                key = RecordKey(one.org, one.record)
+                if (flow := self._flows.get(key)) and await temporal.is_spared(self._client, *key):
+                    self._flows[key] = flow.model_copy(update={"spared": True})
 
     async def _read(self, route: Route, keys: Sequence[RecordKey]) -> None:
         """Read records through a route that may be theirs; deleted ones are there for as long as they can be seen."""

@@ -151,6 +151,8 @@ class Flow(Frozen):
     reason: str | None = None
     number: str | None = None
     started_at: AwareDatetime
+    spared: bool = False
+    """A person lets the order live, though its deal was taken back."""
 
     @property
     def under_way(self) -> bool:
@@ -292,7 +294,7 @@ def count(facts: Facts, keys: Iterable[RecordKey]) -> Counts:
         deal, booked, flow = facts.of(key)
         live = _live(booked)
         wanted = deal is not None and (bool(live) if deal.wanted is None else deal.wanted)
-        may_live = wanted or (deal is not None and Kind.ORDER_WITHOUT_DEAL in deal.tolerated)
+        may_live = wanted or Kind.ORDER_WITHOUT_DEAL in _tolerated(deal, flow)
         total["doubled"] += max(len(live) - may_live, 0)
         if deal is None or not wanted:
             continue
@@ -322,7 +324,7 @@ def _judge(key: RecordKey, deal: Deal | None, booked: list[Booked], flow: Flow |
             since=flow.started_at if flow and flow.under_way else deal.modified_at if deal else None,
         )
 
-    tolerated = deal.tolerated if deal else ()
+    tolerated = _tolerated(deal, flow)
     given_up = deal is not None and _given_up(deal, flow)
     kinds = [kind for kind in _of_the_books(deal, booked, live, given_up=given_up) if kind not in tolerated]
     yield from map(finding, kinds)
@@ -367,6 +369,12 @@ def _of_an_order(deal: Deal, order: ErpOrder) -> Iterator[Kind]:
 def _is_cured(kind: Kind, deal: Deal) -> bool:
     """Whether another look by the workflow helps: it makes the order of a won deal, and takes back that of another."""
     return kind in FIXABLE if deal.wanted else deal.wanted is False and kind is Kind.ORDER_WITHOUT_DEAL
+
+
+def _tolerated(deal: Deal | None, flow: Flow | None) -> frozenset[Kind]:
+    """What the route's policies, or a person's word, leave as it is."""
+    spared = frozenset({Kind.ORDER_WITHOUT_DEAL} if flow is not None and flow.spared else ())
+    return spared | (deal.tolerated if deal else frozenset())
 
 
 def _given_up(deal: Deal, flow: Flow | None) -> bool:
