@@ -241,7 +241,7 @@ class ReconciliationWorkflow:
         workflow.upsert_search_attributes([_STAGE.value_set(OrderStage.ATTENTION), _REASON.value_set(problem.reason)])
         self._metrics.attention.add(1, {"reason": problem.reason})
         self._alerts.tell(problem)
-        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
+        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n- **What to do**: {problem.cure}")
         self._retry = False
         with suppress(TimeoutError):
             await workflow.wait_condition(

@@ -134,7 +134,7 @@ class SubscriptionWorkflow:
     async def _rest(self, error: ActivityError) -> None:
         """Wait after a refusal that needs a person, then try again."""
         problem = problem_of(error)
-        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n**What to do**: {problem.cure}")
+        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n- **What to do**: {problem.cure}")
         self._alerts.tell(problem)
         await self._wait(_LOOK_AGAIN)
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from closedwon import names
+from closedwon import names, temporal
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
-from tests.support.handoff import Handoff, handoff
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.screen import Screen, needs_chromium, screen
 from tests.support.servers import free_port, start_temporal
 
@@ -30,6 +30,16 @@ class _Desk(NamedTuple):
     async def open(self, record: RecordId, tab: str) -> None:
         described = await self.world.order(record).describe()
         await self.screen.workflow(described.id, described.run_id, tab)
+
+    async def refuse_another(self) -> RecordId:
+        """The ERP is back, and refuses one more order: not the one that has waited for it."""
+        self.world.erp.faults.down = False
+        await self.world.order(self.waiting).signal(names.SIGNAL_RETRY)
+        await self.world.until_stage(self.waiting, OrderStage.COMPLETED)
+        self.world.erp.faults.reject = 1
+        (refused,) = self.world.org.win_next(1)
+        await self.world.until_stage(refused, OrderStage.ATTENTION)
+        return refused
 
 
 @asynccontextmanager
@@ -63,10 +73,11 @@ async def test_an_operator_sees_where_each_order_stands_and_why() -> None:
 
         await desk.open(desk.waiting, "pending-activities")
         await seen.sees("create_order", "UNLIMITED", "Next Retry", "got no answer")
-        await seen.shoot("waiting")
+        await seen.shoot("waiting", height=600)  # below is a stack trace
 
         await desk.open(desk.done, "timeline")
         await seen.sees("load_order", "create_order", "write_back", f"write {desk.world.number_of(desk.done)} to")
+        await seen.scroll_to("Timeline")
         await seen.shoot("order")
 
         await desk.open(desk.refused, "user-metadata")
@@ -78,10 +89,7 @@ async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
     """The dialog says what each signal does, and pressing it does that: an order, and no order."""
     async with _desk() as desk:
         seen, world = desk.screen, desk.world
-        world.erp.faults.down = False
-        world.erp.faults.reject = 1
-        (unwanted,) = world.org.win_next(1)
-        await world.until_stage(unwanted, OrderStage.ATTENTION)
+        unwanted = await desk.refuse_another()
 
         await desk.open(desk.refused, "user-metadata")
         await seen.list_signals()
@@ -105,10 +113,7 @@ async def test_the_uis_own_buttons_resolve_and_skip_an_order() -> None:
     """A number is typed into the dialog of a signal, a reason into that of an update."""
     async with _desk() as desk:
         seen, world = desk.screen, desk.world
-        world.erp.faults.down = False
-        world.erp.faults.reject = 1
-        (unneeded,) = world.org.win_next(1)
-        await world.until_stage(unneeded, OrderStage.ATTENTION)
+        unneeded = await desk.refuse_another()
         by_hand = (await world.made_by_hand(desk.refused)).number
 
         await desk.open(desk.refused, "user-metadata")
@@ -119,6 +124,7 @@ async def test_the_uis_own_buttons_resolve_and_skip_an_order() -> None:
         await world.until_stage(desk.refused, OrderStage.COMPLETED)
         await desk.open(unneeded, "user-metadata")
         await seen.list_updates()
+        await seen.shoot("update")
         await seen.choose("skip", says="Answers yes or no")
         await seen.types_input('"a test deal"')
         await seen.submit()
@@ -126,3 +132,27 @@ async def test_the_uis_own_buttons_resolve_and_skip_an_order() -> None:
 
         assert by_hand == world.number_of(desk.refused)
         assert world.org.get("Opportunity", unneeded)["ERP_Order_Status__c"] == "not needed"
+
+
+async def test_an_open_gap_says_what_it_is_and_what_it_waits_for() -> None:
+    """A list finds it by its id; the details name the time that may lack word, and the cure."""
+    port = free_port()
+    async with await start_temporal(ui_port=port) as server, handoff(temporal_server=server) as world:
+        world.org.seed(1)
+        async with world.working():
+            await world.until_written_back(*world.org.win_next(1))
+        world.org.move_bus()  # and the route has no sweeps that could cover the gap
+        async with world.working(), screen(f"http://127.0.0.1:{port}") as seen:
+            await until(lambda: _is_stuck(world))
+            (gap,) = [gap async for gap in temporal.open_gaps(world.client)]
+
+            await seen.list(f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'")
+            await seen.sees(gap.workflow_id)
+            described = await world.client.get_workflow_handle(gap.workflow_id).describe()
+            await seen.workflow(described.id, described.run_id, "user-metadata")
+            await seen.reads_details("Needs attention", "bus-moved", "configuration", "routes.sweep", "retry")
+            await seen.shoot("gap")
+
+
+async def _is_stuck(world: Handoff) -> bool:
+    return ["configuration"] == [gap.stands async for gap in temporal.open_gaps(world.client)]

@@ -12,11 +12,12 @@ from typing import Final
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Locator, Page, async_playwright, expect
+from playwright.async_api import FloatRect, Locator, Page, ViewportSize, async_playwright, expect
 
 _CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 _PATIENCE_MS: Final = 20_000
+_SIZE: Final[ViewportSize] = {"width": 1500, "height": 800}
 
 needs_chromium: Final = pytest.mark.skipif(
     _CHROMIUM is None, reason="there is no Chromium on PATH (Debian: apt-get install chromium)"
@@ -59,6 +60,10 @@ class Screen:
         for text in texts:
             await expect(details).to_contain_text(text, ignore_case=True, timeout=_PATIENCE_MS)
 
+    async def scroll_to(self, heading: str) -> None:
+        """Bring a part of the page to its top."""
+        await self.page.get_by_role("heading", name=heading).first.evaluate("one => one.scrollIntoView()")
+
     async def list_signals(self) -> None:
         """Open the dialog that sends signals, and its list of them."""
         await self._list("Send a Signal", "#signal-select")
@@ -93,9 +98,10 @@ class Screen:
         await self.dialog.get_by_role("button", name="Submit").click()
         await expect(self.dialog).to_have_count(0)
 
-    async def shoot(self, name: str) -> None:
-        """Take a picture; `make screenshots` keeps it for the documentation."""
-        picture = await self.page.screenshot(animations="disabled")
+    async def shoot(self, name: str, *, height: int = _SIZE["height"]) -> None:
+        """Take a picture of the upper part; `make screenshots` keeps it for the documentation."""
+        clip: FloatRect = {"x": 0, "y": 0, "width": _SIZE["width"], "height": height}
+        picture = await self.page.screenshot(animations="disabled", clip=clip)
         if os.environ.get("CLOSEDWON_KEEP_SCREENSHOTS"):
             (_IMAGES / f"{name}.png").write_bytes(picture)
 
@@ -105,7 +111,7 @@ async def screen(ui: str) -> AsyncIterator[Screen]:
     """Open a browser for the UI at this address."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        context = await browser.new_context(viewport={"width": 1500, "height": 800}, timezone_id="UTC")
+        context = await browser.new_context(viewport=_SIZE, timezone_id="UTC")
         context.set_default_timeout(_PATIENCE_MS)
         yield Screen(await context.new_page(), ui)
         await browser.close()
