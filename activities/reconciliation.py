@@ -265,10 +265,12 @@ def _condition(route: Route, where: str, *, qualifying: bool) -> str | None:
     if qualifying:
         return where
     number, status = route.write_back.number, route.write_back.status
-    if number is None or route.unwon == "ignore":
+    told = number or status
+    if told is None or (route.unwon == "ignore" and route.deleted == "ignore"):
         return None
+    deleted = " AND IsDeleted = TRUE" if route.unwon == "ignore" else ""
     ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
-    return f"(NOT ({where})) AND {number} != null{ended}"
+    return f"(NOT ({where})) AND {told} != null{ended}{deleted}"
 
 
 def _told(route: Route) -> list[str]:

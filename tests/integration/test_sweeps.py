@@ -136,6 +136,40 @@ async def test_the_order_of_a_deleted_deal_is_cancelled() -> None:
         assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
 
 
+async def test_a_deal_that_is_deleted_after_it_was_taken_back_follows_the_policy_for_deleted_ones() -> None:
+    """That it is not won any more was ignored; that it is gone is not."""
+    async with swept(unwon="ignore", grace=timedelta(0)) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        ignored = await sweep(world)
+        world.org.delete("Opportunity", record)
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.CANCELLED)
+
+        assert (0, 1) == (ignored.found, found.started)
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+
+
+async def test_a_deal_that_does_not_show_its_number_is_found_by_its_status_when_it_is_taken_back() -> None:
+    """Not every route writes the number back; the status is there where a route is swept."""
+    async with swept(unwon="cancel", write_back={"status": "ERP_Order_Status__c"}, grace=timedelta(0)) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_stage(record, OrderStage.COMPLETED)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.CANCELLED)
+
+        assert 1 == found.started
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+
+
 async def test_a_deal_that_was_taken_back_in_silence_needs_attention_once() -> None:
     """No word says that it is not won any more: a sweep asks, a person lets the order live, and no sweep asks again."""
     async with swept(grace=timedelta(0)) as world:
