@@ -241,6 +241,8 @@ class Reconciliation(Frozen):
     """Look, and start nothing."""
     carried: SweepProgress | None = None
     """From the run before."""
+    alerted: str | None = None
+    """From the run before: the reason of the attention that was told already."""
 
 
 class UnreadableMessage(Frozen):

@@ -87,7 +87,7 @@ class ReconciliationWorkflow:
         self._progress = start.carried or SweepProgress()
         self._opened: OpenedSweep | None = None
         self._metrics = Metrics(workflow.metric_meter())
-        self._alerts = Alerts("sweep", org=start.org, route=start.route)
+        self._alerts = Alerts("sweep", told=start.alerted, org=start.org, route=start.route)
         self._retry = False
         self._show("Beginning")
 
@@ -113,8 +113,7 @@ class ReconciliationWorkflow:
                 await self._judge(opened, page.seen)
                 self._progress = self._progress.model_copy(update={"reading": page.reading})
                 self._show("Sweeping")
-                if workflow.info().is_continue_as_new_suggested():
-                    workflow.continue_as_new(self._start.model_copy(update={"carried": self._progress}))
+                self._continue_if_long()
         except asyncio.CancelledError:
             await self._close_gap()  # somebody has decided
             raise
@@ -248,7 +247,18 @@ class ReconciliationWorkflow:
                 lambda: self._retry, timeout=_LOOK_AGAIN, timeout_summary="rest, then try again"
             )
         workflow.upsert_search_attributes([_STAGE.value_unset(), _REASON.value_unset()])
+        self._continue_if_long()
         self._show("Sweeping")
+
+    def _continue_if_long(self) -> None:
+        """Begin a new run before the history grows too long: Temporal ends one that rests for weeks by force.
+
+        A scheduled sweep that has not begun to read does not: the next one begins where the last has ended anyway.
+        """
+        is_anchored = bool(self._start.since or self._start.gap or self._progress.reading)
+        if is_anchored and workflow.info().is_continue_as_new_suggested():
+            carried = {"carried": self._progress, "alerted": self._alerts.told}
+            workflow.continue_as_new(self._start.model_copy(update=carried))
 
     def _note_expired(self, done: OrdersStarted) -> None:
         """Remember records whose outbound message Salesforce must have given up: nobody heard of them in time."""

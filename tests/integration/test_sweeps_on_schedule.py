@@ -11,6 +11,7 @@ from closedwon.model import Gap, GapReason, Reconciliation, SweepProgress
 from tests.integration.test_sweeps import AT_ONCE, swept
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.histories import keep_history
+from tests.support.servers import start_temporal
 from workers.sweeps import keep_schedules
 from workflows.subscription import Subscription, SubscriptionWorkflow
 
@@ -165,6 +166,29 @@ async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
             await world.client.get_workflow_handle(gap.workflow_id).signal(names.SIGNAL_RETRY)
             await world.until_written_back(lost)
             await until(lambda: _closed_gaps(world, 1))
+
+
+async def test_a_gap_that_waits_for_a_person_for_weeks_begins_a_new_run_and_stays_open() -> None:
+    """Every rest adds to the history, which Temporal ends by force where it grows too long."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
+    async with await start_temporal(**limit) as server, handoff(temporal_server=server) as world:
+        until_ = datetime.now(UTC)
+        gap = Gap(since=until_ - timedelta(hours=1), until=until_, reason=GapReason.BUS_MOVED, route="won-0")
+        handle = await world.client.start_workflow(
+            names.RECONCILIATION_WORKFLOW,
+            Reconciliation(org=world.org.org_id, route="won-0", gap=gap),
+            id=names.gap_workflow_id(world.org.org_id, "won-0", gap.since, gap.until),
+            task_queue=names.ORDERS_QUEUE,
+            memo={names.MEMO_GAP: gap},
+        )
+
+        async def is_another() -> bool:
+            await handle.signal(names.SIGNAL_RETRY)  # ends a rest
+            return (await world.client.count_workflows(f"WorkflowId = '{handle.id}'")).count > 1
+
+        async with world.working(subscriber=False):
+            await until(is_another)
+            await until(lambda: _stands(world, "configuration"))
 
 
 async def _stands(world: Handoff, *words: str) -> bool:
