@@ -127,7 +127,7 @@ class ReconciliationActivities:
             route, sweep = route_of(self._settings, request.route, request.org)
             client = self._clients[request.org]
             await spare(client, sweep)
-            condition = _condition(route, _where(route), qualifying=request.reading.qualifying)
+            condition = self._condition(route, _where(route), qualifying=request.reading.qualifying)
             if condition is None:
                 return PageRead()
             async with beating() as beat:
@@ -166,7 +166,7 @@ class ReconciliationActivities:
         """How many records there are, if Salesforce can tell in time, and whether they are many."""
         total = 0
         for qualifying in (True, False):
-            condition = _condition(route, where, qualifying=qualifying)
+            condition = self._condition(route, where, qualifying=qualifying)
             if condition is None:
                 continue
             soql = f"SELECT COUNT() FROM {route.object} WHERE {scan.within(condition, *span)}"  # noqa: S608 - settings
@@ -175,6 +175,23 @@ class ReconciliationActivities:
             except TooLargeError:
                 return None, True
         return total, total > _MANY
+
+    def _condition(self, route: Route, where: str, *, qualifying: bool) -> str | None:
+        """The SOQL condition of one of the two scans; None where the second one has nothing to find.
+
+        What qualifies on another route over the object has its number from there.
+        """
+        if qualifying:
+            return where
+        number, status = route.write_back.number, route.write_back.status
+        told = number or status
+        if told is None or (route.unwon == "ignore" and route.deleted == "ignore"):
+            return None
+        others = [one.sweep_where for one in siblings(self._settings, route)]
+        mine = "".join(f" AND (NOT ({each}))" for each in (where, *others) if each is not None)
+        deleted = " AND IsDeleted = TRUE" if route.unwon == "ignore" else ""
+        ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
+        return f"{told} != null{mine}{ended}{deleted}"
 
     async def _read_keyset(self, client: SalesforceClient, route: Route, condition: str, request: ReadPage) -> PageRead:
         reading = request.reading
@@ -236,12 +253,19 @@ def route_of(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep]:
         raise AttentionError(
             f"This worker has no route named {name!r} of org {org}",
             reason=AttentionReason.CONFIGURATION,
-            cure="Add it to `routes` in closedwon.toml and restart the worker, or cancel this sweep.",
+            cure="Add it to `routes` in closedwon.toml and restart the worker; or delete its schedule, lest it begins "
+            "again, and cancel this sweep.",
         )
     route = found[0]
     if route.sweep is None:
         raise NotSweptError(route.name)
     return route, route.sweep
+
+
+def siblings(settings: Settings, route: Route) -> list[Route]:
+    """The other routes over the same records."""
+    same = (route.org, route.object)
+    return [one for one in settings.routes if (one.org, one.object) == same and one.name != route.name]
 
 
 def _since(request: OpenSweep, sweep: Sweep, until: datetime) -> datetime:
@@ -258,19 +282,6 @@ def _where(route: Route) -> str:
     if route.sweep_where is None:
         raise NotSweptError(route.name)
     return route.sweep_where
-
-
-def _condition(route: Route, where: str, *, qualifying: bool) -> str | None:
-    """The SOQL condition of one of the two scans; None where the second one has nothing to find."""
-    if qualifying:
-        return where
-    number, status = route.write_back.number, route.write_back.status
-    told = number or status
-    if told is None or (route.unwon == "ignore" and route.deleted == "ignore"):
-        return None
-    deleted = " AND IsDeleted = TRUE" if route.unwon == "ignore" else ""
-    ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
-    return f"(NOT ({where})) AND {told} != null{ended}{deleted}"
 
 
 def _told(route: Route) -> list[str]:

@@ -13,7 +13,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.failures import as_failures
-from activities.reconciliation import Seen, beating, route_of, spare
+from activities.reconciliation import Seen, beating, route_of, siblings, spare
 from closedwon import mapping, names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import UNWON, Channel, Frozen, Message
@@ -44,7 +44,7 @@ class OrdersStarted(Frozen):
     attention: int = 0
     unqualified: int = 0
     spared: int = 0
-    """A person lets their order live, though it should not be."""
+    """Their order should not be, but a person lets it live, or it is another route's business."""
     examples: tuple[RecordId, ...] = ()
     """The first of `started`."""
     oldest: AwareDatetime | None = None
@@ -92,11 +92,7 @@ class SweepStarts:
                 return await self._start(request, route, one)
 
         told = [one for one in chunk if one.record not in running or _is_news(one, running[one.record])]
-        spared = {
-            one.record
-            for one in told
-            if _should_not_be(one) and await temporal.is_spared(self._temporal, request.org, one.record)
-        }
+        spared = {one.record for one in told if _should_not_be(one) and await self._is_left(route, request.org, one)}
         told = [one for one in told if one.record not in spared]
         starts = await asyncio.gather(*map(start, told))
         fresh = [one for one, started in zip(told, starts, strict=True) if started and one.record not in running]
@@ -123,6 +119,14 @@ class SweepStarts:
             names.parse_order_workflow_id(one.id).record: one.typed_search_attributes.get(stage, "")
             async for one in self._temporal.list_workflows(query)
         }
+
+    async def _is_left(self, route: Route, org: OrgId, one: Seen) -> bool:
+        """Whether an order that should not be is let live by a person, or is the business of another route's sweep."""
+        if siblings(self._settings, route):
+            ordered_by = await temporal.route_of(self._temporal, org, one.record)
+            if ordered_by is not None and ordered_by != route.name:
+                return True
+        return await temporal.is_spared(self._temporal, org, one.record)
 
     async def _start(self, request: StartOrders, route: Route, one: Seen) -> bool:
         """Start or signal one workflow; False for a record that cannot take the event's place: it does not qualify."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client, Plugin, WorkflowExecutionStatus
+from temporalio.client import Client, Plugin, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.common import (
     Priority,
     SearchAttributeKey,
@@ -214,14 +214,27 @@ async def is_spared(client: Client, org: OrgId, record: RecordId) -> bool:
 
     Known for as long as Temporal keeps closed workflows. Raises Temporal's `RPCError`.
     """
-    handle = client.get_workflow_handle(names.order_workflow_id(org, record), result_type=_Ended)
+    described = await _describe(client, org, record)
+    if described is None or described.status is not WorkflowExecutionStatus.COMPLETED:
+        return False
+    handle = client.get_workflow_handle(described.id, run_id=described.run_id, result_type=_Ended)
+    ended: _Ended = await handle.result()
+    return ended.spared
+
+
+async def route_of(client: Client, org: OrgId, record: RecordId) -> str | None:
+    """By which route the record's newest workflow was started; None where there is none, or none any more."""
+    described = await _describe(client, org, record)
+    return described.typed_search_attributes.get(KEYS[names.ROUTE]) if described else None
+
+
+async def _describe(client: Client, org: OrgId, record: RecordId) -> WorkflowExecutionDescription | None:
     try:
-        described = await handle.describe()
+        return await client.get_workflow_handle(names.order_workflow_id(org, record)).describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        return False
-    return described.status is WorkflowExecutionStatus.COMPLETED and (await handle.result()).spared
+        return None
 
 
 async def start_sweep(client: Client, start: Reconciliation, workflow_id: str) -> None:

@@ -131,7 +131,7 @@ class _Books:
 
     def facts(self) -> Facts:
         """Each record as the route sees it that makes an order of it, else as any that reads its object."""
-        deals = {key: _best(views.values()) for key, views in self._views.items()}
+        deals = {key: _best(views.values(), self._flows.get(key)) for key, views in self._views.items()}
         return Facts(deals, self._orders, self._flows)
 
     def with_rivals(self) -> list[RecordKey]:
@@ -240,9 +240,12 @@ class _Books:
         self._views.setdefault(key, {})[route.name] = _deal(route, key, record)
 
 
-def _best(views: Iterable[Deal]) -> Deal:
-    """Of several routes that read an object, the one that orders; with the present values of its own fields."""
-    return max(views, key=lambda deal: (deal.wanted is True, deal.wanted is None, bool(deal.number)))
+def _best(views: Iterable[Deal], flow: Flow | None) -> Deal:
+    """Of several routes that read an object, the one that orders, or has ordered; with its own fields' values."""
+    ordered_by = flow.route if flow else None
+    return max(
+        views, key=lambda deal: (deal.wanted is True, deal.wanted is None, deal.route == ordered_by, bool(deal.number))
+    )
 
 
 def _deal(route: Route, key: RecordKey, record: dict[str, Any]) -> Deal:
