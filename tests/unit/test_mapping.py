@@ -348,6 +348,7 @@ def event_route(example: str, load: Load) -> Route:
     """Return a route that takes the order from the event."""
     select = example[example.index("select = ") : example.index("qualify")]
     text = example.replace(select, 'source = "event"\npayload = "Payload__c"\n')
+    text = text.replace("[routes.sweep]", f"[routes.sweep]\n{select}")
     return load(text).routes[0]
 
 

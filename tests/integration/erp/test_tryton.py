@@ -333,7 +333,7 @@ async def test_a_customer_without_a_sale_is_an_orphan(tryton: TrytonProcess, erp
     ended = datetime.now(UTC) + timedelta(seconds=1)
 
     assert [nobody.customer.id] == [account async for account in erp.orphans(began, ended)]
-    assert [] == [account async for account in erp.orphans(began - timedelta(hours=1), began)]
+    assert nobody.customer.id not in [account async for account in erp.orphans(began - timedelta(hours=1), began)]
 
 
 async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
