@@ -202,15 +202,18 @@ class ErpActivities:
         return [request.erp] if request.erp else list(self._erps)
 
     async def _create(self, request: CreateOrder) -> ErpOrder:
+        known_as = request.number
         for name in request.other_erps:
             found = await self._erp(name).find(request.order.idempotency_key)
+            if found is not None and found.number == known_as:
+                known_as = None  # that ERP's number: in another one it may be anybody's
             if found is not None and found.status is not ErpStatus.CANCELLED:
                 raise RejectedError(
                     f"The route now picks ERP {request.erp}, but ERP {name} has order {found.number or found.id} of "
                     "this record",
                     cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
                 )
-        erp, known_as = self._erp(request.erp), request.number
+        erp = self._erp(request.erp)
         try:
             if request.changed == "amend" or request.reopen:
                 handoff = await amend_to(

@@ -187,7 +187,7 @@ class ReconciliationActivities:
         told = number or status
         if told is None or (route.unwon == "ignore" and route.deleted == "ignore"):
             return None
-        others = [one.sweep_where for one in siblings(self._settings, route)]
+        others = [one.sweep_where for one in self._settings.siblings(route)]
         mine = "".join(f" AND (NOT ({each}))" for each in (where, *others) if each is not None)
         deleted = " AND IsDeleted = TRUE" if route.unwon == "ignore" else ""
         ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
@@ -260,12 +260,6 @@ def route_of(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep]:
     if route.sweep is None:
         raise NotSweptError(route.name)
     return route, route.sweep
-
-
-def siblings(settings: Settings, route: Route) -> list[Route]:
-    """The other routes over the same records."""
-    same = (route.org, route.object)
-    return [one for one in settings.routes if (one.org, one.object) == same and one.name != route.name]
 
 
 def _since(request: OpenSweep, sweep: Sweep, until: datetime) -> datetime:

@@ -143,20 +143,22 @@ class SalesforceActivities:
                     deleted = await to_its_end(_is_deleted(client, route, request.record))
                     return Look(gone=True, deleted=deleted, may_have_order=deleted, **common)
                 record, written = found, mapping.written(route, found)
-            if not mapping.qualifies(route, record):
-                return Look(written=written, may_have_order=_may_have_order(route, written), **common)
             status = written.get(route.write_back.status or "")
+            number = written.get(route.write_back.number or "") or None
+            if not mapping.qualifies(route, record):
+                named = None if status in _GIVEN_UP else number
+                return Look(written=written, may_have_order=_may_have_order(route, written), number=named, **common)
             if given_up := _GIVEN_UP.get(status):
                 # A late duplicate of the first message must not order what somebody has given up since.
                 note = f"{given_up}; empty {route.write_back.status} to order"
                 return Look(written=written, given_up=True, note=note, **common)
-            erp, other_erps = self._erps_of(route, record)
+            erp, other_erps = self._erps_of(route, record, written)
             return Look(
                 **common | {"erp": erp},
                 order=mapping.map_order(route, request.org, request.record, record),
                 other_erps=other_erps,
                 reopen=status == UNWON,
-                number=written.get(route.write_back.number or "") or None,
+                number=number,
                 written=written,
             )
 
@@ -200,12 +202,17 @@ class SalesforceActivities:
             )
         return mapping.event_record(route, message.payload)
 
-    def _erps_of(self, route: Route, record: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-        """Name the ERP for the record, and those that another state of it may have gone to."""
+    def _erps_of(self, route: Route, record: dict[str, Any], written: Values) -> tuple[str, tuple[str, ...]]:
+        """Name the ERP for the record, and those that another state of it may have gone to, perhaps by another route.
+
+        A record that went another route bears that route's number: its workflow ends only after it was written.
+        """
         erp = mapping.choose_erp(route, record)
-        if isinstance(route.erp, str):
-            return erp, ()
         names = [one.name for one in self._settings.erps]
+        if isinstance(route.erp, str):
+            others = [one for one in self._settings.siblings(route) if written.get(one.write_back.number or "", "?")]
+            by_name = {one.erp for one in others if isinstance(one.erp, str)}
+            return erp, tuple(name for name in names if name != erp and (name in by_name or len(by_name) < len(others)))
         if erp not in names:
             raise AttentionError(
                 f"The `erp.expression` of route {route.name!r} yields no name of a configured ERP",

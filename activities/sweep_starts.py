@@ -13,7 +13,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.failures import as_failures
-from activities.reconciliation import Seen, beating, route_of, siblings, spare
+from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import UNWON, Channel, Frozen, Message
@@ -122,7 +122,7 @@ class SweepStarts:
 
     async def _is_left(self, route: Route, org: OrgId, one: Seen) -> bool:
         """Whether an order that should not be is let live by a person, or is the business of another route's sweep."""
-        if siblings(self._settings, route):
+        if self._settings.siblings(route):
             ordered_by = await temporal.route_of(self._temporal, org, one.record)
             if ordered_by is not None and ordered_by != route.name:
                 return True

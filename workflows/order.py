@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.names import OrderStage
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
-    from workflows.problems import may_stay_untold, must_not_forget, taken_back
+    from workflows.problems import may_stay_untold, must_not_forget, only_named, taken_back
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError
     from workflows.story import Story
@@ -265,6 +265,8 @@ class OrderWorkflow(Commanded):
         self._gave_up = placed is not None
         if self._start.remember:
             self._word.give_up(workflow.now())
+        if placed is None and self._look.number is not None:
+            raise ProblemError(only_named(self._look.number))
         if placed is None and not self._word.deleted:
             return Outcome(stage=OrderStage.NOT_NEEDED)
         self._story.cancelled(workflow.now(), placed)

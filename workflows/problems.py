@@ -24,6 +24,16 @@ def taken_back(look: Look, placed: ErpOrder) -> Problem:
     )
 
 
+def only_named(number: str) -> Problem:
+    """Why a person must look: the deal does not ask for an order any more, and names one that cannot be found."""
+    return Problem(
+        reason=AttentionReason.DEAL_UNWON,
+        message=f"The record does not qualify any more and bears the order number {number}, but no ERP has an order "
+        "under the record's key: it was made by hand, or the number was copied from another record",
+        cure=f"If order {number} is this deal's, cancel it there by hand, then send `skip`; or win the deal again.",
+    )
+
+
 def must_not_forget(found: ErpOrder) -> Problem:
     """The ERP has an order of the record, so that there can be no other, nor none."""
     number = found.number or found.id

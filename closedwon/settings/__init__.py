@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from closedwon.errors import ClosedwonError
-from closedwon.ids import OrgId, RecordId
+from closedwon.ids import RecordId
 from closedwon.model import OrderStart, Pace
 from closedwon.settings.alerts import Alerts
 from closedwon.settings.codec import Codec, Tokens
@@ -41,7 +41,8 @@ from closedwon.settings.routes import (
     WriteBack,
 )
 from closedwon.settings.sweeps import Sweep
-from closedwon.settings.values import Duration, Name, Secret, Section, Url, base_folder, shaped
+from closedwon.settings.systems import ClientCredentials, ErpSettings, JwtBearer, Org, RestErp, TrytonErp, Webhook
+from closedwon.settings.values import Duration, Section, base_folder, shaped
 
 __all__ = [
     "DEFAULT_FILE",
@@ -98,74 +99,6 @@ _File = TypeVar("_File", bound="_EncryptionOnly")
 
 class SettingsError(ClosedwonError):
     """The settings cannot be used. The text has one line per problem, each with file, key and cure."""
-
-
-class ClientCredentials(Section):
-    """OAuth 2.0 client credentials: works on the My Domain host only and needs a run-as user."""
-
-    flow: Literal["client-credentials"]
-    client_id: str
-    client_secret: Secret
-
-
-class JwtBearer(Section):
-    """OAuth 2.0 JWT bearer: `client_id` is the consumer key, `username` the integration user."""
-
-    flow: Literal["jwt-bearer"]
-    client_id: str
-    username: str
-    private_key: Secret
-    """The RSA key in PEM form."""
-    audience: Url = "https://login.salesforce.com"
-
-
-class Org(Section):
-    """One Salesforce org."""
-
-    name: Name
-    id: OrgId
-    url: Url
-    """The My Domain address. Tokens are sent to this host only, never to an address inside a message."""
-    api_version: Annotated[str, shaped(r"\d{2}\.0", 'a version of the Salesforce API, as in "67.0"')] = "67.0"
-    auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
-    timeout: Duration = timedelta(seconds=30)
-    """The longest that one call may take."""
-
-
-class Webhook(Section):
-    """Word from the ERP that an order has changed there."""
-
-    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
-    """Shared with the ERP, which signs with one of them as Apex does; two while one replaces the other."""
-
-
-class TrytonErp(Section):
-    """A Tryton database, reached by its REST API (series 8.0 and later) with a user-application key."""
-
-    kind: Literal["tryton"]
-    name: Name
-    url: Url
-    """Server and database, e.g. `https://erp.example.com/erp`."""
-    key: Secret
-    timeout: Duration = timedelta(seconds=90)
-    """Confirming a sale can take a minute on a busy server."""
-    webhook: Webhook | None = None
-    """Present: intake takes word of changed orders at `/erp/<name>`."""
-
-
-class RestErp(Section):
-    """An ERP behind a facade or an iPaaS that speaks `docs/erp-rest-contract.md`."""
-
-    kind: Literal["rest"]
-    name: Name
-    url: Url
-    token: Secret
-    timeout: Duration = timedelta(seconds=30)
-    webhook: Webhook | None = None
-    """As above."""
-
-
-ErpSettings = Annotated[TrytonErp | RestErp, Field(discriminator="kind")]
 
 
 class Retry(Section):
@@ -304,6 +237,11 @@ class Settings(CodecSettings):
     def route(self, name: str) -> Route:
         """Find a route by name. Raises `KeyError`."""
         return _by(self.routes, name, "name")
+
+    def siblings(self, route: Route) -> list[Route]:
+        """The other routes over the same records."""
+        same = (route.org, route.object)
+        return [one for one in self.routes if (one.org, one.object) == same and one.name != route.name]
 
     def _doubles(self) -> Iterator[Problem]:
         for table, items in (("orgs", self.orgs), ("erps", self.erps), ("routes", self.routes)):

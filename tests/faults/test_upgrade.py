@@ -18,7 +18,7 @@ from tests.support.siege import Siege, siege
 
 _ROOT = Path(__file__).parents[2]
 _BUILD = "CLOSEDWON_WORKERS__BUILD_ID"
-_LOOK = "        look = await self._steps.load(self._word.payload)\n"
+_LOOK = "        self._look = look = await self._steps.load(self._word.payload)\n"
 _PATCHED = '        if workflow.patched("rest-before-look"):\n            await workflow.sleep(0.01, summary="rest")\n'
 
 

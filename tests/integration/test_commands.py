@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from closedwon import temporal
 from closedwon.ids import RecordId
 from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
-from tests.support.handoff import Handoff, handoff
+from tests.support.handoff import Handoff, handoff, until
 
 
 async def _won(world: Handoff) -> RecordId:
@@ -120,3 +120,25 @@ async def test_a_difference_can_be_accepted() -> None:
         assert 1 == len(world.erp.orders())
     assert OrderStage.COMPLETED is outcome.stage
     assert outcome.order == ordered
+
+
+async def test_an_order_made_by_hand_is_not_forgotten_when_its_deal_is_taken_back() -> None:
+    """An ERP that takes its number at its word finds nothing under the key: a person is asked, once, and closes it."""
+    async with handoff(grace=timedelta(0)) as world, world.working(subscriber=False):
+        world.erp.faults.no_claims = True
+        record = await _won(world)
+        world.erp.faults.reject = 1
+        await _notify(world, record)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await world.order(record).signal("resolve", "PO-77")
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await _notify(world, record, "taken back")
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await until(lambda: "PO-77" in str(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
+        await world.order(record).signal("skip", "cancelled by phone")
+        closed = await world.order(record).result()
+        await _notify(world, record, "late duplicate")
+        again = await world.order(record).result()
+
+    assert [OrderStage.NOT_NEEDED] * 2 == [closed.stage, again.stage]

@@ -26,10 +26,10 @@ from activities.subscription import Subscribe, SubscriptionActivities
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
 from closedwon.localerp.light import LightErp
-from closedwon.model import UnreadableMessage
+from closedwon.model import Channel, Message, UnreadableMessage
 from closedwon.names import OrderStage
 from closedwon.salesforce.events import EventBatch, ReplayIdRejectedError
-from closedwon.settings import ErpByExpression, RestErp
+from closedwon.settings import ErpByExpression, RestErp, Route
 from closedwon.telemetry import Metrics
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.servers import binary
@@ -84,6 +84,34 @@ async def test_a_deal_whose_route_now_picks_another_erp_is_not_ordered_twice() -
 
             assert 1 == len(world.erp.orders()) + len(other.orders())
             assert OrderStage.ATTENTION == await world.stage(record)
+
+
+async def test_a_deal_that_passes_from_route_to_route_is_not_ordered_twice() -> None:
+    """Each of two routes has an ERP of its own; the deal was ordered by one and qualifies for the other now."""
+    async with LightErp.running() as other, handoff(qualify="IsWon && Name != 'moved'") as world:
+        more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
+        (first,) = world.settings.routes
+        changes = {"name": "other", "erp": "other", "qualify": "IsWon && Name == 'moved'", "events": ()}
+        second = first.model_copy(update=changes)
+        erps = (*world.settings.erps, more)
+        world.settings = world.settings.model_copy(update={"erps": erps, "routes": (first, second)})
+        async with world.working(subscriber=False):
+            world.org.seed(2)
+            passed, new = world.org.win_next(2)
+            await _tell(world, first, passed, "m-1")
+            await world.order(passed).result()
+            for record in (passed, new):
+                world.org.update("Opportunity", record, Name="moved")
+                await _tell(world, second, record, "m-2")
+            await world.until_stage(passed, OrderStage.ATTENTION)
+            await world.until_stage(new, OrderStage.COMPLETED)
+
+            assert (1, 1) == (len(world.erp.orders()), len(other.orders()))
+
+
+async def _tell(world: Handoff, route: Route, record: Any, message_id: str) -> None:
+    word = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, world.settings.order_start(route, record), word)
 
 
 def _pick_erp(world: Handoff, expression: str) -> None:

@@ -19,7 +19,8 @@ async def leave_nothing_running(
 ) -> AsyncIterator[None]:
     """Nobody works on what `--fix` starts here, and workers of other tests have not its key."""
     yield
-    async for left in temporal_server.client.list_workflows(f"{names.SALESFORCE_RECORD_ID} = '{installation.won}'"):
+    query = f"{names.SALESFORCE_RECORD_ID} = '{installation.won}' AND ExecutionStatus = 'Running'"
+    async for left in temporal_server.client.list_workflows(query):
         await temporal_server.client.get_workflow_handle(left.id).terminate()
 
 

@@ -1,0 +1,79 @@
+"""The systems at both ends: Salesforce orgs and ERPs, how they are reached and by which credential."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from closedwon.ids import OrgId
+from closedwon.settings.values import Duration, Name, Secret, Section, Url, shaped
+
+
+class ClientCredentials(Section):
+    """OAuth 2.0 client credentials: works on the My Domain host only and needs a run-as user."""
+
+    flow: Literal["client-credentials"]
+    client_id: str
+    client_secret: Secret
+
+
+class JwtBearer(Section):
+    """OAuth 2.0 JWT bearer: `client_id` is the consumer key, `username` the integration user."""
+
+    flow: Literal["jwt-bearer"]
+    client_id: str
+    username: str
+    private_key: Secret
+    """The RSA key in PEM form."""
+    audience: Url = "https://login.salesforce.com"
+
+
+class Org(Section):
+    """One Salesforce org."""
+
+    name: Name
+    id: OrgId
+    url: Url
+    """The My Domain address. Tokens are sent to this host only, never to an address inside a message."""
+    api_version: Annotated[str, shaped(r"\d{2}\.0", 'a version of the Salesforce API, as in "67.0"')] = "67.0"
+    auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
+    timeout: Duration = timedelta(seconds=30)
+    """The longest that one call may take."""
+
+
+class Webhook(Section):
+    """Word from the ERP that an order has changed there."""
+
+    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
+    """Shared with the ERP, which signs with one of them as Apex does; two while one replaces the other."""
+
+
+class TrytonErp(Section):
+    """A Tryton database, reached by its REST API (series 8.0 and later) with a user-application key."""
+
+    kind: Literal["tryton"]
+    name: Name
+    url: Url
+    """Server and database, e.g. `https://erp.example.com/erp`."""
+    key: Secret
+    timeout: Duration = timedelta(seconds=90)
+    """Confirming a sale can take a minute on a busy server."""
+    webhook: Webhook | None = None
+    """Present: intake takes word of changed orders at `/erp/<name>`."""
+
+
+class RestErp(Section):
+    """An ERP behind a facade or an iPaaS that speaks `docs/erp-rest-contract.md`."""
+
+    kind: Literal["rest"]
+    name: Name
+    url: Url
+    token: Secret
+    timeout: Duration = timedelta(seconds=30)
+    webhook: Webhook | None = None
+    """As above."""
+
+
+ErpSettings = Annotated[TrytonErp | RestErp, Field(discriminator="kind")]
