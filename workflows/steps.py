@@ -59,7 +59,8 @@ class Steps:
         """Take whose order it is, and who may interrupt."""
         self._start = start
         self._commands = commands
-        self._key: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
+        self._key = idempotency_key(start.org, start.record)
+        self._address: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
         self.session: str | None = None
         """The session id that came with the newest word, sealed."""
         self._erp: str | None = None
@@ -120,7 +121,7 @@ class Steps:
 
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
-        request = CancelOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
+        request = CancelOrder(erp=self._erp, idempotency_key=self._key)
         return await self._ask_erp(
             ErpActivities.cancel_order,
             request,
@@ -132,7 +133,7 @@ class Steps:
 
     async def find(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Ask what the ERP has under the record's key; `unless` ends the waiting."""
-        request = FindOrder(erp=self._erp, idempotency_key=idempotency_key(self._start.org, self._start.record))
+        request = FindOrder(erp=self._erp, idempotency_key=self._key)
         return await self._ask_erp(
             ErpActivities.find_order,
             request,
@@ -149,9 +150,7 @@ class Steps:
 
         Each look is an attempt of one activity, so the waiting adds nothing to the history and holds no worker.
         """
-        request = FollowOrder(
-            erp=self._placed_in, idempotency_key=idempotency_key(self._start.org, self._start.record), known=known
-        )
+        request = FollowOrder(erp=self._placed_in, idempotency_key=self._key, known=known)
         retry = RetryPolicy(
             initial_interval=following.first_interval,
             maximum_interval=following.longest_interval,
@@ -175,8 +174,7 @@ class Steps:
 
     async def resolve(self, number: str) -> Resolved:
         """Take the order that people call `number` for the record's one."""
-        key = idempotency_key(self._start.org, self._start.record)
-        request = ResolveOrder(erp=self._erp, idempotency_key=key, number=number)
+        request = ResolveOrder(erp=self._erp, idempotency_key=self._key, number=number)
         return await self._ask_erp(
             ErpActivities.resolve_order,
             request,
@@ -238,7 +236,7 @@ class Steps:
         return "the record in Salesforce says so, too"
 
     def _record(self) -> dict[str, Any]:
-        return {**self._key, "session": self.session}
+        return {**self._address, "session": self.session}
 
     def _may_report(self) -> bool:
         now = workflow.now()
