@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from activities.failures import as_failures
+from activities.failures import as_failures, to_its_end
 from closedwon import names
 from closedwon.errors import AttentionReason, RetryError
 from closedwon.ids import OrgId, RecordId
@@ -87,7 +87,7 @@ class AlertActivities:
         if self._settings is None:
             return False
         with as_failures():
-            await _post(self._settings, _body(need, self._settings, self._client.namespace))
+            await to_its_end(_post(self._settings, _body(need, self._settings, self._client.namespace)))
             return True
 
 

@@ -12,7 +12,7 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.alerts import AlertActivities, Need, NeedKind
-    from activities.failures import Problem
+    from activities.failures import HEARTBEAT_TIMEOUT, Problem
     from closedwon import names
 
 _TRY_FOR: Final = timedelta(days=3)
@@ -91,5 +91,6 @@ class AlertWorkflow:
             summary=f"{need.reason}: tell the webhook",
             start_to_close_timeout=timedelta(minutes=2),
             schedule_to_close_timeout=_TRY_FOR,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=_RETRY,
         )

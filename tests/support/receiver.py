@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ class Receiver:
         self.url = f"http://localhost:{self.port}/hook"
         self.status = 204
         """What it answers."""
+        self.is_mute = False
+        """Takes calls and never answers them."""
         self.attempts = 0
         self.taken: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
@@ -40,6 +43,8 @@ class Receiver:
 
     async def _take(self, request: web.Request) -> web.Response:
         self.attempts += 1
+        if self.is_mute:
+            await asyncio.get_running_loop().create_future()
         if self.status < 300:
             self.raw.append(await request.read())
             self.taken.append(json.loads(self.raw[-1]))
