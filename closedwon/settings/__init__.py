@@ -261,12 +261,12 @@ class Settings(CodecSettings):
             for key in ("outbound", "callouts"):
                 if getattr(route, key) is not None and self.intake is None:
                     yield Problem(("routes", place, key), "nobody listens; add an [intake] table")
-        for place, erp in enumerate(self.erps):
-            if erp.webhook is not None and self.intake is None:
-                yield Problem(("erps", place, "webhook"), "nobody listens; add an [intake] table")
             if route.outbound is not None and route.outbound.session == "use" and not self.encryption.enabled:
                 text = "a session id is a secret that must not go through Temporal in clear; turn [encryption] on"
                 yield Problem(("routes", place, "outbound", "session"), text)
+        for place, erp in enumerate(self.erps):
+            if erp.webhook is not None and self.intake is None:
+                yield Problem(("erps", place, "webhook"), "nobody listens; add an [intake] table")
 
     def _shared_channels(self) -> Iterator[Problem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""

@@ -84,6 +84,18 @@ def test_a_session_id_does_not_go_through_temporal_in_clear(without: str, load: 
         load(text + "\n[intake]\n[encryption]\nenabled = false\n")
 
 
+def test_each_route_is_asked_whether_it_uses_session_ids(without: str, load: Load) -> None:
+    """The first of two, though the last one uses none, and with an ERP too many: it is named, once."""
+    route = without[without.index("[[routes]]") :]
+    using = route.replace('events = ["/event/Order_Requested__e"]', 'outbound = { session = "use" }')
+    other = route.replace('name = "won-deals"', 'name = "other-deals"')
+    erp = '[[erps]]\nname = "second"\nkind = "rest"\nurl = "http://localhost:1"\ntoken = { env = "TRYTON_KEY" }\n'
+    with pytest.raises(SettingsError) as caught:
+        load(without.replace(route, using + other) + erp + "[intake]\n[encryption]\nenabled = false\n")
+    (told,) = str(caught.value).splitlines()
+    assert "routes[0].outbound.session (won-deals): a session id is a secret" in told
+
+
 def test_whoever_looks_into_temporal_needs_no_other_secret(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
