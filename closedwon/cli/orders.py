@@ -43,7 +43,9 @@ def list_orders(
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """List orders, the newest first. Examples: what waits for a person, and what for this reason?
+    """List orders, the newest first; below those that need attention, also messages and sweeps that do.
+
+    Examples: what waits for a person, and what for this reason?
 
     closedwon orders list --stage attention
 
@@ -75,17 +77,27 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
 
     from closedwon.operating.orders import quoted  # noqa: PLC0415
 
-    is_open = wanted[names.ORDER_STAGE] in names.UNFINISHED or wanted[names.ATTENTION_REASON]
-    status = "= 'Running'" if is_open else "!= 'ContinuedAsNew'"
-    terms = [f"WorkflowType = '{names.ORDER_WORKFLOW}'", f"ExecutionStatus {status}"]
-    terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value]
+    stage = wanted[names.ORDER_STAGE]
+    for_people = stage == names.OrderStage.ATTENTION or wanted[names.ATTENTION_REASON] is not None
+    status = "= 'Running'" if for_people or stage in names.UNFINISHED else "!= 'ContinuedAsNew'"
+    terms = [f"ExecutionStatus {status}"] + [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value]
+    if not for_people:
+        terms.append(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
         table.add_column(heading, no_wrap=True, overflow="fold")
+    others = []
     async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
-        table.add_row(*_row(execution))
-    Console().print(table if table.row_count else "No such orders.")
+        row = _row(execution)
+        if execution.workflow_type == names.ORDER_WORKFLOW:
+            table.add_row(*row)
+        else:
+            others.append("  ".join(filter(None, (execution.id, *row[3:]))))
+    console = Console(highlight=False)
+    console.print(table if table.row_count else "No such orders.")
+    if others:
+        console.print("\nMessages and sweeps, by their workflows:", *others, sep="\n", soft_wrap=True, markup=False)
 
 
 async def _show(config: Path, record: RecordId) -> None:

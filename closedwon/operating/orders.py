@@ -40,7 +40,7 @@ _TAKEN_BY: Final = {
 """Which workflows know the command; all of ours know `retry`."""
 
 
-_DECIDED_BY_RETRY: Final = (
+DECIDED_BY_RETRY: Final = (
     AttentionReason.DEAL_UNWON,
     AttentionReason.RECORD_DELETED,
     AttentionReason.TOO_LATE_TO_CANCEL,
@@ -50,9 +50,10 @@ _DECIDED_BY_RETRY: Final = (
 
 
 class Selection(NamedTuple):
-    """Which unfinished orders are meant; what is None does not matter.
+    """Which open orders are meant; what is None does not matter.
 
-    Orders that `retry` would decide on are meant by it only where their reason or record is named.
+    Those that are done, and are only watched or remembered, are meant only where their stage or record is named; those
+    that `retry` would decide on, where their reason or record is.
     """
 
     reason: AttentionReason | None = None
@@ -62,8 +63,10 @@ class Selection(NamedTuple):
 
     def query(self, command: str) -> str:
         """The list filter, as Temporal's own command line takes it, too."""
-        stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED)
-        terms = ["ExecutionStatus = 'Running'", f"{names.ORDER_STAGE} IN ({stages})"]
+        terms = ["ExecutionStatus = 'Running'"]
+        if self.stage is None and self.record is None:
+            stages = ", ".join(f"'{stage}'" for stage in names.UNFINISHED)
+            terms.append(f"{names.ORDER_STAGE} IN ({stages})")
         if command in _TAKEN_BY:
             kinds = ", ".join(f"'{kind}'" for kind in _TAKEN_BY[command])
             terms.append(f"WorkflowType IN ({kinds})")
@@ -75,7 +78,7 @@ class Selection(NamedTuple):
         }
         terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value is not None]
         if command == names.SIGNAL_RETRY and self.reason is None and self.record is None:
-            decided = ", ".join(f"'{reason}'" for reason in _DECIDED_BY_RETRY)
+            decided = ", ".join(f"'{reason}'" for reason in DECIDED_BY_RETRY)
             terms.append(f"({names.ATTENTION_REASON} IS NULL OR {names.ATTENTION_REASON} NOT IN ({decided}))")
         return " AND ".join(terms)
 

@@ -11,7 +11,9 @@ from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from tests.support.command import closedwon
 from tests.support.encryption import keyed, settings_file
-from tests.support.handoff import handoff
+from tests.support.handoff import CHANNEL, Handoff, handoff, until
+
+_MESSAGE = "00000000-0000-4000-8000-000000000001"
 
 
 async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(tmp_path: Path) -> None:
@@ -46,6 +48,25 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         assert "Needs attention" in story
         assert "GC" in story
         assert "word came by platform-event" in story
+
+
+async def test_whatever_waits_for_a_person_is_in_the_list_of_what_does() -> None:
+    """A message that nobody can read is no order, but is counted by alerts and `top`: whoever looks must find it."""
+    async with handoff() as world, world.working():
+        world.org.publish_raw(CHANNEL, {"payload": {"Note__c": "no id"}, "event": {"EventUuid": _MESSAGE}})
+        message = names.unreadable_message_workflow_id(world.org.org_id, _MESSAGE)
+        await until(lambda: _is_open(world, message))
+        waiting = await closedwon(world.client, "orders", "list", "--stage", "attention")
+        of_this_reason = await closedwon(world.client, "orders", "list", "--reason", "bad-message")
+        of_orders = await closedwon(world.client, "orders", "list")
+
+    assert message in waiting.text
+    assert message in of_this_reason.text
+    assert message not in of_orders.text
+
+
+async def _is_open(world: Handoff, workflow_id: str) -> bool:
+    return (await world.client.count_workflows(f"WorkflowId = '{workflow_id}'")).count == 1
 
 
 async def test_a_record_that_nobody_knows_and_an_id_that_is_none_are_told_so() -> None:

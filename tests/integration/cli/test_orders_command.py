@@ -91,6 +91,24 @@ async def test_one_order_is_named_by_its_record() -> None:
         assert 1 == len(world.erp.orders())
 
 
+async def test_an_order_that_is_watched_is_told_by_its_record_or_stage_and_not_in_passing() -> None:
+    """It is done, and yet open: whoever names it reaches it, whoever means what is not done does not."""
+    async with handoff(follow=True) as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.FOLLOWING)
+
+        every = await closedwon(world.client, "orders", "cancel", "--all", "--yes")
+        assert (0, True) == (every.code, "No order" in every.text)
+        watched = await closedwon(world.client, "orders", "retry", "--stage", "following", "--dry-run")
+        assert (0, True) == (watched.code, "1 order: 1 following" in watched.text)
+
+        named = await closedwon(world.client, "orders", "cancel", record, "--why", "the customer withdrew")
+        assert (0, True) == (named.code, "1 accepted" in named.text), named.text
+        assert OrderStage.CANCELLED is (await world.order(record).result()).stage
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+
+
 async def test_a_command_for_nothing_in_particular_is_refused() -> None:
     """A bare `cancel` must not mean everything."""
     async with handoff() as world:
