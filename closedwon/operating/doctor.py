@@ -24,6 +24,7 @@ from closedwon import names, temporal, visibility
 from closedwon.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
+from closedwon.operating.orders import DECIDED_BY_RETRY
 from closedwon.settings import Org, Settings
 from workers.connections import Connections
 
@@ -35,6 +36,8 @@ _SILENT: Final = 3
 """Heartbeat timeouts without a sign of life."""
 _API_SHARE: Final = 0.8
 """Of the org's calls in 24 hours."""
+_ONE_BY_ONE: Final = (*DECIDED_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
+"""Where a person must decide about each order: one command for all of them would be the wrong one for some."""
 _SKEW: Final = timedelta(seconds=30)
 """JWT logins and signed callouts stop working at some minutes."""
 
@@ -193,7 +196,8 @@ def _attention(seen: overview.Overview) -> Iterator[Trouble]:
         except ValueError:  # of a later version
             reason = AttentionReason.UNFORESEEN
         text = f"{number} need attention. {reason.sentence}"
-        yield Trouble(Harm.WAITING, word, text, f"{reason.cure} Then: closedwon orders retry --reason {word}")
+        then = "Which they are: closedwon orders list" if reason in _ONE_BY_ONE else "Then: closedwon orders retry"
+        yield Trouble(Harm.WAITING, word, text, f"{reason.cure} {then} --reason {word}")
 
 
 async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
@@ -242,6 +246,9 @@ async def _schedules(client: Client, settings: Settings) -> AsyncIterator[Troubl
     """Sweeps that do not take place: what is lost on its way from Salesforce is not found by itself."""
     for route in settings.routes:
         if route.sweep is None:
+            text = "it is not swept: what is lost on its way from Salesforce is found by an audit only"
+            cure = "Add [routes.sweep] to the route in closedwon.toml and restart the workers."
+            yield Trouble(Harm.RISK, f"route {route.name}", text, cure)
             continue
         schedule_id = names.sweep_schedule_id(settings.org(route.org).id, route.name)
         try:

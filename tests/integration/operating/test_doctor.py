@@ -45,8 +45,9 @@ async def _keep_closed_workflows(world: Handoff, time: timedelta) -> None:
 
 async def test_nothing_is_found_where_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A doctor who always finds something is not asked again."""
-    async with handoff() as world, world.working():
+    async with handoff(sweep={}) as world, world.working():
         await _keep_closed_workflows(world, timedelta(days=7))
+        await keep_schedules(world.client, world.settings)
         world.org.seed(1)
         await world.until_written_back(*world.org.win_next(1))
         assert {} == await _examine(world, monkeypatch)
@@ -56,7 +57,8 @@ async def test_what_waits_is_told_with_its_reason_and_the_command_that_mends_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A refused order, a paused ERP that answers nobody, a namespace that forgets too soon."""
-    async with handoff() as world, world.working():
+    async with handoff(sweep={}) as world, world.working():
+        await keep_schedules(world.client, world.settings)
         world.org.seed(1)
         world.erp.faults.reject = 1
         (record,) = world.org.win_next(1)
@@ -72,6 +74,24 @@ async def test_what_waits_is_told_with_its_reason_and_the_command_that_mends_it(
         told = [trouble for trouble in await doctor.examine(world.settings) if trouble.subject == "erp light"]
         assert any("paused" in one.text and "closing; ada@desk" in one.text for one in told)
         assert any("no answer" in one.text for one in told)
+
+
+async def test_where_each_order_needs_a_decision_of_its_own_no_command_for_all_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`retry` would let the order of each deal live that was taken back: nobody is told to type that for all."""
+    async with handoff(grace=timedelta(0)) as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await world.until_stage(record, OrderStage.ATTENTION)
+
+        cure = (await _examine(world, monkeypatch))["deal-unwon"].cure
+
+        assert "closedwon orders list --reason deal-unwon" in cure
+        assert "closedwon orders retry" not in cure
 
 
 async def test_an_installation_whose_processes_are_gone_is_told_so_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +140,13 @@ async def test_a_sweep_that_does_not_take_place_is_told(monkeypatch: pytest.Monk
         schedule = world.client.get_schedule_handle(sweep_schedule_id(world.org.org_id, "won-0"))
         await schedule.pause(note="load test")
         assert "paused: load test" in (await _examine(world, monkeypatch))["route won-0"].text
+
+
+async def test_a_route_that_is_not_swept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All seems well, and whatever is lost stays lost."""
+    async with handoff() as world, world.working():
+        told = (await _examine(world, monkeypatch))["route won-0"]
+        assert (Harm.RISK, True, True) == (told.harm, "not swept" in told.text, "[routes.sweep]" in told.cure)
 
 
 async def test_versioned_workers_without_a_current_build_are_told_with_the_command(
