@@ -155,12 +155,15 @@ def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[st
 
 async def _read(org: Org, route: Route, record: RecordId) -> dict[str, Any]:
     from closedwon.salesforce.auth import TokenSource  # noqa: PLC0415
+    from closedwon.salesforce.errors import UnavailableError  # noqa: PLC0415
     from closedwon.salesforce.rest import SalesforceClient  # noqa: PLC0415
 
     login = TokenSource(org)
     client = SalesforceClient(org, login)
     try:
         found = await client.read(route.object, route.query_fields, record)
+    except UnavailableError as error:
+        raise TrialError(f"{error}. See that org {org.name!r} runs and that {org.url} is its address.") from None
     finally:
         await client.close()
         await login.close()

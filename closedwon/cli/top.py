@@ -29,7 +29,10 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print one page and end.")] = False,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="A process's /metrics, for API calls and lag; may be repeated. Default: the settings' port."),
+        typer.Option(
+            envvar="CLOSEDWON_METRICS",
+            help="A process's /metrics, for API calls and lag; may be repeated. The settings' port is asked anyway.",
+        ),
     ] = None,
 ) -> None:
     """Show, live, **how everything stands**: stages, pace, attention, ERPs, the event bus. `q` or Ctrl-C ends it.
@@ -41,7 +44,7 @@ def top(
         closedwon top --once
     """
     settings = settings_from(config)
-    addresses = metrics or [f"http://{settings.telemetry.host}:{settings.telemetry.port}/metrics"]
+    addresses = [f"http://{settings.telemetry.host}:{settings.telemetry.port}/metrics", *(metrics or [])]
     with contextlib.suppress(KeyboardInterrupt):
         complete(_top(_pages(settings, config, addresses), every, once=once))
 

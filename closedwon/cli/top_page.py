@@ -132,6 +132,8 @@ def _gaps(seen: Overview) -> Iterator[RenderableType]:
 
 
 def _api(told: Figures) -> Iterator[RenderableType]:
+    if not told.api_used:
+        yield Text("API calls and lag: no process told them; name its address by --metrics", style="dim")
     for org, used in told.api_used.items():
         limit = told.api_limit.get(org)
         share = 100 * used / limit if limit else 0

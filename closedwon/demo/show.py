@@ -257,6 +257,7 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         ("By hand, in another terminal", f". {env}"),
         ("  win three more deals", f"closedwon org win --count 3 --data-dir {org_dir}"),
         ("  where each order stands", "closedwon orders list"),
+        ("  how everything stands, live", "closedwon top"),
         ("  whether all three agree", "closedwon audit --lag 0s"),
         ("  another worker", "closedwon worker"),
     )

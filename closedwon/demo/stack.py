@@ -270,6 +270,7 @@ class Stack:
             "TEMPORAL_NAMESPACE": NAMESPACE,
             "TEMPORAL_CONFIG_FILE": os.devnull,
             "CLOSEDWON_CONFIG": str(self.config),
+            "CLOSEDWON_METRICS": " ".join(f"http://localhost:{part.port}/metrics" for part in self._processes),
             "DEMO_ORG_SECRET": self.org.connection["client_secret"],
             "DEMO_ERP_SECRET": self.erp.connection[secret],
             "DEMO_CALLOUT_KEY": self._callout_key,

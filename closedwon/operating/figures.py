@@ -35,7 +35,8 @@ async def read(addresses: Sequence[str]) -> Figures:
                 elif name == "salesforce_api_limit":
                     found.api_limit[labels["org"]] = int(value)
                 elif name == "cursor_lag_seconds":
-                    found.lag[labels["org"], labels["channel"]] = value
+                    key = labels["org"], labels["channel"]
+                    found.lag[key] = max(value, found.lag.get(key, 0))  # one that reads no more says 0
     return found
 
 

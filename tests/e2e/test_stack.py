@@ -13,8 +13,14 @@ from closedwon.demo.parts import PartError
 from closedwon.demo.stack import Stack
 from closedwon.localorg.client import OrgClient
 from closedwon.localorg.connection import Connection
+from closedwon.operating import figures
 from tests.support.audit import assert_clean
 from tests.support.encryption import as_environment, keyed
+from tests.support.handoff import until
+
+
+async def _tell_of_api_calls(addresses: list[str]) -> bool:
+    return bool((await figures.read(addresses)).api_used)
 
 
 @pytest.mark.timeout(180)
@@ -40,6 +46,9 @@ async def test_every_part_comes_back_where_it_was(tmp_path: Path) -> None:
                 while not any(one.number for one in await SalesforceBooks(people).deals()):
                     stack.check()
                     await asyncio.sleep(0.1)
+
+            addresses = stack.child_environment()["CLOSEDWON_METRICS"].split()
+            await until(lambda: _tell_of_api_calls(addresses))
 
         client = await stack.temporal.client()
         (order,) = [one async for one in client.list_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}'")]

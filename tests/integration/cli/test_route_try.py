@@ -134,6 +134,7 @@ def test_an_org_that_is_away_is_told(closedwon: Closedwon, installation: Install
     result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
     assert 1 == result.exit_code
     assert "Salesforce's login cannot be reached" in result.output
+    assert f"See that org 'production' runs and that http://localhost:{unused_port} is its address" in result.output
     assert "Traceback" not in result.output
 
 

@@ -12,14 +12,18 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from closedwon.names import OrderStage
-from closedwon.operating import overview
+from closedwon.operating import figures, overview
 from tests.integration.cli.conftest import Closedwon
 from tests.support.handoff import handoff
+from tests.support.servers import free_port
 
 _CLOSEDWON = Path(sys.executable).with_name("closedwon")
 _FORMER_SCREEN = b"\x1b[?1049l"
@@ -53,6 +57,34 @@ async def test_what_it_tells_is_how_things_stand() -> None:
         assert (2, 1) == (seen.pace.begun, seen.pace.ended)
         (channel,) = seen.channels
         assert (True, True, []) == (channel.is_started, channel.is_reading, seen.gaps)
+
+
+async def _told(*told: str) -> figures.Figures:
+    """What is read of processes that say so, and of one that does not answer."""
+    async with AsyncExitStack() as stack:
+        addresses = [f"http://localhost:{free_port()}/metrics"]
+        for text in told:
+            server = await stack.enter_async_context(TestServer(_process(text)))
+            addresses.append(str(server.make_url("/metrics")))
+        return await figures.read(addresses)
+
+
+def _process(text: str) -> web.Application:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    application = web.Application()
+    application.router.add_get("/metrics", answer)
+    return application
+
+
+async def test_figures_of_several_processes_are_one_picture() -> None:
+    """A reader that has been replaced says 0, whoever is asked last: what counts is the one that reads."""
+    lag = 'closedwon_cursor_lag_seconds{channel="/event/A__e",org="local",service="subscriber"} '
+    used = 'closedwon_salesforce_api_used{org="local",service="orders"} 80\n'
+    for lags in (("7.5", "0"), ("0", "7.5")):
+        found = await _told(used, *(f"{lag}{one}\n" for one in lags))
+        assert ({"local": 80}, {("local", "/event/A__e"): 7.5}) == (found.api_used, found.lag)
 
 
 @pytest.mark.parametrize("leave", ["q", "ctrl-c"])
