@@ -77,7 +77,8 @@ fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by 
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json
 	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py tests/integration/test_sweeps*.py \
-		tests/integration/test_alerts.py -k "workflows or kept_event or forgotten_position or sweeps or alerts"
+		tests/integration/test_alerts.py tests/integration/operating/test_erps.py \
+		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps"
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images anew (needs Chromium)

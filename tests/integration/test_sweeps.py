@@ -340,6 +340,7 @@ async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.M
         result = await handle.result()
         await world.until_written_back(*won)
         runs = [one async for one in world.client.list_workflows(f"WorkflowId = '{handle.id}'")]
+        await keep_history(world.client, handle.id)
 
         assert (20, 20, 20) == (result.total, result.found, result.started)
         assert len(runs) > 1

@@ -189,6 +189,7 @@ async def test_a_gap_that_waits_for_a_person_for_weeks_begins_a_new_run_and_stay
         async with world.working(subscriber=False):
             await until(is_another)
             await until(lambda: _stands(world, "configuration"))
+        await keep_history(world.client, handle.id)
 
 
 async def _stands(world: Handoff, *words: str) -> bool:

@@ -15,6 +15,7 @@ from closedwon.names import OrderStage
 from closedwon.operating import erps
 from closedwon.settings import ErpByExpression, RestErp
 from tests.support.handoff import Handoff, handoff, until
+from tests.support.histories import keep_history
 
 
 async def _limit(world: Handoff, rate: float | None, reason: str = "maintenance") -> None:
@@ -54,6 +55,7 @@ async def test_while_an_erp_is_paused_nothing_fails_and_after_it_all_is_done() -
         assert 20 == len(world.erp.orders())
         assert "open" == (await erps.queue_of(world.client, "light")).stands
         await world.client.get_workflow_handle(names.erp_limit_workflow_id("light")).result()
+        await keep_history(world.client, names.erp_limit_workflow_id("light"))
 
 
 async def test_a_limit_lets_so_many_orders_a_second_through() -> None:
