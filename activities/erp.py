@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeGuard
 
+from pydantic import AwareDatetime
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
@@ -17,6 +18,7 @@ from closedwon.erp.base import (
     Erp,
     OnStep,
     RejectedError,
+    UnknownError,
     UnknownOrderError,
     amend_to,
     find_or_create,
@@ -50,6 +52,8 @@ class CancelOrder(Frozen):
 
     erp: str | None
     idempotency_key: str
+    unanswered_at: AwareDatetime | None = None
+    """When an attempt to have the order made was given up without an answer: it may still be at work in there."""
 
 
 class FindOrders(Frozen):
@@ -78,6 +82,10 @@ class FollowOrder(CancelOrder):
 
 class NothingNewError(BenignError):
     """The order is as it was. The next attempt is the next look: attempts cost no history."""
+
+
+class NotSettledError(BenignError):
+    """There is no order, but there may still be one: an attempt to have it made got no answer, a moment ago."""
 
 
 class ResolveOrder(CancelOrder):
@@ -110,15 +118,9 @@ class ErpActivities:
 
     @activity.defn
     async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
-        """Cancel the order if the ERP has it; None says that there is nothing to cancel."""
+        """Cancel the order if the ERP has it; None says that there is nothing to cancel, and will be nothing."""
         with as_failures():
-            cancelled: ErpOrder | None = None
-            for name in self._names(
-                request
-            ):  # one that is cancelled already may have been given up for one in another ERP
-                with self._timed(name):
-                    cancelled = await to_its_end(self._cancel(self._erp(name), request.idempotency_key)) or cancelled
-            return cancelled
+            return await to_its_end(self._cancel(request))
 
     @activity.defn
     async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
@@ -134,7 +136,10 @@ class ErpActivities:
     async def find_order(self, request: FindOrder) -> ErpOrder | None:
         """Look for the order; one that lives comes before one that was cancelled."""
         with as_failures():
-            return await to_its_end(self._find(request))
+            found = await to_its_end(self._find(request))
+            if not _lives(found):
+                self._wait_until_settled(request)
+            return found
 
     @activity.defn
     async def follow_order(self, request: FollowOrder) -> ErpOrder | None:
@@ -160,19 +165,19 @@ class ErpActivities:
         for name in self._names(request):
             with self._timed(name):
                 order = await self._erp(name).find(request.idempotency_key)
-            if order is not None and (found is None or order.status is not ErpStatus.CANCELLED):
+            if found is None or _lives(order):
                 found = order
         return found
 
     async def _resolve(self, request: ResolveOrder) -> Resolved:
         before = await self._find(request)
-        if before is not None and before.status is not ErpStatus.CANCELLED:
+        if _lives(before):
             return Resolved(order=before) if before.number == request.number else Resolved(rival=before)
         order = await self._claim(request)
         if order.status is ErpStatus.CANCELLED:
             raise UnknownOrderError(f"ERP order {request.number} has been cancelled in the ERP")
         behind = await self._find(request)
-        if behind is not None and behind.status is not ErpStatus.CANCELLED and behind.id != order.id:
+        if _lives(behind) and behind.id != order.id:
             return Resolved(rival=behind)
         return Resolved(order=order)
 
@@ -227,11 +232,36 @@ class ErpActivities:
             return error.found
         return handoff.order
 
-    async def _cancel(self, erp: Erp, idempotency_key: str) -> ErpOrder | None:
-        found = await erp.find(idempotency_key)
-        if found is None or found.status is ErpStatus.CANCELLED:
-            return found
-        return await erp.cancel(found)
+    async def _cancel(self, request: CancelOrder) -> ErpOrder | None:
+        cancelled: ErpOrder | None = None
+        has_lived = False
+        for name in self._names(request):  # one that is cancelled already may have made way for one in another ERP
+            with self._timed(name):
+                erp = self._erp(name)
+                found = await erp.find(request.idempotency_key)
+                if _lives(found):
+                    has_lived = True
+                    found = await erp.cancel(found)
+                    if _lives(found):
+                        raise UnknownError(f"ERP order {found.number or found.id} is still {found.status} after that")
+            cancelled = found or cancelled
+        if not has_lived:
+            self._wait_until_settled(request)
+        return cancelled
+
+    def _wait_until_settled(self, request: CancelOrder) -> None:
+        """Raise `NotSettledError` while an attempt that got no answer may still have an effect in an ERP."""
+        if request.unanswered_at is None:
+            return
+        info = activity.info()
+        until = request.unanswered_at + max(self._erp(name).settle for name in self._names(request))
+        left = until - info.current_attempt_scheduled_time
+        if left > timedelta(0):
+            raise NotSettledError(
+                "No order is there, but an attempt to have it made got no answer and may still be at work in the ERP: "
+                f"looked for again until {until:%H:%M:%S} UTC",
+                retry_after=min(left, timedelta(seconds=2 ** min(info.attempt, 6))),
+            )
 
     @contextmanager
     def _timed(self, erp: str) -> Iterator[None]:
@@ -256,6 +286,10 @@ class ErpActivities:
                 reason=AttentionReason.CONFIGURATION,
                 cure="Add it to `erps` in closedwon.toml, restart the worker, then send `retry`.",
             ) from None
+
+
+def _lives(order: ErpOrder | None) -> TypeGuard[ErpOrder]:
+    return order is not None and order.status is not ErpStatus.CANCELLED
 
 
 def _told(order: ErpOrder) -> tuple[str | None, str, str | None]:

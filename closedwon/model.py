@@ -153,6 +153,8 @@ class OrderStart(Frozen):
     """From the run before: the reason of the attention that was told already."""
     tried: bool = False
     """From the run before: the ERP was asked for the order, so that it may have it, whatever the record says."""
+    unanswered_at: AwareDatetime | None = None
+    """From the run before: when the last attempt to have the order made was given up without an answer."""
     gave_up: bool = False
     """From the run before: the order was cancelled since the deal was taken back."""
 

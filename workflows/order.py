@@ -382,6 +382,7 @@ class OrderWorkflow(Commanded):
                 "spares": self._spares,
                 "alerted": self._alerts.told,
                 "tried": self._tried(),
+                "unanswered_at": self._steps.unanswered_at,
                 "gave_up": self._gave_up,
             }
             workflow.continue_as_new(self._start.model_copy(update=carried))

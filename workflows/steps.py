@@ -30,6 +30,7 @@ _ERP_CALL: Final = timedelta(minutes=15)
 """Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
 _MOST_REPORTS: Final = 5
 _REPORTS_SPAN: Final = timedelta(hours=1)
+_NO_ANSWER: Final = frozenset({AttentionReason.HORIZON_PASSED, AttentionReason.UNFORESEEN})
 
 _Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder)
 _Result = TypeVar("_Result")
@@ -37,6 +38,11 @@ _Result = TypeVar("_Result")
 
 class StoppedError(Exception):
     """The step did not come to its end: a decision arrived, or the history grows too long. Look afresh."""
+
+    def __init__(self, *, unanswered: bool) -> None:
+        """`unanswered`: it was begun, and what came of it is not known."""
+        super().__init__()
+        self.unanswered = unanswered
 
 
 class ProblemError(Exception):
@@ -46,6 +52,11 @@ class ProblemError(Exception):
         """Take what to tell people."""
         super().__init__(problem.reason)
         self.problem = problem
+
+    @property
+    def unanswered(self) -> bool:
+        """As above: nobody has answered."""
+        return self.problem.reason in _NO_ANSWER
 
 
 def _never() -> bool:
@@ -69,6 +80,8 @@ class Steps:
         self._placed_in: str | None = None
         self.tried = False
         """The ERP was asked for the order in this run; it may have made it, whatever it answered."""
+        self.unanswered_at = start.unanswered_at
+        """When the last attempt to have it made was given up without an answer; None: it was answered, or not made."""
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
@@ -106,26 +119,32 @@ class Steps:
             changed=look.policies.changed,
             reopen=reopen,
         )
-        return await self._ask_erp(
-            ErpActivities.create_order,
-            request,
-            erp=self._erp,
-            activity_id="create-order",
-            summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
-            unless=unless,
-            afresh=True,
-        )
+        try:
+            placed = await self._ask_erp(
+                ErpActivities.create_order,
+                request,
+                task_queue=names.erp_queue(self._erp),
+                activity_id="create-order",
+                summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
+                unless=unless,
+                afresh=True,
+            )
+        except (StoppedError, ProblemError) as stop:
+            if stop.unanswered:
+                self.unanswered_at = workflow.now()
+            raise
+        self.unanswered_at = None
+        return placed
 
     async def cancel(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Cancel what the ERP has, if it has anything; `unless` ends the waiting.
 
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
-        request = CancelOrder(erp=self._erp, idempotency_key=self._key)
+        request = CancelOrder(**self._wanted())
         return await self._ask_erp(
             ErpActivities.cancel_order,
             request,
-            erp=self._erp,
             activity_id="cancel-order",
             summary=f"cancel the order of {self._start.record}, if there is one",
             unless=unless,
@@ -133,11 +152,10 @@ class Steps:
 
     async def find(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Ask what the ERP has under the record's key; `unless` ends the waiting."""
-        request = FindOrder(erp=self._erp, idempotency_key=self._key)
+        request = FindOrder(**self._wanted())
         return await self._ask_erp(
             ErpActivities.find_order,
             request,
-            erp=self._erp,
             activity_id="find-order",
             summary=f"ask for the order of {self._start.record}, if there is one",
             unless=unless,
@@ -160,7 +178,6 @@ class Steps:
             return await self._ask_erp(
                 ErpActivities.follow_order,
                 request,
-                erp=self._placed_in,
                 activity_id="follow-order",
                 summary=f"watch order {known.number or known.id} of {self._start.record}",
                 unless=unless,
@@ -174,11 +191,10 @@ class Steps:
 
     async def resolve(self, number: str) -> Resolved:
         """Take the order that people call `number` for the record's one."""
-        request = ResolveOrder(erp=self._erp, idempotency_key=self._key, number=number)
+        request = ResolveOrder(**self._wanted(), number=number)
         return await self._ask_erp(
             ErpActivities.resolve_order,
             request,
-            erp=self._erp,
             activity_id="resolve-order",
             summary=f"take {number} for the order of {self._start.record}",
         )
@@ -238,6 +254,9 @@ class Steps:
     def _record(self) -> dict[str, Any]:
         return {**self._address, "session": self.session}
 
+    def _wanted(self) -> dict[str, Any]:
+        return {"erp": self._erp, "idempotency_key": self._key, "unanswered_at": self.unanswered_at}
+
     def _may_report(self) -> bool:
         now = workflow.now()
         if len(self._reports) == _MOST_REPORTS and now - self._reports[0] < _REPORTS_SPAN:
@@ -250,13 +269,12 @@ class Steps:
         method: Callable[[ErpActivities, _Request], Awaitable[_Result]],
         request: _Request,
         *,
-        erp: str | None,
         unless: Callable[[], bool] = _never,
         afresh: bool = False,
         **options: Any,
     ) -> _Result:
-        """Run an activity on the queue of an ERP; `options` go beyond, or replace, what all steps share."""
-        shared = {"task_queue": names.erp_queue(erp), "start_to_close_timeout": _ERP_CALL, **self._pace()}
+        """Run an activity on the queue of the request's ERP; `options` go beyond, or replace, what all steps share."""
+        shared = {"task_queue": names.erp_queue(request.erp), "start_to_close_timeout": _ERP_CALL, **self._pace()}
         return await self._run(
             lambda: workflow.start_activity_method(method, request, **shared | options), unless=unless, afresh=afresh
         )
@@ -275,12 +293,12 @@ class Steps:
         caller sees that afterwards, and asks the ERP before it carries it out).
         """
         commands = self._commands
-        once_more = True
+        once_more, begun = True, False
         while once_more and not commands.decision_asked():
             commands.retry_asked, once_more = False, not afresh
             if workflow.info().is_continue_as_new_suggested() or unless():
                 break
-            handle = schedule()
+            handle, begun = schedule(), True
             is_done = handle.done
             await commands.until(lambda: is_done() or unless())  # noqa: B023 - awaited before the next round
             if not handle.done():
@@ -295,7 +313,7 @@ class Steps:
                 # done there is found again: every step may be repeated, and a decision asks the ERP what it has.
                 if not (commands.any_asked() or unless()):
                     raise
-        raise StoppedError
+        raise StoppedError(unanswered=begun)
 
     def _pace(self) -> dict[str, Any]:
         """Options that all steps share: patient retries, seen in the UI under pending activities, free in history."""

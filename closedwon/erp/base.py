@@ -152,6 +152,8 @@ class Erp(Protocol):
     """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
 
     name: str
+    settle: timedelta
+    """How long a call that got no answer may still take effect."""
 
     @property
     def calls(self) -> int:

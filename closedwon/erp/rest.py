@@ -51,6 +51,7 @@ class RestAdapter:
     def __init__(self, settings: RestErp) -> None:
         """Connect to nothing yet."""
         self.name = settings.name
+        self.settle = settings.settle
         self._url = settings.url
         self._http = HttpClient(
             erp=settings.name,

@@ -64,6 +64,7 @@ class TrytonAdapter:
     ) -> None:
         """Connect to nothing yet. `clock` counts the seconds that look-ups are remembered; `page` is for tests."""
         self.name = settings.name
+        self.settle = settings.settle
         self._url = settings.url
         self._api = TrytonApi(
             settings.name,

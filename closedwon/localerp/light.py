@@ -75,6 +75,8 @@ class Faults(BaseModel):
     """Every connection is cut without an answer and without an effect."""
     slow: float = Field(default=0, ge=0)
     """Seconds that every call takes longer, before anything happens."""
+    late: float = Field(default=0, ge=0)
+    """Seconds until a new order is committed, whether anybody still waits for it or not."""
     busy: int = Field(default=0, ge=0)
     """So many calls answer 503 without an effect."""
     retry_after: int | None = 1
@@ -216,6 +218,8 @@ class LightErp:
         order = await self._asked(request)
         if isinstance(order, web.Response):
             return order
+        if self.faults.late:
+            await asyncio.sleep(self.faults.late)
         try:
             row = self._db.execute(
                 "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"

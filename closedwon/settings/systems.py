@@ -60,6 +60,8 @@ class TrytonErp(Section):
     key: Secret
     timeout: Duration = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
+    settle: Duration = timedelta(minutes=5)
+    """How long a call that got no answer may still take effect in there: a cancel that finds no order looks again."""
     webhook: Webhook | None = None
     """Present: intake takes word of changed orders at `/erp/<name>`."""
 
@@ -72,6 +74,8 @@ class RestErp(Section):
     url: Url
     token: Secret
     timeout: Duration = timedelta(seconds=30)
+    settle: Duration = timedelta(minutes=5)
+    """As above."""
     webhook: Webhook | None = None
     """As above."""
 

@@ -82,7 +82,9 @@ def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, *, encryption: Encrypt
             )
             for place, org in enumerate(orgs)
         ),
-        erps=(RestErp(kind="rest", name="light", url=erp.url, token=SecretStr(erp.token)),),
+        erps=(
+            RestErp(kind="rest", name="light", url=erp.url, token=SecretStr(erp.token), settle=timedelta(seconds=1)),
+        ),
         routes=tuple(
             Route.model_validate({**_DEAL, **source, "name": f"won-{place}", "org": f"org-{place}", **route})
             for place in range(len(orgs))

@@ -20,14 +20,15 @@ from tests.support.world import Held, erp_order, order_of, running
 
 
 async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnvironment) -> None:
-    """A record that Salesforce does not give us can still be given up, and Salesforce is told."""
+    """A record that Salesforce does not give us can still be given up, at once, and Salesforce is told."""
     async with running(temporal_server.client) as world:
+        unanswered: list[Any] = []
 
         async def load(_request: object) -> Look:
             raise UnknownError("Salesforce is down")
 
-        async def cancel(_request: object) -> Any:
-            return None
+        async def cancel(request: Any) -> Any:
+            unanswered.append(request.unanswered_at)
 
         world.load, world.cancel = load, cancel
         handle = await world.notify()
@@ -38,6 +39,7 @@ async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnv
     assert OrderStage.CANCELLED is outcome.stage
     assert outcome.order is None
     assert "create" not in world.calls
+    assert [None] == unanswered  # nothing was tried, so nothing is waited for
     assert ErpStatus.CANCELLED == world.written[-1].status
 
 

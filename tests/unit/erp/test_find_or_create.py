@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -37,6 +37,7 @@ class ScriptedErp:
     """Keeps one order in memory. `script` maps a call's name to what goes wrong with it, once each, in order."""
 
     name = "scripted"
+    settle = timedelta(0)
 
     def __init__(self, script: dict[str, list[Callable[[], None]]] | None = None) -> None:
         self.script = script or {}

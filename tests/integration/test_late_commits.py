@@ -1,0 +1,144 @@
+"""The ERP makes an order after nobody waits for it any more: whoever gave the deal up meanwhile hears of that order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client
+from temporalio.common import MetricMeter
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from closedwon import names
+from closedwon.erp.base import Step
+from closedwon.ids import RecordId
+from closedwon.model import ErpStatus
+from closedwon.names import OrderStage
+from closedwon.telemetry import Metrics
+from tests.support.audit import assert_clean
+from tests.support.handoff import Handoff, handoff, until
+from workers.connections import Connections
+from workers.orders import order_workers
+
+_LATE = 4.0
+"""Seconds that the ERP takes to commit; a call has an answer within one, or none."""
+
+
+async def _give_up(world: Handoff, record: RecordId, how: str) -> None:
+    if how == "taken back":
+        world.org.update("Opportunity", record, StageName="Negotiation/Review")
+    else:
+        await world.order(record).signal(how)
+
+
+@asynccontextmanager
+async def _late_commit() -> AsyncIterator[tuple[Handoff, RecordId]]:
+    """A deal whose order is on its way into an ERP that commits it when the call has been given up."""
+    async with handoff(unwon="cancel", grace=timedelta(seconds=0.1)) as world:
+        (erp,) = world.settings.erps
+        slow = erp.model_copy(update={"timeout": timedelta(seconds=1), "settle": timedelta(seconds=2 * _LATE)})
+        world.settings = world.settings.model_copy(update={"erps": (slow,)})
+        async with world.working():
+            world.erp.faults.late = _LATE
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await until(lambda: world.erp.calls == 2)  # a look, and the order
+            world.erp.faults.late = 0
+            yield world, record
+
+
+@pytest.mark.parametrize("how", [names.SIGNAL_CANCEL, names.SIGNAL_SKIP, "taken back"])
+async def test_an_order_that_the_erp_makes_after_its_deal_was_given_up_is_not_forgotten(how: str) -> None:
+    """The look that follows finds nothing, for the ERP has not committed yet; so it is not the last look."""
+    async with _late_commit() as (world, record):
+        await _give_up(world, record, how)
+        await until(lambda: world.erp.orders() != [])
+        if how == names.SIGNAL_SKIP:  # a person chooses
+            await world.until_stage(record, OrderStage.ATTENTION)
+            await world.order(record).signal(names.SIGNAL_CANCEL)
+        outcome = await world.order(record).result()
+
+        assert OrderStage.CANCELLED is outcome.stage
+        assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
+        won = 0 if how == "taken back" else 1
+        assert_clean(await world.audit(), won=won, cancelled=won)
+
+
+class _Wire:
+    """A way to Temporal that can be cut."""
+
+    def __init__(self, address: str) -> None:
+        self._to = address.split(":")
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+        self._server.close()
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for end in self._ends:
+            end.close()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.close()
+            return
+        host, port = self._to
+        there, back = await asyncio.open_connection(host, int(port))
+        self._ends |= {writer, back}
+        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while content := await reader.read(65536):
+            writer.write(content)
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+async def test_an_order_that_a_cut_off_worker_makes_after_a_cancel_is_not_forgotten() -> None:
+    """Temporal takes the worker for dead, and another one asks the ERP for an order that is only on its way."""
+    cut_off, go_on = asyncio.Event(), asyncio.Event()
+    metrics = Metrics(MetricMeter.noop)
+
+    async def on_step(step: Step) -> None:
+        if step == "before-create":
+            cut_off.set()
+            await go_on.wait()
+
+    async with handoff() as world, AsyncExitStack() as stack:
+        (erp,) = world.settings.erps
+        slow = erp.model_copy(update={"settle": timedelta(seconds=30)})
+        settings = world.settings = world.settings.model_copy(update={"erps": (slow,)})
+        connections = world.connections = await stack.enter_async_context(Connections(settings))
+        wire = _Wire(world.client.service_client.config.target_host)
+        client = await Client.connect(await stack.enter_async_context(wire), data_converter=pydantic_data_converter)
+        deciding, living, _ = order_workers(world.client, settings, connections, metrics)
+        _, lonely, _ = order_workers(client, settings, connections, metrics, on_step=on_step)
+        await stack.enter_async_context(deciding)
+        await stack.enter_async_context(lonely)
+        world.org.seed(1)
+        (record,) = await world.win(1)
+        await cut_off.wait()
+        wire.cut()
+        await stack.enter_async_context(living)
+        await world.order(record).signal(names.SIGNAL_CANCEL)
+        await until(lambda: world.erp.calls >= 2)  # the cancel's look
+        assert OrderStage.CANCELLING == await world.stage(record)
+        go_on.set()
+        outcome = await world.order(record).result()
+
+        assert OrderStage.CANCELLED is outcome.stage
+        assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
