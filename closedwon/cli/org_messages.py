@@ -72,6 +72,7 @@ def definitions(data_dir: DataDir = DEFAULT_DIR) -> None:
     found = talk(data_dir, lambda client: client.admin("GET", "definitions"))
     for one in found:  # no table: an endpoint that is cut off is of no use
         condition = f", {one['field']} = {one['becomes']}" if one["field"] else ""
+        condition += f", changes of {' and '.join(one['or_changes'])}" if one["or_changes"] else ""
         typer.echo(f"{one['kind']} {one['name']}: {one['on']}{condition} ({one['trigger']}) -> {one['endpoint']}")
     if not found:
         typer.echo("The org sends nothing. Define outbound_messages or callouts in org.toml.")

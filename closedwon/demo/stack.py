@@ -308,10 +308,11 @@ class Stack:
         return self._ports.get("intake")
 
     def _write_org_settings(self) -> None:
-        """Let the org push every won deal to intake, and publish no event."""
+        """Let the org push every deal that is won, changed or taken back to intake, and publish no event."""
         self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         table, path = ("outbound_messages", "outbound") if self._via is Via.OUTBOUND else ("callouts", "callouts")
-        lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"']
+        lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"', 'field = "IsWon"', "becomes = true"]
+        lines.append('or_changes = ["IsWon", "Amount"]')
         lines.append(f'endpoint = "http://localhost:{self._intake_port}/{path}/won-deals"')
         if self._via is Via.CALLOUT:
             lines.append(f'key = "{self._callout_key}"')

@@ -69,7 +69,8 @@ class Trigger(StrEnum):
 class PushDefinition(_Frozen):
     """Word of a record, sent to `endpoint` with the record's `fields` when `field` is `becomes`.
 
-    An empty `field` is no condition: with `onCreateOnly`, every new record.
+    An empty `field` is no condition: with `onCreateOnly`, every new record. `or_changes` as in a flow, beside
+    `onCreateOrTriggeringUpdate`: so what a flow of a real org can send an outbound message upon, ours can, too.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PushDefinition(_Frozen):
     trigger: Trigger = Trigger.BECOME
     field: str = "StageName"
     becomes: str | bool | float = "Closed Won"
+    or_changes: tuple[str, ...] = ()
     fields: tuple[str, ...] = ("Id", "Name", "Amount", "SystemModstamp")
     endpoint: str = Field(pattern=r"^https?://")
 

@@ -34,7 +34,7 @@ class Flows:
     def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
         """The flows that a write from `before` to `after` triggers."""
         for flow in self._flows:
-            if flow.on == owner.name and (_has_become(flow, before, after) or _has_changed(flow, before, after)):
+            if flow.on == owner.name and _speaks(flow, before, after):
                 yield flow
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
@@ -54,9 +54,13 @@ class Flows:
 def fires(rule: PushDefinition, before: Row | None, after: Row) -> bool:
     """Whether a write from `before` to `after` sends what `rule` defines. A deletion never does."""
     if rule.trigger is Trigger.BECOME:
-        return _has_become(rule, before, after)
+        return _speaks(rule, before, after)
     looks = rule.trigger is Trigger.EVERY or before is None
     return looks and _meets(rule, after) and not after["IsDeleted"]
+
+
+def _speaks(rule: Flow | PushDefinition, before: Row | None, after: Row) -> bool:
+    return _has_become(rule, before, after) or _has_changed(rule, before, after)
 
 
 def _has_become(rule: Flow | PushDefinition, before: Row | None, after: Row) -> bool:
@@ -65,11 +69,11 @@ def _has_become(rule: Flow | PushDefinition, before: Row | None, after: Row) -> 
     return _meets(rule, after) and not already and not after["IsDeleted"]
 
 
-def _has_changed(flow: Flow, before: Row | None, after: Row) -> bool:
-    """Whether a field that the flow listens to changes in a record that meets it, or did until now."""
-    if before is None or after["IsDeleted"] or not (_meets(flow, before) or _meets(flow, after)):
+def _has_changed(rule: Flow | PushDefinition, before: Row | None, after: Row) -> bool:
+    """Whether a field that the rule listens to changes in a record that meets it, or did until now."""
+    if before is None or after["IsDeleted"] or not (_meets(rule, before) or _meets(rule, after)):
         return False
-    return any(before.get(name) != after.get(name) for name in flow.or_changes)
+    return any(before.get(name) != after.get(name) for name in rule.or_changes)
 
 
 def _meets(rule: Flow | PushDefinition, row: Row) -> bool:

@@ -116,19 +116,19 @@ class Outbox:
         return [found for name in definition.fields if (found := owner.find(name)) is not None]
 
     def _checked(self, definition: Definition) -> Definition:
-        """The definition with its fields as the schema spells them, `Id` among them."""
+        """The definition with its fields as the schema spells them, `Id` among those that are sent."""
         owner = self._object(definition)
-        names: dict[str, None] = {}
-        for name in ("Id", *definition.fields, *([definition.field] if definition.field else [])):
-            found = owner.find(name)
-            if found is None:
-                raise ValueError(f"{definition.name}: {owner.name} has no field {name}")
-            names[found.name] = None
-        condition = owner.find(definition.field)
-        if condition is not None and condition.name not in definition.fields:
-            names.pop(condition.name)
-        update = {"fields": tuple(names), "field": condition.name if condition else ""}
-        return definition.model_copy(update=update)
+
+        def spelt(*names: str) -> tuple[str, ...]:
+            found = {name: owner.find(name) for name in names}
+            unknown = [name for name, field in found.items() if field is None]
+            if unknown:
+                raise ValueError(f"{definition.name}: {owner.name} has no field {unknown[0]}")
+            return tuple(dict.fromkeys(field.name for field in found.values() if field is not None))
+
+        sent, heard = spelt("Id", *definition.fields), spelt(*definition.or_changes)
+        condition = spelt(definition.field)[0] if definition.field else ""
+        return definition.model_copy(update={"fields": sent, "field": condition, "or_changes": heard})
 
     def _object(self, definition: PushDefinition) -> SObject:
         owner = self._schema.find(definition.on)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -11,6 +14,13 @@ PACKAGE: Final = Path(__file__).parents[2] / "deploy" / "salesforce"
 DEFAULT: Final = PACKAGE / "force-app" / "main" / "default"
 NS: Final = "{http://soap.sforce.com/2006/04/metadata}"
 EXAMPLE: Final = PACKAGE.parents[1] / "closedwon.example.toml"
+
+
+def route() -> dict[str, Any]:
+    """The example configuration's route, with what it offers in comments about outbound messages and callouts."""
+    text = re.sub(r"^# (?=outbound =|callouts =)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found: dict[str, Any] = tomllib.loads(text)["routes"][0]
+    return found
 
 
 def root(path: Path | str) -> etree._Element:
@@ -46,3 +56,40 @@ def apex() -> dict[str, str]:
         for folder in ("classes/*.cls", "triggers/*.trigger")
         for path in sorted(DEFAULT.glob(folder))
     }
+
+
+def holds(formula: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
+    """Whether a flow's entry formula holds for a record that is created (`before` is None) or changed.
+
+    Source: Flow Builder's formula functions; of a new record PRIORVALUE is the present value. Knows no others.
+    """
+    words = re.findall(r"\{!\$Record\.\w+\}|\w+|\S", formula)
+    old = after if before is None else before
+
+    def value() -> Any:
+        word = words.pop(0)
+        if word.startswith("{"):
+            field = word.removeprefix("{!$Record.").removesuffix("}")
+            return old[field], after[field]
+        assert words.pop(0) == "("
+        given = []
+        while words[0] != ")":
+            given.append(value())
+            assert words[0] == ")" or words.pop(0) == ","
+        words.pop(0)
+        return functions[word](given)
+
+    def is_true(given: Any) -> bool:
+        return bool(given[1] if isinstance(given, tuple) else given)
+
+    functions: dict[str, Callable[[list[Any]], Any]] = {
+        "AND": lambda given: all(map(is_true, given)),
+        "OR": lambda given: any(map(is_true, given)),
+        "NOT": lambda given: not is_true(given[0]),
+        "ISNEW": lambda _: before is None,
+        "ISCHANGED": lambda given: given[0][0] != given[0][1],
+        "PRIORVALUE": lambda given: given[0][0],
+    }
+    found = is_true(value())
+    assert not words
+    return found

@@ -26,10 +26,12 @@ def test_the_example_can_be_used(example: str, load: Load) -> None:
 def test_the_commented_parts_of_the_example_can_be_used(example: str, load: Load, tmp_path: Path) -> None:
     """What a newcomer uncomments is right too."""
     lines = example.splitlines()
-    prose = ("# Closedwon", "# docs/", "# Where", "# Or ", "# An ERP", "# A ", "# Expr", "# Free", "# auth")
+    prose = ("# Closedwon", "# docs/", "# Where", "# Or ", "# An ERP", "# A ", "# Expr", "# Free", "# The", "# auth")
     opened = "\n".join(line.removeprefix("# ") for line in lines if not line.startswith(prose))
     (tmp_path / "salesforce.pem").write_text("key")
-    opened = opened.replace("PO_Number__c,", "PO_Number__c, Warehouse__c,").replace("ERP_TOKEN", "TRYTON_KEY")
+    (tmp_path / "salesforce-networks.txt").write_text("13.108.0.0/14")
+    opened = opened.replace("PO_Number__c,", "PO_Number__c, Warehouse__c,")
+    opened = opened.replace("ERP_TOKEN", "TRYTON_KEY").replace("CLOSEDWON_CALLOUT_KEY", "TRYTON_KEY")
     settings = load(opened)
     assert ("tryton", "facade") == tuple(erp.name for erp in settings.erps)
     route = settings.routes[0]
@@ -38,6 +40,8 @@ def test_the_commented_parts_of_the_example_can_be_used(example: str, load: Load
         route.order.lookups[0].field,
         route.write_back.stage,
     )
+    assert settings.intake is not None
+    assert None not in (route.outbound, route.callouts)
 
 
 def test_a_secret_is_read_from_a_file_beside_the_settings(example: str, load: Load, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
 from closedwon.localorg import LocalOrg, OrgConfig
@@ -48,6 +49,29 @@ async def test_a_deleted_deal_cancels_its_order_by_the_orgs_own_tombstone() -> N
         await until_settled(org)
 
         assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
+
+
+@pytest.mark.parametrize("way", ["outbound", "callouts"])
+async def test_a_deal_that_is_taken_back_is_told_on_the_same_way_as_a_won_one(way: str) -> None:
+    """As the flow and the trigger of deploy/salesforce do; what becomes of the order is the route's `unwon`."""
+    route: dict[str, Any] = {"outbound": {}} if way == "outbound" else {"callouts": {"keys": [SecretStr(KEY)]}}
+    async with world_of(unwon="cancel", grace=timedelta(0), **route) as (world, org, address):
+        told = {"name": "told", "field": "IsWon", "becomes": True, "or_changes": ["IsWon", "Amount"]}
+        endpoint = f"{address}/{way}/won-0"
+        org.outbox.define(
+            won(endpoint, **told)
+            if way == "outbound"
+            else CalloutDefinition.model_validate({**told, "endpoint": endpoint, "key": KEY})
+        )
+        (record,) = org.win_next(1)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        org.update("Opportunity", record, StageName="Prospecting")
+        await world.until_stage(record, OrderStage.CANCELLED)
+        await until_settled(org)
+
+        assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
+        assert 2 == org.outbox.sent
 
 
 async def test_callouts_of_both_forms_make_one_order_each() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from itertools import chain
-from typing import Any, Final
+from itertools import chain, product
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
 
 from closedwon.localorg.config import ORDER_REQUESTED, OrgConfig
+from closedwon.localorg.flows import Flows
 from closedwon.localorg.schema import TOMBSTONE, FieldType, Schema, SObject
+from closedwon.localorg.store import Row
 from tests.support import sfdx
 from tests.support.sfdx import DEFAULT, NS
 
@@ -25,6 +26,13 @@ _TYPES: Final = {
     "LongTextArea": FieldType.TEXTAREA,
     "Number": FieldType.DOUBLE,
 }
+_NEED_NO_RIGHT: Final = {
+    *("Opportunity.Id", "Opportunity.Name", "Opportunity.StageName", "Opportunity.CloseDate", "Opportunity.IsWon"),
+    *("Opportunity.CurrencyIsoCode", "Opportunity.SystemModstamp", "Account.Id", "Account.Name"),
+    *("OpportunityLineItem.Quantity", "OpportunityLineItem.UnitPrice"),
+}
+"""Needed or the system's: whoever sees the object sees them, and a right to them cannot be deployed (as exported
+profiles show, which list none of them)."""
 _PUBLISH: Final = "flows/Closedwon_Publish_Order_Requested.flow-meta.xml"
 _SEND: Final = "flows/Closedwon_Send_Order_Requested.flow-meta.xml"
 _SEND_DELETED: Final = "flows/Closedwon_Send_Record_Deleted.flow-meta.xml"
@@ -36,11 +44,6 @@ def _described(name: str) -> SObject:
     found = Schema(OrgConfig()).find(name)
     assert found is not None
     return found
-
-
-def _route() -> dict[str, Any]:
-    route: dict[str, Any] = tomllib.loads(sfdx.EXAMPLE.read_text(encoding="utf-8"))["routes"][0]
-    return route
 
 
 def test_the_objects_are_those_of_the_local_org() -> None:
@@ -73,12 +76,23 @@ def test_the_example_configuration_and_the_package_name_the_same() -> None:
     told = set(re.findall(r"\b\w+__[ce]\b", example)) - {"Warehouse__c"}  # shown as an extra of somebody's own
     used = "\n".join(line for line in example.splitlines() if not line.lstrip().startswith("#"))
     named = set(re.findall(r"\b\w+__[ce]\b", used))
-    shown_to_people = {"Amount__c", "Account_Name__c"}
+    shown_to_people = {"Amount__c", "Account_Name__c", "Object__c"}
 
     assert named <= told
-    assert told | shown_to_people == sfdx.fields("Opportunity") | sfdx.fields("Order_Requested__e") | {
-        "Order_Requested__e"
-    }
+    assert told | shown_to_people == set(chain.from_iterable(map(sfdx.fields, _SHARED))) | set(_SHARED[1:])
+
+
+def test_the_package_sends_the_outbound_messages_and_callouts_that_the_example_takes() -> None:
+    """Whoever uncomments those lines of the example has a route that hears what is deployed."""
+    route = sfdx.route()
+    tombstone = route["outbound"]["tombstone"]
+    message = sfdx.root(f"workflows/{tombstone['object']}.workflow-meta.xml")
+
+    assert tombstone["record_id"] in sfdx.texts(message, "outboundMessages/fields")
+    assert f"/callouts/{route['name']}" in sfdx.text(
+        sfdx.root("namedCredentials/Closedwon.namedCredential-meta.xml"), "namedCredentialParameters/parameterValue"
+    )
+    assert 1 <= len(route["callouts"]["keys"]) <= 2
 
 
 def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
@@ -91,18 +105,34 @@ def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
 
 
 @pytest.mark.parametrize("path", [_PUBLISH, _SEND])
-def test_a_flow_runs_once_when_a_deal_is_won(path: str) -> None:
-    """At insert or update, by IsWon, which no translation and no renamed stage changes."""
+def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None:
+    """On the same occasions as the local org's flow, by IsWon, which no translation and no renamed stage changes."""
     flow = sfdx.root(path)
+    formula = sfdx.text(flow, "start/filterFormula")
+    local = Flows((ORDER_REQUESTED,))
+    states: list[Row] = [
+        {"IsWon": won, "Amount": amount, "IsDeleted": False} for won, amount in product((False, True), (1.0, 2.0))
+    ]
+    occasions = [*product([None, *states], states)]
+    deployed = [sfdx.holds(formula, before, after) for before, after in occasions]
+    developed = [any(local.triggered(_described("Opportunity"), before, after)) for before, after in occasions]
 
     assert "Active" == sfdx.text(flow, "status")
     assert "Opportunity" == sfdx.text(flow, "start/object")
     assert "CreateAndUpdate" == sfdx.text(flow, "start/recordTriggerType")
-    assert "true" == sfdx.text(flow, "start/doesRequireRecordChangedToMeetCriteria")
-    assert ("IsWon", "true") == (
-        sfdx.text(flow, "start/filters/field"),
-        sfdx.text(flow, "start/filters/value/booleanValue"),
-    )
+    # ISCHANGED is refused beside "only when a record is updated to meet the condition requirements".
+    assert "false" == sfdx.text(flow, "start/doesRequireRecordChangedToMeetCriteria")
+    assert developed == deployed
+    assert {True, False} == set(deployed)
+
+
+def test_the_triggers_speak_of_the_same_deals() -> None:
+    """By one rule, which the Apex tests hold against the same occasions."""
+    apex = sfdx.apex()
+
+    for trigger in ("ClosedwonCalloutTrigger", "ClosedwonEventTrigger"):
+        assert "(ClosedwonDeals.withNews(Trigger.new, Trigger.oldMap));" in apex[trigger]
+        assert "(after insert, after update)" in apex[trigger]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +152,7 @@ def test_a_flow_sends_an_outbound_message_that_intake_takes(path: str, owner: st
     assert f"{owner}.{sfdx.text(message, 'fullName')}" == sfdx.text(flow, "actionCalls/actionName")
     assert sfdx.texts(flow, "actionCalls/name") == sfdx.texts(flow, "start/connector/targetReference")
     assert owner == sfdx.text(flow, "start/object")
-    assert endpoint.format(route=_route()["name"]) == urlsplit(sfdx.text(message, "endpointUrl")).path
+    assert endpoint.format(route=sfdx.route()["name"]) == urlsplit(sfdx.text(message, "endpointUrl")).path
     sent = sfdx.texts(message, "fields")
     assert {"Id", "SystemModstamp"} <= sent <= {one.name for one in _described(owner).fields}
     assert "false" == sfdx.text(message, "includeSessionId")
@@ -142,7 +172,7 @@ def test_the_named_credential_leads_to_the_examples_route() -> None:
     credential = sfdx.root("namedCredentials/Closedwon.namedCredential-meta.xml")
 
     assert (
-        f"/callouts/{_route()['name']}"
+        f"/callouts/{sfdx.route()['name']}"
         == urlsplit(sfdx.text(credential, "namedCredentialParameters/parameterValue")).path
     )
     assert (DEFAULT / "externalCredentials" / "Closedwon.externalCredential-meta.xml").is_file()
@@ -158,12 +188,38 @@ def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
         if permission.findtext(f"{NS}editable") == "true"
     }
 
-    assert {f"Opportunity.{field}" for field in _route()["write_back"].values()} == editable
+    assert {f"Opportunity.{field}" for field in sfdx.route()["write_back"].values()} == editable
     assert {"ApiEnabled"} == sfdx.texts(rights, "userPermissions/name")
     assert {"Account", "Opportunity", "Product2", "Order_Requested__e", TOMBSTONE} == _allowed(
         _INTEGRATION, "allowRead"
     )
     assert {"Opportunity"} == _allowed(_INTEGRATION, "allowEdit")
+
+
+def test_the_integration_user_may_see_every_field_that_is_read_or_sent_and_no_other() -> None:
+    """A profile for the API alone shows no optional field: a query that names one fails, a message leaves it out."""
+    select: str = sfdx.route()["select"]
+    lines = re.search(r"\(SELECT (.*) FROM OpportunityLineItems\)", select)
+    assert lines is not None
+    read = {_right_to(name, "Opportunity") for name in _names(select.replace(lines[0], ""))}
+    read |= {_right_to(name, "OpportunityLineItem") for name in _names(lines[1])}
+    sent = sfdx.texts(sfdx.root("workflows/Opportunity.workflow-meta.xml"), "outboundMessages/fields")
+    written = set(sfdx.route()["write_back"].values())
+    # Whoever has no right to the lookup sees no field of the account.
+    needed = read | {f"Opportunity.{name}" for name in sent | written | {"AccountId"}}
+
+    assert needed - _NEED_NO_RIGHT == sfdx.texts(sfdx.root(_INTEGRATION), "fieldPermissions/field")
+
+
+def _names(select: str) -> list[str]:
+    return [name.strip() for name in select.split(",") if name.strip()]
+
+
+def _right_to(path: str, owner: str) -> str:
+    """The name by which the right to see a field is given: an address is one field."""
+    parent, dot, field = path.rpartition(".")
+    field = "BillingAddress" if field.startswith("Billing") else field
+    return f"{parent if dot else owner}.{field}"
 
 
 @pytest.mark.parametrize("path", [_INTEGRATION, _CALLER])

@@ -1,4 +1,4 @@
-/** Tells Closedwon of deals that have just been won, by a callout. Does nothing until a signing key is set. */
+/** Calls Closedwon about deals that are won, changed or taken back. Does nothing until a signing key is set. */
 trigger ClosedwonCalloutTrigger on Opportunity(after insert, after update) {
-    ClosedwonCalloutJob.start(ClosedwonDeals.newlyWon(Trigger.new, Trigger.oldMap));
+    ClosedwonCalloutJob.start(ClosedwonDeals.withNews(Trigger.new, Trigger.oldMap));
 }

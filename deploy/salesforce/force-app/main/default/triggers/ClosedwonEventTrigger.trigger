@@ -1,4 +1,4 @@
-/** Publishes an event for deals that have just been won: instead of the flow Closedwon_Publish_Order_Requested. */
+/** An event for deals that are won, changed or taken back: instead of the flow Closedwon_Publish_Order_Requested. */
 trigger ClosedwonEventTrigger on Opportunity(after insert, after update) {
-    ClosedwonEvents.publish(ClosedwonDeals.newlyWon(Trigger.new, Trigger.oldMap));
+    ClosedwonEvents.publish(ClosedwonDeals.withNews(Trigger.new, Trigger.oldMap));
 }
