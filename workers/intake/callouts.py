@@ -74,6 +74,7 @@ class Callouts:
         route = self._route(request)
         body = await request.read()
         self._check_signature(route, request, body)
+        self._delivery.check_rate(route)
         call = parse(body)
         words = [Word(item.record, item.id, dict(item.payload or {})) for item in call.items]
         try:

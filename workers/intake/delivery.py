@@ -108,15 +108,19 @@ class Delivery:
         self._metrics = metrics
         self._channel = channel
 
-    def check_org(self, route: Route, org: OrgId) -> None:
-        """Raise `RefusedError` unless the org is the route's and does not call too fast."""
-        if org != self._settings.org(route.org).id:
-            raise RefusedError(
-                HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
-            )
+    def check_rate(self, route: Route) -> None:
+        """Raise `RefusedError` if the route's org calls too fast. To be asked before a body is parsed."""
+        org = self._settings.org(route.org).id
         if not self._rates.admit(org):
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} calls faster than `intake.requests_per_second`"
+            )
+
+    def check_org(self, route: Route, org: OrgId) -> None:
+        """Raise `RefusedError` unless the org is the route's."""
+        if org != self._settings.org(route.org).id:
+            raise RefusedError(
+                HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
             )
 
     async def deliver(self, route: Route, words: Sequence[Word]) -> None:

@@ -63,6 +63,7 @@ class OutboundMessages:
     ) -> web.Response:
         """Answer a message that `judge` takes as a whole, or refuses by raising; nothing has started by then."""
         ids: tuple[str, ...] = ()
+        self._delivery.check_rate(route)
         try:
             message = outbound.parse(await request.read(), request.charset)
             ids = tuple(found.id for found in message.notifications)

@@ -136,6 +136,17 @@ async def test_an_org_that_calls_too_fast_is_told_to_come_back() -> None:
         assert "5" == answers[3][2]
 
 
+async def test_only_what_is_signed_counts_as_a_call_of_the_org() -> None:
+    """Whoever has no key cannot use up the org's share; nonsense that is signed is cut off unparsed."""
+    async with handoff(**_ROUTE) as world, intake(world, requests_per_second=0.2) as address:
+        url = f"{address}/callouts/won-0"
+        unsigned = [(await _post(url, b"{", {}))[0] for _ in range(5)]
+        signed = [(await _post(url, body, _signed(body)))[0] for body in (b"{1", b"{2", b"{3")]
+
+        assert [401] * 5 == unsigned
+        assert [400, 400, 429] == signed
+
+
 async def test_the_soap_form_is_taken_and_its_contract_served() -> None:
     """What WSDL2Apex makes of the served WSDL is answered in SOAP."""
     async with handoff(**_ROUTE) as world, intake(world) as address:

@@ -65,7 +65,11 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
         seen.update(_counts(buffer))
         return seen[reason] > 0
 
-    async with handoff(**_EVENT) as world, intake(world, meter, requests_per_second=0.3) as address:
+    async with (
+        handoff(**_EVENT) as world,
+        intake(world, meter) as address,
+        intake(world, meter, requests_per_second=0.1) as strict,
+    ):
         good = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "Street__c", _SECRET)
         await deliver(address, good)
         await deliver(address, good.replace(b"006000000000001AAA", b"006000000000001AAB"))
@@ -74,8 +78,8 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
         await deliver(address, good, route="won-0/else/where")
         await deliver(address, _with_field(good, "Long__c", _SECRET * 200_000))
         await deliver(address, _with_field(good, "Long__c", _SECRET * 100_000))
-        await deliver(address, good)
-        await deliver(address, good)
+        await deliver(strict, good)
+        await deliver(strict, good)
         await _hang_up(address)
         answer = await _speak_no_http(address)
         await until(lambda: was_counted("gone"))
@@ -94,6 +98,15 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
     assert expected == seen
     assert "04l000000000001AAA" in caplog.text
     assert _SECRET not in caplog.text
+
+
+async def test_a_flood_of_nonsense_is_not_even_parsed() -> None:
+    """The route tells whose it is, so one org's limit holds before anything is made of the body."""
+    async with handoff(outbound={}, events=()) as world, intake(world, requests_per_second=0.2) as address:
+        answers = [await deliver(address, b"<nonsense>") for _ in range(3)]
+
+        assert [500, 500, 429] == [status for status, _ in answers]
+        assert "requests_per_second" in answers[-1][1]
 
 
 async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again() -> None:
