@@ -69,16 +69,18 @@ async def test_lost_events_and_a_moved_bus_lose_no_order(tmp_path: Path, kills: 
 
 
 @pytest.mark.slow
-async def test_outbound_messages_that_have_expired_lose_no_order(tmp_path: Path) -> None:
-    """Everything of ours is down for more than the 24 hours that Salesforce keeps trying: a sweep finds the deals."""
-    async with siege(tmp_path, seconds=100, via=Via.OUTBOUND) as world:
+@pytest.mark.timeout(340)
+@pytest.mark.parametrize(("number", "kills"), [(100, 0), (300, 2)])
+async def test_outbound_messages_that_have_expired_lose_no_order(tmp_path: Path, number: int, kills: int) -> None:
+    """Everything of ours is down for longer than Salesforce keeps trying: a sweep finds all, though it is killed."""
+    async with siege(tmp_path, seconds=300, via=Via.OUTBOUND) as world:
         (worker,), (intake,) = world.stack.workers, world.stack.intakes
         # The schedule's last sweep is of the true present, while the deals are of yesterday: it must look back to them.
         await _sweep_often(world, interval=2, lag=1, overlap='"P2D"')
         await world.until(lambda: _has_swept(world), "a first sweep")
         await worker.stop()
         await intake.stop()
-        deals = await world.add_deals(100)
+        deals = await world.add_deals(number)
         await world.people.admin("POST", "clock", {"advance_s": -26 * _HOUR})
         for deal in deals:
             await world.win(deal)
@@ -88,9 +90,13 @@ async def test_outbound_messages_that_have_expired_lose_no_order(tmp_path: Path)
         await world.until(lambda: _have_expired(world, len(deals)), "every message given up")
         await intake.start()
         await worker.start()
+        for moment in sorted(world.chance.sample(range(5, number - 5), kills)):
+            await world.until_started(moment)
+            await world.kill(worker)
         await _until_no_gap_is_open(world, 1)
         await world.until(world.is_idle, "every order workflow at its end")
-        await world.until_all_is_well(100)
+        await world.until_all_is_well(number)
+        assert kills == world.kills[worker.name]
 
 
 async def _has_swept(world: Siege) -> bool:
