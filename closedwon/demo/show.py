@@ -32,17 +32,23 @@ _LOOKS: Final[dict[str, tuple[str, str]]] = {
     "won": ("event on its way", "yellow"),
     OrderStage.LOADING: ("reading the deal", "yellow"),
     OrderStage.ORDERING: ("ordering in the ERP", "cyan"),
-    OrderStage.WRITING_BACK: ("writing the number back", "blue"),
+    OrderStage.WRITING_BACK: ("telling Salesforce", "blue"),
     OrderStage.ATTENTION: ("needs attention", "bold red"),
     OrderStage.COMPLETED: ("written back", "green"),
 }
 """Words and style of each stage; `open` and `won` are Salesforce's, the rest Temporal's."""
 _LONGEST: Final = 2 + max(len(words) for words, _ in _LOOKS.values())
-_AMOUNT, _ORDER, _SECONDS = 11, 8, 7
-_FIXED: Final = _AMOUNT + _LONGEST + _ORDER + _SECONDS + 12
-"""Columns that are no names: four cells, and two blanks before each of six."""
-_WIDE: Final = 100
+_AMOUNT, _ORDER, _SECONDS = 11, 7, 7
+_GAP: Final = 2
+"""Blanks before each cell."""
+_FIXED: Final = _GAP + _AMOUNT + _GAP + _LONGEST + _GAP + _ORDER + _GAP + _SECONDS
+"""Columns of the cells that are no names."""
+_NAME: Final = 34
+"""Columns of a whole name."""
+_WIDE: Final = _FIXED + 2 * (_GAP + 30)
 """Columns from which on there is room for customers."""
+_NAME_END: Final = 8
+"""So many characters stay at the end of a deal's name that is cut: by them a customer's deals differ."""
 _DONE: Final = "✔"
 
 
@@ -102,7 +108,7 @@ class Screen:
 
     def say(self, text: RenderableType) -> None:
         """Print above the picture, to stay."""
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
+        self.console.print(text, soft_wrap=not self.console.is_terminal, crop=False)
 
 
 def starting(parts: Sequence[Part], since: dict[str, float]) -> tuple[RenderableType, str]:
@@ -160,11 +166,11 @@ def _that_fit(tracks: Sequence[Track], rows: int) -> Sequence[Track]:
 
 def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
     customers = width >= _WIDE
-    table = Table(box=None, header_style="dim", padding=(0, 0, 0, 2))
-    names_width = width - _FIXED
-    table.add_column("deal", no_wrap=True, width=min(names_width // 2 if customers else names_width, 30))
+    table = Table(box=None, header_style="dim", padding=(0, 0, 0, _GAP))
+    room = min((width - _FIXED) // (1 + customers) - _GAP, _NAME)
+    table.add_column("deal", no_wrap=True, width=room)
     if customers:
-        table.add_column("customer", no_wrap=True, width=min(names_width // 2, 30))
+        table.add_column("customer", no_wrap=True, width=room)
     table.add_column("amount", justify="right", no_wrap=True, width=_AMOUNT)
     table.add_column("where it is", no_wrap=True, width=_LONGEST)
     table.add_column("order", no_wrap=True, width=_ORDER)
@@ -174,8 +180,9 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
         if track.written:
             words, style = f"{_DONE} {_LOOKS[OrderStage.COMPLETED][0]}", _LOOKS[OrderStage.COMPLETED][1]
         seconds = track.seconds(now)
+        name = track.deal.name
         table.add_row(
-            track.deal.name,
+            name if len(name) <= room else f"{name[: room - _NAME_END - 1]}…{name[-_NAME_END:]}",
             *([track.deal.account] if customers else []),
             f"{track.deal.amount:,.0f} {track.deal.currency}",
             Text(words if track.written else f"• {words}", style),
@@ -211,14 +218,14 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
     if whole.won != summary.won or not summary.clean:
         lines.append(
             Text(
-                f"  all runs on this data: won {whole.won}, ordered {whole.ordered}, "
+                f"  all runs: won {whole.won}, ordered {whole.ordered}, "
                 f"written back {whole.written_back}, cancelled {whole.cancelled}, doubled {whole.doubled}, "
                 f"lost {whole.lost}"
             )
         )
     if not summary.clean:
         lines.append(Text("  what disagrees, record by record: closedwon audit", "red"))
-    lines.append(Text(f"  counted in Salesforce and in {erp} by closedwon audit; the same as JSON: {file}", "dim"))
+    lines.append(Text(f"  counted in Salesforce and in {erp} by closedwon audit\n  the same as JSON: {file}", "dim"))
     return Group(*lines)
 
 
@@ -229,7 +236,6 @@ def problem(text: str) -> RenderableType:
 
 def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
     """Temporal's UI, the org, the ERP and single parts by hand: now, or with `--keep`."""
-    query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
     env = _short(stack.data_dir / "env")
     org_dir, erp_dir = _short(stack.org.data_dir), _short(stack.erp.data_dir)
     if not stays:
@@ -240,13 +246,15 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
             f"closedwon erp {stack.erp_kind} --data-dir {erp_dir}",
             "closedwon run",
         )
-        return Text.assemble(
-            "\nTo look around in Temporal's UI, in the org and in the ERP:  ", ("make demo KEEP=1", "bold"),
-            "\nTo see it survive a crash:  ", ('make demo ARGS="--kill"', "bold"),
-            "\nTo run single parts by hand, on the same data, each in a terminal of its own after the first line:",
-            *((f"\n  {command}", "bold") for command in commands),
-        )  # fmt: skip
+        return Group(
+            _to_copy("\nTo look around in Temporal's UI, in the org and in the ERP:  ", "make demo KEEP=1"),
+            _to_copy("To see it survive a crash:  ", 'make demo ARGS="--kill"'),
+            "To run single parts by hand on this data, with the first line in each terminal:",
+            *(_to_copy("  ", command) for command in commands),
+        )
     erp = stack.erp.connection["url"]
+    query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
+    metrics = " ".join(f"--metrics http://localhost:{part.port}/metrics" for part in stack.processes)
     rows = (
         ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
         ("Salesforce: the org", stack.org.connection["url"]),
@@ -257,16 +265,18 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         ("By hand, in another terminal", f". {env}"),
         ("  win three more deals", f"closedwon org win --count 3 --data-dir {org_dir}"),
         ("  where each order stands", "closedwon orders list"),
-        ("  how everything stands, live", "closedwon top"),
+        ("  a live page of it all", f"closedwon top {metrics}"),
         ("  whether all three agree", "closedwon audit --lag 0s"),
         ("  another worker", "closedwon worker"),
     )
     width = max(len(what) for what, _ in rows)
-    # Never wrapped: an address or a command that is broken in two cannot be copied.
-    lines = [
-        Text.assemble(f"{what:<{width}}  ", (where, "bold"), no_wrap=True, overflow="ignore") for what, where in rows
-    ]
+    lines = (_to_copy(f"{what:<{width}}  ", where) for what, where in rows)
     return Group(Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"), *lines)
+
+
+def _to_copy(what: str, where: str) -> Text:
+    """A line that is never wrapped: an address or a command that is broken in two cannot be copied."""
+    return Text.assemble(what, (where, "bold"), no_wrap=True, overflow="ignore")
 
 
 def _short(path: Path) -> str:

@@ -201,10 +201,11 @@ class Stack:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All of them, in the order in which they depend on each other."""
-        return (self.temporal, self.org, self.erp, *self._processes)
+        return (self.temporal, self.org, self.erp, *self.processes)
 
     @property
-    def _processes(self) -> tuple[Closedwon, ...]:
+    def processes(self) -> tuple[Closedwon, ...]:
+        """Those of Closedwon itself."""
         return (*self.workers, *self.subscribers, *self.intakes)
 
     async def __aenter__(self) -> Self:
@@ -230,11 +231,11 @@ class Stack:
             self._write_org_settings()
         await together(*(part.start() for part in (self.temporal, self.org, self.erp)))
         self._write_settings()
-        await together(*(part.start() for part in self._processes))
+        await together(*(part.start() for part in self.processes))
 
     async def stop(self) -> None:
         """Stop Closedwon's processes first: they finish what they have begun. Then the servers."""
-        for group in (self._processes, (self.temporal, self.org, self.erp)):
+        for group in (self.processes, (self.temporal, self.org, self.erp)):
             await asyncio.gather(*(part.stop() for part in group))
         self._guard.close()
         if self._lock is not None:
@@ -270,7 +271,7 @@ class Stack:
             "TEMPORAL_NAMESPACE": NAMESPACE,
             "TEMPORAL_CONFIG_FILE": os.devnull,
             "CLOSEDWON_CONFIG": str(self.config),
-            "CLOSEDWON_METRICS": " ".join(f"http://localhost:{part.port}/metrics" for part in self._processes),
+            "CLOSEDWON_METRICS": " ".join(f"http://localhost:{part.port}/metrics" for part in self.processes),
             "DEMO_ORG_SECRET": self.org.connection["client_secret"],
             "DEMO_ERP_SECRET": self.erp.connection[secret],
             "DEMO_CALLOUT_KEY": self._callout_key,
@@ -295,7 +296,7 @@ class Stack:
             encoding="utf-8",
         )
         environment = self.child_environment()
-        for part in self._processes:
+        for part in self.processes:
             part.environment |= environment
         file = self.data_dir / "env"
         file.touch(mode=0o600)

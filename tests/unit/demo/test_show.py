@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from rich.console import Console, ConsoleDimensions
 
 from closedwon.audit.judge import Counts
+from closedwon.demo import ErpKind
 from closedwon.demo.deals import Deal, Summary
-from closedwon.demo.show import Screen, Track, good, journey, result
+from closedwon.demo.show import Screen, Track, good, journey, result, where_to_look
+from closedwon.demo.stack import Stack
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 
@@ -61,6 +65,14 @@ def test_each_deal_has_its_stage_order_and_seconds_at_any_width(width: int) -> N
     assert ["S-17", "2.0"] == done.split()[-2:]
     assert "• ordering in the ERP" in moving
     assert moving.endswith("5.0")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_deals_of_one_customer_can_be_told_apart(width: int) -> None:
+    """A name that is too long for the terminal keeps its end, where the deals of a customer differ."""
+    picture = lines([track(11), track(12)], width=width, height=24)
+
+    assert [" deal 11 ", " deal 12 "] == [line[line.index(" deal") :][:9] for line in picture[3:5]]
 
 
 def test_a_low_terminal_shows_what_moves() -> None:
@@ -122,5 +134,34 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
     Screen().say(result(summary, deals=2, erp="Tryton", file="summary.json"))
 
     said = capsys.readouterr().out
-    assert "all runs on this data: won 5, ordered 4, written back 4, cancelled 1, doubled 0, lost 0" in said
+    assert "all runs: won 5, ordered 4, written back 4, cancelled 1, doubled 0, lost 0" in said
     assert good(summary, 2)
+
+
+@pytest.mark.parametrize(("stays", "whole"), [
+    (True, "http://localhost:8233/namespaces/default/workflows?query=WorkflowType%20%3D%20%27OrderWorkflow%27"),
+    (True, "closedwon top --metrics http://localhost:9001/metrics --metrics http://localhost:9002/metrics"),
+    (False, "temporal server start-dev --port 7233 --db-filename .closedwon/demo/tryton/temporal.db"),
+])  # fmt: skip
+def test_what_is_to_be_copied_stands_whole_in_a_narrow_terminal(
+    stays: bool,  # noqa: FBT001
+    whole: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An address or a command is neither cut nor broken in two."""
+    monkeypatch.chdir(tmp_path)
+    data_dir = Path(".closedwon/demo/tryton")
+    data_dir.mkdir(parents=True)
+    ports = {"temporal": 7233, "temporal-ui": 8233, "worker-1": 9001, "subscriber-1": 9002}
+    (data_dir / "ports.json").write_text(json.dumps(ports))
+    stack = Stack(data_dir, erp=ErpKind.TRYTON, subscribers=1)
+    stack.org.connection = stack.erp.connection = {"url": "http://localhost:8080"}
+    screen = Screen()
+    screen.console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+
+    screen.say(where_to_look(stack, stays=stays))
+
+    said = screen.console.file
+    assert isinstance(said, io.StringIO)
+    assert any(line.endswith(whole) for line in said.getvalue().splitlines())
