@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from pydantic import AwareDatetime
 from temporalio import activity
@@ -152,7 +152,7 @@ class ErpActivities:
 
     @activity.defn
     async def resolve_order(self, request: ResolveOrder) -> Resolved:
-        """Make the order that people call `number` the record's one; where no ERP can look, take the number.
+        """Make the order that people call `number` the record's one; where an ERP cannot look, take the number.
 
         The key is looked at before, and again behind: an attempt to create that nobody knows of any more, under way in
         the ERP all the same, meets its constraint, or is seen as the rival that it is.
@@ -183,6 +183,7 @@ class ErpActivities:
 
     async def _claim(self, request: ResolveOrder) -> ErpOrder:
         refusal: UnknownOrderError | None = None
+        can_say = True
         for name in self._names(request):
             try:
                 with self._timed(name):
@@ -192,8 +193,10 @@ class ErpActivities:
             else:
                 if order is not None:
                     return order
-        if refusal is not None:
+                can_say = False
+        if refusal is not None and can_say:
             raise refusal
+        self._wait_until_settled(request)  # no constraint keeps what is under way from becoming a second order
         return ErpOrder(
             id=request.number,
             number=request.number,
@@ -219,13 +222,12 @@ class ErpActivities:
                     cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
                 )
         erp = self._erp(request.erp)
+        how: dict[str, Any] = {"known_as": known_as, "is_only": not request.other_erps, "on_step": self._on_step}
         try:
             if request.changed == "amend" or request.reopen:
-                handoff = await amend_to(
-                    erp, request.order, reopen=request.reopen, known_as=known_as, on_step=self._on_step
-                )
+                handoff = await amend_to(erp, request.order, reopen=request.reopen, **how)
             else:
-                handoff = await find_or_create(erp, request.order, known_as=known_as, on_step=self._on_step)
+                handoff = await find_or_create(erp, request.order, **how)
         except AmountDiffersError as error:
             if request.changed != "ignore" or not error.found.status.exists_as_order:
                 raise

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from pydantic import AwareDatetime, Field
 
-from closedwon.erp.base import differs
+from closedwon.erp.comparing import differs
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import GIVEN_UP, ErpOrder, ErpStatus, Frozen, Order
 from closedwon.names import OrderStage, RecordKey

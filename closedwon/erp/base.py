@@ -17,7 +17,8 @@ The tree of errors below `closedwon.errors`:
     ├── CannotAmendError        the adapter, or the system behind it, cannot change an order
     ├── TooLateToAmendError     it can no longer be changed
     ├── TooLateError            it can no longer be cancelled
-    └── UnknownOrderError       the order that a person has named is not there, or is not this record's
+    └── UnknownOrderError       the order that a person has named is not there, or is cancelled
+        └── OthersOrderError    it is another record's
     DuplicateError              the key is taken; never leaves `find_or_create`
 """
 
@@ -26,9 +27,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final, Literal, Protocol
 
+from closedwon.erp.comparing import differs, same_total
 from closedwon.errors import (
     AttentionError,
     AttentionReason,
@@ -64,7 +65,7 @@ class AmountDiffersError(AttentionError):
     def __init__(self, found: ErpOrder, order: Order) -> None:
         """Name both totals; nothing of the customer."""
         self.found = found
-        lines = " (a product, quantity or price differs)" if _same_total(found, order) else ""
+        lines = " (a product, quantity or price differs)" if same_total(found, order) else ""
         super().__init__(
             f"ERP order {found.number or found.id} holds {found.amount} {found.currency} on {found.line_count} "
             f"line(s), but the record asks for {order.amount} {order.currency} on {len(order.lines)} line(s){lines}",
@@ -148,6 +149,10 @@ class UnknownOrderError(AttentionError):
         )
 
 
+class OthersOrderError(UnknownOrderError):
+    """The order of that number has another record's key."""
+
+
 class Erp(Protocol):
     """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
 
@@ -201,8 +206,8 @@ class Erp(Protocol):
         """Put the key on the order that people call `number`: it is the record's one order from now on.
 
         Safe to repeat. An order is returned as it is where the ERP has the key elsewhere: whoever needs to know looks
-        by the key afterwards. None: this ERP cannot do it. Raises `UnknownOrderError` for an order that is not there
-        or has another record's key.
+        by the key afterwards. None: this ERP cannot do it. Raises `UnknownOrderError` for an order that is not there,
+        `OthersOrderError` for one that has another record's key.
         """
 
     async def check(self) -> str:
@@ -228,11 +233,6 @@ OnStep = Callable[[Step], Awaitable[None]]
 
 _ADVANCES: Final = 3
 """Rounds of advance-and-look. Parallel callers may each take one of the two steps; more is not ours to sort out."""
-_WITHOUT_DECIMALS: Final = frozenset({
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF",
-    "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
-})  # fmt: skip
-"""ISO 4217 currencies whose smallest unit is 1."""
 _TELLING: Final = 3
 """Characters; blanking anything shorter would only make the message unreadable."""
 
@@ -241,13 +241,16 @@ async def no_step(_step: Step) -> None:
     """Do nothing: production."""
 
 
-async def find_or_create(erp: Erp, order: Order, *, known_as: str | None = None, on_step: OnStep = no_step) -> Handoff:
+async def find_or_create(
+    erp: Erp, order: Order, *, known_as: str | None = None, is_only: bool = True, on_step: OnStep = no_step
+) -> Handoff:
     """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
 
     Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that
     is found under the key is adopted after its total, currency and lines have been compared. A cancelled
     one is not replaced: somebody decided against this deal in the ERP, and the key is taken in any case.
-    `known_as` is the number that the record has already: an order of that number that was made by hand is adopted, too.
+    `known_as` is the number that the record has already: an order of that number that was made by hand is adopted, too;
+    unless this ERP `is_only` one of several, one that is not here may be in another, and a person is asked.
 
     Raises `RejectedError`, `AmountDiffersError` or `AuthFailedError` when a person must act, and `UnreachableError`,
     `UnknownError` or `BusyError` when calling again is the answer.
@@ -255,7 +258,7 @@ async def find_or_create(erp: Erp, order: Order, *, known_as: str | None = None,
     with _blanked(order):
         found = await erp.find(order.idempotency_key)
         if found is None and known_as is not None:
-            found = await _made_by_hand(erp, order, known_as)
+            found = await _made_by_hand(erp, order, known_as, is_only=is_only)
         adopted = found is not None
         if found is None:
             found, adopted = await _create(erp, order, on_step)
@@ -264,7 +267,13 @@ async def find_or_create(erp: Erp, order: Order, *, known_as: str | None = None,
 
 
 async def amend_to(
-    erp: Erp, order: Order, *, reopen: bool = False, known_as: str | None = None, on_step: OnStep = no_step
+    erp: Erp,
+    order: Order,
+    *,
+    reopen: bool = False,
+    known_as: str | None = None,
+    is_only: bool = True,
+    on_step: OnStep = no_step,
 ) -> Handoff:
     """As `find_or_create`, but an order that differs from what was sold is changed instead of refused.
 
@@ -279,18 +288,22 @@ async def amend_to(
             if found.status is ErpStatus.CANCELLED or differs(found, order):
                 await erp.amend(found, order)
                 await on_step("after-amend")
-    return await find_or_create(erp, order, known_as=known_as, on_step=on_step)
+    return await find_or_create(erp, order, known_as=known_as, is_only=is_only, on_step=on_step)
 
 
-async def _made_by_hand(erp: Erp, order: Order, number: str) -> ErpOrder | None:
+async def _made_by_hand(erp: Erp, order: Order, number: str, *, is_only: bool) -> ErpOrder | None:
+    found: ErpOrder | None = None
     try:
         found = await erp.claim(number, order.idempotency_key)
+    except OthersOrderError:
+        return None  # a number that was copied with the record
     except UnknownOrderError:
-        return None  # a number that was copied with the record, or an order that the ERP has lost
+        if is_only:
+            return None  # the same, or an order that the ERP has lost
     if found is None:
         raise AttentionError(
-            f"The record has order number {number} already, but the ERP has no order under the record's key, and "
-            "cannot say whether it has that one",
+            f"The record has order number {number} already, but ERP {erp.name} has no order under the record's key, "
+            f"and {'cannot say whether it has that one' if is_only else 'nothing says whether that one exists'}",
             reason=AttentionReason.ORDER_EXISTS,
             cure="If that order exists, send `resolve` with its number; else empty the record's number field and send "
             "`retry`.",
@@ -343,33 +356,6 @@ def _compare(found: ErpOrder, order: Order) -> None:
     """Raise `AmountDiffersError` unless both agree. What was cancelled is compared with nothing."""
     if found.status is not ErpStatus.CANCELLED and differs(found, order):
         raise AmountDiffersError(found, order)
-
-
-def differs(found: ErpOrder, order: Order) -> bool:
-    """Whether the ERP's order is another one than was sold: its total, its currency, or its lines as far as told."""
-    if not _same_total(found, order):
-        return True
-    if found.lines is None:
-        return False
-    had = sorted((line.product or "", line.quantity, line.unit_price) for line in found.lines)
-    sold = sorted((line.product, line.quantity, line.unit_price) for line in order.lines)
-    return len(had) != len(sold) or any(
-        (product, quantity) != (other, as_many) or abs(price - asked) > _half_a_unit(order)
-        for (product, quantity, price), (other, as_many, asked) in zip(had, sold, strict=True)
-    )
-
-
-def _same_total(found: ErpOrder, order: Order) -> bool:
-    """Whether total, currency and number of lines agree; each line may have been rounded to the smallest unit."""
-    return (
-        found.currency == order.currency
-        and found.line_count == len(order.lines)
-        and abs(found.amount - order.amount) <= _half_a_unit(order) * len(order.lines)
-    )
-
-
-def _half_a_unit(order: Order) -> Decimal:
-    return Decimal("0.5") if order.currency in _WITHOUT_DECIMALS else Decimal("0.005")
 
 
 def _cancelled(found: ErpOrder) -> RejectedError:

@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from closedwon.erp.base import (
     CannotAmendError,
     DuplicateError,
+    OthersOrderError,
     RejectedError,
     TooLateError,
     TooLateToAmendError,
@@ -158,7 +159,7 @@ class RestAdapter:
         if reason == AttentionReason.UNKNOWN_ORDER:
             raise UnknownOrderError(f"{self.name} has no order {number}")
         if reply.status == HTTPStatus.CONFLICT:
-            raise UnknownOrderError(f"{self.name}: order {number} is another record's")
+            raise OthersOrderError(f"{self.name}: order {number} is another record's")
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             return None
         if not reply.ok:

@@ -25,6 +25,7 @@ from typing import Any, Final
 from closedwon.erp.base import (
     AuthFailedError,
     DuplicateError,
+    OthersOrderError,
     RejectedError,
     TooLateError,
     TooLateToAmendError,
@@ -200,7 +201,7 @@ class TrytonAdapter:
             raise UnknownOrderError(f"{self.name} has {len(sales)} sales with the number {number}")
         (sale,) = sales
         if sale["external_id"] not in {None, "", idempotency_key}:
-            raise UnknownOrderError(f"{self.name}: sale {number} is another record's")
+            raise OthersOrderError(f"{self.name}: sale {number} is another record's")
         if not sale["external_id"]:
             reply = await self._api.try_change(_SALE, sale["id"], {"external_id": idempotency_key})
             if not _is_duplicate(reply):

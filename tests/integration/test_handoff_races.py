@@ -86,6 +86,28 @@ async def test_a_deal_whose_route_now_picks_another_erp_is_not_ordered_twice() -
             assert OrderStage.ATTENTION == await world.stage(record)
 
 
+async def test_an_order_in_an_erp_that_cannot_look_by_number_is_not_made_again_in_one_that_can() -> None:
+    """It was made by hand and has no key; when the route picks the other ERP, its number stands on the record."""
+    async with LightErp.running() as other, handoff() as world:
+        _pick_erp(world, "Name == 'moved' && 'light' || 'other'")
+        other.faults.no_claims, other.faults.reject = True, 1
+        more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
+        world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, more)})
+        async with world.working(subscriber=False):
+            world.org.seed(1)
+            (record,) = await world.win(1)
+            await world.until_stage(record, OrderStage.ATTENTION)
+            await world.order(record).signal(names.SIGNAL_RESOLVE, "PO-77")
+            await world.until_written_back(record)
+            resolved = await world.order(record).result()
+            world.org.update("Opportunity", record, Name="moved")
+            await _tell(world, world.settings.routes[0], record, "m-2")
+            await world.until_stage(record, OrderStage.ATTENTION)
+
+            assert OrderStage.COMPLETED is resolved.stage
+            assert [] == world.erp.orders()
+
+
 async def test_a_deal_that_passes_from_route_to_route_is_not_ordered_twice() -> None:
     """Each of two routes has an ERP of its own; the deal was ordered by one and qualifies for the other now."""
     async with LightErp.running() as other, handoff(qualify="IsWon && Name != 'moved'") as world:

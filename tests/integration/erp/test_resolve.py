@@ -101,18 +101,30 @@ async def test_a_cancelled_order_of_ours_makes_way(two: _Two) -> None:
     assert by_hand.id == _id(await two.resolve(key, by_hand.number or ""))
 
 
-async def test_where_one_cannot_look_the_other_may_still_know(two: _Two) -> None:
-    """None of them can: the number is taken at its word. One can, and has no such order: that is a slip of the pen."""
-    key = new_order().idempotency_key
-    two.first.faults.no_claims = True
+async def test_a_slip_of_the_pen_is_known_where_all_can_look(two: _Two) -> None:
+    """Neither has such an order, and both say so."""
     with pytest.raises(ApplicationError, match="no order PO-77"):
-        await two.resolve(key, "PO-77")
-    two.second.faults.no_claims = True
+        await two.resolve(new_order().idempotency_key, "PO-77")
 
-    resolved = await two.resolve(key, "PO-77")
+
+async def test_where_one_cannot_look_the_number_is_taken_at_its_word(two: _Two) -> None:
+    """The order may be there: were it refused, it could not be named at all, and would be made a second time."""
+    two.first.faults.no_claims = True
+
+    resolved = await two.resolve(new_order().idempotency_key, "PO-77")
 
     assert resolved.order is not None
     assert ("PO-77", ErpStatus.CONFIRMED) == (resolved.order.number, resolved.order.status)
+
+
+async def test_where_one_cannot_look_the_other_may_still_know(two: _Two) -> None:
+    """The order is in the one that can, and gets its key."""
+    two.first.faults.no_claims = True
+    key, by_hand = new_order().idempotency_key, await _by_hand(two.second)
+
+    assert by_hand.id == _id(await two.resolve(key, by_hand.number or ""))
+
+    assert key in [order["idempotency_key"] for order in two.second.orders()]
 
 
 def _id(resolved: Resolved) -> str | None:
