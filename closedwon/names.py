@@ -35,6 +35,7 @@ SIGNAL_RESOLVE: Final = "resolve"
 SIGNAL_SKIP: Final = "skip"
 """The last four are the names of updates, too, which do the same and answer yes or no."""
 SIGNAL_ERP_CHANGED: Final = "erp-changed"
+SIGNAL_LIFTED: Final = "lifted"
 SIGNAL_GAP_COVERED: Final = "gap-covered"
 """Told to a subscription by the sweep of one of its gaps; carries that sweep's workflow id."""
 
@@ -42,7 +43,6 @@ QUERY_PROGRESS: Final = "progress"
 """How far a sweep has come."""
 MEMO_GAP: Final = "gap"
 """Holds the gap that a sweep covers, for lists of open gaps."""
-SIGNAL_LIFTED: Final = "lifted"
 
 # Search attributes, all of type Keyword. They are not encrypted: ids and stable words only, never personal data.
 SALESFORCE_RECORD_ID: Final = "SalesforceRecordId"
@@ -95,11 +95,11 @@ class RecordKey(NamedTuple):
     record: RecordId
 
 
-class ChannelKey(NamedTuple):
-    """An event bus channel (`/event/Order_Requested__e`) of one org."""
+class RouteKey(NamedTuple):
+    """A route of one org."""
 
     org: OrgId
-    channel: str
+    route: str
 
 
 def erp_queue(erp: str | None) -> str:
@@ -108,13 +108,6 @@ def erp_queue(erp: str | None) -> str:
     None, for activities that concern several ERPs: the shared queue `erp`, which keeps to the strictest limit of all.
     """
     return ERP_QUEUE if erp is None else f"{ERP_QUEUE}-{erp}"
-
-
-class RouteKey(NamedTuple):
-    """A route of one org."""
-
-    org: OrgId
-    route: str
 
 
 ORDER_PREFIX: Final = "order:"
@@ -134,12 +127,6 @@ def parse_order_workflow_id(workflow_id: str) -> RecordKey:
 def subscription_workflow_id(org: OrgId, channel: str) -> str:
     """`subscription:<channel, dots for slashes>@<org id>`."""
     return f"subscription:{channel.strip('/').replace('/', '.')}@{org}"
-
-
-def parse_subscription_workflow_id(workflow_id: str) -> ChannelKey:
-    """Invert `subscription_workflow_id`. Raises `ValueError` for any other text."""
-    channel, org = _parts(workflow_id, "subscription")
-    return ChannelKey(OrgId(org), "/" + channel.replace(".", "/"))
 
 
 def unreadable_message_workflow_id(org: OrgId, message_id: str) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from pydantic_core import PydanticSerializationError
@@ -268,7 +268,6 @@ class OpenGap(NamedTuple):
     workflow_id: str
     key: names.RouteKey
     gap: Gap
-    opened_at: datetime
     stands: str
     """`sweeping`, an `AttentionReason`, or how its sweep was ended by force (`terminated`, …)."""
 
@@ -286,7 +285,7 @@ async def open_gaps(client: Client) -> AsyncIterator[OpenGap]:
         status = one.status.name.lower() if one.status else ""
         reason = one.typed_search_attributes.get(KEYS[names.ATTENTION_REASON])
         stands = (reason or "sweeping") if one.status is WorkflowExecutionStatus.RUNNING else status
-        yield OpenGap(one.id, names.parse_gap_workflow_id(one.id), gap, one.start_time, stands)
+        yield OpenGap(one.id, names.parse_gap_workflow_id(one.id), gap, stands)
 
 
 async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:
@@ -295,23 +294,19 @@ async def keep_unreadable(client: Client, message: UnreadableMessage) -> None:
     Safe to repeat, also after somebody has decided on it: a message that is delivered again is not opened again.
     """
     with suppress(WorkflowAlreadyStartedError):
-        await _hold(client, message)
-
-
-async def _hold(client: Client, message: UnreadableMessage) -> None:
-    await client.start_workflow(
-        names.UNREADABLE_MESSAGE_WORKFLOW,
-        message,
-        id=names.unreadable_message_workflow_id(message.org, message.id),
-        task_queue=names.ORDERS_QUEUE,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=f"unreadable message from {message.source}",
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], message.org),
-                SearchAttributePair(KEYS[names.CHANNEL], message.channel),
-                SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.ATTENTION),
-                SearchAttributePair(KEYS[names.ATTENTION_REASON], AttentionReason.BAD_MESSAGE),
-            ]
-        ),
-    )
+        await client.start_workflow(
+            names.UNREADABLE_MESSAGE_WORKFLOW,
+            message,
+            id=names.unreadable_message_workflow_id(message.org, message.id),
+            task_queue=names.ORDERS_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=f"unreadable message from {message.source}",
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], message.org),
+                    SearchAttributePair(KEYS[names.CHANNEL], message.channel),
+                    SearchAttributePair(KEYS[names.ORDER_STAGE], names.OrderStage.ATTENTION),
+                    SearchAttributePair(KEYS[names.ATTENTION_REASON], AttentionReason.BAD_MESSAGE),
+                ]
+            ),
+        )

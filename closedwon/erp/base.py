@@ -83,11 +83,7 @@ class AuthFailedError(AttentionError):
 
 
 class BusyError(BenignError):
-    """The ERP asks for patience: 429, 503, a lock."""
-
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        """Pass on `Retry-After` where the ERP sent one."""
-        super().__init__(message, retry_after=retry_after)
+    """The ERP asks for patience: 429, 503, a lock. `retry_after` is what its `Retry-After` said, if it sent one."""
 
 
 class UnreachableError(RetryError):

@@ -37,10 +37,9 @@ _NOT_THE_LOGINS_FAULT: Final = frozenset({"server_error", "temporarily_unavailab
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token. `instance_url` is what Salesforce said, for people; tokens are never sent there."""
+    """An access token. The `instance_url` that comes with one is not kept: tokens are never sent there."""
 
     access_token: str = field(repr=False)
-    instance_url: str | None = None
 
 
 def is_local(org: Org) -> bool:
@@ -72,7 +71,7 @@ class TokenSource:
         self._failure: _LoginFailedError | None = None
         self._not_before = 0.0
         self.logins = 0
-        """Logins tried so far, for metrics."""
+        """Logins tried so far."""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -188,8 +187,7 @@ def _read_token(status: int, body: Any) -> Token:
     """Read the token endpoint's answer: an object with `access_token`, or with `error` and `error_description`."""
     answer = body if isinstance(body, dict) else {}
     if status == HTTPStatus.OK and isinstance(answer.get("access_token"), str):
-        instance_url = answer.get("instance_url")
-        return Token(answer["access_token"], instance_url if isinstance(instance_url, str) else None)
+        return Token(answer["access_token"])
     code = str(answer.get("error") or f"HTTP {status}")
     text = str(answer.get("error_description") or "")
     in_trouble = (

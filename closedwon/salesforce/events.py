@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from pydantic import AwareDatetime
 
 from closedwon.model import Frozen
-from closedwon.salesforce.errors import ReplayIdRejectedError, StreamInterruptedError, StreamRefusedError
+from closedwon.salesforce.errors import ReplayIdRejectedError, StreamInterruptedError
 
 __all__ = [
     "EARLIEST",
@@ -24,7 +24,6 @@ __all__ = [
     "EventStream",
     "ReplayIdRejectedError",
     "StreamInterruptedError",
-    "StreamRefusedError",
 ]
 
 EARLIEST: Final = "-2"
@@ -56,8 +55,6 @@ class EventBatch(Frozen):
     """What came together, in the order of the bus. An empty batch is an empty poll: a sign of life."""
 
     events: tuple[Event, ...] = ()
-    latest_replay_id: str | None = None
-    """Position after this batch; a transport may know one without events."""
 
 
 class EventStream(Protocol):

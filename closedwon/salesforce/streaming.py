@@ -143,9 +143,8 @@ class CometdStream:
 
     def _receive(self, messages: list[Message]) -> None:
         events = tuple(parse_event(message["channel"], message.get("data", message)) for message in messages)
-        known = [event.replay_id for event in events if event.replay_id is not None]
         self._last_sign = asyncio.get_running_loop().time()
-        self._batches.append(EventBatch(events=events, latest_replay_id=known[-1] if known else None))
+        self._batches.append(EventBatch(events=events))
         self._waiting += len(events)
         self._news.set()
         if self._waiting > self._most_waiting:

@@ -26,13 +26,6 @@ def test_an_order_workflow_id_names_org_and_record(org: OrgId, record: RecordId)
     assert names.RecordKey(org, record) == names.parse_order_workflow_id(names.order_workflow_id(org, record))
 
 
-@given(orgs, channels)
-def test_a_subscription_workflow_id_names_org_and_channel(org: OrgId, channel: str) -> None:
-    """An operator gets from the workflow to the channel and back."""
-    workflow_id = names.subscription_workflow_id(org, channel)
-    assert names.ChannelKey(org, channel) == names.parse_subscription_workflow_id(workflow_id)
-
-
 routes = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 times = st.datetimes(timezones=st.just(UTC))
 

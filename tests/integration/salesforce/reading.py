@@ -60,7 +60,8 @@ class Reader:
                 await stream.subscribe(CHANNEL, self.position)
                 async for batch in stream.batches():
                     self.events += batch.events
-                    self.position = batch.latest_replay_id or self.position
+                    ids = (event.replay_id for event in reversed(batch.events))
+                    self.position = next(filter(None, ids), self.position)
                     if condition():
                         break
             except RetryError as trouble:
