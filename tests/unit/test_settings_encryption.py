@@ -78,9 +78,11 @@ def test_what_is_wrong_with_a_key_is_told_and_the_key_is_not(
 
 
 def test_a_session_id_does_not_go_through_temporal_in_clear(without: str, load: Load) -> None:
-    """A route that uses the session ids of messages needs encryption."""
-    text = without.replace('events = ["/event/Order_Requested__e"]', 'outbound = { session = "use" }')
-    with pytest.raises(SettingsError, match=r"outbound.session.*: a session id is a secret"):
+    """A route that uses the session ids of messages needs encryption, whichever of several routes it is."""
+    channel = 'events = ["/event/Order_Requested__e"]'
+    other = without[without.index("[[routes]]") :].replace("won-deals", "other-deals")
+    text = without.replace(channel, 'outbound = { session = "use" }') + other
+    with pytest.raises(SettingsError, match=r"routes\[0\].outbound.session \(won-deals\): a session id is a secret"):
         load(text + "\n[intake]\n[encryption]\nenabled = false\n")
 
 
