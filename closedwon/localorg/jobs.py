@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,9 @@ from closedwon.localorg.calls import Answer, Call
 from closedwon.localorg.errors import ApiError, not_found
 from closedwon.localorg.records import Records
 from closedwon.localorg.soql_parser import Path, parse
-from closedwon.localorg.store import record_id
+from closedwon.localorg.store import random_id
 
 _KEPT_JOBS = 50
-_SERIAL_BITS = 50  # fits the nine base-62 digits of an id
 _LARGEST_PAGE = 250_000
 _STATES = ("UploadComplete", "InProgress", "JobComplete")
 
@@ -62,7 +60,7 @@ class QueryJobs:
         found = self._records.query(text, include_deleted=operation == "queryAll")
         assert isinstance(found, list)
         job = _Job(
-            id=record_id("750", secrets.randbits(_SERIAL_BITS)),
+            id=random_id("750"),
             operation=operation,
             query=text,
             source=query.source,

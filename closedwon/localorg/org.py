@@ -22,11 +22,10 @@ from closedwon.localorg.outbound import Outbox
 from closedwon.localorg.records import Records
 from closedwon.localorg.rest import RestApi
 from closedwon.localorg.schema import Schema, SObject
-from closedwon.localorg.store import Row, Store, record_id
+from closedwon.localorg.store import Row, Store, random_id, record_id
 
 _INTEGRATION, _SALES = 1, 2
 _OFFSET = "clock_offset_ms"
-_SERIAL_BITS = 50  # fits the nine base-62 digits of an id
 _CONSUMER_KEY_REST = 80
 
 
@@ -236,7 +235,7 @@ def _org_id(store: Store, wanted: str | None) -> OrgId:
     """The id of the org in `store`: fixed at its first start."""
     present = store.meta("org_id")
     if present is None:
-        chosen = OrgId(wanted) if wanted else OrgId(record_id("00D", secrets.randbits(_SERIAL_BITS)))
+        chosen = OrgId(wanted) if wanted else OrgId(random_id("00D"))
         store.set_meta("org_id", chosen)
         return chosen
     if wanted and OrgId(wanted) != present:

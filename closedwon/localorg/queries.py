@@ -6,7 +6,6 @@ Source: REST API Developer Guide, "Query"; at least 200 and at most 2 000 record
 from __future__ import annotations
 
 import re
-import secrets
 from collections import OrderedDict
 from typing import Any
 
@@ -15,11 +14,10 @@ from closedwon.localorg.describe import describe_field
 from closedwon.localorg.errors import ApiError
 from closedwon.localorg.records import Records
 from closedwon.localorg.schema import SField
-from closedwon.localorg.store import record_id
+from closedwon.localorg.store import random_id
 
 _SMALLEST_PAGE, _LARGEST_PAGE = 200, 2000
 _KEPT_RESULTS = 50
-_LOCATOR_BITS = 50  # fits the nine base-62 digits of an id
 _BATCH_SIZE = re.compile(r"batchSize\s*=\s*(\d+)")
 
 
@@ -56,7 +54,7 @@ class Queries:
         found = self._records.query(text, url=f"{call.base}/sobjects", include_deleted=include_deleted)
         if isinstance(found, int):
             return Answer(200, {"totalSize": found, "done": True, "records": []})
-        name = record_id("01g", secrets.randbits(_LOCATOR_BITS))
+        name = random_id("01g")
         if len(found) > _page_size(call):
             self._kept[name] = found
             while len(self._kept) > _KEPT_RESULTS:

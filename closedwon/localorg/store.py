@@ -6,6 +6,7 @@ synchronous and short, so that on the event loop one API call is one indivisible
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import string
 from collections.abc import Iterable, Iterator, Mapping
@@ -118,6 +119,11 @@ class Store:
     def set_meta(self, key: str, value: str) -> None:
         """Keep a named value."""
         self.db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def random_id(prefix: str) -> RecordId:
+    """An id that nothing else has."""
+    return record_id(prefix, secrets.randbelow(len(_ALPHABET) ** _SERIAL_DIGITS))
 
 
 def record_id(prefix: str, serial: int) -> RecordId:
