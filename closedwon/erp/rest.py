@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import quote as quote_path
 
 from pydantic import ValidationError
@@ -112,18 +112,14 @@ class RestAdapter:
         )
         if reply.status == HTTPStatus.CONFLICT:
             raise DuplicateError(f"{self.name}: the idempotency key is taken")
-        if not reply.ok:
-            self._reject(reply)
-        return self._order(reply.body)
+        return self._order(self._accept(reply))
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
         """Confirm the order; one that is confirmed or beyond is left alone."""
         if found.status.exists_as_order:
             return found
         reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/confirm")
-        if not reply.ok:
-            self._reject(reply)
-        return self._order(reply.body)
+        return self._order(self._accept(reply))
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         """Put `order` in the place of what the ERP has; a facade need not be able to."""
@@ -137,18 +133,14 @@ class RestAdapter:
             raise CannotAmendError(f"{self.name}: the facade cannot change order {found.number or found.id}")
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateToAmendError(f"{self.name}: order {found.number or found.id} can no longer be changed")
-        if not reply.ok:
-            self._reject(reply)
-        return self._order(reply.body)
+        return self._order(self._accept(reply))
 
     async def cancel(self, found: ErpOrder) -> ErpOrder:
         """Cancel the order. Raises `TooLateError` on 409."""
         reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/cancel")
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateError(f"{self.name}: order {found.number or found.id} can no longer be cancelled")
-        if not reply.ok:
-            self._reject(reply)
-        return self._order(reply.body)
+        return self._order(self._accept(reply))
 
     async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
         """Put the key on an order; None where the facade does not offer it."""
@@ -162,9 +154,7 @@ class RestAdapter:
             raise OthersOrderError(f"{self.name}: order {number} is another record's")
         if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             return None
-        if not reply.ok:
-            self._reject(reply)
-        return self._order(reply.body)
+        return self._order(self._accept(reply))
 
     async def check(self) -> str:
         """Ask for an order that cannot exist: that needs the address, the contract and the credential."""
@@ -175,7 +165,10 @@ class RestAdapter:
         """Release connections."""
         await self._http.close()
 
-    def _reject(self, reply: Reply) -> NoReturn:
+    def _accept(self, reply: Reply) -> Any:
+        """The body of a good answer. Raises `RejectedError` otherwise."""
+        if reply.ok:
+            return reply.body
         problem = reply.body if isinstance(reply.body, dict) else {}
         if problem.get("reason") == AttentionReason.UNKNOWN_PRODUCT:
             product = quote(problem.get("product"))
@@ -191,13 +184,11 @@ class RestAdapter:
 
     async def _orders(self, params: list[tuple[str, str]]) -> tuple[list[Any], str | None]:
         """One page, and where the next one begins."""
-        reply = await self._http.call("GET", "/orders", params=params)
-        if not reply.ok:
-            self._reject(reply)
-        orders = reply.body.get("orders") if isinstance(reply.body, dict) else None
+        body = self._accept(await self._http.call("GET", "/orders", params=params))
+        orders = body.get("orders") if isinstance(body, dict) else None
         if not isinstance(orders, list):
             raise self._off_contract("the field orders")
-        following = reply.body.get("next")
+        following = body.get("next")
         return orders, None if following is None else str(following)
 
     def _keyed(self, body: Any) -> tuple[str, ErpOrder]:
