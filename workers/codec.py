@@ -12,7 +12,6 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Final
 
 import jwt
@@ -23,6 +22,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import ClosedwonError
 from closedwon.settings import Codec, CodecSettings, Tokens
+from closedwon.settings.values import is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 """Asymmetric ones only: with others, who can verify a token can make one."""
 _EXTRAS: Final = "Authorization-Extras"
 """Where Temporal's UI puts the id token, beside the access token, which not every identity provider makes a JWT."""
-
 _NO_KEYS: Final = "the keys for tokens cannot be read now"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -116,7 +115,7 @@ class CodecServer:
         self._runner: web.AppRunner | None = None
         self.address = ""
         """Where it listens, once started."""
-        if not (settings.codec.token or settings.codec.tokens or _is_loopback(settings.codec.host)):
+        if not (settings.codec.token or settings.codec.tokens or is_loopback(settings.codec.host)):
             raise CodecServerError(
                 f"On {settings.codec.host} everybody who reaches it could read customers' data: set codec.token or "
                 'codec.tokens, or codec.host = "127.0.0.1"'
@@ -211,13 +210,6 @@ async def _read(request: web.Request) -> Sequence[Payload]:
 
 async def _alive(_request: web.Request) -> web.Response:
     return web.json_response({"alive": True})
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def serve(settings: CodecSettings) -> None:

@@ -9,11 +9,9 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,12 +23,10 @@ from typing import Any, Final
 
 from closedwon.demo import guard
 from closedwon.errors import ClosedwonError
+from closedwon.localerp.connection import free_port, is_free
 
 _POLL: Final = 0.05
 """Seconds between two looks at a process."""
-_PORTS: Final = range(20000, 32768)
-"""Below the ephemeral ports of Linux and macOS: no outgoing connection can take the port of a part that is down for a
-moment, and no client that tries to reconnect to it can meet itself."""
 _PORT_ATTEMPTS: Final = 5
 _TAKEN: Final = re.compile(r"address already in use|port is taken", re.IGNORECASE)
 _TAIL: Final = 15
@@ -75,20 +71,19 @@ class Ports:
     def replace_taken(self, names: Iterable[str]) -> None:
         """Give other ports to those whose port is in use: a stranger's server must not pass for ours."""
         for name in names:
-            if not _is_free(self.get(name)):
+            if not is_free(self.get(name)):
                 self._change(name)
 
     def suggest(self, ports: Mapping[str, int]) -> None:
         """Give these names these ports, where they have none and the ports are free."""
         for name, port in ports.items():
-            if name not in self._ports and _is_free(port):
+            if name not in self._ports and is_free(port):
                 self._set(name, port)
 
     def _change(self, name: str) -> int:
-        while True:
-            port = random.choice(_PORTS)  # noqa: S311 - no secret
-            if port not in self._ports.values() and _is_free(port):
-                return self._set(name, port)
+        while (port := free_port()) in self._ports.values():
+            pass
+        return self._set(name, port)
 
     def _set(self, name: str, port: int) -> int:
         self._ports[name] = port
@@ -96,14 +91,6 @@ class Ports:
         draft.write_text(json.dumps(self._ports, indent=2), encoding="utf-8")
         draft.replace(self._file)
         return port
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 class Guard:

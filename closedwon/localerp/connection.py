@@ -42,17 +42,23 @@ def choose_port(wanted: int | None, before: dict[str, Any], default: int) -> int
     Raises `OSError` (`EADDRINUSE`) when it is taken: better here than by a server that another one answers for.
     """
     if wanted == 0:
-        return _free_port()
+        return free_port()
     port = int(before.get("port", default)) if wanted is None else wanted
     with socket.create_server(("127.0.0.1", port)):
         return port
 
 
-def _free_port() -> int:
-    while True:
-        port = secrets.choice(_FREE_PORTS)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue  # taken
-        return port
+def free_port() -> int:
+    """A port of loopback that stays free while its server is down for a moment."""
+    while not is_free(port := secrets.choice(_FREE_PORTS)):
+        pass
+    return port
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of loopback."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

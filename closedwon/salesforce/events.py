@@ -87,12 +87,13 @@ def parse_event(channel: str, data: Any) -> Event:
         channel=channel,
         replay_id=str(replay_id) if isinstance(replay_id, int | str) and not isinstance(replay_id, bool) else None,
         uuid=uuid if isinstance(uuid, str) and uuid else None,
-        created_at=_time(payload.get("CreatedDate")) if isinstance(payload, dict) else None,
+        created_at=aware(payload.get("CreatedDate")) if isinstance(payload, dict) else None,
         raw=raw,
     )
 
 
-def _time(text: Any) -> datetime | None:
+def aware(text: Any) -> datetime | None:
+    """Read a time that names its zone (ISO 8601); None for anything else."""
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):

@@ -49,7 +49,8 @@ def _check_expression(text: str) -> str:
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -67,7 +68,7 @@ def check_address(text: str) -> SplitResult:
         raise ValueError(f"is no address: {error}; write it like https://host.example.com") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError("is no http(s) address; write it like https://host.example.com")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"would send credentials to {host} in clear; use https (http only to localhost)")
     return parts
 

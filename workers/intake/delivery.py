@@ -17,6 +17,7 @@ from closedwon import mapping, temporal
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Message
+from closedwon.salesforce.events import aware
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -149,7 +150,7 @@ class Delivery:
                 channel=self._channel,
                 received_at=datetime.now(UTC),
                 payload=word.fields if route.source == "event" and not word.deleted else None,
-                modified_at=_time(word.fields.get("SystemModstamp")),
+                modified_at=aware(word.fields.get("SystemModstamp")),
                 session=word.session,
                 deleted=word.deleted,
             ),
@@ -166,11 +167,3 @@ def _refusal(error: Exception) -> Exception:
             HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "Temporal cannot take so large a record; send fewer fields"
         )
     return NotDurableError(f"Temporal answers {error.status.name}")
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
