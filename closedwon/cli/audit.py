@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, settings_from, span
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, route_of, settings_from, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,9 +75,8 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[Report,
     from workers.connections import Connections  # noqa: PLC0415
 
     settings = settings_from(config)
-    if asked.route is not None and asked.route not in {route.name for route in settings.routes}:
-        known = ", ".join(route.name for route in settings.routes)
-        raise typer.BadParameter(f"there is no route {asked.route!r}; there are: {known}")
+    if asked.route is not None:
+        route_of(settings, asked.route, "--route")
     client = await connect(config)
     async with Connections(settings) as connections:
         with _progress(hidden=as_json) as tell:

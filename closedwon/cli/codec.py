@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr, ValidationError
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, codec_settings_from, complete
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
+from closedwon.settings import Key, Telemetry, load_codec
+from closedwon.settings.encryption import KEY_BYTES
 
 app = typer.Typer(name="codec", help="Encryption of what Temporal stores.", no_args_is_help=True)
 
@@ -27,11 +32,6 @@ def key(
 
         closedwon codec key --id 2026-11 > payload.key
     """
-    from pydantic import SecretStr, ValidationError  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    from closedwon.settings import Key  # noqa: PLC0415
-    from closedwon.settings.encryption import KEY_BYTES  # noqa: PLC0415
-
     key_id = key_id or f"{datetime.now(UTC):%Y-%m}"
     fresh = base64.b64encode(os.urandom(KEY_BYTES)).decode()
     try:
@@ -65,13 +65,14 @@ def serve(
 
         temporal server start-dev --ui-codec-endpoint http://127.0.0.1:8086
     """
-    settings = codec_settings_from(config)
-    changes = {"host": host, "port": port}
-    given = {name: value for name, value in changes.items() if value is not None}
-    settings = settings.model_copy(update={"codec": settings.codec.model_copy(update=given)})
+    given = {"host": host, "port": port}
+    complete(_serve(config, {name: value for name, value in given.items() if value is not None}))
+
+
+async def _serve(config: Path, given: Mapping[str, str | int]) -> None:
+    settings = load_codec(config)
     from closedwon import logs  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.settings import Telemetry  # noqa: PLC0415
     from workers import codec  # noqa: PLC0415
 
     logs.configure(Telemetry())
-    complete(codec.serve(settings))
+    await codec.serve(settings.model_copy(update={"codec": settings.codec.model_copy(update=given)}))

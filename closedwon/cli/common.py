@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from closedwon.errors import AttentionError, ClosedwonError
-from closedwon.settings import (
-    DEFAULT_FILE,
-    ENV_FILE,
-    CodecSettings,
-    Settings,
-    SettingsError,
-    load_codec,
-    load_encryption,
-    load_settings,
-)
+from closedwon.ids import InvalidIdError, RecordId
+from closedwon.settings import DEFAULT_FILE, ENV_FILE, Route, Settings, SettingsError, load_encryption, load_settings
+from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
-    from temporalio.client import Client
+    from temporalio.client import Client, WorkflowExecution
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
 DEFAULT_CONFIG = Path(DEFAULT_FILE)
@@ -60,14 +53,6 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
         ) from None
 
 
-def codec_settings_from(config: Path) -> CodecSettings:
-    """Read what the codec server needs, or end the command."""
-    try:
-        return load_codec(config)
-    except SettingsError as error:
-        raise _stop(error) from None
-
-
 async def connect(config: Path) -> Client:
     """Connect to Temporal without much patience: somebody is waiting. Of the settings it needs `[encryption]` only.
 
@@ -88,6 +73,28 @@ def _exit(text: str, cure: str = "") -> typer.Exit:
     if cure:
         typer.secho(cure, err=True, fg=typer.colors.YELLOW)
     return typer.Exit(1)
+
+
+def route_of(settings: Settings, name: str, option: str) -> Route:
+    """Find a route by name; ends the command, with what was probably meant, where there is none."""
+    try:
+        return settings.route(name)
+    except KeyError:
+        hint = suggest(name, [route.name for route in settings.routes])
+        raise typer.BadParameter(f"there is no route {name!r}; {hint}", param_hint=option) from None
+
+
+def as_record_id(text: str) -> RecordId:
+    """Read a record id of 15 or 18 characters; ends the command for any other text."""
+    try:
+        return RecordId(text)
+    except InvalidIdError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def attribute(execution: WorkflowExecution, name: str) -> str:
+    """A search attribute of a workflow; empty where it has none."""
+    return str((execution.search_attributes.get(name) or [""])[0])
 
 
 def moment(text: str, option: str) -> datetime:

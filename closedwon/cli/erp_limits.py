@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
     from closedwon.operating.erps import Queue
@@ -64,8 +65,6 @@ def resume(
 
 
 def _limit(config: Path, name: str, rate: float | None, why: str) -> None:
-    from closedwon.settings.problems import suggest  # noqa: PLC0415 - `closedwon --help` stays instant
-
     erps = [erp.name for erp in settings_from(config).erps]
     if name not in erps:
         raise typer.BadParameter(f"there is no ERP {name!r} in {config}; {suggest(name, erps)}")
@@ -73,7 +72,7 @@ def _limit(config: Path, name: str, rate: float | None, why: str) -> None:
 
 
 async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str) -> None:
-    from closedwon.operating.erps import limit  # noqa: PLC0415
+    from closedwon.operating.erps import limit  # noqa: PLC0415 - `closedwon --help` stays instant
     from closedwon.operating.orders import operator  # noqa: PLC0415
 
     await limit(await connect(config), name, rate, erps=erps, reason=why, by=operator())

@@ -11,9 +11,9 @@ import typer
 
 from closedwon import names
 from closedwon.cli import orders_command
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
+from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
 from closedwon.errors import AttentionReason
-from closedwon.ids import InvalidIdError, RecordId
+from closedwon.ids import RecordId
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
@@ -57,18 +57,14 @@ def list_orders(
 
 @app.command()
 def show(
-    record_id: Annotated[str, typer.Argument(help="The Salesforce record id, 15 or 18 characters.")],
+    record: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The Salesforce record id, 15 or 18 characters.")],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Tell the story of one record's order.
 
     closedwon orders show 0065g00000XyZabAAF
     """
-    try:
-        record = RecordId(record_id)
-    except InvalidIdError as error:
-        raise typer.BadParameter(str(error)) from None
-    complete(_show(config, record))
+    complete(_show(config, as_record_id(record)))
 
 
 async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> None:
@@ -132,19 +128,15 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
 
 
 def _row(execution: WorkflowExecution) -> tuple[str, ...]:
-    def attribute(name: str) -> str:
-        values = execution.search_attributes.get(name) or [""]
-        return str(values[0])
-
-    stage = attribute(names.ORDER_STAGE)
+    stage = attribute(execution, names.ORDER_STAGE)
     style = _STYLES.get(stage)
     if execution.status is not None and execution.status.name in _BY_FORCE:  # its stage is where that met it
         stage, style = execution.status.name.lower(), "bold red"
     return (
-        attribute(names.SALESFORCE_RECORD_ID),
+        attribute(execution, names.SALESFORCE_RECORD_ID),
         f"[{style}]{stage}[/]" if style else stage,
-        attribute(names.ERP_ORDER_NUMBER),
-        attribute(names.ATTENTION_REASON),
-        attribute(names.ROUTE),
+        attribute(execution, names.ERP_ORDER_NUMBER),
+        attribute(execution, names.ATTENTION_REASON),
+        attribute(execution, names.ROUTE),
         f"{execution.start_time:%m-%d %H:%M:%S}",
     )

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from closedwon import names
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect
+from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
 from closedwon.errors import AttentionReason
-from closedwon.ids import InvalidIdError, RecordId
 from closedwon.model import Command
 
 if TYPE_CHECKING:
@@ -99,7 +98,8 @@ def _command(word: str, text: str) -> Callable[..., None]:
 
         if record is None and not (reason or stage or route or every):
             raise typer.BadParameter("which orders? Name a record id, or --reason, --stage, --route or --all")
-        selection = Selection(reason, stage, route, _record_id(record))
+        wanted = None if record is None else as_record_id(record)
+        selection = Selection(reason, stage, route, wanted)
         complete(_run(config, selection, _How(word, why, rate=rate, yes=yes, dry_run=dry_run)))
 
     command.__doc__ = text
@@ -118,15 +118,8 @@ def _resolve(
     """
     from closedwon.operating.orders import Selection  # noqa: PLC0415
 
-    selection = Selection(record=_record_id(record))
+    selection = Selection(record=as_record_id(record))
     complete(_run(config, selection, _How(names.SIGNAL_RESOLVE, why, number=number)))
-
-
-def _record_id(text: str | None) -> RecordId | None:
-    try:
-        return None if text is None else RecordId(text)
-    except InvalidIdError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 async def _run(config: Path, selection: Selection, how: _How) -> None:
@@ -162,11 +155,11 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
 
 def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
     """Say which orders are meant, by reason or stage, and name some."""
-    kinds = Counter(_attribute(one, names.ATTENTION_REASON) or _attribute(one, names.ORDER_STAGE) for one in found)
+    kinds = Counter(attribute(one, names.ATTENTION_REASON) or attribute(one, names.ORDER_STAGE) for one in found)
     console.print(f"{how.command} for {_orders(len(found))}: {_counted(kinds)}")
     for execution in found[:_SHOWN]:
         summary = "  ".join(
-            (execution.id, _attribute(execution, names.ORDER_STAGE), f"{execution.start_time:%m-%d %H:%M}")
+            (execution.id, attribute(execution, names.ORDER_STAGE), f"{execution.start_time:%m-%d %H:%M}")
         )
         console.print(f"  {summary}")
     if len(found) > _SHOWN:
@@ -212,7 +205,3 @@ def _counted(counts: Counter[Any]) -> str:
 
 def _orders(number: int) -> str:
     return f"{number} order{'' if number == 1 else 's'}"
-
-
-def _attribute(execution: WorkflowExecution, name: str) -> str:
-    return str((execution.search_attributes.get(name) or [""])[0])

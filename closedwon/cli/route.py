@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
-from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
 from closedwon.model import GIVEN_UP
+from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -108,8 +109,6 @@ async def _try(settings: Settings, name: str, record_id: str, payload: Path | No
 
 
 def _route(settings: Settings, name: str) -> Route:
-    from closedwon.settings.problems import suggest  # noqa: PLC0415
-
     try:
         return settings.route(name)
     except KeyError:
@@ -118,8 +117,6 @@ def _route(settings: Settings, name: str) -> Route:
 
 
 def _known_erp(settings: Settings, name: str) -> str:
-    from closedwon.errors import AttentionReason  # noqa: PLC0415
-
     try:
         return settings.erp(name).name
     except KeyError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon import names
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, route_of, settings_from
 from closedwon.errors import ClosedwonError
 from closedwon.model import Reconciliation, SweepProgress
 
@@ -67,15 +67,12 @@ def gaps(config: Config = DEFAULT_CONFIG) -> None:
 
 async def _sweep(config: Path, name: str, since: datetime, until: datetime, dry_run: bool) -> None:  # noqa: FBT001
     settings = settings_from(config)
-    found = [route for route in settings.routes if route.name == name]
-    if not found:
-        known = ", ".join(route.name for route in settings.routes)
-        raise typer.BadParameter(f"there is no route {name!r}; there is {known}", param_hint="ROUTE")
-    if found[0].sweep is None:
+    route = route_of(settings, name, "ROUTE")
+    if route.sweep is None:
         raise typer.BadParameter(f"route {name!r} has no [routes.sweep]; add it to {config}", param_hint="ROUTE")
     if since >= until:
         raise typer.BadParameter("must be before the end of the span", param_hint="--from")
-    org = settings.org(found[0].org).id
+    org = settings.org(route.org).id
     client = await connect(config)
     from closedwon import temporal  # noqa: PLC0415
 
