@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli import org_callout, org_fault, org_messages
+from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
 if TYPE_CHECKING:
     from closedwon.localorg.client import Deal, OrgClient
@@ -27,7 +28,7 @@ _Record = Annotated[str, typer.Argument(help="The id of an Opportunity, 15 or 18
 
 @app.command()
 def serve(
-    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+    data_dir: DataDir = DEFAULT_DIR,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
     ] = None,
@@ -51,18 +52,16 @@ def serve(
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise org_fault.stop(
-            "The port is taken, perhaps by an org that runs already. Stop it, or use --port 0."
-        ) from None
+        raise stop("The port is taken, perhaps by an org that runs already. Stop it, or use --port 0.") from None
     except ValueError as error:  # a configuration or an id that does not fit
-        raise org_fault.stop(str(error)) from None
+        raise stop(str(error)) from None
 
 
 @app.command()
 def seed(
     opportunities: Annotated[int, typer.Option(min=0, help="How many open Opportunities to add.")] = 100,
     seed_number: Annotated[int, typer.Option("--seed", help="The same number makes the same data.")] = 1,
-    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+    data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
     """Fill the org with accounts, products and **open Opportunities**, each with one to three line items.
 
@@ -70,7 +69,7 @@ def seed(
         closedwon org seed --opportunities 100
     """
     arguments = {"opportunities": opportunities, "seed": seed_number}
-    answer = org_fault.talk(data_dir, lambda client: client.admin("POST", "seed", arguments))
+    answer = talk(data_dir, lambda client: client.admin("POST", "seed", arguments))
     typer.echo(f"Added {len(answer['ids'])} open Opportunities. Win some with: closedwon org win --count 5")
 
 
@@ -78,7 +77,7 @@ def seed(
 def win(
     record: Annotated[str | None, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Without an id: how many of the oldest open ones.")] = 1,
-    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+    data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
     """**Close deals as won**, through the org's REST API, as a sales person would.
 
@@ -88,14 +87,14 @@ def win(
         closedwon org win 006Qy000008rpQaIAI
     """
     wanted = _id_of(record) if record else None
-    deals = org_fault.talk(data_dir, lambda client: _win(client, wanted, count))
+    deals = talk(data_dir, lambda client: _win(client, wanted, count))
     if not deals:
-        raise org_fault.stop("No Opportunity is open. Add some with: closedwon org seed")
+        raise stop("No Opportunity is open. Add some with: closedwon org seed")
     _show(deals)
 
 
 @app.command()
-def unwin(record: _Record, data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR) -> None:
+def unwin(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     """**Take a won deal back**: its stage becomes *Negotiation/Review*. The flow sends word of it.
 
     Example:
@@ -109,7 +108,7 @@ def unwin(record: _Record, data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR) 
 def change(
     record: _Record,
     quantity: Annotated[float, typer.Option(min=1, help="Of its first product.")],
-    data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR,
+    data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
     """**Change what a deal sells**: another quantity of its first product, so another amount.
 
@@ -121,14 +120,14 @@ def change(
 
 
 @app.command()
-def delete(record: _Record, data_dir: org_fault.DataDir = org_fault.DEFAULT_DIR) -> None:
+def delete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     """**Delete a deal**: it goes to the recycle bin. No flow sends word of that; sweeps find it.
 
     Example:
         closedwon org delete 006Qy000008rpQaIAI
     """
     wanted = _id_of(record)
-    org_fault.talk(data_dir, lambda client: client.delete(wanted))
+    talk(data_dir, lambda client: client.delete(wanted))
     typer.echo(f"Deleted: {wanted}")
 
 
@@ -140,7 +139,7 @@ def _after(data_dir: Path, record: str, act: Callable[[OrgClient, Any], Awaitabl
         await act(client, wanted)
         return await client.deal(wanted)
 
-    return org_fault.talk(data_dir, both)
+    return talk(data_dir, both)
 
 
 def _id_of(record: str) -> Any:
@@ -149,7 +148,7 @@ def _id_of(record: str) -> Any:
     try:
         return RecordId(record)
     except InvalidIdError as error:
-        raise org_fault.stop(str(error)) from None
+        raise stop(str(error)) from None
 
 
 async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli.org_fault import DEFAULT_DIR, DataDir, stop, talk
+from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
 app = typer.Typer(
     name="callout", help="Callouts of the org's Apex, signed. Define them in org.toml.", no_args_is_help=True

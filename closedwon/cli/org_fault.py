@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 
-if TYPE_CHECKING:
-    from closedwon.localorg.client import OrgClient
+from closedwon.cli.org_common import DEFAULT_DIR, DataDir, talk
 
 app = typer.Typer(
     name="fault",
@@ -18,43 +16,40 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-DataDir = Annotated[Path, typer.Option(help="Where the org keeps its data and connection.json.")]
-DEFAULT_DIR = Path(".closedwon/org")
 Times = Annotated[int, typer.Option(min=1, help="How many times it strikes.")]
 Off = Annotated[bool, typer.Option("--off", help="End it.")]
 
-_Result = TypeVar("_Result")
-
-
-def talk(data_dir: Path, what: Callable[[OrgClient], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Talk to the org that runs on `data_dir`; end the command with one sentence where that fails."""
-    import aiohttp  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    from closedwon.localorg.client import OrgClient, OrgRefusedError  # noqa: PLC0415
-    from closedwon.localorg.connection import read_connection  # noqa: PLC0415
-
-    connection = read_connection(data_dir)
-    if connection is None:
-        raise stop(f"No org was ever served in {data_dir}. Start one with: closedwon org serve --data-dir {data_dir}")
-
-    async def conversation() -> _Result:
-        async with OrgClient.open(connection) as client:
-            return await what(client)
-
-    try:
-        return asyncio.run(conversation())
-    except aiohttp.ClientConnectionError:
-        raise stop(
-            f"No org answers at {connection.url}. Start it with: closedwon org serve --data-dir {data_dir}"
-        ) from None
-    except OrgRefusedError as error:
-        raise stop(f"The org refuses: {error}") from None
-
-
-def stop(message: str) -> typer.Exit:
-    """Print one sentence; raise what this returns."""
-    typer.secho(message, err=True, fg=typer.colors.RED)
-    return typer.Exit(1)
+_COUNTED: Final = {
+    "lock-rows": "Record writes answer UNABLE_TO_LOCK_ROW.",
+    "lose-acks": "Acknowledgements of outbound messages are lost: they are sent again.",
+    "double-messages": "Outbound messages are sent twice, though acknowledged.",
+    "reorder-messages": "Outbound messages arrive after the one that is written next.",
+    "stall-messages": "Outbound messages stop half-way, and the connection stays open.",
+    "request-limit": "REST calls answer 403 REQUEST_LIMIT_EXCEEDED.",
+    "lose-answers": "Writing REST calls are committed, then the connection drops without an answer.",
+    "lose-events": "CometD answers that carry events are lost on the way.",
+    "drop-events": "Events are lost for good: they never come on the bus. Only a sweep finds their records.",
+    "double-events": "Events are published twice, with one EventUuid and two replay ids.",
+    "cometd-unauthorized": "CometD answers HTTP 401 with a REST-style error list.",
+    "broken-json": "CometD answers end in the middle of their JSON text.",
+}
+"""Strike `--times` n."""
+_SWITCHED: Final = {
+    "split-messages": "Each notification travels alone, the latest first.",
+    "down": "Salesforce is down: everything answers 503 until `--off`.",
+    "mute": "CometD takes requests and never answers until `--off`.",
+}
+"""Go on until `--off`."""
+_AT_ONCE: Final = {
+    "cut-polls": "Drop the connections of all held polls.",
+    "unknown-client": "Forget all CometD sessions: `403::Unknown client`.",
+    "kick": "Say `/meta/disconnect` to all CometD clients and refuse them with reconnect none.",
+    "expire-tokens": "Let every token expire.",
+    "revoke-tokens": "Revoke every token; held polls learn it at once.",
+    "move-bus": "Move the org: every replay id given out so far becomes invalid.",
+    "clear": "End every fault.",
+}
+"""Happen now."""
 
 
 def _arm(data_dir: Path, fault: str, **arguments: Any) -> None:
@@ -63,46 +58,30 @@ def _arm(data_dir: Path, fault: str, **arguments: Any) -> None:
     typer.echo(f"{fault}: done" if result is None else f"{fault}: {result}")
 
 
-@app.command()
-def lock_rows(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Record writes answer UNABLE_TO_LOCK_ROW."""
-    _arm(data_dir, "lock-rows", times=times)
+def _counted(fault: str) -> Callable[..., None]:
+    def command(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+        _arm(data_dir, fault, times=times)
+
+    return command
 
 
-@app.command()
-def lose_acks(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Acknowledgements of outbound messages are lost: they are sent again."""
-    _arm(data_dir, "lose-acks", times=times)
+def _switched(fault: str) -> Callable[..., None]:
+    def command(*, off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:
+        _arm(data_dir, fault, on=not off)
+
+    return command
 
 
-@app.command()
-def double_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Outbound messages are sent twice, though acknowledged."""
-    _arm(data_dir, "double-messages", times=times)
+def _at_once(fault: str) -> Callable[..., None]:
+    def command(data_dir: DataDir = DEFAULT_DIR) -> None:
+        _arm(data_dir, fault)
+
+    return command
 
 
-@app.command()
-def reorder_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Outbound messages arrive after the one that is written next."""
-    _arm(data_dir, "reorder-messages", times=times)
-
-
-@app.command()
-def stall_messages(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Outbound messages stop half-way, and the connection stays open."""
-    _arm(data_dir, "stall-messages", times=times)
-
-
-@app.command()
-def split_messages(off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:  # noqa: FBT002 - a flag
-    """Each notification travels alone, the latest first."""
-    _arm(data_dir, "split-messages", on=not off)
-
-
-@app.command()
-def request_limit(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """REST calls answer 403 REQUEST_LIMIT_EXCEEDED."""
-    _arm(data_dir, "request-limit", times=times)
+for _texts, _command in ((_COUNTED, _counted), (_SWITCHED, _switched), (_AT_ONCE, _at_once)):
+    for _fault, _text in _texts.items():
+        app.command(_fault, help=_text)(_command(_fault))
 
 
 @app.command()
@@ -118,57 +97,9 @@ def record_error(code: str, times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -
 
 
 @app.command()
-def lose_answers(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Writing REST calls are committed, then the connection drops without an answer."""
-    _arm(data_dir, "lose-answers", times=times)
-
-
-@app.command()
-def lose_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """CometD answers that carry events are lost on the way."""
-    _arm(data_dir, "lose-events", times=times)
-
-
-@app.command()
-def drop_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Events are lost for good: they never come on the bus. Only a sweep finds their records."""
-    _arm(data_dir, "drop-events", times=times)
-
-
-@app.command()
-def double_events(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Events are published twice, with one EventUuid and two replay ids."""
-    _arm(data_dir, "double-events", times=times)
-
-
-@app.command()
 def read_lag(seconds: Annotated[float, typer.Argument(min=0)], data_dir: DataDir = DEFAULT_DIR) -> None:
     """Reads show records as they were SECONDS ago; 0 ends it."""
     _arm(data_dir, "read-lag", seconds=seconds)
-
-
-@app.command()
-def down(off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:  # noqa: FBT002 - a flag
-    """Salesforce is down: everything answers 503 until `--off`."""
-    _arm(data_dir, "down", on=not off)
-
-
-@app.command()
-def mute(off: Off = False, data_dir: DataDir = DEFAULT_DIR) -> None:  # noqa: FBT002 - a flag
-    """CometD takes requests and never answers until `--off`."""
-    _arm(data_dir, "mute", on=not off)
-
-
-@app.command()
-def cometd_unauthorized(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """CometD answers HTTP 401 with a REST-style error list."""
-    _arm(data_dir, "cometd-unauthorized", times=times)
-
-
-@app.command()
-def broken_json(times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """CometD answers end in the middle of their JSON text."""
-    _arm(data_dir, "broken-json", times=times)
 
 
 @app.command()
@@ -183,48 +114,6 @@ def cometd_error(
 def advice_interval(milliseconds: Annotated[int, typer.Argument(min=0)], data_dir: DataDir = DEFAULT_DIR) -> None:
     """Connect answers advise to wait so long before the next connect; 0 ends it."""
     _arm(data_dir, "advice-interval", milliseconds=milliseconds)
-
-
-@app.command()
-def cut_polls(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Drop the connections of all held polls."""
-    _arm(data_dir, "cut-polls")
-
-
-@app.command()
-def unknown_client(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Forget all CometD sessions: `403::Unknown client`."""
-    _arm(data_dir, "unknown-client")
-
-
-@app.command()
-def kick(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Say `/meta/disconnect` to all CometD clients and refuse them with reconnect none."""
-    _arm(data_dir, "kick")
-
-
-@app.command()
-def expire_tokens(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Let every token expire."""
-    _arm(data_dir, "expire-tokens")
-
-
-@app.command()
-def revoke_tokens(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Revoke every token; held polls learn it at once."""
-    _arm(data_dir, "revoke-tokens")
-
-
-@app.command()
-def move_bus(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """Move the org: every replay id given out so far becomes invalid."""
-    _arm(data_dir, "move-bus")
-
-
-@app.command()
-def clear(data_dir: DataDir = DEFAULT_DIR) -> None:
-    """End every fault."""
-    _arm(data_dir, "clear")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli.org_fault import DEFAULT_DIR, DataDir, talk
+from closedwon.cli.org_common import DEFAULT_DIR, DataDir, talk
 
 app = typer.Typer(name="messages", help="Outbound messages that wait or have failed.", no_args_is_help=True)
 
