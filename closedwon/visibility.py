@@ -1,12 +1,16 @@
-"""Counting in Temporal's list of workflows, which can neither sort nor group. No decisions about what is counted."""
+"""Counting in Temporal's list of workflows, which can neither sort nor group: how many, how old, for which reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from temporalio.client import Client, WorkflowExecution
+
+from closedwon import names, temporal
+from closedwon.errors import AttentionReason
 
 _PAGE: Final = 100
 """Executions in one listing. Where there are more, they are counted, and the oldest is searched for."""
@@ -22,6 +26,24 @@ class Census(NamedTuple):
     """Age of the oldest, to 1 %; 0 without any."""
     executions: tuple[WorkflowExecution, ...] | None
     """Every one of them, where they are few."""
+
+
+def at_stage(stage: names.OrderStage) -> str:
+    """The list filter for what stands at a stage now."""
+    return f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{stage}'"
+
+
+async def reasons(client: Client, attention: Census, known: Iterable[str] = AttentionReason) -> Counter[str]:
+    """Count what needs attention, which `attention` is the census of, by its reason.
+
+    Where there are many, the `known` reasons are counted one by one. Raises Temporal's `RPCError`.
+    """
+    if attention.executions is not None:
+        key = temporal.KEYS[names.ATTENTION_REASON]
+        found = (one.typed_search_attributes.get(key) for one in attention.executions)
+        return Counter(reason or AttentionReason.UNFORESEEN for reason in found)
+    query = f"{at_stage(names.OrderStage.ATTENTION)} AND {names.ATTENTION_REASON}"
+    return +Counter({reason: (await client.count_workflows(f"{query} = '{reason}'")).count for reason in known})
 
 
 async def census(client: Client, query: str) -> Census:

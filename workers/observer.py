@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.subscription import Cursor
@@ -106,21 +105,14 @@ class Observer:
         self._metrics.observed_at.set(time.time())
 
     async def _look_at_stage(self, stage: OrderStage) -> None:
-        query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{stage}'"
-        found = await visibility.census(self._client, query)
+        found = await visibility.census(self._client, visibility.at_stage(stage))
         self._metrics.open_orders.set(found.number, {"stage": stage})
         self._metrics.oldest_order.set(found.oldest.total_seconds(), {"stage": stage})
         if stage is OrderStage.ATTENTION:
-            await self._tell_reasons(query, found.executions)
+            await self._tell_reasons(found)
 
-    async def _tell_reasons(self, query: str, page: Sequence[WorkflowExecution] | None) -> None:
-        """Say how many there are of each reason; without a page of all of them, by counting."""
-        key = temporal.KEYS[names.ATTENTION_REASON]
-        found = Counter(one.typed_search_attributes.get(key) or AttentionReason.UNFORESEEN for one in page or ())
-        if page is None:
-            for reason in self._reasons:
-                counted = await self._client.count_workflows(f"{query} AND {names.ATTENTION_REASON} = '{reason}'")
-                found[reason] = counted.count
+    async def _tell_reasons(self, attention: visibility.Census) -> None:
+        found = await visibility.reasons(self._client, attention, self._reasons)
         self._reasons |= found.keys()  # with those of a later version, to be set to 0 when they are gone
         for reason in self._reasons:
             self._metrics.attention_now.set(found[reason], {"reason": reason})

@@ -14,7 +14,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.subscription import Cursor
 from closedwon import names, temporal, visibility
-from closedwon.errors import AttentionReason
 from closedwon.operating import erps
 from closedwon.settings import Org, Settings
 
@@ -76,7 +75,7 @@ class Overview(NamedTuple):
 async def look(client: Client, settings: Settings) -> Overview:
     """Look once. Raises Temporal's `RPCError`."""
     counted, pace, queues, read, gaps = await asyncio.gather(
-        asyncio.gather(*(_stage(client, stage) for stage in names.UNFINISHED)),
+        asyncio.gather(*(visibility.census(client, visibility.at_stage(stage)) for stage in names.UNFINISHED)),
         _pace(client),
         erps.queues(client, [erp.name for erp in settings.erps]),
         channels(client, settings),
@@ -84,28 +83,12 @@ async def look(client: Client, settings: Settings) -> Overview:
     )
     stages = dict(zip(names.UNFINISHED, counted, strict=True))
     attention = stages[names.OrderStage.ATTENTION]
-    return Overview(datetime.now(UTC), stages, await reasons(client, attention), pace, queues, read, gaps)
+    reasons = await visibility.reasons(client, attention)
+    return Overview(datetime.now(UTC), stages, reasons, pace, queues, read, gaps)
 
 
 async def _gaps(client: Client) -> list[temporal.OpenGap]:
     return [gap async for gap in temporal.open_gaps(client)]
-
-
-async def _stage(client: Client, stage: names.OrderStage) -> visibility.Census:
-    return await visibility.census(client, f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{stage}'")
-
-
-async def reasons(client: Client, attention: visibility.Census) -> Counter[str]:
-    """Count what needs attention by its reason."""
-    if attention.executions is not None:
-        key = temporal.KEYS[names.ATTENTION_REASON]
-        return Counter(one.typed_search_attributes.get(key) or "unknown" for one in attention.executions)
-    query = f"ExecutionStatus = 'Running' AND {names.ORDER_STAGE} = '{names.OrderStage.ATTENTION}'"
-    counts = [
-        (await client.count_workflows(f"{query} AND {names.ATTENTION_REASON} = '{reason}'")).count
-        for reason in AttentionReason
-    ]
-    return +Counter(dict(zip(map(str, AttentionReason), counts, strict=True)))
 
 
 async def _pace(client: Client) -> Pace:
