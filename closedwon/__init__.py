@@ -1,1 +1,1 @@
-"""Closedwon: vocabulary, protocols and clients. Only `telemetry`, `temporal` and `cli` know Temporal."""
+"""Closedwon: vocabulary, protocols, clients, local servers. docs/architecture.md says which of them know Temporal."""
