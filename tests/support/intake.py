@@ -24,46 +24,30 @@ from closedwon.ids import RecordId
 from closedwon.settings import Intake
 from closedwon.telemetry import Metrics
 from tests.support.handoff import Handoff
+from tests.support.outbound import message, notification
 from workers.intake import IntakeServer
-
-_ENVELOPE = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" \
-xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
- <soapenv:Body>
-  <notifications xmlns="http://soap.sforce.com/2005/09/outbound">
-   <OrganizationId>{org}</OrganizationId>
-   <ActionId>04k000000000001AAA</ActionId>
-   <SessionId xsi:nil="true"/>
-   <EnterpriseUrl>https://example.my.salesforce.com/services/Soap/c/67.0/{org}</EnterpriseUrl>
-   <PartnerUrl>https://example.my.salesforce.com/services/Soap/u/67.0/{org}</PartnerUrl>
-   {notifications}
-  </notifications>
- </soapenv:Body>
-</soapenv:Envelope>"""
-_TOMBSTONE = """\
-<Notification><Id>{id}</Id><sObject xsi:type="sf:Deleted_Record__c" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">\
-<sf:Id>a00000000000001AAA</sf:Id><sf:Record_Id__c>{record}</sf:Record_Id__c></sObject></Notification>"""
-_NOTIFICATION = """\
-<Notification><Id>{id}</Id><sObject xsi:type="sf:{object}" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">\
-<sf:Id>{record}</sf:Id></sObject></Notification>"""
 
 
 def soap_message(org: str, records: Iterable[str], *, first: int = 1, object_name: str = "Opportunity") -> bytes:
     """An outbound message with one notification per record."""
-    notifications = "".join(
-        _NOTIFICATION.format(id=RecordId(f"04l{number:012d}"), record=record, object=object_name)
+    told = [
+        notification(RecordId(f"04l{number:012d}"), {"Id": record}, type_=object_name)
         for number, record in enumerate(records, first)
-    )
-    return _ENVELOPE.format(org=org, notifications=notifications).encode()
+    ]
+    return message(told, org=org)
 
 
 def tombstones(org: str, records: Iterable[str]) -> bytes:
     """An outbound message about deleted records."""
-    notifications = "".join(
-        _TOMBSTONE.format(id=RecordId(f"04l{number:012d}"), record=record) for number, record in enumerate(records, 900)
-    )
-    return _ENVELOPE.format(org=org, notifications=notifications).encode()
+    told = [
+        notification(
+            RecordId(f"04l{number:012d}"),
+            {"Id": "a00000000000001AAA", "Record_Id__c": record},
+            type_="Deleted_Record__c",
+        )
+        for number, record in enumerate(records, 900)
+    ]
+    return message(told, org=org)
 
 
 @asynccontextmanager

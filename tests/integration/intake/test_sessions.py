@@ -69,7 +69,7 @@ async def test_a_session_beside_the_address_of_another_host_is_left_alone() -> N
         (record,) = world.org.win_next(1)
         session = f"<SessionId>{world.org.oauth.issue(world.org.integration_user)}</SessionId>".encode()
         body = soap_message(world.org.org_id, [record]).replace(b'<SessionId xsi:nil="true"/>', session)
-        ours = body.replace(b"https://example.my.salesforce.com", world.org.url.encode())
+        ours = body.replace(b"https://acme.my.salesforce.com", world.org.url.encode())
         for sent, goes_along in ((body, False), (ours, True)):
             status, _ = await deliver(address, sent)
             history = await world.order(record).fetch_history()
@@ -92,7 +92,7 @@ async def test_a_session_is_in_clear_nowhere(caplog: pytest.LogCaptureFixture) -
         body = soap_message(world.org.org_id, [record]).replace(
             b'<SessionId xsi:nil="true"/>', f"<SessionId>{session}</SessionId>".encode()
         )
-        body = body.replace(b"https://example.my.salesforce.com", world.org.url.encode())
+        body = body.replace(b"https://acme.my.salesforce.com", world.org.url.encode())
         answers = [await deliver(address, body), await deliver(address, body.replace(record.encode(), b"006"))]
         world.org.revoke_tokens()
         world.erp.faults.reject = 1
