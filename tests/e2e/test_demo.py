@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CLOSEDWON = Path(sys.executable).with_name("closedwon")
+from closedwon.demo.parts import program
+
 AGREE = {"cancelled": 0, "doubled": 0, "lost": 0}
 
 
 def demo(data_dir: Path, *arguments: str, timeout: float) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """Run it to its end; return how it ended and its summary."""
-    command = [str(CLOSEDWON), "demo", "--data-dir", str(data_dir), *arguments]
+    command = [program("closedwon"), "demo", "--data-dir", str(data_dir), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended, json.loads((data_dir / "summary.json").read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from activities.messages import MessageActivities
 from activities.subscription import Subscribe, SubscriptionActivities
 from closedwon import names, temporal
+from closedwon.demo.parts import program
 from closedwon.errors import AttentionReason
 from closedwon.localerp.light import LightErp
 from closedwon.model import Channel, Message, UnreadableMessage
@@ -32,7 +33,6 @@ from closedwon.salesforce.events import EventBatch, ReplayIdRejectedError
 from closedwon.settings import ErpByExpression, RestErp, Route
 from closedwon.telemetry import Metrics
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
-from tests.support.servers import binary
 from workers.process import Role, WorkerFailedError, run
 
 
@@ -236,7 +236,7 @@ async def test_a_bus_that_refuses_the_earliest_position_opens_no_gap_after_gap()
 async def test_a_search_attribute_of_another_type_stops_the_start_with_a_word() -> None:
     """A shared namespace may have a `Route` of its own: waiting for it to change would be waiting for ever."""
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=binary("temporal"), data_converter=pydantic_data_converter
+        dev_server_existing_path=program("temporal"), data_converter=pydantic_data_converter
     ) as server:
         await server.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(

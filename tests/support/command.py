@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from temporalio.client import Client
 
-from tests.support.servers import binary
+from closedwon.demo.parts import program
 
 _PLAIN = Path(__file__).with_name("plain.toml")
-_CLOSEDWON = Path(sys.executable).with_name("closedwon")
 
 
 class Printed(NamedTuple):
@@ -30,12 +28,12 @@ async def closedwon(client: Client, *words: str, answer: str = "", **environment
     Its settings are nothing but that encryption is off, unless `CLOSEDWON_CONFIG` names others.
     """
     settings = {"CLOSEDWON_CONFIG": str(_PLAIN), **environment}
-    return await _run(client, str(_CLOSEDWON), *words, answer=answer, **settings)
+    return await _run(client, program("closedwon"), *words, answer=answer, **settings)
 
 
 async def temporal(client: Client, *words: str) -> Printed:
     """Run Temporal's own command line, which knows no key."""
-    return await _run(client, binary("temporal"), *words)
+    return await _run(client, program("temporal"), *words)
 
 
 async def _run(client: Client, *words: str, answer: str = "", **environment: str) -> Printed:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -181,12 +182,12 @@ class Handoff:
         await until(lambda: all(self.number_of(record) for record in records))
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 30) -> None:
-    """Wait for a condition."""
+async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    """Wait until a condition, which may be asynchronous, is true. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while True:
             now = condition()
-            if now if isinstance(now, bool) else await now:
+            if await now if inspect.isawaitable(now) else now:
                 return
             await asyncio.sleep(0.02)
 

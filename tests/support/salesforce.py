@@ -80,13 +80,6 @@ class Logins:
         return web.json_response(body, status=status)
 
 
-async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
-    """Wait until `condition` is true. Raises `TimeoutError` after `within` seconds."""
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - conditions of servers have no events
-            await asyncio.sleep(0.005)
-
-
 class CometdServer:
     """A CometD server with one subscriber in mind. `misbehave` may answer a request in its place.
 

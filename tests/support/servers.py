@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import sys
 from pathlib import Path
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -13,12 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names, temporal
-
-
-def binary(name: str) -> str:
-    """Find a server that a wheel has put beside python."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else shutil.which(name) or name
+from closedwon.demo.parts import program
 
 
 def free_port() -> int:
@@ -32,7 +25,7 @@ def free_port() -> int:
 async def start_time_skipping() -> WorkflowEnvironment:
     """Start a test server whose clock jumps over waiting times; it knows our search attributes."""
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=binary("temporal-test-server"), data_converter=pydantic_data_converter
+        test_server_existing_path=program("temporal-test-server"), data_converter=pydantic_data_converter
     )
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
@@ -61,7 +54,7 @@ async def start_temporal(
         dev_server_database_filename=None if database is None else str(database),
         ui=ui_port is not None,
         ui_port=ui_port,
-        dev_server_existing_path=binary("temporal"),
+        dev_server_existing_path=program("temporal"),
         data_converter=pydantic_data_converter,
         search_attributes=list(temporal.KEYS.values()),
         dev_server_extra_args=[

@@ -25,6 +25,7 @@ from activities.salesforce import Look, LookAt, Values, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Message, Order, OrderLine, OrderStart
+from tests.support import handoff
 from tests.support.histories import keep_history
 from workflows.order import OrderWorkflow, Outcome
 
@@ -159,14 +160,7 @@ class World:
         )
         return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))
 
-    async def until(self, condition: Callable[[], bool | Awaitable[bool]]) -> None:
-        """Wait for a condition of this world."""
-        async with asyncio.timeout(30):
-            while True:
-                now = condition()
-                if now if isinstance(now, bool) else await now:
-                    return
-                await asyncio.sleep(0.01)
+    until = staticmethod(handoff.until)
 
     async def stage(self) -> str | None:
         """The order's stage as the list of workflows shows it."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,6 +20,7 @@ from temporalio.worker import Worker
 with workflow.unsafe.imports_passed_through():
     from closedwon import settings
     from closedwon.codec import KeyMissingError
+    from closedwon.demo.parts import program
     from closedwon.errors import BenignError
     from closedwon.telemetry import Metrics, Telemetry, TelemetryError
 
@@ -175,11 +173,9 @@ class Logging:
 async def test_logs_and_metrics_know_their_workflow(telemetry: Telemetry, capsys: pytest.CaptureFixture[str]) -> None:
     """An operator finds all entries of one order by its workflow id; none of them holds a secret."""
     telemetry = Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
-    beside = Path(sys.executable).with_name("temporal")
-    server = str(beside) if beside.exists() else shutil.which("temporal")
     async with (
         await WorkflowEnvironment.start_local(
-            runtime=telemetry.runtime, dev_server_existing_path=server, dev_server_log_level="error"
+            runtime=telemetry.runtime, dev_server_existing_path=program("temporal"), dev_server_log_level="error"
         ) as environment,
         Worker(environment.client, task_queue="q", workflows=[Logging], activities=[failing]),
     ):

@@ -9,7 +9,6 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from contextlib import AsyncExitStack
@@ -19,13 +18,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from closedwon.demo.parts import program
 from closedwon.names import OrderStage
 from closedwon.operating import figures, overview
 from tests.integration.cli.conftest import Closedwon
 from tests.support.handoff import handoff
 from tests.support.servers import free_port
 
-_CLOSEDWON = Path(sys.executable).with_name("closedwon")
 _FORMER_SCREEN = b"\x1b[?1049l"
 
 
@@ -95,7 +94,9 @@ def test_the_live_page_ends_cleanly(closedwon: Closedwon, tmp_path: Path, leave:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     before = termios.tcgetattr(theirs)
     environment = {**os.environ, "TERM": "xterm", "CLOSEDWON_CONFIG": str(tmp_path / "closedwon.toml")}
-    process = subprocess.Popen([str(_CLOSEDWON), "top"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [program("closedwon"), "top"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
     try:
         _read_until(ours, b"writing-back")
         assert before != termios.tcgetattr(theirs)

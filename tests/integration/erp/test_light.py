@@ -13,13 +13,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from closedwon.demo.parts import program
 from closedwon.erp import open_erp
 from closedwon.erp.base import BusyError, Erp, RejectedError, UnknownError, find_or_create
 from closedwon.erp.http import ORDERS_PER_PAGE
 from closedwon.erp.rest import RestAdapter
 from closedwon.localerp import connection
 from closedwon.localerp.light import Faults, LightErp
-from tests.integration.erp.worlds import COMMAND, new_order, new_org, rest_settings, until_done
+from tests.integration.erp.worlds import new_order, new_org, rest_settings, until_done
 
 
 class LightProcess:
@@ -31,7 +32,7 @@ class LightProcess:
 
     async def start(self, *arguments: str) -> dict[str, Any]:
         """Start it and wait until it serves."""
-        command = [str(COMMAND), "erp", "light", "--data-dir", str(self.data_dir)]
+        command = [program("closedwon"), "erp", "light", "--data-dir", str(self.data_dir)]
         self.process = await asyncio.create_subprocess_exec(*command, *arguments)
         while connection.read(self.data_dir).get("pid") != self.process.pid:
             assert self.process.returncode is None, "the light ERP did not start"
@@ -177,7 +178,7 @@ async def test_a_killed_process_has_lost_nothing(process: LightProcess) -> None:
 async def test_a_taken_port_is_told(light: LightErp, process: LightProcess) -> None:
     """A port that somebody else serves on ends the command with a sentence that says what to do."""
     port = light.url.rpartition(":")[2]
-    command = [str(COMMAND), "erp", "light", "--data-dir", str(process.data_dir), "--port", port]
+    command = [program("closedwon"), "erp", "light", "--data-dir", str(process.data_dir), "--port", port]
     second = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
     _, said = await second.communicate()

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
+from closedwon.demo.parts import program
 from closedwon.erp.base import Erp, Handoff, OnStep, find_or_create, no_step
 from closedwon.errors import RetryError
 from closedwon.ids import OrgId, RecordId
@@ -27,7 +27,6 @@ from closedwon.settings import RestErp, TrytonErp
 ORG = OrgId("00D000000000001")
 CACHE = Path(__file__).parents[3] / ".closedwon" / "cache"
 """Where `make demo` keeps the finished database, too: built once per checkout."""
-COMMAND = Path(sys.executable).with_name("closedwon")
 ATTEMPTS = 200
 """Far more than any test needs; a test that would go on for ever fails instead."""
 
@@ -95,7 +94,7 @@ class TrytonProcess:
 
     async def start(self) -> None:
         """Start it and wait until it serves; the second time on the same port and data."""
-        command = [str(COMMAND), "erp", "tryton", "--data-dir", str(self.data_dir)]
+        command = [program("closedwon"), "erp", "tryton", "--data-dir", str(self.data_dir)]
         port = [] if self.facts else ["--port", "0"]
         self._process = await asyncio.create_subprocess_exec(
             *command, "--cache-dir", str(CACHE), *port, env=self._environment

@@ -23,7 +23,8 @@ from closedwon.salesforce.errors import (
 from closedwon.salesforce.events import EARLIEST, LATEST
 from closedwon.salesforce.streaming import CometdStream
 from tests.integration.salesforce.reading import CHANNEL, Reader, local_org, publish, take
-from tests.support.salesforce import CometdServer, Logins, org_at, serving, until
+from tests.support.handoff import until
+from tests.support.salesforce import CometdServer, Logins, org_at, serving
 
 
 def rest_error(status: int, code: str) -> web.Response:

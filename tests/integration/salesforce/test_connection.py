@@ -15,7 +15,8 @@ from closedwon.salesforce.errors import ConfigurationError, StreamInterruptedErr
 from closedwon.salesforce.events import EARLIEST
 from closedwon.salesforce.streaming import CometdStream
 from tests.integration.salesforce.reading import CHANNEL, take
-from tests.support.salesforce import CometdServer, Logins, org_at, serving, until
+from tests.support.handoff import until
+from tests.support.salesforce import CometdServer, Logins, org_at, serving
 
 
 @asynccontextmanager
@@ -41,7 +42,7 @@ async def test_events_that_come_with_the_subscription_are_first() -> None:
     async def slow_with_events(_: int, message: dict[str, Any]) -> web.Response:
         server.events.put_nowait(event(4))
         with suppress(TimeoutError):
-            await until(server.events.empty, within=0.2)
+            await until(server.events.empty, seconds=0.2)
         return web.json_response([event(1), event(2), event(3), server.reply(message)])
 
     server = CometdServer({"subscribe": slow_with_events})

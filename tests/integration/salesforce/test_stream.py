@@ -22,7 +22,8 @@ from closedwon.salesforce.errors import ReplayIdRejectedError, StreamRefusedErro
 from closedwon.salesforce.events import EARLIEST, LATEST
 from closedwon.salesforce.streaming import CometdStream
 from tests.integration.salesforce.reading import CHANNEL, Reader, local_org, publish, take
-from tests.support.salesforce import org_at, until
+from tests.support.handoff import until
+from tests.support.salesforce import org_at
 
 
 async def test_five_thousand_retained_events_arrive_in_order() -> None:
@@ -233,7 +234,7 @@ class Server:
         )
         self._process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(self._data_dir))
         pid = self._process.pid
-        await until(lambda: (found := read_connection(self._data_dir)) is not None and found.pid == pid, within=30.0)
+        await until(lambda: (found := read_connection(self._data_dir)) is not None and found.pid == pid, seconds=30)
         connection = read_connection(self._data_dir)
         assert connection is not None
         return connection
