@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, route_of, settings_from, span
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, moment, route_of, settings_from, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class _Asked(NamedTuple):
     fix: bool
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def audit(
     *,
     since: Annotated[
@@ -52,11 +52,11 @@ def audit(
     """**Compare Salesforce, the ERPs and Temporal**: every won deal, its one order, what was written back.
 
     Prints every disagreement, and changes nothing. With `--fix` it starts or signals the workflows that can put it
-    right, and says what is left for a person. The exit code is 0 only when nothing disagrees. Examples:
+    right, and says what is left for a person. The exit code is 0 only when nothing disagrees.
 
-        closedwon audit --since 7d
-
-        closedwon audit --since 2026-03-01 --until 2026-04-01 --route won-deals --fix
+    Examples:
+    - `closedwon audit --since 7d`
+    - `closedwon audit --since 2026-03-01 --until 2026-04-01 --fix`
     """
     asked = _Asked(moment(since, "--since"), moment(until, "--until") if until else None, route, lag, fix)
     if asked.until is not None and asked.until <= asked.since:

@@ -16,7 +16,9 @@ from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
 from closedwon.settings import Key, Telemetry, load_codec
 from closedwon.settings.encryption import KEY_BYTES
 
-app = typer.Typer(name="codec", help="Encryption of what Temporal stores.", no_args_is_help=True)
+app = typer.Typer(
+    name="codec", help="Keys for what Temporal stores, and the server that lets its UI read it.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -28,9 +30,8 @@ def key(
     """Print a **fresh key**, and on the standard error stream what to do with it. Nothing is kept here.
 
     Examples:
-        closedwon codec key
-
-        closedwon codec key --id 2026-11 > payload.key
+    - `closedwon codec key`
+    - `closedwon codec key --id 2026-11 > payload.key`
     """
     key_id = key_id or f"{datetime.now(UTC):%Y-%m}"
     fresh = base64.b64encode(os.urandom(KEY_BYTES)).decode()
@@ -59,11 +60,9 @@ def serve(
     """Serve **decoded payloads** to Temporal's UI and command line, until Ctrl-C. Needs no more than the keys.
 
     Examples:
-        closedwon codec serve
-
-        temporal workflow show -w ID --codec-endpoint http://127.0.0.1:8086
-
-        temporal server start-dev --ui-codec-endpoint http://127.0.0.1:8086
+    - `closedwon codec serve`
+    - `temporal workflow show -w ID --codec-endpoint http://127.0.0.1:8086`
+    - `temporal server start-dev --ui-codec-endpoint http://127.0.0.1:8086`
     """
     given = {"host": host, "port": port}
     complete(_serve(config, {name: value for name, value in given.items() if value is not None}))

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
 DEFAULT_CONFIG = Path(DEFAULT_FILE)
+
+
+class Panel(StrEnum):
+    """The boxes of `closedwon --help`: what a newcomer, an administrator and an operator look for."""
+
+    TRY = "Try it on your own machine"
+    SET_UP = "Set it up"
+    RUN = "Run it"
+    OPERATE = "Watch it, and mend"
+
 
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
     from closedwon.operating.checks import Finding
 
-app = typer.Typer(name="config", help="The settings file.", no_args_is_help=True)
+app = typer.Typer(
+    name="config", help="Check the settings, and whether everything answers that they name.", no_args_is_help=True
+)
 
 
 @app.command()
 def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the settings and **everything they name**: orgs, routes, ERPs and Temporal. Changes nothing.
 
-    Ends with exit code 1 when something is to be mended. Example:
+    Ends with exit code 1 when something is to be mended.
 
-        closedwon config check --config closedwon.toml
+    Example:
+    - `closedwon config check --config closedwon.toml`
     """
     complete(_check(config))
 

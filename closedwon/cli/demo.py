@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli.common import complete
+from closedwon.cli.common import Panel, complete
 from closedwon.demo import ErpKind, Via
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.TRY)
 def demo(
     deals: Annotated[int, typer.Option(min=1, max=1000, help="How many deals are won.")] = 20,
     erp: Annotated[ErpKind, typer.Option(help="A real Tryton, or a light ERP that starts at once.")] = ErpKind.TRYTON,
@@ -27,9 +27,10 @@ def demo(
     """**Win deals and watch them become orders**: Temporal, a Salesforce org and an ERP on this machine.
 
     Ends with what Salesforce and the ERP say: won, ordered, written back, doubled, lost, and how long it took; the
-    same as JSON in `summary.json` in the data dir. The exit code is 0 only when all agree. Example:
+    same as JSON in `summary.json` in the data dir. The exit code is 0 only when all agree.
 
-        closedwon demo --deals 50 --erp light --kill
+    Example:
+    - `closedwon demo --deals 50 --erp light --kill`
     """
     import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
 

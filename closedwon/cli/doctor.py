@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 
 if TYPE_CHECKING:
     from closedwon.operating.doctor import Trouble
@@ -17,7 +17,7 @@ app = typer.Typer()
 _STYLES = {"stopped": "bold white on red", "loss": "bold red", "waiting": "yellow", "risk": "cyan"}
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def doctor(
     *,
     config: Config = DEFAULT_CONFIG,
@@ -25,11 +25,11 @@ def doctor(
 ) -> None:
     """Say **what is wrong right now**, the worst first, and what to do about each. Changes nothing.
 
-    The exit code is 0 when all is well, 1 otherwise. Examples:
+    The exit code is 0 when all is well, 1 otherwise.
 
-        closedwon doctor
-
-        closedwon doctor --json
+    Examples:
+    - `closedwon doctor`
+    - `closedwon doctor --json`
     """
     settings = settings_from(config)
     from closedwon.operating.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant

@@ -12,20 +12,23 @@ from typing import Annotated
 import typer
 
 from closedwon.cli import erp_limits
+from closedwon.cli.common import Panel
 
 app = typer.Typer(
     name="erp",
-    help="Pause and limit ERPs; and run one on your own machine.",
+    help="Pause and limit ERPs, e.g. for maintenance; and run one on your own machine.",
     no_args_is_help=True,
 )
 app.add_typer(erp_limits.app)
+_local = typer.Typer()
+app.add_typer(_local)
 
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
 ]
 
 
-@app.command()
+@_local.command(rich_help_panel=Panel.TRY)
 def tryton(
     data_dir: Annotated[Path, typer.Option(help="Where the database and connection.json are kept.")] = Path(
         ".closedwon/tryton"
@@ -42,9 +45,10 @@ def tryton(
     """Run a real **Tryton** ERP with a demo company (default port 8000).
 
     The first start builds the database, which takes up to a minute; later ones take seconds. Address, login,
-    password and REST key are written to `connection.json` in the data dir. Example:
+    password and REST key are written to `connection.json` in the data dir.
 
-        closedwon erp tryton
+    Example:
+    - `closedwon erp tryton`
     """
     from closedwon.localerp.tryton import serve  # noqa: PLC0415 - `closedwon --help` stays instant
     from closedwon.localerp.tryton_database import SetupError  # noqa: PLC0415
@@ -58,18 +62,19 @@ def tryton(
         raise typer.Exit(1) from None
 
 
-@app.command()
+@_local.command(rich_help_panel=Panel.TRY)
 def light(
     data_dir: Annotated[Path, typer.Option(help="Where the orders are kept.")] = Path(".closedwon/light"),
     port: Port = None,
 ) -> None:
     """Run a **light ERP** that speaks the `rest` contract, with faults on demand (default port 8090).
 
-    Address and token are written to `connection.json` in the data dir. Example, in two terminals:
+    Address and token are written to `connection.json` in the data dir.
 
-        closedwon erp light
+    Examples, in two terminals:
 
-        curl localhost:8090/_admin/faults -d '{"lose_reply": 3}'
+    - `closedwon erp light`
+    - `curl localhost:8090/_admin/faults -d '{"lose_reply": 3}'`
     """
     import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
 

@@ -23,7 +23,8 @@ Why = Annotated[str, typer.Option(help="For people: shown by `erp status`, `doct
 def status(config: Config = DEFAULT_CONFIG) -> None:
     """Say of each ERP whether it is **paused** or limited, by whom and why, and what waits.
 
-    closedwon erp status
+    Example:
+    - `closedwon erp status`
     """
     erps = [erp.name for erp in settings_from(config).erps]
     complete(_status(config, erps))
@@ -38,11 +39,11 @@ def pause(
 ) -> None:
     """Send an ERP **nothing more**, e.g. while it is in maintenance. Orders wait; nothing fails, nothing is lost.
 
-    Calls that are under way end as they end. Examples:
+    Calls that are under way end as they end.
 
-        closedwon erp pause tryton --why "year-end closing until 18:00"
-
-        closedwon erp pause tryton --rate 0.5
+    Examples:
+    - `closedwon erp pause tryton --why "year-end closing until 18:00"`
+    - `closedwon erp pause tryton --rate 0.5`
     """
     _limit(config, name, rate, why)
 
@@ -57,9 +58,8 @@ def resume(
     """Send an ERP orders again: all that wait, or **at most** so many a second.
 
     Examples:
-        closedwon erp resume tryton
-
-        closedwon erp resume tryton --rate 5 --why "gently, after the maintenance"
+    - `closedwon erp resume tryton`
+    - `closedwon erp resume tryton --rate 5 --why "gently, after the maintenance"`
     """
     _limit(config, name, rate, why)
 

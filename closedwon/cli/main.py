@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, sweeps, top
+from closedwon.cli.common import Panel
+
+
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way
+    if wanted:
+        typer.echo(f"closedwon {metadata.version('closedwon')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="closedwon",
-    help="Getting won deals safely out of Salesforce and into the ERP.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -21,17 +30,27 @@ app = typer.Typer(
 
 
 app.add_typer(demo.app)
+app.add_typer(org.app, rich_help_panel=Panel.TRY)
+app.add_typer(config.app, rich_help_panel=Panel.SET_UP)
+app.add_typer(route.app, rich_help_panel=Panel.SET_UP)
+app.add_typer(codec.app, rich_help_panel=Panel.SET_UP)
 app.add_typer(run.app)
-app.add_typer(orders.app)
 app.add_typer(top.app)
 app.add_typer(doctor.app)
+app.add_typer(orders.app, rich_help_panel=Panel.OPERATE)
 app.add_typer(audit.app)
 app.add_typer(sweeps.app)
-app.add_typer(erp.app)
-app.add_typer(org.app)
-app.add_typer(config.app)
-app.add_typer(codec.app)
-app.add_typer(route.app)
+app.add_typer(erp.app, rich_help_panel=Panel.OPERATE)
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Getting won deals safely out of Salesforce and into the ERP."""
+    del version  # told already
 
 
 def main() -> None:

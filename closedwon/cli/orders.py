@@ -18,8 +18,9 @@ from closedwon.ids import RecordId
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
 
-app = typer.Typer(name="orders", help="Where each order stands, and what it is told.", no_args_is_help=True)
-orders_command.add_to(app)
+app = typer.Typer(
+    name="orders", help="Find orders and read their stories; retry, cancel, resolve or skip them.", no_args_is_help=True
+)
 
 _BY_FORCE: Final = frozenset({"TERMINATED", "FAILED", "TIMED_OUT"})
 """How a workflow ends that did not come to its end; Temporal's words."""
@@ -35,9 +36,15 @@ _STYLES: Final[Mapping[str, str]] = {
 
 @app.command("list")
 def list_orders(
-    stage: Annotated[names.OrderStage | None, typer.Option(help="Only orders at this stage.")] = None,
+    stage: Annotated[
+        names.OrderStage | None,
+        typer.Option(metavar="STAGE", help=f"Only orders at this stage: {', '.join(names.OrderStage)}."),
+    ] = None,
     reason: Annotated[
-        AttentionReason | None, typer.Option(metavar="REASON", help="Only orders that need attention for this reason.")
+        AttentionReason | None,
+        typer.Option(
+            metavar="REASON", help=f"Only orders that need attention for this reason: {', '.join(AttentionReason)}."
+        ),
     ] = None,
     route: Annotated[str | None, typer.Option(help="Only orders of this route.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
@@ -45,11 +52,9 @@ def list_orders(
 ) -> None:
     """List orders, the newest first; below those that need attention, also messages and sweeps that do.
 
-    Examples: what waits for a person, and what for this reason?
-
-    closedwon orders list --stage attention
-
-    closedwon orders list --reason erp-rejected
+    Examples:
+    - `closedwon orders list --stage attention`
+    - `closedwon orders list --reason erp-rejected`
     """
     wanted = {names.ORDER_STAGE: stage, names.ATTENTION_REASON: reason, names.ROUTE: route}
     complete(_list(config, wanted, limit))
@@ -62,9 +67,13 @@ def show(
 ) -> None:
     """Tell the story of one record's order.
 
-    closedwon orders show 0065g00000XyZabAAF
+    Example:
+    - `closedwon orders show 0065g00000XyZabAAF`
     """
     complete(_show(config, as_record_id(record)))
+
+
+orders_command.add_to(app)  # below `list` and `show`, in the help, too
 
 
 async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> None:

@@ -48,29 +48,27 @@ _TEXTS: Final = {
     names.SIGNAL_RETRY: """Try again **now**: what needs attention, and what waits for its next attempt.
 
     Safe at any moment and any number of times. Orders of deals that were taken back, which it would let live, are left
-    out unless their reason or record is named. Examples:
+    out unless their reason or record is named.
 
-        closedwon orders retry 0065g00000XyZabAAF --why "price list mended"
+    Examples:
 
-        closedwon orders retry --reason erp-rejected
-
-        closedwon orders retry --all
+    - `closedwon orders retry 0065g00000XyZabAAF --why "price list mended"`
+    - `closedwon orders retry --reason erp-rejected`
+    - `closedwon orders retry --all`
     """,
     names.SIGNAL_CANCEL: """Stop, or cancel the order that the ERP has already, and say so in Salesforce.
 
     Examples:
 
-        closedwon orders cancel 0065g00000XyZabAAF --why "the customer withdrew"
-
-        closedwon orders cancel --reason unknown-product --route won-deals
+    - `closedwon orders cancel 0065g00000XyZabAAF --why "the customer withdrew"`
+    - `closedwon orders cancel --reason unknown-product --route won-deals`
     """,
     names.SIGNAL_SKIP: """Close an order as **not needed**; refused once the ERP has it.
 
     Examples:
 
-        closedwon orders skip 0065g00000XyZabAAF --why "a test deal"
-
-        closedwon orders skip --reason mapping-failed --route won-deals
+    - `closedwon orders skip 0065g00000XyZabAAF --why "a test deal"`
+    - `closedwon orders skip --reason mapping-failed --route won-deals`
     """,
 }
 
@@ -85,7 +83,10 @@ def _command(word: str, text: str) -> Callable[..., None]:
             AttentionReason | None,
             typer.Option(metavar="REASON", help="All that need attention for this reason, as in `orders list`."),
         ] = None,
-        stage: Annotated[names.OrderStage | None, typer.Option(metavar="STAGE", help="All at this stage.")] = None,
+        stage: Annotated[
+            names.OrderStage | None,
+            typer.Option(metavar="STAGE", help=f"All at this stage: {', '.join(names.UNFINISHED)}."),
+        ] = None,
         route: Annotated[str | None, typer.Option(help="All of this route.")] = None,
         every: Annotated[bool, typer.Option("--all", help="All that are not done.")] = False,
         why: Why = None,
@@ -114,7 +115,8 @@ def _resolve(
 ) -> None:
     """Say that the order **exists already**, made by hand: its number is written to Salesforce, and none is made.
 
-    closedwon orders resolve 0065g00000XyZabAAF SO-4711 --why "ordered by phone"
+    Example:
+    - `closedwon orders resolve 0065g00000XyZabAAF SO-4711 --why "by phone"`
     """
     from closedwon.operating.orders import Selection  # noqa: PLC0415
 

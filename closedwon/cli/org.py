@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from closedwon.localorg.client import Deal, OrgClient
     from closedwon.localorg.server import LocalOrg
 
-app = typer.Typer(name="org", help="A Salesforce org on one's own machine.", no_args_is_help=True)
+app = typer.Typer(
+    name="org",
+    help="Run a Salesforce org on your own machine, win deals in it, let it misbehave.",
+    no_args_is_help=True,
+)
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
 app.add_typer(org_callout.app)
@@ -38,9 +42,10 @@ def serve(
     """Serve a **Salesforce org** on this machine (default port 8080) until Ctrl-C.
 
     Records and events are kept in the data dir; address and credentials are written to `connection.json` there.
-    `org.toml` in the data dir may configure flows, validation rules, custom fields and timings. Example:
+    `org.toml` in the data dir may configure flows, validation rules, custom fields and timings.
 
-        closedwon org serve
+    Example:
+    - `closedwon org serve`
     """
     import logging  # noqa: PLC0415 - `closedwon --help` stays instant
 
@@ -66,7 +71,7 @@ def seed(
     """Fill the org with accounts, products and **open Opportunities**, each with one to three line items.
 
     Example:
-        closedwon org seed --opportunities 100
+    - `closedwon org seed --opportunities 100`
     """
     arguments = {"opportunities": opportunities, "seed": seed_number}
     answer = talk(data_dir, lambda client: client.admin("POST", "seed", arguments))
@@ -82,9 +87,8 @@ def win(
     """**Close deals as won**, through the org's REST API, as a sales person would.
 
     Examples:
-        closedwon org win --count 5
-
-        closedwon org win 006Qy000008rpQaIAI
+    - `closedwon org win --count 5`
+    - `closedwon org win 006Qy000008rpQaIAI`
     """
     wanted = _id_of(record) if record else None
     deals = talk(data_dir, lambda client: _win(client, wanted, count))
@@ -98,7 +102,7 @@ def unwin(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     """**Take a won deal back**: its stage becomes *Negotiation/Review*. The flow sends word of it.
 
     Example:
-        closedwon org unwin 006Qy000008rpQaIAI
+    - `closedwon org unwin 006Qy000008rpQaIAI`
     """
     deal = _after(data_dir, record, lambda client, wanted: client.unwin(wanted))
     typer.echo(f"Not won any more: {deal.name} ({deal.id}), stage {deal.stage}")
@@ -113,7 +117,7 @@ def change(
     """**Change what a deal sells**: another quantity of its first product, so another amount.
 
     Example:
-        closedwon org change 006Qy000008rpQaIAI --quantity 7
+    - `closedwon org change 006Qy000008rpQaIAI --quantity 7`
     """
     deal = _after(data_dir, record, lambda client, wanted: client.change(wanted, quantity))
     typer.echo(f"Changed: {deal.name} ({deal.id}), now {deal.amount or 0:,.2f} {deal.currency}")
@@ -124,7 +128,7 @@ def delete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     """**Delete a deal**: it goes to the recycle bin. No flow sends word of that; sweeps find it.
 
     Example:
-        closedwon org delete 006Qy000008rpQaIAI
+    - `closedwon org delete 006Qy000008rpQaIAI`
     """
     wanted = _id_of(record)
     talk(data_dir, lambda client: client.delete(wanted))

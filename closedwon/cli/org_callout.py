@@ -21,7 +21,7 @@ def page(name: Name, record: Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Call now and show the answer, as a button on a **page** does. Nothing is repeated.
 
     Example:
-        closedwon org callout page won-deals 006Qy000008rpQaIAI
+    - `closedwon org callout page won-deals 006Qy000008rpQaIAI`
     """
     arguments = {"definition": name, "record": record}
     answer = talk(data_dir, lambda client: client.admin("POST", "callouts/page", arguments))
@@ -35,7 +35,7 @@ def trigger(name: Name, record: Record, data_dir: DataDir = DEFAULT_DIR) -> None
     """Queue a call about one record, as a **trigger** does. It is repeated until it is answered well.
 
     Example:
-        closedwon org callout trigger won-deals 006Qy000008rpQaIAI
+    - `closedwon org callout trigger won-deals 006Qy000008rpQaIAI`
     """
     arguments = {"definition": name, "record": record}
     answer = talk(data_dir, lambda client: client.admin("POST", "callouts/trigger", arguments))
@@ -47,7 +47,7 @@ def batch(name: Name, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Queue calls about **all records that meet the condition** now, many in one call, as a batch job does.
 
     Example:
-        closedwon org callout batch won-deals
+    - `closedwon org callout batch won-deals`
     """
     answer = talk(data_dir, lambda client: client.admin("POST", "callouts/batch", {"definition": name}))
     typer.echo(f"Queued {answer['queued']} records. What is not answered stays in: closedwon org messages list")

@@ -86,7 +86,7 @@ for _texts, _command in ((_COUNTED, _counted), (_SWITCHED, _switched), (_AT_ONCE
 
 @app.command()
 def rest_error(code: str, times: Times = 1, status: int | None = None, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """REST calls answer CODE. Example: `closedwon org fault rest-error UNKNOWN_EXCEPTION --times 3`."""
+    """REST calls answer CODE, as in `closedwon org fault rest-error UNKNOWN_EXCEPTION`."""
     _arm(data_dir, "rest-error", code=code, times=times, status=status)
 
 
@@ -106,7 +106,7 @@ def read_lag(seconds: Annotated[float, typer.Argument(min=0)], data_dir: DataDir
 def cometd_error(
     channel: str, error: str, reason: str | None = None, times: Times = 1, data_dir: DataDir = DEFAULT_DIR
 ) -> None:
-    """Messages on a meta CHANNEL fail with ERROR. Example: `cometd-error /meta/connect '403::Oops'`."""
+    """Messages on a meta CHANNEL fail with ERROR, as in `cometd-error /meta/connect '403::Oops'`."""
     _arm(data_dir, "cometd-error", channel=channel, error=error, failure_reason=reason, times=times)
 
 

@@ -18,12 +18,13 @@ Notification = Annotated[str, typer.Argument(help="The notification's id, `04lâ€
 def list_messages(data_dir: DataDir = DEFAULT_DIR) -> None:
     """List what waits for its next attempt, and what failed for 24 hours.
 
-    closedwon org messages list
+    Example:
+    - `closedwon org messages list`
     """
     queued = talk(data_dir, lambda client: client.admin("GET", "messages"))
     for one in queued:  # no table: ids are copied from here, and problems are long
         next_at = f"next at {datetime.fromtimestamp(one['next_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-        state = f"{one['attempts']} attempts, {'failed' if one['failed'] else next_at}"
+        state = f"attempt {one['attempts']}, {'failed' if one['failed'] else next_at}"
         typer.echo(f"{one['id']} {one['definition']} {one['record']}: {state}. {one['problem']}".rstrip())
     if not queued:
         typer.echo("Nothing waits, nothing has failed.")
@@ -33,7 +34,8 @@ def list_messages(data_dir: DataDir = DEFAULT_DIR) -> None:
 def retry(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Send one again now; a failed one gets another 24 hours.
 
-    closedwon org messages retry 04lQy00008rlCCbIAM
+    Example:
+    - `closedwon org messages retry 04lQy00008rlCCbIAM`
     """
     talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "retry"}))
     typer.echo(f"{notification} is sent again now.")
@@ -43,7 +45,8 @@ def retry(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
 def delete(notification: Notification, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Take one off the queue; it is never sent again.
 
-    closedwon org messages delete 04lQy00008rlCCbIAM
+    Example:
+    - `closedwon org messages delete 04lQy00008rlCCbIAM`
     """
     talk(data_dir, lambda client: client.admin("POST", "messages", {"id": notification, "action": "delete"}))
     typer.echo(f"{notification} is off the queue.")
@@ -57,7 +60,8 @@ def endpoint(
 ) -> None:
     """Send a definition's messages elsewhere from now on, whatever org.toml says.
 
-    closedwon org messages endpoint order-requested http://localhost:8085/outbound/won-deals
+    Example:
+    - `closedwon org messages endpoint deals http://localhost:8085/outbound/deals`
     """
     talk(data_dir, lambda client: client.admin("POST", "endpoints", {"definition": definition, "endpoint": url}))
     typer.echo(f"{definition} goes to {url} from now on.")
@@ -67,7 +71,8 @@ def endpoint(
 def definitions(data_dir: DataDir = DEFAULT_DIR) -> None:
     """List what the org sends, on what occasion, and where to.
 
-    closedwon org messages definitions
+    Example:
+    - `closedwon org messages definitions`
     """
     found = talk(data_dir, lambda client: client.admin("GET", "definitions"))
     for one in found:  # no table: an endpoint that is cut off is of no use

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from closedwon.model import Order
     from closedwon.settings import Org, Route, Settings
 
-app = typer.Typer(name="route", help="Routes: from a record to an order.", no_args_is_help=True)
+app = typer.Typer(
+    name="route", help="Try what would become of a record, without anything becoming of it.", no_args_is_help=True
+)
 
 
 class TrialError(ClosedwonError):
@@ -65,9 +67,10 @@ def try_route(
 ) -> None:
     """**Show what would become of a record**: the order, its ERP and the write-back. Changes nothing.
 
-    Ends with exit code 1 when the record can make no order as it is. Example:
+    Ends with exit code 1 when the record can make no order as it is.
 
-        closedwon route try won-deals 0065g00000XyZabAAF
+    Example:
+    - `closedwon route try won-deals 0065g00000XyZabAAF`
     """
     settings = settings_from(config)
     trial = complete(_try(settings, route, record_id, payload))

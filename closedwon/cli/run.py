@@ -6,45 +6,49 @@ from pathlib import Path
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def run(config: Config = DEFAULT_CONFIG) -> None:
     """Run **everything in one process**: worker, reader of the event bus, and intake where `[intake]` is set.
 
-    Temporal is found by its own settings (`TEMPORAL_ADDRESS`, …). Stops gracefully on SIGTERM. Example:
+    Temporal is found by its own settings (`TEMPORAL_ADDRESS`, …). Stops gracefully on SIGTERM.
 
-        TEMPORAL_ADDRESS=localhost:7233 closedwon run --config closedwon.toml
+    Example:
+    - `TEMPORAL_ADDRESS=localhost:7233 closedwon run --config closedwon.toml`
     """
     _run(config, "orders", "subscriber", "intake")
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def worker(config: Config = DEFAULT_CONFIG) -> None:
     """Run a **worker**: it carries orders to the ERP and writes back. Start as many as you like.
 
-    closedwon worker --config closedwon.toml
+    Example:
+    - `closedwon worker --config closedwon.toml`
     """
     _run(config, "orders")
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def subscriber(config: Config = DEFAULT_CONFIG) -> None:
     """Run a **reader of the event bus**. Two or more stand in for each other; each channel has one reader at a time.
 
-    closedwon subscriber --config closedwon.toml
+    Example:
+    - `closedwon subscriber --config closedwon.toml`
     """
     _run(config, "subscriber")
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def intake(config: Config = DEFAULT_CONFIG) -> None:
-    """Run the **server that Salesforce calls** with outbound messages. Start several behind a load balancer.
+    """Run the **server that Salesforce calls**: outbound messages and callouts. Start several behind a load balancer.
 
-    closedwon intake --config closedwon.toml
+    Example:
+    - `closedwon intake --config closedwon.toml`
     """
     if settings_from(config).intake is None:
         typer.secho(f"{config}: there is no [intake] table; add one to say where to listen", err=True, fg="red")

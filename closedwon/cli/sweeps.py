@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon import names
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, moment, route_of, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, moment, route_of, settings_from
 from closedwon.errors import ClosedwonError
 from closedwon.model import Reconciliation, SweepProgress
 
@@ -28,7 +28,7 @@ class _SweepEndedError(ClosedwonError):
     pass
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def sweep(
     route: Annotated[str, typer.Argument(help="The route, as `routes.name` in the settings.")],
     since: Annotated[str, typer.Option("--from", help="`24h` or `7d` ago, or a date or time (UTC); inclusive.")],
@@ -44,23 +44,24 @@ def sweep(
 
     Records count by the time of their last change. The sweep runs in the workers, below live traffic; breaking this
     command off does not stop it, and the same command (with `--to`) looks on again. The exit code is 0 when all is
-    well or under way; 1 when orders need attention or, in a dry run, something would be started. Examples:
+    well or under way; 1 when orders need attention or, in a dry run, something would be started.
 
-        closedwon sweep won-deals --from 2026-11-01 --dry-run
-
-        closedwon sweep won-deals --from 2026-11-01 --to 2026-11-08
+    Examples:
+    - `closedwon sweep won-deals --from 2026-11-01 --dry-run`
+    - `closedwon sweep won-deals --from 2026-11-01 --to 2026-11-08`
     """
     begin, end = moment(since, "--from"), moment(until, "--to") if until else datetime.now(UTC)
     complete(_sweep(config, route, begin, end, dry_run))
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def gaps(config: Config = DEFAULT_CONFIG) -> None:
     """List the **open gaps**: times from which word of records may be lost, and that no sweep has covered yet.
 
-    The exit code is 0 when none is open, 1 otherwise. Example:
+    The exit code is 0 when none is open, 1 otherwise.
 
-        closedwon gaps
+    Example:
+    - `closedwon gaps`
     """
     complete(_gaps(config))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, settings_from
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.OPERATE)
 def top(
     *,
     config: Config = DEFAULT_CONFIG,
@@ -37,11 +37,11 @@ def top(
 ) -> None:
     """Show, live, **how everything stands**: stages, pace, attention, ERPs, the event bus. `q` or Ctrl-C ends it.
 
-    Asks Temporal, and of the processes' metrics what only they know, where they answer. Examples:
+    Asks Temporal, and of the processes' metrics what only they know, where they answer.
 
-        closedwon top
-
-        closedwon top --once
+    Examples:
+    - `closedwon top`
+    - `closedwon top --once`
     """
     settings = settings_from(config)
     addresses = [f"http://{settings.telemetry.host}:{settings.telemetry.port}/metrics", *(metrics or [])]

@@ -47,7 +47,7 @@ _NAME: Final = 34
 """Columns of a whole name."""
 _WIDE: Final = _FIXED + 2 * (_GAP + 30)
 """Columns from which on there is room for customers."""
-_NAME_END: Final = 8
+_NAME_END: Final = 7
 """So many characters stay at the end of a deal's name that is cut: by them a customer's deals differ."""
 _DONE: Final = "✔"
 

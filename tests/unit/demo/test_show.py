@@ -72,7 +72,7 @@ def test_deals_of_one_customer_can_be_told_apart(width: int) -> None:
     """A name that is too long for the terminal keeps its end, where the deals of a customer differ."""
     picture = lines([track(11), track(12)], width=width, height=24)
 
-    assert [" deal 11 ", " deal 12 "] == [line[line.index(" deal") :][:9] for line in picture[3:5]]
+    assert ["deal 11 ", "deal 12 "] == [line[line.index("deal") :][:8] for line in picture[3:5]]
 
 
 def test_a_low_terminal_shows_what_moves() -> None:
