@@ -22,7 +22,9 @@ from closedwon.ids import RecordId
 from closedwon.localorg.client import OrgClient
 from closedwon.model import Frozen
 
-_FIELDS: Final = "Id, Name, Account.Name, Amount, CurrencyIsoCode, IsWon, ERP_Order_Number__c, SystemModstamp"
+_FIELDS: Final = (
+    "Id, Name, Account.Name, Amount, CurrencyIsoCode, IsWon, ERP_Order_Number__c, ERP_Order_Status__c, SystemModstamp"
+)
 _PAGE: Final = 1000
 
 
@@ -37,7 +39,13 @@ class Deal(Frozen):
     won: bool
     number: str | None
     """The ERP's order number on the record."""
+    status: str | None = None
     modified_at: AwareDatetime
+
+    @property
+    def on_its_way(self) -> bool:
+        """Whether it is won, and nothing has come of that yet."""
+        return self.won and self.number is None and self.status is None
 
 
 class Summary(Counts):
@@ -78,6 +86,7 @@ def _deal(row: Mapping[str, Any]) -> Deal:
         currency=row["CurrencyIsoCode"],
         won=row["IsWon"],
         number=row["ERP_Order_Number__c"],
+        status=row["ERP_Order_Status__c"],
         modified_at=datetime.fromisoformat(row["SystemModstamp"]),
     )
 

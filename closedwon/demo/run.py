@@ -34,6 +34,8 @@ _WINNING: Final = 8.0
 """Seconds in which all deals are won: slow enough to be watched."""
 _BURST: Final = 3
 """Deals won at once before a worker is killed, so that some are half-way."""
+_LEFT_OVER: Final = 60.0
+"""Seconds that deals of an earlier run have, at most, to come through before this one begins."""
 _MORE: Final = 12
 """Deals left open with `--keep`, to be won by hand."""
 _HALF_WAY: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK)
@@ -125,6 +127,7 @@ class _Run:
 
     async def go(self) -> None:
         """Seed, win, watch. Raises `PartError` and `StuckError`."""
+        await self._end_earlier_runs()
         wanted = self._options.deals + (_MORE if self._options.keep else 0)
         seeded = await self._people.admin("POST", "seed", {"opportunities": wanted, "seed": secrets.randbelow(10**6)})
         new = set(seeded["ids"][: self._options.deals])
@@ -132,6 +135,19 @@ class _Run:
         self._began = datetime.now(UTC)
         with self._screen:
             await together(self._win_all(), self._watch())
+
+    async def _end_earlier_runs(self) -> None:
+        """Let through what a run that was broken off has left half-way: what changes later counts with this run."""
+        end = time.monotonic() + _LEFT_OVER
+        told = 0
+        while time.monotonic() < end and (left := [one for one in await self._salesforce.deals() if one.on_its_way]):
+            self._stack.check()
+            if len(left) != told:
+                told = len(left)
+                self._screen.say(f"deals of an earlier run, which come through first: {told}")
+            await asyncio.sleep(_TICK)
+        if told:
+            await asyncio.sleep(1)  # their workflows end, and Salesforce's stamps are asked for by the second
 
     async def count(self) -> Summary:
         """Let the audit count, this run and all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,26 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
 
     assert {"won": 2, "ordered": 2, "written_back": 2, **AGREE}.items() <= summary.items()
     assert {"won": 7, "ordered": 7, "written_back": 7, **AGREE} == summary["all_runs"]
+
+
+@pytest.mark.timeout(240)
+def test_a_run_ends_what_a_broken_off_one_has_left_and_counts_its_own_deals(tmp_path: Path) -> None:
+    """Ctrl-C while deals are half-way: their orders are made at the next run, which is none the worse for it."""
+    command = [str(CLOSEDWON), "demo", "--data-dir", str(tmp_path), "--deals", "5", "--erp", "light"]
+    mute = [str(CLOSEDWON), "org", "fault", "mute", "--data-dir", str(tmp_path / "light" / "org")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as broken_off:
+        assert broken_off.stdout is not None
+        for line in broken_off.stdout:
+            if line.startswith("org is ready"):
+                subprocess.run(mute, check=True)
+            if line.startswith("won 2"):
+                broken_off.send_signal(signal.SIGINT)
+    assert 130 == broken_off.returncode
+
+    _, summary = demo(tmp_path, "--deals", "2", "--erp", "light", timeout=150)
+
+    assert {"won": 2, "ordered": 2, "written_back": 2, **AGREE}.items() <= summary.items()
+    assert 4 <= summary["all_runs"]["written_back"]
 
 
 @pytest.mark.timeout(240)
