@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +64,27 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
             f"Temporal answers {error.status.name}: {error.message}. Is it the right one (TEMPORAL_ADDRESS, "
             "TEMPORAL_NAMESPACE), and may you do this there?"
         ) from None
+
+
+@contextmanager
+def serving(server: str, data_dir: Path) -> Iterator[None]:
+    """End the command with a sentence where a server of one's own machine cannot start, or has something unfit."""
+    import sqlite3  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            said = f"The port is taken, perhaps by {server} that runs already. Stop that one, or use --port 0."
+        else:
+            said = f"{error.filename or data_dir}: {error.strerror}. Mend that, or name another folder."
+    except sqlite3.DatabaseError as error:
+        said = f"The database in {data_dir} cannot be used: {error}. Name another --data-dir."
+    except ValueError as error:
+        said = str(error)
+    else:
+        return
+    raise _exit(said)
 
 
 async def connect(config: Path) -> Client:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from closedwon.cli import erp_limits
-from closedwon.cli.common import Panel
+from closedwon.cli.common import Panel, serving
 
 app = typer.Typer(
     name="erp",
@@ -55,7 +52,7 @@ def tryton(
 
     _log_to_terminal()
     try:
-        with _port_may_be_taken():
+        with serving("an ERP", data_dir):
             serve(data_dir, port, cache_dir=cache_dir, postgres=postgres)
     except SetupError as error:
         typer.echo(error, err=True)
@@ -81,20 +78,9 @@ def light(
     from closedwon.localerp.light import serve  # noqa: PLC0415
 
     _log_to_terminal()
-    with _port_may_be_taken():
+    with serving("an ERP", data_dir):
         asyncio.run(serve(data_dir, port))
 
 
 def _log_to_terminal() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-
-
-@contextmanager
-def _port_may_be_taken() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        typer.echo("The port is taken, perhaps by an ERP that runs already. Stop that one, or use --port 0.", err=True)
-        raise typer.Exit(1) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli import org_callout, org_fault, org_messages
+from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
 if TYPE_CHECKING:
@@ -52,14 +52,8 @@ def serve(
     from closedwon.localorg import serve as serve_org  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+    with serving("an org", data_dir):
         asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_tell_ready(data_dir)))
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise stop("The port is taken, perhaps by an org that runs already. Stop it, or use --port 0.") from None
-    except ValueError as error:  # a configuration or an id that does not fit
-        raise stop(str(error)) from None
 
 
 @app.command()

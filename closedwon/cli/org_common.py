@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from closedwon.cli.common import serving
+
 if TYPE_CHECKING:
     from closedwon.localorg.client import OrgClient
 
@@ -25,7 +27,8 @@ def talk(data_dir: Path, what: Callable[[OrgClient], Coroutine[Any, Any, _Result
     from closedwon.localorg.client import OrgClient, OrgRefusedError  # noqa: PLC0415
     from closedwon.localorg.connection import read_connection  # noqa: PLC0415
 
-    connection = read_connection(data_dir)
+    with serving("an org", data_dir):
+        connection = read_connection(data_dir)
     if connection is None:
         raise stop(f"No org was ever served in {data_dir}. Start one with: closedwon org serve --data-dir {data_dir}")
 
@@ -39,6 +42,8 @@ def talk(data_dir: Path, what: Callable[[OrgClient], Coroutine[Any, Any, _Result
         raise stop(
             f"No org answers at {connection.url}. Start it with: closedwon org serve --data-dir {data_dir}"
         ) from None
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise stop(f"What listens at {connection.url} does not answer as an org ({type(error).__name__})") from None
     except OrgRefusedError as error:
         raise stop(f"The org refuses: {error}") from None
 

@@ -171,7 +171,10 @@ class Stack:
     ) -> None:
         """Start nothing yet. With `usual_ports` a new data dir takes Temporal's usual ports where they are free."""
         self.data_dir = data_dir.absolute()
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise PartError(f"{self.data_dir} cannot be used: {error.strerror}; name another --data-dir") from None
         self.erp_kind = erp
         self._via = via
         self._callout_key = secrets.token_urlsafe(32)

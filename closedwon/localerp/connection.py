@@ -20,12 +20,18 @@ take its port, and no client that tries to reconnect can meet itself."""
 
 
 def read(data_dir: Path) -> dict[str, Any]:
-    """What the last server on this data dir wrote; empty where there was none. Makes the data dir, private."""
+    """What the last server on this data dir wrote; empty where there was none. Makes the data dir, private.
+
+    Raises `ValueError`.
+    """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = data_dir / FILE
     try:
-        return dict(json.loads((data_dir / FILE).read_text(encoding="utf-8")))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
+    except (ValueError, TypeError):
+        raise ValueError(f"{file}: no server has written that; delete it, and credentials are made anew") from None
 
 
 def write(data_dir: Path, facts: dict[str, Any]) -> None:

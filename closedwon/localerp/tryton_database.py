@@ -134,7 +134,13 @@ def _on_postgres(place: Place, server: str) -> bool:
         return db.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
     template = f"closedwon_tryton_{_fingerprint()}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as db:
+    try:
+        connected = psycopg.connect(f"{server}/postgres", autocommit=True)
+    except psycopg.OperationalError as error:
+        raise SetupError(f"PostgreSQL cannot be used: {error}") from None
+    except psycopg.ProgrammingError:  # its text holds the password
+        raise SetupError("--postgres is no address of a server: postgresql://USER:PASSWORD@HOST:PORT") from None
+    with connected as db:
         if exists(DATABASE):
             return False
         if not exists(template):

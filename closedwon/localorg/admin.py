@@ -99,7 +99,7 @@ class Admin:
             if not isinstance(body, dict):
                 return _error(400, "the body must be a JSON object")
             return await self._answer(request.method, path.removeprefix("/_admin").strip("/"), body)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             return _error(400, f"bad arguments: {error}")
 
     async def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:

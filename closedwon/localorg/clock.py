@@ -24,8 +24,10 @@ class Clock:
         return time.time_ns() // 1_000_000 + self._offset_ms
 
     def advance(self, by: timedelta) -> None:
-        """Move the org's present by `by`."""
-        self._offset_ms += by // timedelta(milliseconds=1)
+        """Move the org's present by `by`. Raises `ValueError` or `ArithmeticError` where the calendar ends."""
+        moved = self._offset_ms + by // timedelta(milliseconds=1)
+        rest_time(time.time_ns() // 1_000_000 + moved)  # or the org could tell no time any more
+        self._offset_ms = moved
         if self._on_move is not None:
             self._on_move(self._offset_ms)
 

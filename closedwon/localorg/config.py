@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ORGANIZATION_ID = "$Organization.Id"
 """In a flow's assignments: the org's own id."""
@@ -157,7 +157,7 @@ class OrgConfig(_Frozen):
 
 
 def read_config(path: Path) -> OrgConfig:
-    """Read `path`, or take the defaults. Raises `ValueError` with the file, the key and what is wrong."""
+    """Read `path`, or take the defaults. Raises `ValueError` with a line per mistake: file, key and what is wrong."""
     if not path.exists():
         return OrgConfig()
     try:
@@ -166,5 +166,8 @@ def read_config(path: Path) -> OrgConfig:
             if isinstance(found.get(key), str):
                 found[key] = path.parent / found[key]
         return OrgConfig.model_validate(found)
-    except ValueError as error:  # of the TOML or of a value
-        raise ValueError(f"{path}: {error}") from error
+    except ValidationError as error:
+        lines = (f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ValueError("\n".join(lines)) from None
+    except ValueError as error:  # of the TOML
+        raise ValueError(f"{path}: is no TOML: {error}") from error

@@ -39,9 +39,12 @@ def write_connection(directory: Path, connection: Connection) -> None:
 
 
 def read_connection(directory: Path) -> Connection | None:
-    """The connection of the org in `directory`; None when no org was ever served there."""
+    """The connection of the org in `directory`; None when no org was ever served there. Raises `ValueError`."""
     path = directory / FILE_NAME
-    return Connection.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        return Connection.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError:
+        raise ValueError(f"{path}: no org has written that; delete it, and credentials are made anew") from None
 
 
 def write_secret(path: Path, text: str) -> None:

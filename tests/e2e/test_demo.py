@@ -41,8 +41,8 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 def test_a_run_ends_what_a_broken_off_one_has_left_and_counts_its_own_deals(tmp_path: Path) -> None:
     """Ctrl-C while deals are half-way: their orders are made at the next run, which is none the worse for it."""
-    command = [str(CLOSEDWON), "demo", "--data-dir", str(tmp_path), "--deals", "5", "--erp", "light"]
-    mute = [str(CLOSEDWON), "org", "fault", "mute", "--data-dir", str(tmp_path / "light" / "org")]
+    command = [program("closedwon"), "demo", "--data-dir", str(tmp_path), "--deals", "5", "--erp", "light"]
+    mute = [program("closedwon"), "org", "fault", "mute", "--data-dir", str(tmp_path / "light" / "org")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as broken_off:
         assert broken_off.stdout is not None
         for line in broken_off.stdout:

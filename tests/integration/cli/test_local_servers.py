@@ -1,0 +1,97 @@
+"""Servers of one's own machine that cannot start, or are not there, say why in a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from closedwon.cli.main import app
+from closedwon.demo.parts import PartError
+from closedwon.demo.stack import Stack
+from closedwon.localorg.client import OrgClient
+from closedwon.localorg.server import LocalOrg
+from tests.support.salesforce import serving
+
+Spoil = Callable[[Path], object]
+
+
+@pytest.fixture(autouse=True)
+def process_as_before() -> Iterator[None]:
+    """Leave the test process as it was: a server takes its signals, and lets nobody else read its files."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    mask = os.umask(0o077)
+    yield
+    os.umask(mask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def file(name: str, text: str = "neither JSON nor a database") -> Spoil:
+    """Put a file into the folder."""
+
+    def spoil(folder: Path) -> None:
+        folder.mkdir()
+        (folder / name).write_text(text)
+
+    return spoil
+
+
+UNFIT: list[tuple[str, Spoil, str]] = [
+    ("org serve", Path.touch, "place: File exists"),
+    ("org serve", file("org.toml", "flows = 5\npoll = 1"), "org.toml: flows: Input should be a valid tuple\n"),
+    ("org serve", file("org.toml", "flows ="), "org.toml: is no TOML: Invalid value"),
+    ("org serve", file("connection.json"), "connection.json: no org has written that; delete it"),
+    ("org serve", file("org.sqlite3"), "cannot be used: file is not a database. Name another --data-dir."),
+    ("org win", file("connection.json"), "connection.json: no org has written that; delete it"),
+    ("erp light", Path.touch, "place: File exists"),
+    ("erp light", file("connection.json"), "connection.json: no server has written that; delete it"),
+    ("erp light", file("orders.sqlite"), "cannot be used: file is not a database. Name another --data-dir."),
+    ("erp tryton", Path.touch, "place: File exists"),
+    ("erp tryton --postgres postgresql://me:hunter2@localhost:1", Path.mkdir, "PostgreSQL cannot be used: connection"),
+    ("erp tryton --postgres me:hunter2@localhost", Path.mkdir, "--postgres is no address of a server: postgresql://"),
+]
+
+
+@pytest.mark.parametrize(("command", "spoil", "expected"), UNFIT, ids=[f"{one[0]}: {one[2]}" for one in UNFIT])
+def test_an_unfit_place_is_told(tmp_path: Path, command: str, spoil: Spoil, expected: str) -> None:
+    """A sentence with the place and the cure, exit code 1, no stack trace and no password."""
+    place = tmp_path / "place"
+    spoil(place)
+    result = CliRunner().invoke(app, [*command.split(), "--data-dir", str(place)])
+    assert (1, SystemExit) == (result.exit_code, type(result.exception))
+    assert expected in result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_demo_in_an_unfit_place_is_told(tmp_path: Path) -> None:
+    """Before anything is started."""
+    (tmp_path / "place").touch()
+    with pytest.raises(PartError, match="place/light cannot be used: Not a directory; name another --data-dir"):
+        Stack(tmp_path / "place" / "light")
+
+
+async def test_a_stranger_at_the_orgs_address_is_told(tmp_path: Path) -> None:
+    """An org that was killed has left its port to somebody else."""
+    async with serving({}) as url:
+        org = LocalOrg(port=int(url.rpartition(":")[2]))
+        (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
+        org.store.close()
+        win = ["org", "win", "--data-dir", str(tmp_path)]
+        result = await asyncio.to_thread(CliRunner().invoke, app, win)
+    assert (1, SystemExit) == (result.exit_code, type(result.exception))
+    assert "does not answer as an org" in result.output
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, 1e15, -1e15])
+async def test_the_clock_does_not_leave_the_calendar(seconds: float) -> None:
+    """It would be kept, and the org could never tell the time again."""
+    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+        with pytest.raises(Exception, match="bad arguments"):
+            await client.admin("POST", "clock", {"advance_s": seconds})
+        assert 0 == org.clock.offset.total_seconds()
