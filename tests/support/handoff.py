@@ -182,7 +182,7 @@ class Handoff:
         await until(lambda: all(self.number_of(record) for record in records))
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
     """Wait until a condition, which may be asynchronous, is true. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while True:

@@ -1,9 +1,8 @@
 """The whole world as child processes, under attack: how it is struck, how truth is counted, what is shown on failure.
 
 Truth is what the audit finds in Salesforce, the ERP and Temporal; how far a run is, is counted by SOQL and in the ERP's
-list of orders. Strikes are counted when they have happened: a
-kill when the process is gone, a lost reply when the server says that it has dropped it. Randomness comes from one
-seed, which a failure shows; CLOSEDWON_FAULT_SEED repeats it.
+list of orders. Strikes are counted when they have happened: a kill when the process is gone, a lost reply when the
+server has dropped it. Randomness comes from one seed, which a failure shows; CLOSEDWON_FAULT_SEED repeats it.
 """
 
 from __future__ import annotations
@@ -55,7 +54,6 @@ _AWAY = (aiohttp.ClientError, TimeoutError, RetryError, RPCError)
 """What a server that was just killed makes of a call."""
 
 _WITH_EXTERNAL_ID = base64.urlsafe_b64encode(b'[["external_id", "!=", null]]').decode()
-
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -168,19 +166,17 @@ class Siege:
 
     async def until_orders(self, number: int) -> None:
         """Wait until the ERP has so many orders."""
-
-        async def so_many() -> bool:
-            return await self.orders() >= number
-
-        await self.until(so_many, f"{number} orders in the ERP")
+        await self._until_there_are(number, self.orders, "orders in the ERP")
 
     async def until_started(self, number: int) -> None:
         """Wait until there are so many order workflows."""
+        await self._until_there_are(number, self.started, "order workflows")
 
+    async def _until_there_are(self, number: int, count: Callable[[], Awaitable[int]], what: str) -> None:
         async def so_many() -> bool:
-            return await self.started() >= number
+            return await count() >= number
 
-        await self.until(so_many, f"{number} order workflows")
+        await self.until(so_many, f"{number} {what}")
 
     async def until_all_is_well(self, deals: int) -> None:
         """Wait until so many deals are won, each has one order and its number; fail with what is not so."""
@@ -204,8 +200,8 @@ class Siege:
 
     async def add_deals(self, number: int) -> Sequence[RecordId]:
         """Add open Opportunities."""
-        added = (await self.people.admin("POST", "seed", {"opportunities": number}))["ids"]
-        new = [RecordId(record) for record in added]
+        added = await self.people.admin("POST", "seed", {"opportunities": number})
+        new = [RecordId(record) for record in added["ids"]]
         self.deals += new
         return new
 
@@ -289,8 +285,7 @@ class Siege:
 
     async def standing(self, part: Part) -> None:
         """Wait until a part that was killed is up again."""
-        start = self._starting.pop(part.name, None)
-        if start is not None:
+        if (start := self._starting.pop(part.name, None)) is not None:
             await start
         assert part.state is State.READY
 
@@ -305,8 +300,7 @@ class Siege:
         await self._erp_faults({"lose_reply": times})
 
         async def lost() -> bool:
-            left: int = (await self._erp_faults({}))["lose_reply"]
-            return left == 0
+            return not (await self._erp_faults({}))["lose_reply"]
 
         await self.until(lost, f"{times} replies of the ERP lost")
         self.lost["erp"] += times
@@ -335,15 +329,12 @@ class Siege:
         self.note(f"Salesforce lost {times} answers")
 
     async def _answers_to_lose(self) -> int:
-        left: int = (await self.people.admin("GET", "state"))["faults"]["lost_answer"]
-        return left
+        return int((await self.people.admin("GET", "state"))["faults"]["lost_answer"])
 
     async def _erp_faults(self, faults: Mapping[str, Any]) -> dict[str, Any]:
-        url = f"{self.stack.erp.connection['url']}/_admin/faults"
-        async with self.http.post(url, json=dict(faults)) as answer:
+        async with self.http.post(f"{self.stack.erp.connection['url']}/_admin/faults", json=dict(faults)) as answer:
             answer.raise_for_status()
-            armed: dict[str, Any] = await answer.json()
-            return armed
+            return dict(await answer.json())
 
     # Telling
 

@@ -56,7 +56,7 @@ async def test_a_start_at_the_latest_position_sees_only_what_is_new() -> None:
 
 async def test_an_idle_channel_gives_signs_of_life() -> None:
     """Every empty poll is an empty batch."""
-    async with local_org(poll_timeout_s=0.05) as (_, settings, tokens):
+    async with local_org(poll_timeout_s=0.5) as (_, settings, tokens):
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, EARLIEST)
         batches = stream.batches()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from closedwon.demo.parts import Guard, Part, PartError, Ports, State
+from tests.support.handoff import until
 
 SERVE = """
 import signal, socket, sys
@@ -71,13 +72,6 @@ async def server(make: Callable[[str], Script]) -> AsyncIterator[Script]:
     await part.start()
     yield part
     await part.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, for ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
