@@ -96,6 +96,8 @@ async def _status(config: Path, erps: list[str]) -> None:
 
 
 def _row(queue: Queue) -> tuple[str, ...]:
+    from rich.markup import escape  # noqa: PLC0415
+
     style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
     since = f"{queue.since:%m-%d %H:%M} UTC" if queue.since else ""
     return (
@@ -104,5 +106,5 @@ def _row(queue: Queue) -> tuple[str, ...]:
         str(queue.backlog),
         f"{queue.oldest.total_seconds():.0f} s" if queue.backlog else "",
         str(queue.workers) if queue.workers else "[bold red]none[/]",
-        "  ".join(part for part in (queue.reason, queue.by, since) if part),
+        escape("  ".join(part for part in (queue.reason, queue.by, since) if part)),
     )

@@ -137,6 +137,8 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
 
 
 def _row(execution: WorkflowExecution) -> tuple[str, ...]:
+    from rich.markup import escape  # noqa: PLC0415
+
     stage = attribute(execution, names.ORDER_STAGE)
     style = _STYLES.get(stage)
     if execution.status is not None and execution.status.name in _BY_FORCE:  # its stage is where that met it
@@ -144,7 +146,7 @@ def _row(execution: WorkflowExecution) -> tuple[str, ...]:
     return (
         attribute(execution, names.SALESFORCE_RECORD_ID),
         f"[{style}]{stage}[/]" if style else stage,
-        attribute(execution, names.ERP_ORDER_NUMBER),
+        escape(attribute(execution, names.ERP_ORDER_NUMBER)),
         attribute(execution, names.ATTENTION_REASON),
         attribute(execution, names.ROUTE),
         f"{execution.start_time:%m-%d %H:%M:%S}",

@@ -158,6 +158,7 @@ async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:
 
 def _show(deals: list[Deal]) -> None:
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("Won", "Opportunity", box=None, header_style="bold", pad_edge=False)
@@ -165,7 +166,7 @@ def _show(deals: list[Deal]) -> None:
     table.add_column("Id", style="dim", no_wrap=True)
     for deal in deals:
         amount = "no amount" if deal.amount is None else f"{deal.amount:,.2f} {deal.currency}"
-        table.add_row("[green]✔[/green]", deal.name, amount, deal.id)
+        table.add_row("[green]✔[/green]", escape(deal.name), amount, deal.id)
     console = Console()
     console.print(table)
     total = sum(deal.amount or 0 for deal in deals)

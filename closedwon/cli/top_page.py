@@ -94,7 +94,8 @@ def _queue(queue: Queue) -> tuple[RenderableType, ...]:
     style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
     workers = Text(str(queue.workers)) if queue.workers else Text("none", style="bold red")
     oldest = age(queue.oldest) if queue.backlog else ""
-    return queue.erp or "(several)", Text(queue.stands, style=style), str(queue.backlog), oldest, workers, queue.reason
+    stands, why = Text(queue.stands, style=style), Text(queue.reason)
+    return queue.erp or "(several)", stands, str(queue.backlog), oldest, workers, why
 
 
 def _channels(seen: Overview, told: Figures) -> RenderableType:

@@ -11,10 +11,12 @@ Closedwon = Callable[..., Result]
 
 def test_pause_and_resume_say_how_the_erp_stands_and_why(closedwon: Closedwon) -> None:
     """Who comes later sees what was done to the ERP, by whom, and that no worker asks for work."""
-    paused = closedwon("erp", "pause", "light", "--why", "closing")
-    assert (0, True) == (paused.exit_code, "paused" in paused.output and "closing" in paused.output)
+    paused = closedwon("erp", "pause", "light", "--why", "[/closing]")
+    assert (0, True) == (paused.exit_code, "paused" in paused.output and "[/closing]" in paused.output)
     status = closedwon("erp", "status")
     assert (0, True) == (status.exit_code, "paused" in status.output and "none" in status.output)
+    page = closedwon("top", "--once")
+    assert (0, True) == (page.exit_code, "paused" in page.output and "[/closing]" in page.output)
 
     slowly = closedwon("erp", "resume", "light", "--rate", "5")
     assert (0, True) == (slowly.exit_code, "at most 5/s" in slowly.output)

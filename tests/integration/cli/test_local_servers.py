@@ -88,6 +88,15 @@ async def test_a_stranger_at_the_orgs_address_is_told(tmp_path: Path) -> None:
     assert "does not answer as an org" in result.output
 
 
+async def test_a_deals_name_is_shown_as_it_is(tmp_path: Path) -> None:
+    """What looks like markup is none."""
+    async with LocalOrg.running() as org:
+        org.create("Opportunity", Name="Roof [/old] [b]", StageName="Prospecting", CloseDate="2026-01-31")
+        (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["org", "win", "--data-dir", str(tmp_path)])
+    assert (0, True) == (result.exit_code, "Roof [/old] [b]" in result.output)
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, 1e15, -1e15])
 async def test_the_clock_does_not_leave_the_calendar(seconds: float) -> None:
     """It would be kept, and the org could never tell the time again."""

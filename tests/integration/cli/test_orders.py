@@ -97,7 +97,7 @@ async def test_an_order_that_was_ended_by_force_waits_for_nobody() -> None:
 
 
 async def test_an_order_of_another_version_is_listed_and_one_that_is_stuck_is_told_so() -> None:
-    """A stage that this version does not know, and a workflow that no worker can run: no stack trace."""
+    """A stage and a number as nobody has foreseen, and a workflow that no worker can run: no stack trace."""
     async with handoff() as world, world.working(subscriber=False):
         record = RecordId("006000000000001")
         await world.client.start_workflow(
@@ -109,11 +109,12 @@ async def test_an_order_of_another_version_is_listed_and_one_that_is_stuck_is_to
                 [
                     SearchAttributePair(temporal.KEYS[names.SALESFORCE_RECORD_ID], record),
                     SearchAttributePair(temporal.KEYS[names.ORDER_STAGE], "of-a-later-version"),
+                    SearchAttributePair(temporal.KEYS[names.ERP_ORDER_NUMBER], "[/7]"),
                 ]
             ),
         )
         listed = await closedwon(world.client, "orders", "list")
         shown = await closedwon(world.client, "orders", "show", record)
 
-    assert (0, True) == (listed.code, "of-a-later-version" in listed.text)
-    assert (0, True) == (shown.code, "needs a running worker" in shown.text)
+    assert (0, True) == (listed.code, "of-a-later-version  [/7]" in listed.text)
+    assert (0, True) == (shown.code, "[/7]" in shown.text and "needs a running worker" in shown.text)
