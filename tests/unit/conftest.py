@@ -62,6 +62,17 @@ def route(example: str, load: Callable[[str], Settings]) -> Route:
 
 
 @pytest.fixture
+def changed(example: str, load: Callable[[str], Settings]) -> Callable[[str, str], Route]:
+    """Return a function that makes the example's route with one text replaced."""
+
+    def change(old: str, new: str) -> Route:
+        assert old in example
+        return load(example.replace(old, new)).routes[0]
+
+    return change
+
+
+@pytest.fixture
 def record() -> dict[str, Any]:
     """Return a won Opportunity with two lines."""
     return {

@@ -26,17 +26,7 @@ RECORD = RecordId("0065g00000AbCdE")
 Record = dict[str, Any]
 Load = Callable[[str], Settings]
 Change = Callable[[str, str], Route]
-
-
-@pytest.fixture
-def changed(example: str, load: Load) -> Change:
-    """Return a function that makes the example's route with one text replaced."""
-
-    def change(old: str, new: str) -> Route:
-        assert old in example
-        return load(example.replace(old, new)).routes[0]
-
-    return change
+ANY_PACE = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def map_order(route: Route, record: Record) -> Order:
@@ -47,10 +37,10 @@ def map_order(route: Route, record: Record) -> Order:
 def put(record: Record, path: str, value: Any) -> Record:
     """Return the record with another value at a dotted path; a number is a list's index."""
     record = copy.deepcopy(record)
-    *parents, last = path.split(".")
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
     here: Any = record
     for key in parents:
-        here = here[int(key) if key.isdigit() else key]
+        here = here[key]
     here[last] = value
     return record
 
@@ -86,7 +76,7 @@ numbers = st.decimals(min_value=Decimal("0.01"), max_value=Decimal("99999999.99"
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@ANY_PACE
 def test_totals_add_up(route: Route, record: Record, figures: list[tuple[Decimal, Decimal]]) -> None:
     """Whatever the figures, the order's amount is the exact sum, also when they came through JSON as floats."""
     lines = [
@@ -130,15 +120,10 @@ PATHS = (
 
 
 @given(path=st.sampled_from(PATHS), value=json_values)
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+@hypothesis_settings(ANY_PACE, max_examples=500)
 def test_no_value_of_a_record_breaks_the_mapping(route: Route, record: Record, path: str, value: Any) -> None:
     """A record that makes no sense needs attention; it is never a bug that retries for ever."""
-    *parents, last = path.split(".")
-    changed = copy.deepcopy(record)
-    here: Any = changed
-    for key in parents:
-        here = here[int(key) if key.isdigit() else key]
-    here[int(last) if last.isdigit() else last] = value
+    changed = put(record, path, value)
     for function in (
         lambda: mapping.qualifies(route, changed),
         lambda: map_order(route, changed).model_dump_json(),
@@ -153,7 +138,7 @@ def test_no_value_of_a_record_breaks_the_mapping(route: Route, record: Record, p
 
 
 @given(st.dictionaries(st.text(max_size=5), json_values, max_size=5))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@ANY_PACE
 def test_no_payload_breaks_the_reading_of_an_event(route: Route, payload: Record) -> None:
     """An event that cannot be understood is a bad message, whatever it holds."""
     event = {**payload, "Opportunity_Id__c": next(iter(payload.values()), None)}
@@ -400,46 +385,3 @@ def test_a_deal_is_named_for_lists(event_route: Route, record: Record) -> None:
     long = mapping.summary_of(event_route, {"Payload__c": {"Name": "ü" * 500}})
     assert long is not None
     assert "ü" * 100 == long
-
-
-def test_present_values_are_read_for_comparison(route: Route, record: Record) -> None:
-    """An empty text is no value, as Salesforce sees it."""
-    expected = {
-        "ERP_Order_Number__c": None,
-        "ERP_Order_Status__c": "confirmed",
-        "ERP_Order_Link__c": None,
-        "ERP_Order_Error__c": None,
-    }
-    assert expected == mapping.written(route, record)
-
-
-def test_the_write_back_is_the_whole_truth(route: Route) -> None:
-    """What no longer holds, an error above all, is emptied."""
-    expected = {
-        "ERP_Order_Number__c": "SO-7",
-        "ERP_Order_Status__c": "confirmed",
-        "ERP_Order_Link__c": "https://erp.example.com/7",
-        "ERP_Order_Error__c": None,
-    }
-    fields = mapping.write_back_fields(
-        route, number="SO-7", status="confirmed", link="https://erp.example.com/7", error="", ordered=True
-    )
-    assert expected == fields
-
-
-def test_only_named_fields_are_written_and_the_stage_only_for_an_order(changed: Change) -> None:
-    """An org without a link field is not asked to store one; a failed order does not move the deal."""
-    route = changed('link = "ERP_Order_Link__c"\n', 'stage = "Ordered"\n')
-    done = mapping.write_back_fields(route, number="7", status="done", link="x", error=None, ordered=True)
-    failed = mapping.write_back_fields(
-        route, number=None, status=None, link=None, error="no such product", ordered=False
-    )
-    assert {"ERP_Order_Number__c", "ERP_Order_Status__c", "ERP_Order_Error__c", "StageName"} == set(done)
-    assert "Ordered" == done["StageName"]
-    assert "StageName" not in failed
-
-
-def test_equal_values_compare_equal(route: Route, record: Record) -> None:
-    """What was written and read back does not look like a difference, so a write-back never repeats itself."""
-    fields = mapping.write_back_fields(route, number=" SO-7 ", status="confirmed", link=None, error="", ordered=True)
-    assert fields == mapping.written(route, {**record, **fields})

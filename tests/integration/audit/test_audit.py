@@ -16,7 +16,6 @@ from closedwon import names
 from closedwon.audit.gather import audit
 from closedwon.audit.judge import Finding, Kind, Report
 from closedwon.audit.mend import mend
-from closedwon.erp.rest import RestAdapter
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
 from closedwon.mapping import map_order
@@ -253,31 +252,6 @@ async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
 
     assert [Kind.DOUBLED] == [one.kind for one in report.findings], story(report)
     assert "second L000001 draft" in report.findings[0].erp
-
-
-class MakingCustomers(RestAdapter):
-    """An ERP in which one customer is left over."""
-
-    async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
-        assert since < until
-        yield RecordId("001000000000001")
-
-
-async def test_a_customer_without_an_order_is_found(world: Handoff) -> None:
-    """Where the adapter makes customers, those that have got no order are told, by their Account, in a whole audit."""
-    await sold(world, 1)
-    (erp,) = world.settings.erps
-    assert isinstance(erp, RestErp)
-    since = datetime.now(UTC) - timedelta(hours=1)
-    async with Connections(world.settings) as connections:
-        await connections.erps["light"].close()
-        connections.erps["light"] = MakingCustomers(erp)
-        whole = await audit(world.settings, connections, world.client, since=since)
-        one_route = await audit(world.settings, connections, world.client, since=since, route="won-0")
-        await connections.erps["light"].close()
-
-    assert [(Kind.ORPHANED_CUSTOMER, RecordId("001000000000001"))] == [(one.kind, one.record) for one in whole.findings]
-    assert one_route.clean
 
 
 async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -110,6 +111,23 @@ class Subscriber:
 def events(replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events among replies."""
     return [reply for reply in replies if "data" in reply]
+
+
+async def held(org: LocalOrg, count: int = 1) -> None:
+    """Wait until polls are held."""
+    async with asyncio.timeout(5):
+        await org.cometd.until_held(count)
+
+
+def names(replies: list[dict[str, Any]]) -> list[str]:
+    """The Account_Name__c of each event among replies."""
+    return [one["data"]["payload"]["Account_Name__c"] for one in events(replies)]
+
+
+def publish(org: LocalOrg, *names_: str) -> None:
+    """Publish events that are told apart by a name."""
+    for name in names_:
+        org.publish("Order_Requested__e", Account_Name__c=name)
 
 
 @pytest.fixture

@@ -10,26 +10,9 @@ import aiohttp
 import pytest
 
 from closedwon.localorg import LocalOrg, OrgConfig
-from tests.integration.localorg.conftest import CHANNEL, Subscriber, Wire, events
+from tests.integration.localorg.conftest import CHANNEL, Subscriber, Wire, events, held, names, publish
 
 NO_CHANNEL = "400::The channel you requested to subscribe to does not exist"
-
-
-async def held(org: LocalOrg, count: int = 1) -> None:
-    """Wait until polls are held."""
-    async with asyncio.timeout(5):
-        await org.cometd.until_held(count)
-
-
-def names(replies: list[dict[str, Any]]) -> list[str]:
-    """The Account_Name__c of each event among replies."""
-    return [one["data"]["payload"]["Account_Name__c"] for one in events(replies)]
-
-
-def publish(org: LocalOrg, *names_: str) -> None:
-    """Publish events that are told apart by a name."""
-    for name in names_:
-        org.publish("Order_Requested__e", Account_Name__c=name)
 
 
 async def test_handshake_connect_subscribe(subscriber: Subscriber) -> None:
@@ -328,97 +311,3 @@ async def test_transports_sizes_and_nonsense(org: LocalOrg, wire: Wire, subscrib
     assert (await wire.bayeux({"channel": "/event/Order_Requested__e", "data": {}}))[0]["error"].startswith("403::")
     doubled = await wire.call("POST", f"{org.url}//cometd/67.0", [{"channel": "/meta/connect"}])
     assert doubled.body[0]["error"] == "403::Unknown client"
-
-
-async def test_a_cut_poll_loses_nothing_that_was_not_sent(org: LocalOrg, subscriber: Subscriber) -> None:
-    """A connection cut while nothing was in the answer loses nothing: the session goes on."""
-    await subscriber.start()
-    poll = asyncio.create_task(subscriber.poll())
-    await held(org)
-    assert org.cometd.cut_polls() == 1
-    with pytest.raises(aiohttp.ServerDisconnectedError):
-        await poll
-    publish(org, "a")
-    assert ["a"] == names(await subscriber.poll())
-
-
-async def test_a_lost_response_loses_its_events(org: LocalOrg, subscriber: Subscriber) -> None:
-    """Events in an answer that is lost on the way do not come again, except by a new subscription from before them."""
-    publish(org, "before")
-    position = org.bus.last_replay_id()
-    await subscriber.start()
-    org.faults.lose_events()
-    publish(org, "lost")
-    with pytest.raises(aiohttp.ServerDisconnectedError):
-        await subscriber.poll()
-    publish(org, "next")
-    assert ["next"] == names(await subscriber.poll())
-    await subscriber.start(position)
-    assert ["lost", "next"] == names(await subscriber.poll())
-
-
-async def test_a_kicked_client(org: LocalOrg, subscriber: Subscriber) -> None:
-    """A kick is a disconnect of the server's own and a 403 with the advice to stop."""
-    await subscriber.start()
-    poll = asyncio.create_task(subscriber.poll())
-    await held(org)
-    org.cometd.kick()
-    bye, refusal = await poll
-    assert ("/meta/disconnect", "/meta/connect") == (bye["channel"], refusal["channel"])
-    assert ("403::Unknown client", "none", "7") == (refusal["error"], refusal["advice"]["reconnect"], refusal["id"])
-    assert refusal == (await subscriber.poll())[0]
-    await subscriber.start()
-
-
-async def test_cometd_faults_that_are_counted(org: LocalOrg, wire: Wire, subscriber: Subscriber) -> None:
-    """A REST-style 401, a busy server and broken JSON strike as often as asked, then no more."""
-    org.faults.cometd_unauthorized()
-    reply = await wire.call("POST", "/cometd/67.0", [{"channel": "/meta/handshake"}])
-    assert (401, "INVALID_SESSION_ID") == (reply.status, reply.code)
-    reason = "503::Server is too busy.  Please try your request again later."
-    org.faults.cometd_error("/meta/handshake", "401::Authentication invalid", failure_reason=reason)
-    busy = await subscriber.handshake()
-    assert ("401::Authentication invalid", reason) == (busy["error"], busy["ext"]["sfdc"]["failureReason"])
-    assert (await subscriber.handshake())["successful"]
-    org.faults.broken_json()
-    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
-        await subscriber.poll()
-    org.faults.advice_interval(1500)
-    at_once = subscriber.connect(advice={"timeout": 0})
-    assert (await wire.bayeux(at_once))[-1]["advice"]["interval"] == 1500
-
-
-async def test_a_mute_server(org: LocalOrg, subscriber: Subscriber) -> None:
-    """A mute server answers nothing until it is told to, and then drops what it kept."""
-    await subscriber.start()
-    org.faults.mute()
-    publish(org, "a")
-    poll = asyncio.create_task(subscriber.poll())
-    done, _ = await asyncio.wait([poll], timeout=0.2)
-    assert not done
-    org.faults.mute(on=False)
-    with pytest.raises(aiohttp.ServerDisconnectedError):
-        await poll
-
-
-async def test_down_cuts_polls(org: LocalOrg, subscriber: Subscriber) -> None:
-    """When Salesforce goes down, held polls are cut."""
-    await subscriber.start()
-    poll = asyncio.create_task(subscriber.poll())
-    await held(org)
-    org.faults.down()
-    with pytest.raises(aiohttp.ServerDisconnectedError):
-        await poll
-
-
-async def test_a_restarted_org_knows_no_client_but_every_event(org: LocalOrg, subscriber: Subscriber) -> None:
-    """After a restart on the same port clients shake hands again and find every event, with the tokens they have."""
-    await subscriber.start()
-    publish(org, "before")
-    url = org.url
-    await org.stop()
-    await org.start()
-    assert url == org.url
-    assert (await subscriber.poll())[0]["error"] == "403::Unknown client"
-    await subscriber.start(-2)
-    assert ["before"] == names(await subscriber.poll())
