@@ -68,6 +68,8 @@ def to_text(number: Decimal | int) -> str:
 def _compiled(expression: str) -> ParsedResult:
     try:
         parsed = jmespath.compile(expression).parsed
+    except RecursionError:
+        raise ExpressionError("the expression is nested too deeply") from None
     except JMESPathError as error:
         problem = str(error).splitlines()[0].removeprefix("Invalid jmespath expression: ").rstrip(":")
         raise ExpressionError(f"{expression!r} is not a JMESPath expression: {problem}") from error

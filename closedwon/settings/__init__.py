@@ -295,6 +295,9 @@ def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[Proble
 
 def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
     """Read and check the file. Raises `SettingsError` with one line per problem."""
+    strangers = "\n".join(_sections_that_there_are_not())
+    if strangers:
+        raise SettingsError(strangers)
     return _load(Path(file), Settings)
 
 
@@ -328,7 +331,7 @@ def _load(path: Path, kind: type[_File]) -> _File:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         cure = f"copy closedwon.example.toml to {DEFAULT_FILE}, or name your file by --config or {ENV_FILE}"
         raise SettingsError(f"{path}: there is no such file; {cure}") from None
@@ -338,6 +341,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: is no TOML: {error}; mend that line") from None
+
+
+def _sections_that_there_are_not() -> Iterator[str]:
+    """What the environment sets and nobody reads: pydantic looks for what it knows only."""
+    for name in sorted(os.environ):
+        section, delimiter, _ = name.removeprefix(_ENV_PREFIX).lower().partition(_ENV_DELIMITER)
+        if name.startswith(_ENV_PREFIX) and delimiter and section not in Settings.model_fields:
+            yield f"{name} (environment): there is no section `{section}`; {suggest(section, Settings.model_fields)}"
 
 
 def _variable(key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from closedwon.settings.values import Duration, Secret, Section, Url, check_address
+from closedwon.settings.values import Duration, Secret, Section, Token, Url, check_address
 
 
 def _as_secret(value: Any) -> Any:
@@ -24,7 +24,7 @@ class Alerts(Section):
 
     webhook: Annotated[Secret, BeforeValidator(_as_secret), AfterValidator(_check)]
     """The address, which may be a secret itself, as those of chat systems are."""
-    token: Secret | None = None
+    token: Token | None = None
     """Sent along as `Authorization: Bearer`."""
     key: Secret | None = None
     """Signs the body (HMAC-SHA256), in the header `Closedwon-Signature`."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from closedwon.ids import OrgId
-from closedwon.settings.values import Duration, Name, Secret, Section, Url, shaped
+from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, shaped
 
 
 class ClientCredentials(Section):
@@ -57,7 +57,7 @@ class TrytonErp(Section):
     name: Name
     url: Url
     """Server and database, e.g. `https://erp.example.com/erp`."""
-    key: Secret
+    key: Token
     timeout: Duration = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
     settle: Duration = timedelta(minutes=5)
@@ -72,7 +72,7 @@ class RestErp(Section):
     kind: Literal["rest"]
     name: Name
     url: Url
-    token: Secret
+    token: Token
     timeout: Duration = timedelta(seconds=30)
     settle: Duration = timedelta(minutes=5)
     """As above."""

@@ -29,7 +29,7 @@ def _read_secret(value: object) -> object:
         raise ValueError('a secret never stands in the file; write { env = "NAME" } or { file = "path" } instead')
     ((kind, where),) = value.items()
     if kind == "env":
-        secret = os.environ.get(str(where))
+        secret = os.environ.get(str(where), "").strip()
         if not secret:
             raise ValueError(f"the environment variable {where} is not set; set it to the secret")
         return SecretStr(secret)
@@ -42,6 +42,12 @@ def _read_secret(value: object) -> object:
     if not secret:
         raise ValueError(f"the secret's file {path} is empty; put the secret into it")
     return SecretStr(secret)
+
+
+def _check_token(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().isprintable():
+        raise ValueError("holds a line break or another control character, as no token does; set it anew")
+    return secret
 
 
 def _check_expression(text: str) -> str:
@@ -94,6 +100,8 @@ def shaped(pattern: str, meaning: str) -> AfterValidator:
 
 def _read_seconds(value: object) -> object:
     """In the environment everything is text, also a number of seconds."""
+    if isinstance(value, bool):
+        raise ValueError("must be a duration, not true or false")  # noqa: TRY004 - what pydantic takes
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
 
 
@@ -107,6 +115,8 @@ def _existing(path: Path) -> Path:
 File = Annotated[Path, AfterValidator(_existing)]
 """A file that is there; a relative path counts from the settings file."""
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
+Token = Annotated[Secret, AfterValidator(_check_token)]
+"""A secret that travels in the header of a request."""
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -117,8 +127,8 @@ FieldName = Annotated[str, shaped(r"[A-Za-z]\w*", "the API name of a field or ob
 EventChannel = Annotated[
     str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
 ]
-Duration = Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_read_seconds)]
-"""Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
+Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650)), BeforeValidator(_read_seconds)]
+"""Seconds, or ISO 8601 text (`PT15M`, `P30D`); with more than some thousand years Temporal could not reckon."""
 
 
 class Section(BaseModel):

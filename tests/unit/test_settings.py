@@ -53,6 +53,23 @@ def test_a_secret_is_read_from_a_file_beside_the_settings(example: str, load: Lo
     assert "from-a-file" == erp.key.get_secret_value()
 
 
+def test_a_line_break_behind_a_secret_is_no_part_of_it(
+    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`echo` and Kubernetes put it there; within a token it would break every request's header."""
+    monkeypatch.setenv("TRYTON_KEY", "the-tryton-key\n")
+    erp = load(example).erps[0]
+    assert erp.kind == "tryton"
+    assert "the-tryton-key" == erp.key.get_secret_value()
+    monkeypatch.setenv("TRYTON_KEY", " \n")
+    with pytest.raises(SettingsError, match="the environment variable TRYTON_KEY is not set"):
+        load(example)
+    monkeypatch.setenv("TRYTON_KEY", "hunter2\nhunter3")
+    with pytest.raises(SettingsError, match=r"erps\[0\].key .*: holds a line break or another control char") as caught:
+        load(example)
+    assert "hunter" not in str(caught.value)
+
+
 def test_secrets_are_never_shown(example: str, load: Load) -> None:
     """Neither the settings' text nor an error holds a secret."""
     assert "the-tryton-key" not in repr(load(example))
@@ -94,6 +111,17 @@ def test_a_section_from_the_environment_must_be_set_key_by_key(
     """A whole table in one variable is refused with an example."""
     monkeypatch.setenv("CLOSEDWON_TELEMETRY", "port=1")
     with pytest.raises(SettingsError, match="CLOSEDWON_TELEMETRY__PORT=9464"):
+        load(example)
+
+
+def test_a_section_that_there_is_not_is_no_silent_no_op_in_the_environment(
+    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped variable is told as a mistyped key is; those of others, as Kubernetes sets them, are left alone."""
+    monkeypatch.setenv("CLOSEDWON_SERVICE_HOST", "10.0.0.1")
+    load(example)
+    monkeypatch.setenv("CLOSEDWON_TELEMETRI__PORT", "9500")
+    with pytest.raises(SettingsError, match=r"^CLOSEDWON_TELEMETRI__PORT \(environment\): .* did you mean `telemetry`"):
         load(example)
 
 
@@ -182,6 +210,15 @@ CHANGES = [
         "routes[0].grace (won-deals): must be a duration: seconds, as in 30, or ISO",
     ),
     ('qualify = "IsWon"', "horizon = 0", "routes[0].horizon (won-deals): must be greater than 0 seconds"),
+    ('qualify = "IsWon"', 'horizon = "P99999D"', "routes[0].horizon (won-deals): must be less than or equal to 3650 d"),
+    ('qualify = "IsWon"', "horizon = true", "routes[0].horizon (won-deals): must be a duration, not true or false"),
+    ('qualify = "IsWon"', "qualify = 1", "routes[0].qualify (won-deals): must be a text, in quotes"),
+    (
+        'qualify = "IsWon"',
+        f'qualify = "{"!" * 20_000}IsWon"',
+        "routes[0].qualify (won-deals): the expression is nested too deeply",
+    ),
+    ('["/event/Order_Requested__e"]', '"/event/A__e"', 'routes[0].events (won-deals): must be a list, as in ["'),
     (
         'qualify = "IsWon"',
         'source = "event"',
@@ -210,7 +247,7 @@ CHANGES = [
     ('object = "Opportunity"', 'object = "Deal__c"', None),
     ('# stage = "', 'stage = "', None),
     ("[[orgs]]", "orgs = []\n[[organisations]]", "orgs: must have at least one entry"),
-    ("[[erps]]", "[erps]", "erps: must be a list; a list of tables is written [[name]]"),
+    ("[[erps]]", "[erps]", 'erps: must be a list, as in ["…"]; a list of tables is written [[name]]'),
     ("[[orgs]]", "[subscribers]\n[[orgs]]", "subscribers: is no key of this table; did you mean `subscriber`?"),
 ]
 
@@ -226,7 +263,7 @@ def test_a_sweep_needs_to_know_what_it_looks_for(example: str, load: Load) -> No
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected"), CHANGES, ids=[new.strip() or f"no {old}" for old, new, _ in CHANGES]
+    ("old", "new", "expected"), CHANGES, ids=[new.strip()[:60] or f"no {old}" for old, new, _ in CHANGES]
 )
 def test_a_mistake_is_named_with_file_key_and_cure(
     example: str, load: Load, tmp_path: Path, old: str, new: str, expected: str | None
@@ -338,6 +375,11 @@ def test_broken_toml_is_named_by_its_line(example: str, load: Load) -> None:
     number = example.splitlines().index("[[erps]]") + 1
     with pytest.raises(SettingsError, match=rf"is no TOML: .*at line {number}, column \d+\); mend that line"):
         load(example.replace("[[erps]]", "[[erps]", 1))
+
+
+def test_an_editors_mark_at_the_beginning_is_passed_over(example: str, load: Load) -> None:
+    """Some editors begin a file in UTF-8 with a byte order mark."""
+    assert load(example) == load(f"\ufeff{example}")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
