@@ -306,6 +306,12 @@ def idempotency_key(org: OrgId, record: RecordId) -> str:
     return f"{org}:{record}"
 
 
+def parse_idempotency_key(key: str) -> tuple[OrgId, RecordId]:
+    """Invert `idempotency_key`, also with 15-character ids. Raises `InvalidIdError` for any other text."""
+    org, _, record = key.partition(":")
+    return OrgId(org), RecordId(record)
+
+
 class Order(Frozen):
     """What the ERP is asked to create."""
 

@@ -30,7 +30,7 @@ from closedwon.audit.judge import (
 )
 from closedwon.errors import AttentionError
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
-from closedwon.model import idempotency_key
+from closedwon.model import idempotency_key, parse_idempotency_key
 from closedwon.names import RecordKey
 from closedwon.salesforce.rest import with_fields
 from closedwon.salesforce.scan import pages
@@ -294,9 +294,8 @@ def _flow(execution: WorkflowExecution) -> Flow:
 
 def _record_of(raw: str) -> RecordKey | None:
     """Read an idempotency key, also one with a 15-character id; None for what is none of ours."""
-    org, _, record = raw.partition(":")
     try:
-        return RecordKey(OrgId(org), RecordId(record))
+        return RecordKey(*parse_idempotency_key(raw))
     except InvalidIdError:
         return None
 

@@ -138,6 +138,16 @@ class Handoff:
             await temporal.start_order(self.client, start, message)
         return won
 
+    async def taken_back(self) -> RecordId:
+        """A deal that was ordered and is not won any more, in a world that works; its order needs attention."""
+        self.org.seed(1)
+        (record,) = self.org.win_next(1)
+        await self.until_written_back(record)
+        await self.order(record).result()
+        self.org.update("Opportunity", record, StageName="Negotiation/Review")
+        await self.until_stage(record, names.OrderStage.ATTENTION)
+        return record
+
     async def audit(self) -> Report:
         """What the audit says of everything, from connections of its own."""
         async with Connections(self.settings) as connections:

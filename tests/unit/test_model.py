@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Customer, ErpStatus, Message, Order, OrderLine
+from closedwon.model import Channel, Customer, ErpStatus, Message, Order, OrderLine, parse_idempotency_key
 
 decimals = st.decimals(min_value=-(10**9), max_value=10**9, places=4)
 lines = st.builds(OrderLine, product=st.just("GC1040"), quantity=decimals, unit_price=decimals)
@@ -49,7 +49,10 @@ def test_the_amount_is_the_sum_of_the_lines() -> None:
 def test_the_idempotency_key_has_org_and_record() -> None:
     """The same record id in a sandbox is another order."""
     line = OrderLine(product="GC1040", quantity=Decimal(1), unit_price=Decimal(1))
-    assert "00D5g000004Kx1XEAS:0065g00000AbCdEAAV" == an_order(line).idempotency_key
+    order = an_order(line)
+    assert "00D5g000004Kx1XEAS:0065g00000AbCdEAAV" == order.idempotency_key
+    assert (order.org, order.record) == parse_idempotency_key(order.idempotency_key)
+    assert (order.org, order.record) == parse_idempotency_key("00D5g000004Kx1X:0065g00000AbCdE")
 
 
 def test_an_order_without_lines_is_refused() -> None:

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
-from closedwon.ids import OrgId, RecordId
+from closedwon.model import parse_idempotency_key
 from closedwon.names import OrderStage
 from closedwon.salesforce.signature import Seen, SignatureError, verify
 from closedwon.settings import ErpSettings
@@ -59,9 +59,8 @@ class ErpChanges:
         told = _object(body)
         key, number = told.get("idempotency_key"), told.get("number")
         if isinstance(key, str):
-            org, _, record = key.partition(":")
             try:
-                return [names.order_workflow_id(OrgId(org), RecordId(record))]
+                return [names.order_workflow_id(*parse_idempotency_key(key))]
             except ValueError:
                 raise _malformed(
                     "`idempotency_key` must be `<org id>:<record id>`, as the order was made with"

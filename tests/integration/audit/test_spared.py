@@ -6,19 +6,13 @@ from datetime import timedelta
 
 from closedwon.audit.judge import Kind
 from closedwon.audit.mend import mend
-from closedwon.names import OrderStage
 from tests.support.handoff import handoff, until
 
 
 async def test_an_order_that_a_person_lets_live_is_no_disagreement() -> None:
     """Before, it is told; after a person's `retry` the audit is content, and `--fix` has nothing to start."""
     async with handoff(grace=timedelta(0)) as world, world.working():
-        world.org.seed(1)
-        (record,) = world.org.win_next(1)
-        await world.until_written_back(record)
-        await world.order(record).result()
-        world.org.update("Opportunity", record, StageName="Negotiation/Review")
-        await world.until_stage(record, OrderStage.ATTENTION)
+        record = await world.taken_back()
         await until(lambda: bool(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
         asked = await world.audit()
         await world.order(record).signal("retry", "it is delivered already")

@@ -64,12 +64,7 @@ async def test_more_than_a_handful_is_asked_for_and_no_means_no() -> None:
 async def test_retry_for_all_decides_nothing_about_deals_that_were_taken_back() -> None:
     """There `retry` lets the order live; after an outage nobody means that, unless the reason is named."""
     async with handoff(grace=timedelta(0)) as world, world.working():
-        world.org.seed(1)
-        (record,) = world.org.win_next(1)
-        await world.until_written_back(record)
-        await world.order(record).result()
-        world.org.update("Opportunity", record, StageName="Negotiation/Review")
-        await world.until_stage(record, OrderStage.ATTENTION)
+        record = await world.taken_back()
 
         every = await closedwon(world.client, "orders", "retry", "--all", "--yes")
         assert (0, True) == (every.code, "No order" in every.text)

@@ -81,13 +81,7 @@ async def test_where_each_order_needs_a_decision_of_its_own_no_command_for_all_i
 ) -> None:
     """`retry` would let the order of each deal live that was taken back: nobody is told to type that for all."""
     async with handoff(grace=timedelta(0)) as world, world.working():
-        world.org.seed(1)
-        (record,) = world.org.win_next(1)
-        await world.until_written_back(record)
-        await world.order(record).result()
-        world.org.update("Opportunity", record, StageName="Negotiation/Review")
-        await world.until_stage(record, OrderStage.ATTENTION)
-
+        await world.taken_back()
         cure = (await _examine(world, monkeypatch))["deal-unwon"].cure
 
         assert "closedwon orders list --reason deal-unwon" in cure
