@@ -5,6 +5,7 @@ Every request is signed (`closedwon.salesforce.signature`); the signature is che
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,6 +19,8 @@ from closedwon.salesforce.callout import Accepted, AcceptedRecord, CalloutError,
 from closedwon.salesforce.signature import Seen, SignatureError, verify
 from closedwon.settings import Route
 from workers.intake.delivery import Delivery, RefusedError, Word
+
+_log = logging.getLogger(__name__)
 
 _RETRY_AFTER: Final = "5"
 """Seconds. A Queueable that is enqueued again comes back about then."""
@@ -39,7 +42,7 @@ class Callouts:
         try:
             accepted = await self._take(request, lambda body: callout.parse_json(body, request.headers))
         except CalloutError as error:
-            self._delivery.count("malformed")
+            self._note(request, error)
             return web.Response(body=error.json_body(), status=error.status, content_type=_PROBLEM)
         return web.Response(body=accepted.json_body(), status=HTTPStatus.ACCEPTED, content_type="application/json")
 
@@ -48,7 +51,7 @@ class Callouts:
         try:
             accepted = await self._take(request, lambda body: callout.parse_soap(body, request.charset))
         except CalloutError as error:
-            self._delivery.count("malformed")
+            self._note(request, error)
             return _soap(error.soap_body(), HTTPStatus.INTERNAL_SERVER_ERROR)
         return _soap(accepted.soap_body(), HTTPStatus.OK)
 
@@ -91,6 +94,11 @@ class Callouts:
                 for word in words
             )
         )
+
+    def _note(self, request: web.Request, error: CalloutError) -> None:
+        """Count and log what can never be taken; which places are wrong is told to the caller alone."""
+        self._delivery.count("malformed")
+        _log.warning("callout to %s is malformed (%s): %s", request.path, error.status.value, error)
 
     def _check_signature(self, route: Route, request: web.Request, body: bytes) -> None:
         keys = route.callouts.keys if route.callouts is not None else ()

@@ -80,8 +80,8 @@ async def test_who_is_not_believed_gets_401_and_starts_nothing() -> None:
         assert [202, 401] == [first[0], replayed[0]]
 
 
-async def test_a_call_with_a_bad_item_names_it_and_starts_nothing() -> None:
-    """problem+json points at each bad place; the good items are not taken either."""
+async def test_a_call_with_a_bad_item_names_it_and_starts_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """problem+json points at each bad place, the log says that there are some; the good items are not taken either."""
     async with handoff(**_ROUTE) as world, intake(world) as address:
         body = _call(world.org.org_id, ["006000000000001AAA", "006000000000001AAB", "006000000000002AAA"])
         status, answer, _ = await _post(f"{address}/callouts/won-0", body, _signed(body))
@@ -90,6 +90,7 @@ async def test_a_call_with_a_bad_item_names_it_and_starts_nothing() -> None:
         assert 422 == status
         assert ["/records/1/recordId"] == [error["pointer"] for error in answer["errors"]]
         assert [] == nothing
+        assert "callout to /callouts/won-0 is malformed (422)" in caplog.text
 
 
 async def test_a_text_that_was_cut_inside_a_character_is_refused_as_a_whole() -> None:
