@@ -20,6 +20,7 @@ from closedwon.settings import DEFAULT_FILE, ENV_FILE, Route, Settings, Settings
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from temporalio.client import Client, WorkflowExecution
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar=ENV_FILE, help="The settings file.")]
@@ -37,6 +38,9 @@ class Panel(StrEnum):
 
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_WIDE = 500
+"""Characters."""
 
 _Result = TypeVar("_Result")
 
@@ -96,6 +100,13 @@ async def connect(config: Path) -> Client:
     from closedwon import temporal  # noqa: PLC0415 - `closedwon --help` stays instant
 
     return await temporal.connect(encryption, patience=timedelta(seconds=5))
+
+
+def list_console() -> Console:
+    """A console for lists of ids, wider than any of them: a terminal wraps what does not fit, rich would cut it."""
+    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    return Console(highlight=False, width=_WIDE)
 
 
 def _stop(error: ClosedwonError) -> typer.Exit:

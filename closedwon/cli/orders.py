@@ -11,7 +11,7 @@ import typer
 
 from closedwon import names
 from closedwon.cli import orders_command
-from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
+from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect, list_console
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 
@@ -77,8 +77,7 @@ orders_command.add_to(app)  # below `list` and `show`, in the help, too
 
 
 async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - `closedwon --help` stays instant
 
     from closedwon.operating.orders import quoted  # noqa: PLC0415
 
@@ -91,7 +90,7 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
-        table.add_column(heading, no_wrap=True, overflow="fold")
+        table.add_column(heading)
     others = []
     async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
         row = _row(execution)
@@ -99,10 +98,10 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
             table.add_row(*row)
         else:
             others.append("  ".join(filter(None, (execution.id, *row[3:]))))
-    console = Console(highlight=False)
+    console = list_console()
     console.print(table if table.row_count else "No such orders.")
     if others:
-        console.print("\nMessages and sweeps, by their workflows:", *others, sep="\n", soft_wrap=True, markup=False)
+        console.print("\nMessages and sweeps, by their workflows:", *others, sep="\n", markup=False)
 
 
 async def _show(config: Path, record: RecordId) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon import names
-from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, moment, route_of, settings_from
+from closedwon.cli.common import (
+    DEFAULT_CONFIG,
+    Config,
+    Panel,
+    complete,
+    connect,
+    list_console,
+    moment,
+    route_of,
+    settings_from,
+)
 from closedwon.errors import ClosedwonError
 from closedwon.model import Reconciliation, SweepProgress
 
@@ -136,7 +146,6 @@ def _tell(result: SweepProgress, *, dry_run: bool) -> None:
 
 
 async def _gaps(config: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     client = await connect(config)
@@ -144,12 +153,12 @@ async def _gaps(config: Path) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("route", "from (UTC)", "to (UTC)", "reason", "stands", "org"):
-        table.add_column(heading, no_wrap=True, overflow="fold")
+        table.add_column(heading)
     async for one in temporal.open_gaps(client):
         since = f"{one.gap.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.gap.since else "unknown"
         until = f"{one.gap.until.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(one.key.route, since, until, one.gap.reason, one.stands, one.key.org)
-    console = Console()
+    console = list_console()
     if not table.row_count:
         console.print("No gap is open.")
         return

@@ -17,7 +17,7 @@ _MESSAGE = "00000000-0000-4000-8000-000000000001"
 
 
 async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(tmp_path: Path) -> None:
-    """One order is done, one waits for a person: both are found, whole ids and all, out of ciphertext."""
+    """One order is done, one waits for a person: both are found, with whole ids on any terminal, out of ciphertext."""
     async with handoff(encryption=keyed()) as world, world.working():
         config = str(settings_file(tmp_path, world.settings.encryption))
         world.org.seed(2)
@@ -34,7 +34,8 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         assert str(world.number_of(done)) in listed
         assert "unknown-product" in listed
 
-        _, waiting = await closedwon(world.client, "orders", "list", "--stage", "attention", CLOSEDWON_CONFIG=config)
+        narrow = {"COLUMNS": "40", "CLOSEDWON_CONFIG": config}
+        _, waiting = await closedwon(world.client, "orders", "list", "--stage", "attention", **narrow)
         assert stuck in waiting
         assert done not in waiting
 
@@ -56,7 +57,7 @@ async def test_whatever_waits_for_a_person_is_in_the_list_of_what_does() -> None
         world.org.publish_raw(CHANNEL, {"payload": {"Note__c": "no id"}, "event": {"EventUuid": _MESSAGE}})
         message = names.unreadable_message_workflow_id(world.org.org_id, _MESSAGE)
         await until(lambda: _is_open(world, message))
-        waiting = await closedwon(world.client, "orders", "list", "--stage", "attention")
+        waiting = await closedwon(world.client, "orders", "list", "--stage", "attention", COLUMNS="40")
         of_this_reason = await closedwon(world.client, "orders", "list", "--reason", "bad-message")
         of_orders = await closedwon(world.client, "orders", "list")
 
