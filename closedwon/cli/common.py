@@ -65,8 +65,8 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
         if not isinstance(error, RPCError):
             raise
         raise _exit(
-            f"Temporal answers {error.status.name}: {error.message}. Is it the right one (TEMPORAL_ADDRESS, "
-            "TEMPORAL_NAMESPACE), and may you do this there?"
+            f"Temporal answers {error.status.name}: {error.message.removesuffix('.')}. Is it the right one "
+            "(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE), and may you do this there?"
         ) from None
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from temporalio.service import RPCError
+
 from closedwon import temporal
+from closedwon.codec import KmsError
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import paths
 from closedwon.ids import OrgId, RecordId
 from closedwon.salesforce.contract import Contract, ContractError
+from closedwon.salesforce.errors import ConfigurationError, RefusedError
 from closedwon.salesforce.events import LATEST
+from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.scan import pages
 from closedwon.settings import Route, Settings, Tombstone
 from workers.connections import Connections
 
@@ -44,7 +50,12 @@ async def remote(settings: Settings, connections: Connections) -> AsyncIterator[
 
 async def of_temporal(settings: Settings) -> Finding:
     """Ask Temporal."""
-    return await _found("temporal", "TEMPORAL_ADDRESS", lambda: _temporal(settings))
+    try:
+        return await _found("temporal", "TEMPORAL_ADDRESS", lambda: _temporal(settings))
+    except RPCError as error:
+        said = f"answers {error.status.name}: {error.message.removesuffix('.')}"
+        cure = "Mend TEMPORAL_NAMESPACE or TEMPORAL_ADDRESS, or let whoever asks look into the namespace."
+        return Finding("temporal", said, wrong=True, cure=cure)
 
 
 async def _route_finding(route: Route, settings: Settings, connections: Connections, *, org_answers: bool) -> Finding:
@@ -53,17 +64,37 @@ async def _route_finding(route: Route, settings: Settings, connections: Connecti
         return Finding(subject, f"not checked: org {route.org} does not answer", wrong=True)
     org = settings.org(route.org)
 
+    client = connections.salesforce[org.id]
+
     async def try_reading() -> str:
-        await connections.salesforce[org.id].read(route.object, route.query_fields, _NOBODY)
+        await client.read(route.object, route.query_fields, _NOBODY)
         if route.outbound is not None and route.outbound.tombstone is not None:
             buried = route.outbound.tombstone
-            await connections.salesforce[org.id].read(buried.object, _fields_of(buried), _NOBODY)
+            await client.read(buried.object, _fields_of(buried), _NOBODY)
+        await _try_sweeping(route, client)
+        if read_only := await client.read_only(route.object, route.write_back.fields):
+            raise RefusedError(
+                f"the integration user may not edit {', '.join(read_only)} of {route.object}",
+                cure="Let the user edit them (field-level security, permission set), or name others in `write_back`.",
+            )
         for channel in route.events:
             await _subscribe(connections, org.id, channel)
         heard = f", hears {', '.join(route.events)}" if route.events else ""
         return f"reads {route.object} with all its fields{heard}"
 
     return await _found(subject, "orgs.url", try_reading)
+
+
+async def _try_sweeping(route: Route, client: SalesforceClient) -> None:
+    """Ask for the records of no time at all by the condition of the route's sweeps."""
+    if route.sweep is None or route.sweep_where is None:
+        return
+    select, now = route.sweep.select or route.query_fields, datetime.now(UTC)
+    try:
+        async for _ in pages(client, route.object, select, where=route.sweep_where, since=now, until=now):
+            pass
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error), cure="Correct the route's `sweep.where`, or `sweep.select`.") from None
 
 
 def _fields_of(tombstone: Tombstone) -> str:
@@ -111,5 +142,7 @@ async def _found(subject: str, key: str, probe: Callable[[], Awaitable[str]]) ->
         return Finding(subject, await probe())
     except AttentionError as error:
         return Finding(subject, str(error), wrong=True, cure=error.cure)
+    except KmsError as error:
+        return Finding(subject, str(error), wrong=True, cure="Mend `encryption.kms`, or what it names.")
     except ClosedwonError as error:
         return Finding(subject, str(error), wrong=True, cure=f"See that it runs and that `{key}` is its address.")

@@ -32,6 +32,7 @@ from closedwon.salesforce.coalesce import Coalescer, own
 from closedwon.salesforce.errors import (
     AuthFailedError,
     ConfigurationError,
+    RecordGoneError,
     Refusal,
     SessionExpiredError,
     TooLargeError,
@@ -143,10 +144,26 @@ class SalesforceClient:
         await self.call(lambda salesforce: salesforce.restful(""))
         return self.usage
 
+    async def read_only(self, object_name: str, fields: Sequence[str]) -> list[str]:
+        """Name those of an object's fields that our user may not edit, by their own kind or by his rights."""
+
+        def describe(salesforce: Salesforce) -> set[str]:
+            about = salesforce.restful(f"sobjects/{object_name}/describe") or {}
+            return {str(field["name"]).lower() for field in about["fields"] if field["updateable"]}
+
+        may_edit = await self.call(describe)
+        return [field for field in fields if field.lower() not in may_edit]
+
     async def check(self) -> str:
         """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
         # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
-        await self.call(lambda salesforce: salesforce.restful(""))
+        try:
+            await self.look_at_usage()
+        except RecordGoneError:  # there is no such path
+            raise ConfigurationError(
+                f"{self._org.url} offers no version {self._org.api_version} of its API",
+                cure="Set `orgs.api_version` to a version that the org offers.",
+            ) from None
         who = await self.call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
         found = str(who.get("organization_id"))
         if found[:15] != self._org.id.short:

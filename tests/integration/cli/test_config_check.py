@@ -61,6 +61,14 @@ WRONG = [
         "not checked: org production does",
     ),
     ('{ env = "ERP_TOKEN" }', '{ env = "SALESFORCE_CLIENT_SECRET" }', "erp light", "token"),
+    (
+        'auth = { flow = "c',
+        'api_version = "99.0"\nauth = { flow = "c',
+        "org production",
+        "offers no version 99.0 of its API",
+    ),
+    ('"ERP_Order_Link__c"', '"SystemModstamp"', "route won-deals", "may not edit SystemModstamp of Opportunity"),
+    ("IsWon = TRUE AND", "IsWonn = TRUE AND", "route won-deals", "No such column 'IsWonn'"),
 ]
 
 
@@ -104,6 +112,23 @@ def test_servers_that_are_away_are_told_with_their_key(
     assert "TEMPORAL_ADDRESS" in found["temporal"]
     assert "4 things to mend." in result.output
     assert "Traceback" not in result.output
+
+
+def test_what_temporal_refuses_is_told_like_the_rest(closedwon: Closedwon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace that there is not, and a key store that gives no key: one line among the others, with its cure."""
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
+    namespace = closedwon("config", "check")
+    monkeypatch.delenv("TEMPORAL_NAMESPACE")
+    kms = ('key = { env = "PAYLOAD_KEY" } }]', '}]\nkms = "no.such:key"')
+    key = closedwon("config", "check", changes=((", " + kms[0], kms[1]),))
+
+    assert [1, 1] == [namespace.exit_code, key.exit_code]
+    assert "answers NOT_FOUND: Namespace nowhere is not found\n" in lines(namespace.output)["temporal"]
+    assert "TEMPORAL_NAMESPACE" in lines(namespace.output)["temporal"]
+    assert "gives no key '2026-11'" in lines(key.output)["temporal"]
+    assert "TEMPORAL_ADDRESS" not in lines(key.output)["temporal"]
+    assert "1 thing to mend." in namespace.output
+    assert "1 thing to mend." in key.output
 
 
 _EVENTS = 'events = ["/event/Order_Requested__e"]'
