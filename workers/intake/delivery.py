@@ -25,6 +25,9 @@ answer_until: ContextVar[float] = ContextVar("answer_until")
 """Until when the present request must be answered, on the clock of the event loop."""
 
 _BURST_SECONDS: Final = 10
+_LARGEST: Final = 1_900_000
+"""Bytes of one message. Temporal takes 2 MiB for a value, and the workflow hands it on with words of its own. Refused
+before anything starts: the other records of the request would be half of it."""
 
 
 class IntakeError(ClosedwonError):
@@ -126,10 +129,13 @@ class Delivery:
 
     async def deliver(self, route: Route, words: Sequence[Word]) -> None:
         """Return when every word is durable. Raises `RefusedError`; it is a `NotDurableError` if that may change."""
+        messages = [self._message(route, word) for word in words]
+        if any(_is_too_large(message) for message in messages):
+            raise _unfit()
         try:
             async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
-                for word in words:
-                    starts.create_task(self._start(route, word))
+                for word, message in zip(words, messages, strict=True):
+                    starts.create_task(self._start(route, word, message))
         except TimeoutError:
             raise NotDurableError("Temporal takes too long") from None
         except ExceptionGroup as group:  # the first failure ends the other starts, too: the answer is known
@@ -141,29 +147,36 @@ class Delivery:
         """Record what became of messages."""
         self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
 
-    async def _start(self, route: Route, word: Word) -> None:
-        await temporal.start_order(
-            self._client,
-            self._settings.order_start(route, word.record),
-            Message(
-                id=word.id,
-                channel=self._channel,
-                received_at=datetime.now(UTC),
-                payload=word.fields if route.source == "event" and not word.deleted else None,
-                modified_at=aware(word.fields.get("SystemModstamp")),
-                session=word.session,
-                deleted=word.deleted,
-            ),
-            summary=mapping.summary_of(route, word.fields),
+    def _message(self, route: Route, word: Word) -> Message:
+        return Message(
+            id=word.id,
+            channel=self._channel,
+            received_at=datetime.now(UTC),
+            payload=word.fields if route.source == "event" and not word.deleted else None,
+            modified_at=aware(word.fields.get("SystemModstamp")),
+            session=word.session,
+            deleted=word.deleted,
         )
+
+    async def _start(self, route: Route, word: Word, message: Message) -> None:
+        start = self._settings.order_start(route, word.record)
+        await temporal.start_order(self._client, start, message, summary=mapping.summary_of(route, word.fields))
+
+
+def _is_too_large(message: Message) -> bool:
+    return message.payload is not None and len(message.model_dump_json().encode()) > _LARGEST
+
+
+def _unfit() -> RefusedError:
+    return RefusedError(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "Temporal cannot take so large a record; send fewer fields"
+    )
 
 
 def _refusal(error: Exception) -> Exception:
     """What the failure of a start means to the caller; one that nobody foresaw stays what it is."""
     if not isinstance(error, RPCError):
         return error
-    if error.status is RPCStatusCode.INVALID_ARGUMENT:
-        return RefusedError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "Temporal cannot take so large a record; send fewer fields"
-        )
+    if error.status is RPCStatusCode.INVALID_ARGUMENT:  # by a Temporal that takes less than others do
+        return _unfit()
     return NotDurableError(f"Temporal answers {error.status.name}")

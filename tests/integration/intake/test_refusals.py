@@ -110,14 +110,18 @@ async def test_a_flood_of_nonsense_is_not_even_parsed() -> None:
 
 
 async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again() -> None:
-    """Larger than Temporal's limit for one value: the fault blames the message, and tells what to do."""
+    """Larger than Temporal's limit for one value: the fault blames the message, and nothing beside it starts."""
     async with handoff(**_EVENT) as world, intake(world) as address:
-        body = soap_message(world.org.org_id, ["006000000000001AAA"])
-        status, answer = await deliver(address, _with_field(body, "Long__c", "x" * 3_000_000))
+        for size in (1_950_000, 3_000_000):
+            body = soap_message(world.org.org_id, ["006000000000001AAA", "006000000000002AAA"])
+            start, end = body.rsplit(b"</sObject>", 1)
+            long = b"<sf:Long__c>" + b"x" * size + b"</sf:Long__c></sObject>"
+            status, answer = await deliver(address, start + long + end)
 
-        assert 422 == status
-        assert "soapenv:Client" in answer
-        assert "fewer fields" in answer
+            assert 422 == status
+            assert "soapenv:Client" in answer
+            assert "fewer fields" in answer
+            assert [] == [execution async for execution in world.client.list_workflows()]
 
 
 async def test_a_route_may_refuse_what_does_not_qualify() -> None:

@@ -123,6 +123,7 @@ def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None
     # ISCHANGED is refused beside "only when a record is updated to meet the condition requirements".
     assert "false" == sfdx.text(flow, "start/doesRequireRecordChangedToMeetCriteria")
     assert developed == deployed
+    assert formula in (sfdx.PACKAGE.parents[1] / "docs" / "salesforce-setup.md").read_text(encoding="utf-8")
     assert {True, False} == set(deployed)
 
 
