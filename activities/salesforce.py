@@ -123,24 +123,26 @@ class SalesforceActivities:
         """Read the record (or the event's payload) and map it to an order by the route's expressions.
 
         A record that does not qualify is looked at again for the route's grace period before it is called not
-        needed: with "publish immediately" an event overtakes the commit of its own record.
+        needed: with "publish immediately" an event overtakes the commit of its own record. One that is there is not
+        deleted, whatever a message says: it was taken out of the recycle bin since.
         """
         with as_failures():
             route = self._route(request.route)
             common: dict[str, Any] = {"policies": route.policies}
             if isinstance(route.erp, str):
                 common["erp"] = route.erp
-            if request.message is not None and request.message.deleted:
-                return Look(gone=True, deleted=True, may_have_order=True, **common)
+            is_told_deleted = request.message is not None and request.message.deleted
             if route.source == "event":
+                if is_told_deleted:
+                    return Look(gone=True, deleted=True, may_have_order=True, **common)
                 record, written = self._from_event(route, request.message), Values()
             else:
                 client, session = self._client(request.org), self._session(route, request.session)
                 found = await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
-                if found is None or not mapping.qualifies(route, found):
+                if not (is_told_deleted if found is None else mapping.qualifies(route, found)):
                     _wait_until_visible(route.grace)
                 if found is None:
-                    deleted = await to_its_end(_is_deleted(client, route, request.record))
+                    deleted = is_told_deleted or await to_its_end(_is_deleted(client, route, request.record))
                     return Look(gone=True, deleted=deleted, may_have_order=deleted, **common)
                 record, written = found, mapping.written(route, found)
             status = written.get(route.write_back.status or "")

@@ -16,7 +16,7 @@ from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import UNWON, Channel, Frozen, Message
+from closedwon.model import Channel, Frozen, Message
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -175,11 +175,9 @@ def _is_news(one: Seen, stage: str) -> bool:
     """Whether a running workflow must look again, too: it may never do so by itself.
 
     Those that order are at it, and those in attention have a person's eye; but one that watches its order looks at the
-    ERP alone, and one that has given its order up rests, though the deal is won again.
+    ERP alone, and one that has given its order up rests, though the deal is won again, or was undeleted.
     """
-    if _should_not_be(one) or stage == names.OrderStage.FOLLOWING:
-        return True
-    return stage == names.OrderStage.CANCELLED and one.status == UNWON
+    return _should_not_be(one) or stage in {names.OrderStage.FOLLOWING, names.OrderStage.CANCELLED}
 
 
 def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:

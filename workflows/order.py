@@ -144,7 +144,10 @@ class OrderWorkflow(Commanded):
         self._word.news = False
         standing = self._standing
         standing.show(OrderStage.LOADING)
-        self._look = look = await self._steps.load(self._word.payload)
+        told = self._word.payload
+        self._look = look = await self._steps.load(told)
+        if told is not None and not look.gone:
+            self._word.is_there(told)
         self._story.looked(workflow.now(), look)
         if look.order is not None:
             self._spares = False

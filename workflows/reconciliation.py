@@ -32,7 +32,16 @@ with workflow.unsafe.imports_passed_through():
     from activities.sweep_starts import OrdersStarted, StartOrders, SweepStarts
     from closedwon import names, temporal
     from closedwon.ids import OrgId, RecordId
-    from closedwon.model import GIVEN_UP, UNWON, Gap, GapReason, Reconciliation, SweepProgress, idempotency_key
+    from closedwon.model import (
+        GIVEN_UP,
+        UNWON,
+        ErpStatus,
+        Gap,
+        GapReason,
+        Reconciliation,
+        SweepProgress,
+        idempotency_key,
+    )
     from closedwon.names import OrderStage
     from closedwon.telemetry import Metrics
     from workflows.alerts import Alerts
@@ -49,6 +58,7 @@ _LOOK_AGAIN: Final = timedelta(minutes=15)
 _MESSAGES_LIVE: Final = timedelta(hours=24)
 """Salesforce delivers an outbound message for so long."""
 _EXAMPLES: Final = 20
+_TAKEN: Final = frozenset(status.value for status in ErpStatus if status.exists_as_order)
 
 _STAGE = SearchAttributeKey.for_keyword(names.ORDER_STAGE)
 _REASON = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
@@ -59,21 +69,23 @@ _Result = TypeVar("_Result")
 def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) -> bool:
     """Whether a record and the ERP agree, as far as a sweep looks: an order where one should be, and none elsewhere.
 
-    `known` None: the ERP was not asked; an order that somebody has given up is none of the sweep's business.
+    `known` None: the ERP was not asked; an order that somebody has given up is none of the sweep's business. An ERP may
+    give its orders no numbers.
     """
     if seen.status in GIVEN_UP:
         return True
     if seen.deleted or not seen.qualifies:
         return known is not None and all(order.cancelled for order in known)
-    if (numbered and seen.number is None) or seen.status == UNWON:  # which is won again: its order is wanted, too
+    if known is None or is_missing(seen, numbered=numbered):
         return False
-    return known is not None and any(not numbered or order.number == seen.number for order in known)
+    return any(not order.cancelled and (not numbered or order.number == seen.number) for order in known)
 
 
 def is_missing(seen: Seen, *, numbered: bool) -> bool:
     """Whether the record alone tells that it needs its workflow: the ERP need not be asked."""
     wants_order = seen.qualifies and not seen.deleted and seen.status not in GIVEN_UP
-    return numbered and wants_order and (seen.number is None or seen.status == UNWON)
+    is_untold = seen.number is None and seen.status not in _TAKEN
+    return numbered and wants_order and (is_untold or seen.status == UNWON)  # won again: its order is wanted, too
 
 
 @workflow.defn(name=names.RECONCILIATION_WORKFLOW)

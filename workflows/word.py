@@ -28,16 +28,21 @@ class Word:
 
     def take(self, message: Message) -> None:
         """Take a message in."""
-        is_late = self._is_late(message)
+        is_late, is_known = self._is_late(message), message.id in self._heard
         self._heard.add(message.id)
         self.heard_at = self.heard_at or message.received_at
         if is_late:
             return
         self.news = True
-        if message.deleted and not self.deleted:
+        if message.deleted and not (is_known or _older(message, self.payload)):
             self.deleted, self.payload = True, message
-        elif message.payload is not None and not self.deleted and not _older(message, self.payload):
-            self.payload = message
+        elif not message.deleted and message.payload is not None and self._is_newest(message):
+            self.deleted, self.payload = False, message
+
+    def is_there(self, tombstone: Message) -> None:
+        """The record was read after `tombstone` came, and found: it lies in the recycle bin no more."""
+        if self.deleted and self.payload is tombstone:
+            self.deleted, self.payload = False, None
 
     def give_up(self, at: datetime) -> None:
         """The order is cancelled because of what was told last: what happened before that is no news any more."""
@@ -49,7 +54,15 @@ class Word:
         if self.decided_at is None:
             return False
         happened = message.modified_at or message.received_at
-        return self.deleted or message.id in self._heard or (happened <= self.decided_at and not message.deleted)
+        is_over = self.deleted and (message.payload is None or not self._is_newest(message))
+        return is_over or message.id in self._heard or (happened <= self.decided_at and not message.deleted)
+
+    def _is_newest(self, message: Message) -> bool:
+        """Whether nothing newer is known; a deletion stands unless this is certain to tell of what came after."""
+        told = self.payload
+        if told is None or not self.deleted:
+            return not _older(message, told)
+        return message.modified_at is not None and message.modified_at > (told.modified_at or told.received_at)
 
 
 def _older(message: Message, than: Message | None) -> bool:

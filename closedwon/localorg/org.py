@@ -174,6 +174,11 @@ class Org:
         with self.records.undisturbed():
             self.records.delete(self.object(object_name), record, actor=self.sales_user)
 
+    def undelete(self, object_name: str, record: str) -> None:
+        """Take a record out of the recycle bin."""
+        with self.records.undisturbed():
+            self.records.undelete(self.object(object_name), record, actor=self.sales_user)
+
     def get(self, object_name: str, record: str) -> dict[str, Any]:
         """A record with all its fields. Raises `ApiError` when it is not there."""
         with self.records.undisturbed():

@@ -227,6 +227,17 @@ class Records:
                 self._insert(tombstone, {"Record_Id__c": before["Id"], "Object__c": owner.name}, actor)
             return RecordId(before["Id"])
 
+    def undelete(self, owner: SObject, record: str, *, actor: str) -> None:
+        """Take a record and its parts out of the recycle bin. No flow hears of it, as in a real org."""
+        with self.transaction():
+            for child, lookup in owner.children.values():
+                owned = self.schema.find(child)
+                for row in self._rows_of(owned, lookup, record, deleted=True) if owned else ():
+                    self._put(child, row, {**row, "IsDeleted": 0})
+            before = self._store.get(owner.name, _key(record))
+            assert before is not None, "it lies in the recycle bin"
+            self._write(owner, before, {**before, "IsDeleted": 0}, actor)
+
     def publish(self, event: SObject, body: Mapping[str, Any], *, actor: str) -> str:
         """Publish a platform event at the end of the transaction, or at once, as the event's publish behaviour says.
 
@@ -362,9 +373,9 @@ class Records:
                 fields = (rule.field,) if rule.field else ()
                 raise ApiError("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message, fields=fields)
 
-    def _rows_of(self, owner: SObject, lookup: str, parent: str) -> list[Row]:
-        sql = f'SELECT * FROM "{owner.name}" WHERE "{lookup}" = ? AND IsDeleted = 0'  # noqa: S608 - names of the schema
-        return [dict(row) for row in self._store.select(sql, (parent,))]
+    def _rows_of(self, owner: SObject, lookup: str, parent: str, *, deleted: bool = False) -> list[Row]:
+        sql = f'SELECT * FROM "{owner.name}" WHERE "{lookup}" = ? AND IsDeleted = ?'  # noqa: S608 - names of the schema
+        return [dict(row) for row in self._store.select(sql, (parent, int(deleted)))]
 
 
 def _key(record: str) -> RecordId:

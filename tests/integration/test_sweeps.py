@@ -255,6 +255,60 @@ async def test_an_order_that_remembers_its_end_hears_that_the_deal_is_won_again(
         await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
 
 
+async def test_a_deal_that_was_undeleted_in_silence_is_not_shown_as_ordered_for_ever() -> None:
+    """Its order was cancelled with it, and the record still says `confirmed`: a person says which holds."""
+    async with swept() as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.delete("Opportunity", record)
+        await sweep(world)
+        await world.order(record).result()
+        world.org.undelete("Opportunity", record)
+        shown = world.org.get("Opportunity", record)
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.ATTENTION)
+
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+        assert "confirmed" == shown["ERP_Order_Status__c"]
+        assert 1 == found.started
+
+
+async def test_an_order_that_remembers_its_end_hears_that_its_deal_was_undeleted() -> None:
+    """With source `event` it rests for days after the deletion; the same order is taken up again."""
+    async with swept(source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_written_back(record)
+        await world.order(record).result()
+        world.org.delete("Opportunity", record)
+        await sweep(world)
+        await world.until_stage(record, OrderStage.CANCELLED)
+        world.org.undelete("Opportunity", record)
+        await sweep(world)
+        await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
+
+
+@pytest.mark.parametrize("source", ["record", "event"])
+async def test_a_deal_whose_order_has_no_number_is_not_started_by_each_sweep(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """There are ERPs that give none: that the order exists, the record tells by its status."""
+    monkeypatch.setattr("closedwon.localerp.light._number", lambda _row: None)
+    by_event: dict[str, Any] = {"payload": "Payload__c", "sweep": _BY_EVENT} if source == "event" else {}
+    async with swept(source=source, **by_event) as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await sweep(world)
+        await world.until_stage(record, OrderStage.COMPLETED)
+        again = await sweep(world)
+
+        assert (1, 0, 1) == (again.found, again.started, again.right)
+
+
 async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 10 000 records (here: 5) Salesforce is asked once, by the Bulk API, and all are found."""
     monkeypatch.setattr("activities.reconciliation._MANY", 5)

@@ -29,9 +29,9 @@ def booked(world: Handoff) -> list[tuple[str, Decimal]]:
     return [(order["status"], Decimal(order["amount"])) for order in world.erp.orders()]
 
 
-async def tell(world: Handoff, record: RecordId, message_id: str = "again") -> None:
+async def tell(world: Handoff, record: RecordId, message_id: str = "again", *, deleted: bool = False) -> None:
     """Word of the record, by whatever channel."""
-    message = Message(id=message_id, channel=Channel.SWEEP, received_at=datetime.now(UTC))
+    message = Message(id=message_id, channel=Channel.SWEEP, received_at=datetime.now(UTC), deleted=deleted)
     await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[0], record), message)
 
 
@@ -224,6 +224,39 @@ async def test_a_deleted_deal_follows_its_policy(policy: str, status: str) -> No
         await world.order(record).result()
 
         assert [status] == [each for each, _ in booked(world)]
+
+
+async def test_a_deal_that_is_undeleted_while_its_order_is_being_given_up_keeps_its_order() -> None:
+    """Word of the deletion is not believed against the record, which is there again; nobody hears of the undeletion."""
+    async with handoff(**QUICK) as world, world.working():
+        record = await won_and_ordered(world)
+        world.erp.faults.down = True
+        world.org.delete("Opportunity", record)
+        await tell(world, record, "tombstone", deleted=True)
+        await world.until_stage(record, OrderStage.CANCELLING)
+        world.org.undelete("Opportunity", record)
+        await tell(world, record)
+        world.erp.faults.down = False
+        outcome = await world.order(record).result()
+
+        assert OrderStage.COMPLETED is outcome.stage
+        assert ["confirmed"] == [status for status, _ in booked(world)]
+
+
+async def test_an_undeleted_deal_whose_order_was_cancelled_with_it_needs_a_person() -> None:
+    """No field tells who has cancelled the order, so it is not taken up again unasked, nor called confirmed."""
+    async with handoff(**QUICK) as world, world.working():
+        record = await won_and_ordered(world)
+        world.org.delete("Opportunity", record)
+        await tell(world, record, "tombstone", deleted=True)
+        await world.order(record).result()
+        world.org.undelete("Opportunity", record)
+        await tell(world, record)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        await until(lambda: status_of(world, record) == "needs attention")
+
+        assert AttentionReason.ERP_REJECTED == await reason(world, record)
+        assert ["cancelled"] == [status for status, _ in booked(world)]
 
 
 @pytest.mark.parametrize("policy", ["amend", "attention", "ignore"])

@@ -15,6 +15,7 @@ from workflows.reconciliation import is_missing, is_right
 
 _ORDER = KnownOrder(number="22", cancelled=False)
 _CANCELLED = KnownOrder(number="22", cancelled=True)
+_UNNUMBERED = KnownOrder(number=None, cancelled=False)
 _NOTHING: list[KnownOrder] = []
 
 
@@ -31,7 +32,11 @@ def _seen(**what: Any) -> Seen:
         ({"number": "22"}, [_ORDER], True),
         ({"number": "22"}, _NOTHING, False),
         ({"number": "23"}, [_ORDER], False),
-        ({"number": "22"}, [_CANCELLED], True),  # somebody has cancelled it in the ERP, and Salesforce knows the number
+        ({"number": "22", "status": "confirmed"}, [_CANCELLED], False),  # a person must say which of the two holds
+        ({"number": "22", "status": "confirmed"}, [_CANCELLED, _ORDER], True),
+        ({"number": None, "status": "confirmed"}, [_UNNUMBERED], True),  # the ERP gives no numbers
+        ({"number": None, "status": "confirmed"}, [_ORDER], False),
+        ({"number": None}, [_UNNUMBERED], False),
         ({"number": None, "status": "cancelled"}, _NOTHING, True),
         ({"number": None, "status": "not needed"}, _NOTHING, True),
         ({"number": "22", "status": "cancelled"}, _NOTHING, True),
@@ -51,7 +56,7 @@ def test_what_is_right(record: dict[str, Any], known: list[KnownOrder], *, right
     assert right is is_right(_seen(**record), known, numbered=True)
 
 
-@pytest.mark.parametrize(("known", "right"), [(_NOTHING, False), ([_ORDER], True), ([_CANCELLED], True)])
+@pytest.mark.parametrize(("known", "right"), [(_NOTHING, False), ([_ORDER], True), ([_CANCELLED], False)])
 def test_where_no_number_is_written_back_the_erp_decides(known: list[KnownOrder], *, right: bool) -> None:
     """A route without `write_back.number` has records that tell nothing."""
     assert right is is_right(_seen(), known, numbered=False)
@@ -67,7 +72,8 @@ def test_where_no_number_is_written_back_the_erp_decides(known: list[KnownOrder]
         ({"qualifies": False}, False),
         ({"status": "cancelled"}, False),
         ({"status": "not needed"}, False),
-        ({"status": "confirmed"}, True),
+        ({"status": "needs attention"}, True),
+        ({"status": "confirmed"}, False),  # perhaps the ERP gives no numbers
         ({"number": "22", "status": UNWON}, True),
         ({"number": "22", "status": UNWON, "qualifies": False}, False),
     ],
