@@ -59,7 +59,7 @@ class Intake(Section):
     allow_file: File | None = None
     """More of them, one a line, `#` begins a comment; read at start."""
     proxies: tuple[IPvAnyNetwork, ...] = ()
-    """Proxies whose `X-Forwarded-For` is believed; nobody else's is."""
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; nobody else's are."""
     forwarded_certificate: ForwardedCertificate | None = None
     """The client's certificate, as one of `proxies` tells it."""
     deadline: Duration = timedelta(seconds=10)

@@ -27,6 +27,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDED_FOR: Final = "X-Forwarded-For"
+_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 
 
 class Access:
@@ -53,6 +54,12 @@ class Access:
             told = request.headers.getall(self._forwarded.header, []) if is_proxy else []
             # Two of them: one is the sender's own, and nobody knows which.
             _check_certificate(_certificate(told[0]) if len(told) == 1 else None, self._forwarded)
+
+    def as_called(self, request: web.Request) -> web.Request:
+        """Return the request as its sender has made it: by https, where one of our proxies has ended TLS."""
+        peer = _address(request.remote or "")
+        is_told = peer is not None and _within(peer, self._proxies) and request.headers.get(_FORWARDED_PROTO) == "https"
+        return request.clone(scheme="https") if is_told else request
 
     def _behind(self, request: web.Request, peer: _Address | None) -> _Address | None:
         """Return who speaks through our proxies: each adds at the end whom it hears, so the end is what we believe."""

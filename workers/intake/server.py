@@ -141,6 +141,7 @@ class IntakeServer:
             self._check_room()
             self._access.check(request)
             self._check_form(request)
+            request = self._access.as_called(request)
             await self._read(request)
             return await handler(request)
         except RefusedError as error:

@@ -7,8 +7,11 @@ import ssl
 from pathlib import Path
 from urllib.parse import quote
 
+import aiohttp
 import pytest
+from lxml import etree
 from multidict import MultiDict
+from pydantic import SecretStr
 
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import Authority, deliver, intake, soap_message
@@ -24,7 +27,7 @@ def _message(world: Handoff) -> bytes:
 
 async def test_addresses_are_believed_from_listed_proxies_only() -> None:
     """A forwarded address counts when a listed proxy says it, and is ignored when anybody else does."""
-    good, bad = {"X-Forwarded-For": _SALESFORCE}, {"X-Forwarded-For": _STRANGER}
+    good, bad = ({"X-Forwarded-For": who, "X-Forwarded-Proto": "https"} for who in (_SALESFORCE, _STRANGER))
     async with handoff(outbound={}, events=()) as world:
         body = _message(world)
         async with intake(world, allow=["13.108.0.0/14"]) as address:
@@ -52,6 +55,26 @@ async def test_what_a_sender_claims_before_the_proxy_adds_the_truth_is_ignored()
         statuses = [(await deliver(address, _message(world), headers=chain))[0] for chain in chains]
 
         assert [403, 403, 200] == statuses
+
+
+async def test_a_contract_names_the_address_that_its_reader_has_called() -> None:
+    """Behind a listed proxy that ends TLS it is one of https: Salesforce calls no other."""
+    told = {"X-Forwarded-Proto": "https", "Host": "closedwon.acme.com"}
+    addresses = []
+    async with handoff(outbound={}, callouts={"keys": [SecretStr("a key of one org")]}, events=()) as world:
+        for proxies in ([], [_HERE]):
+            async with intake(world, proxies=proxies) as address, aiohttp.ClientSession(headers=told) as http:
+                for path in ("/outbound/won-0", "/callouts/won-0/soap"):
+                    contract = etree.fromstring(await (await http.get(f"{address}{path}?wsdl")).read())
+                    (named,) = contract.iter("{http://schemas.xmlsoap.org/wsdl/soap/}address")
+                    addresses.append(named.get("location"))
+
+    assert [
+        "http://closedwon.acme.com/outbound/won-0",
+        "http://closedwon.acme.com/callouts/won-0/soap",
+        "https://closedwon.acme.com/outbound/won-0",
+        "https://closedwon.acme.com/callouts/won-0/soap",
+    ] == addresses
 
 
 async def test_the_allow_list_may_be_a_file_with_addresses_of_both_families(tmp_path: Path) -> None:
