@@ -52,6 +52,11 @@ class AttentionReason(StrEnum):
         """What people can do about it, in general; each order's story knows more."""
         return _CURES[self]
 
+    @property
+    def quotes(self) -> bool:
+        """Whether its message may hold an amount, a product, or another system's words: then it is not logged."""
+        return self in _QUOTES
+
 
 _SENTENCES: Final = {
     AttentionReason.BAD_MESSAGE: "A message names no record that can be read, or lacks the content that its route "
@@ -102,6 +107,16 @@ _CURES: Final = {
     "of needs `resolve`.",
     AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
 }
+
+
+_QUOTES: Final = frozenset(
+    {
+        AttentionReason.AMOUNT_DIFFERS,
+        AttentionReason.UNKNOWN_PRODUCT,
+        AttentionReason.ERP_REJECTED,
+        AttentionReason.SALESFORCE_VALIDATION,
+    }
+)
 
 
 class ClosedwonError(Exception):

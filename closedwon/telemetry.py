@@ -31,7 +31,7 @@ from temporalio.runtime import (
 
 from closedwon import logs, settings, traces
 from closedwon.codec import CodecError
-from closedwon.errors import ClosedwonError
+from closedwon.errors import AttentionReason, ClosedwonError
 
 _log = logging.getLogger(__name__)
 
@@ -276,13 +276,18 @@ def _running() -> dict[str, object]:
 def _in_one_line(entry: EventDict) -> EventDict:
     """Tell an activity's typed failure without its stack trace: it is an outcome, foreseen and seen in the UI.
 
-    A key that is missing is the cause only of what the SDK raises when it cannot decode the activity's input.
+    Of one whose text may quote the deal the reason must do: logs are not encrypted. A key that is missing is the cause
+    only of what the SDK raises when it cannot decode the activity's input.
     """
     error = (entry.get("exc_info") or (None, None))[1]
     if not isinstance(error, ApplicationError):
         return entry
-    cause = error.__cause__
-    told = f"{error}: {cause}" if isinstance(cause, CodecError) else str(error)
+    cause, told = error.__cause__, str(error)
+    reason = getattr(error.details[0], "reason", None) if error.details else None
+    if isinstance(cause, CodecError):
+        told = f"{error}: {cause}"
+    elif isinstance(reason, AttentionReason) and reason.quotes:
+        told = f"{error.type}: {reason}; `closedwon orders show` tells the rest"
     return {**entry, "exc_info": None, "event": "attempt failed", "error": told}
 
 

@@ -18,10 +18,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
+    from activities.failures import Problem
     from closedwon import settings
     from closedwon.codec import KeyMissingError
     from closedwon.demo.parts import program
-    from closedwon.errors import BenignError
+    from closedwon.errors import AttentionReason, BenignError
     from closedwon.telemetry import Metrics, Telemetry, TelemetryError
 
 _log = logging.getLogger("activities.test")
@@ -208,6 +209,26 @@ async def test_an_attempt_that_lacks_a_key_says_which(telemetry: Telemetry, caps
     activity.logger.warning("Completing activity as failed", exc_info=failed)
     (entry,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "decoding" in line]
     assert "the key '2026-10', which `encryption.keys` does not list" in entry["error"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "logged"),
+    [
+        (AttentionReason.AMOUNT_DIFFERS, "OurError: amount-differs; `closedwon orders show` tells the rest"),
+        (AttentionReason.ERP_REJECTED, "OurError: erp-rejected; `closedwon orders show` tells the rest"),
+        (AttentionReason.MAPPING_FAILED, "OurError: 4711 EUR"),
+    ],
+)
+async def test_what_may_quote_the_deal_is_not_logged(
+    telemetry: Telemetry, capsys: pytest.CaptureFixture[str], reason: AttentionReason, logged: str
+) -> None:
+    """Amounts, and the words of ERP and Salesforce, are for the order's story, which is encrypted."""
+    await telemetry.close()
+    Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
+    failed = ApplicationError("4711 EUR", Problem(reason=reason, message="4711 EUR", cure=""), type="OurError")
+    activity.logger.warning("Completing activity as failed", exc_info=failed)
+    (entry,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "OurError" in line]
+    assert logged == entry["error"]
 
 
 def _parsed(answer: tuple[int, str]) -> tuple[int, Any]:
