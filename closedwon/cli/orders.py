@@ -13,7 +13,6 @@ from closedwon import names
 from closedwon.cli import orders_command
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect, list_console
 from closedwon.errors import AttentionReason
-from closedwon.ids import RecordId
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
@@ -62,15 +61,19 @@ def list_orders(
 
 @app.command()
 def show(
-    record: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The Salesforce record id, 15 or 18 characters.")],
+    named: Annotated[
+        str,
+        typer.Argument(metavar="RECORD_ID|NUMBER", help="The Salesforce record id, or the number of the ERP's order."),
+    ],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Tell the story of one record's order.
+    """Tell the story of one order: what happened, where it stands, what to do.
 
-    Example:
+    Examples:
     - `closedwon orders show 0065g00000XyZabAAF`
+    - `closedwon orders show SO-4711`
     """
-    complete(_show(config, as_record_id(record)))
+    complete(_show(config, named))
 
 
 orders_command.add_to(app)  # below `list` and `show`, in the help, too
@@ -104,16 +107,22 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
         console.print("\nMessages and sweeps, by their workflows:", *others, sep="\n", markup=False)
 
 
-async def _show(config: Path, record: RecordId) -> None:
+async def _show(config: Path, named: str) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
+    from closedwon.operating.orders import quoted  # noqa: PLC0415
+
+    # What has the form of an id is looked for as a number, too: an ERP may give such ones.
+    is_id = named.isalnum() and len(named) in {15, 18}
+    terms = [f"{names.SALESFORCE_RECORD_ID} = '{as_record_id(named)}'"] if is_id else []
+    terms.append(f"{names.ERP_ORDER_NUMBER} = '{quoted(named)}'")
     client = await connect(config)
     console = Console()
-    query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND {names.SALESFORCE_RECORD_ID} = '{record}'"
+    query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ({' OR '.join(terms)})"
     found = [execution async for execution in client.list_workflows(query, limit=10)]
     if not found:
-        console.print(f"Temporal knows no order of record {record}.")
+        typer.echo(f"Temporal knows no order of {'record' if is_id else 'number'} {named}.")
         raise typer.Exit(1)
     for execution in found:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")

@@ -50,6 +50,12 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         assert "GC" in story
         assert "word came by platform-event" in story
 
+        _, of_the_number = await closedwon(
+            world.client, "orders", "show", str(world.number_of(done)), CLOSEDWON_CONFIG=config
+        )
+        assert done in of_the_number
+        assert stuck not in of_the_number
+
 
 async def test_whatever_waits_for_a_person_is_in_the_list_of_what_does() -> None:
     """A message that nobody can read is no order, but is counted by alerts and `top`: whoever looks must find it."""
@@ -75,11 +81,14 @@ async def test_a_record_that_nobody_knows_and_an_id_that_is_none_are_told_so() -
     async with handoff() as world:
         unknown, what = await closedwon(world.client, "orders", "show", "006000000000001")
         wrong, why = await closedwon(world.client, "orders", "show", "006000000000001AAB")
+        number, none = await closedwon(world.client, "orders", "show", "SO-4711")
 
         assert 1 == unknown
         assert "knows no order" in what
         assert 2 == wrong
         assert "checksum" in why
+        assert 1 == number
+        assert "SO-4711" in none
 
 
 async def test_an_order_that_was_ended_by_force_waits_for_nobody() -> None:
