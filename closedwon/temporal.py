@@ -174,7 +174,7 @@ async def start_order(
 ) -> None:
     """Start the record's workflow or signal the running one; when this returns, the message is durable.
 
-    Safe to repeat. `summary` (deal name, amount) is shown in the UI's list of workflows; it and `priority` belong to
+    Safe to repeat. `summary` (deal name, amount) is shown on the workflow's page in the UI; it and `priority` belong to
     the first start. Raises `UnstorableError`, or Temporal's `RPCError`.
     """
     attributes = TypedSearchAttributes(

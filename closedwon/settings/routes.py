@@ -194,7 +194,7 @@ class Route(Section):
     """`record`: look at the record (a message is only a hint). `event`: the payload is complete."""
     payload: Expression = "@"
     """Where an event holds the record's content, e.g. `Payload__c`; a JSON text is parsed. With source `event` the
-    order is made of it; with `record` it only names the deal in Temporal's lists."""
+    order is made of it; with `record` it only names the deal on its page in Temporal's UI."""
     select: str | None = None
     """With source `record`: the SELECT list of the SOQL query, child queries included."""
     qualify: Expression = "IsWon"
