@@ -137,7 +137,7 @@ def event_record(route: Route, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary_of(route: Route, payload: dict[str, Any]) -> str | None:
-    """Name the deal and its amount for lists of workflows, as far as the event's payload tells; never raises."""
+    """Name the deal and its amount for Temporal's UI, as far as the event's payload tells; never raises."""
     try:
         reader = _reader(route, event_record(route, payload))
         name = reader.text("order.name", route.order.name)
