@@ -97,6 +97,20 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
     assert f"{len(asked)} rules found" in _promtool("check", "rules", "--lint=none", file)
 
 
+@needs_promtool
+def test_one_paused_erp_is_counted_once(tmp_path: Path) -> None:
+    """The queue of what concerns several ERPs is paused with the first of them, and is no ERP itself."""
+    (panel,) = (panel for panel in panels() if panel["title"] == "Paused ERPs")
+    paused = {"erp": 1, "erp-light": 1, "erp-other": 0}
+    series = [{"series": f'closedwon_queue_paused{{queue="{queue}"}}', "values": on} for queue, on in paused.items()]
+    asked = {"expr": panel["targets"][0]["expr"], "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": 1}]}
+    file = tmp_path / "panel.yml"
+    played = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]}
+    file.write_text(json.dumps(played), encoding="utf-8")
+
+    assert "SUCCESS" in _promtool("test", "rules", file)
+
+
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
     """A page that can be read: no panel covers another, and none stands out."""
     places = [(panel["title"], panel["gridPos"]) for panel in panels()]
