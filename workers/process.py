@@ -50,7 +50,11 @@ class WorkerFailedError(ClosedwonError):
 
 
 async def run(settings: Settings, roles: Sequence[Role]) -> None:
-    """Run until told to stop. Raises `ClosedwonError` when it cannot start, or when a worker dies."""
+    """Run until told to stop; an intake only where `[intake]` is set.
+
+    Raises `ClosedwonError` when it cannot start, or when a worker dies.
+    """
+    roles = [role for role in roles if role is not Role.INTAKE or settings.intake is not None]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -254,7 +254,6 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         )
     erp = stack.erp.connection["url"]
     query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
-    metrics = " ".join(f"--metrics http://localhost:{part.port}/metrics" for part in stack.processes)
     rows = (
         ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
         ("Salesforce: the org", stack.org.connection["url"]),
@@ -265,7 +264,7 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         ("By hand, in another terminal", f". {env}"),
         ("  win three more deals", f"closedwon org win --count 3 --data-dir {org_dir}"),
         ("  where each order stands", "closedwon orders list"),
-        ("  a live page of it all", f"closedwon top {metrics}"),
+        ("  a live page of it all", "closedwon top"),
         ("  whether all three agree", "closedwon audit --lag 0s"),
         ("  another worker", "closedwon worker"),
     )

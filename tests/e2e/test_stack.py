@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from closedwon import names
@@ -56,6 +57,16 @@ async def test_every_part_comes_back_where_it_was(tmp_path: Path) -> None:
         (start,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
         assert b"binary/encrypted" == start.metadata["encoding"]
         assert_clean(await stack.audit(), won=1)
+
+
+async def test_who_runs_everything_says_only_what_there_is(tmp_path: Path) -> None:
+    """Alerts know processes by their roles: without `[intake]` nobody is an intake."""
+    async with Stack(tmp_path, workers=1) as stack:
+        (address,) = stack.child_environment()["CLOSEDWON_METRICS"].split()
+        async with aiohttp.request("GET", address) as response:
+            told = await response.text()
+    assert 'service="orders+subscriber"' in told
+    assert "intake" not in told
 
 
 async def test_two_worlds_do_not_share_a_data_dir(tmp_path: Path) -> None:

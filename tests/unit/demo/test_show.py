@@ -140,7 +140,6 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(("stays", "whole"), [
     (True, "http://localhost:8233/namespaces/default/workflows?query=WorkflowType%20%3D%20%27OrderWorkflow%27"),
-    (True, "closedwon top --metrics http://localhost:9001/metrics --metrics http://localhost:9002/metrics"),
     (False, "temporal server start-dev --port 7233 --db-filename .closedwon/demo/tryton/temporal.db"),
 ])  # fmt: skip
 def test_what_is_to_be_copied_stands_whole_in_a_narrow_terminal(
@@ -153,7 +152,7 @@ def test_what_is_to_be_copied_stands_whole_in_a_narrow_terminal(
     monkeypatch.chdir(tmp_path)
     data_dir = Path(".closedwon/demo/tryton")
     data_dir.mkdir(parents=True)
-    ports = {"temporal": 7233, "temporal-ui": 8233, "worker-1": 9001, "subscriber-1": 9002}
+    ports = {"temporal": 7233, "temporal-ui": 8233}
     (data_dir / "ports.json").write_text(json.dumps(ports))
     stack = Stack(data_dir, erp=ErpKind.TRYTON, subscribers=1)
     stack.org.connection = stack.erp.connection = {"url": "http://localhost:8080"}
