@@ -65,7 +65,7 @@ def _pace(seen: Overview) -> Table:
     table.add_row("begun", str(pace.begun), f"{pace.begun / minutes:.1f}")
     table.add_row("ended", str(pace.ended), f"{pace.ended / minutes:.1f}")
     if pace.median is not None and pace.most is not None:
-        table.add_row("took, half, 95 %", age(pace.median), age(pace.most))
+        table.add_row("took (median, 95 %)", age(pace.median), age(pace.most))
     return table
 
 
