@@ -111,6 +111,13 @@ def test_one_paused_erp_is_counted_once(tmp_path: Path) -> None:
     assert "SUCCESS" in _promtool("test", "rules", file)
 
 
+def test_every_curve_has_its_legend() -> None:
+    """Grafana's schema leaves neither to chance; without a legend nobody knows which curve is which."""
+    for panel in panels():
+        if panel["type"] == "timeseries":
+            assert {"showLegend": True, "calcs": []}.items() <= panel["options"]["legend"].items(), panel["title"]
+
+
 def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
     """A page that can be read: no panel covers another, and none stands out."""
     places = [(panel["title"], panel["gridPos"]) for panel in panels()]
