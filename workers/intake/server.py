@@ -149,7 +149,7 @@ class IntakeServer:
         except Exception as error:  # noqa: BLE001 - whatever it is: it is not durable
             # Frames only: the text of an exception that nobody foresaw may hold the record.
             frames = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("request to %s failed with %s\n%s", request.path, type(error).__name__, frames)
+            _log.error("request to %s failed with %s\n%s", request.rel_url.raw_path, type(error).__name__, frames)
             failed = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "intake failed; see its log; send again")
             return self._refuse(request, failed)
         finally:
@@ -178,7 +178,7 @@ class IntakeServer:
         channel = _channel(request)
         self._deliveries[channel].count(error.reason)
         about = f"; {', '.join(error.ids)}" if error.ids else ""
-        _log.warning("request to %s refused (%s): %s%s", request.path, error.reason, error, about)
+        _log.warning("request to %s refused (%s): %s%s", request.rel_url.raw_path, error.reason, error, about)
         return self._callouts.refuse(request, error) if channel is Channel.CALLOUT else self._outbound.refuse(error)
 
     def _check_room(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from yarl import URL
 
 from tests.support.handoff import handoff, until
 from tests.support.intake import deliver, intake, soap_message
@@ -98,6 +99,15 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
     assert expected == seen
     assert "04l000000000001AAA" in caplog.text
     assert _SECRET not in caplog.text
+
+
+async def test_nobody_writes_lines_of_their_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The address that a stranger calls is logged as it came, with its line breaks encoded."""
+    async with handoff(outbound={}, events=()) as world, intake(world) as address, aiohttp.ClientSession() as http:
+        await http.post(URL(f"{address}/outbound/x%0Aforged", encoded=True), data=b"<nonsense>")
+
+    assert "/outbound/x%0Aforged" in caplog.text
+    assert "\nforged" not in caplog.text
 
 
 async def test_a_flood_of_nonsense_is_not_even_parsed() -> None:
