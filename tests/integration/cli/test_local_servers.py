@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from closedwon.cli.main import app
+from closedwon.cli.org_fault import app as faults
 from closedwon.demo.parts import PartError
 from closedwon.demo.stack import Stack
 from closedwon.localorg.client import OrgClient
@@ -104,3 +106,22 @@ async def test_the_clock_does_not_leave_the_calendar(seconds: float) -> None:
         with pytest.raises(Exception, match="bad arguments"):
             await client.admin("POST", "clock", {"advance_s": seconds})
         assert 0 == org.clock.offset.total_seconds()
+
+
+async def test_every_fault_of_the_org_has_its_command(tmp_path: Path) -> None:
+    """What the org can do wrong and what `closedwon org fault` offers are the same, and each is understood."""
+    given = {
+        "rest-error": ["UNKNOWN_EXCEPTION"],
+        "record-error": ["UNABLE_TO_LOCK_ROW"],
+        "read-lag": ["1.5"],
+        "cometd-error": ["/meta/connect", "403::Oops"],
+        "advice-interval": ["5"],
+    }
+    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+        (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
+        known = await client.admin("GET", "faults")
+        assert {*known, "clock", "state"} == set(typer.main.get_group(faults).commands)
+        for fault in known:
+            line = ["org", "fault", fault, *given.get(fault, []), "--data-dir", str(tmp_path)]
+            result = await asyncio.to_thread(CliRunner().invoke, app, line)
+            assert 0 == result.exit_code, f"{fault}: {result.output}"
