@@ -202,7 +202,7 @@ def _messages(body: bytes) -> list[dict[str, Any]] | None:
     """The Bayeux messages of a body; a single one need not stand in a list."""
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     messages = parsed if isinstance(parsed, list) else [parsed]
     return messages if messages and all(isinstance(message, dict) for message in messages) else None

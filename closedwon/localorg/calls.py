@@ -39,7 +39,7 @@ class Call:
         """The body as a JSON object, or JSON_PARSER_ERROR."""
         try:
             parsed = json.loads(self.body or b"{}")
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             place = f"at [line:{getattr(error, 'lineno', 1)}, column:{getattr(error, 'colno', 1)}]"
             raise ApiError("JSON_PARSER_ERROR", f"Unexpected character {place}") from None
         if not isinstance(parsed, dict):

@@ -244,5 +244,5 @@ def _referred(expression: str, results: dict[str, Any]) -> Any:
 
 
 def _listed(value: Any) -> list[str]:
-    items = value.split(",") if isinstance(value, str) else value
-    return [str(item).strip() for item in items or [] if str(item).strip()]
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return [str(item).strip() for item in items if str(item).strip()]

@@ -52,7 +52,7 @@ class QueryJobs:
         """`POST /jobs/query` with `operation` (`query` or `queryAll`) and `query`."""
         body = call.json()
         operation, text = body.get("operation"), body.get("query")
-        if operation not in {"query", "queryAll"} or not isinstance(text, str):
+        if operation not in ("query", "queryAll") or not isinstance(text, str):
             raise ApiError("INVALIDENTITY", "operation must be query or queryAll, with a query")
         query = parse(text)
         if query.count or not all(isinstance(one, Path) for one in query.fields):

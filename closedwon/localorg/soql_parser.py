@@ -111,6 +111,7 @@ _TOKEN = re.compile(
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _MAX_LENGTH = 100_000
+_MAX_DIGITS = 18  # of what SQLite takes
 _COMPARISONS = ("=", "!=", "<>", "<=", ">=", "<", ">")
 
 
@@ -120,7 +121,10 @@ def parse(text: str) -> Query:
     if len(text) > _MAX_LENGTH:
         raise ApiError("MALFORMED_QUERY", f"SOQL statements cannot be longer than {_MAX_LENGTH} characters.")
     parser = _Parser(text)
-    query = parser.query()
+    try:
+        query = parser.query()
+    except RecursionError:
+        raise ApiError("MALFORMED_QUERY", "the query is nested too deeply") from None
     parser.expect_end()
     return query
 
@@ -308,7 +312,7 @@ class _Parser:
 
     def whole_number(self) -> int:
         token = self.take(Kind.NUMBER)
-        if not token.text.isdigit():
+        if not token.text.isdigit() or len(token.text) > _MAX_DIGITS:
             self.index -= 1
             self.unexpected()
         return int(token.text)

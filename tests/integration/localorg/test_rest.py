@@ -60,6 +60,10 @@ def _refusal(reply: Any) -> tuple[int, str]:
         ("POST", "/sobjects/Account", [], (400, "JSON_PARSER_ERROR")),
         ("GET", "/query", None, (400, "MALFORMED_QUERY")),
         ("GET", "/query/01gQy0000000001AAA-200", None, (400, "INVALID_QUERY_LOCATOR")),
+        ("GET", f"/query?q=SELECT+Id+FROM+Account+LIMIT+{'9' * 20}", None, (400, "MALFORMED_QUERY")),
+        ("GET", f"/query?q=SELECT+Id+FROM+Account+WHERE+{'(NOT+' * 1500}", None, (400, "MALFORMED_QUERY")),
+        ("POST", "/jobs/query", {"operation": [], "query": "x"}, (400, "INVALIDENTITY")),
+        ("POST", "/composite/sobjects/Account", {"ids": 5, "fields": 5}, (400, "MISSING_ARGUMENT")),
     ],
 )
 async def test_refusals(wire: Wire, method: str, path: str, body: Any, expected: tuple[int, str]) -> None:
@@ -69,8 +73,9 @@ async def test_refusals(wire: Wire, method: str, path: str, body: Any, expected:
 
 async def test_broken_json(wire: Wire) -> None:
     """What is no JSON is JSON_PARSER_ERROR."""
-    reply = await wire.rest("POST", "/sobjects/Account", data=b"{'Name'")
-    assert (400, "JSON_PARSER_ERROR") == _refusal(reply)
+    for data in (b"{'Name'", b"[" * 20_000):
+        reply = await wire.rest("POST", "/sobjects/Account", data=data)
+        assert (400, "JSON_PARSER_ERROR") == _refusal(reply)
 
 
 async def test_versions(wire: Wire) -> None:
