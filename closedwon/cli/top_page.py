@@ -128,8 +128,9 @@ def _channel(channel: Channel, told: Figures, now: datetime) -> tuple[Renderable
 def _gaps(seen: Overview) -> Iterator[RenderableType]:
     if seen.gaps:
         waits = sum(gap.stands != "sweeping" for gap in seen.gaps)
-        stands = f"{waits} of them need a person" if waits else "their sweeps are under way"
-        yield Text(f"{len(seen.gaps)} open gaps, {stands}: closedwon gaps", style="bold red" if waits else "yellow")
+        number = f"{len(seen.gaps)} open gap{'' if len(seen.gaps) == 1 else 's'}"
+        stands = f"{waits} for a person to see to" if waits else "being swept"
+        yield Text(f"{number}, {stands}: closedwon gaps", style="bold red" if waits else "yellow")
 
 
 def _api(told: Figures) -> Iterator[RenderableType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import select
@@ -12,14 +13,19 @@ import subprocess
 import termios
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from rich.console import Console
 
+from closedwon import temporal
+from closedwon.cli.top_page import page
 from closedwon.demo.parts import program
-from closedwon.names import OrderStage
+from closedwon.model import Gap
+from closedwon.names import OrderStage, RouteKey
 from closedwon.operating import figures, overview
 from tests.integration.cli.conftest import Closedwon
 from tests.support.handoff import handoff
@@ -56,6 +62,28 @@ async def test_what_it_tells_is_how_things_stand() -> None:
         assert (2, 1) == (seen.pace.begun, seen.pace.ended)
         (channel,) = seen.channels
         assert (True, True, []) == (channel.is_started, channel.is_reading, seen.gaps)
+
+
+@pytest.mark.parametrize(
+    ("stands", "said"),
+    [
+        (["sweeping"], "1 open gap, being swept: closedwon gaps"),
+        (["sweeping", "configuration"], "2 open gaps, 1 for a person to see to: closedwon gaps"),
+    ],
+)
+async def test_open_gaps_are_told_with_what_they_wait_for(stands: list[str], said: str) -> None:
+    """A gap that is being swept needs nobody."""
+    now = datetime.now(UTC)
+    gap = Gap(since=now, until=now, reason="bus-moved")
+    async with handoff() as world:
+        seen = await overview.look(world.client, world.settings)
+        key = RouteKey(world.org.org_id, "won-0")
+    gaps = [temporal.OpenGap(f"gap:{one}", key, gap, one) for one in stands]
+    drawn = io.StringIO()
+    console = Console(width=80, file=drawn)
+    console.print(page(seen._replace(gaps=gaps), figures.Figures({}, {}, {}), "default"))
+
+    assert said in drawn.getvalue()
 
 
 async def _told(*told: str) -> figures.Figures:
