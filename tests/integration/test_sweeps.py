@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.ids import RecordId
-from closedwon.model import UNWON, Reconciliation, SweepProgress
+from closedwon.model import UNWON
 from closedwon.names import OrderStage
-from closedwon.salesforce import bulk
-from closedwon.salesforce.rest import SalesforceClient
-from tests.support.handoff import Handoff, handoff, until
-from tests.support.histories import keep_history
-from tests.support.servers import start_temporal
-from workflows.reconciliation import ReconciliationWorkflow
+from tests.support.handoff import Handoff, until
+from tests.support.sweeps import begin, sweep, swept
 
-AT_ONCE = {"lag": 0, "overlap": 0}
-"""Tests do not wait for five minutes."""
-_LONG_AGO = timedelta(days=3650)
 _BY_EVENT = {
     "select": "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "
     "Quantity, UnitPrice FROM OpportunityLineItems)"
 }
-
-
-@asynccontextmanager
-async def swept(*, sweep: dict[str, Any] | None = None, **route: Any) -> AsyncIterator[Handoff]:
-    """A world whose route is swept; without a subscriber no word of a deal arrives by itself."""
-    async with handoff(sweep=AT_ONCE | (sweep or {}), **route) as world, world.working(subscriber=False):
-        yield world
-
-
-async def sweep(world: Handoff, *, dry_run: bool = False, ago: timedelta = _LONG_AGO) -> SweepProgress:
-    """Sweep the time from so long ago to now."""
-    handle = await begin(world, dry_run=dry_run, ago=ago)
-    result = await handle.result()
-    await keep_history(world.client, handle.id)
-    return result
-
-
-async def begin(
-    world: Handoff, *, dry_run: bool = False, ago: timedelta = _LONG_AGO
-) -> WorkflowHandle[ReconciliationWorkflow, SweepProgress]:
-    """Begin such a sweep."""
-    since, to = datetime.now(UTC) - ago, datetime.now(UTC) + timedelta(days=1)
-    start = Reconciliation(org=world.org.org_id, route="won-0", since=since, until=to, dry_run=dry_run)
-    workflow_id = names.sweep_workflow_id(start.org, start.route, since, to, dry_run=dry_run)
-    await temporal.start_sweep(world.client, start, workflow_id)
-    return world.client.get_workflow_handle_for(ReconciliationWorkflow.run, workflow_id)
 
 
 async def test_a_sweep_finds_the_deals_whose_event_was_lost() -> None:
@@ -307,98 +271,6 @@ async def test_a_deal_whose_order_has_no_number_is_not_started_by_each_sweep(
         again = await sweep(world)
 
         assert (1, 0, 1) == (again.found, again.started, again.right)
-
-
-async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above 10 000 records (here: 5) Salesforce is asked once, by the Bulk API, and all are found."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
-    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
-    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
-    async with swept() as world:
-        world.org.seed(12)
-        won = world.org.win_next(10)
-        found = await sweep(world)
-        await world.until_written_back(*won)
-        jobs = world.org.api_calls["POST /jobs/query"]
-
-        assert (10, 10, 10) == (found.total, found.found, found.started)
-        assert 2 == jobs  # those that qualify, and those that do not and have a number
-        assert 10 == len(world.erp.orders())
-
-
-async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody deletes the job between two pages: the scan begins anew, and no record is missing or ordered twice."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
-    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
-    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
-    really_read, pages = bulk.results, iter(range(100))
-
-    async def read(client: SalesforceClient, job: str, **how: Any) -> bulk.Results:
-        if next(pages) == 1:
-            await client.call(lambda salesforce: salesforce.restful(f"jobs/query/{job}", method="DELETE"))
-        return await really_read(client, job, **how)
-
-    monkeypatch.setattr(bulk, "results", read)
-    async with swept() as world:
-        world.org.seed(12)
-        won = world.org.win_next(10)
-        found = await sweep(world)
-        await world.until_written_back(*won)
-
-        assert (10, 14) == (found.total, found.found)  # four were read twice
-        assert 10 == len(world.erp.orders())
-
-
-async def test_a_query_job_that_fails_is_made_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Salesforce gives every job up: that is seen among the pending activities, and does not use up the org's calls."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
-    really_ask, works = bulk.is_complete, False
-
-    async def ask(client: SalesforceClient, job: str) -> bool:
-        if not works:
-            raise bulk.JobFailedError("Failed", "QUERY_TIMEOUT")
-        return await really_ask(client, job)
-
-    monkeypatch.setattr(bulk, "is_complete", ask)
-    async with swept() as world:
-        world.org.seed(12)
-        won = world.org.win_next(10)
-        handle = await begin(world)
-
-        async def waits() -> bool:
-            pending = (await handle.describe()).raw_description.pending_activities
-            return any("QUERY_TIMEOUT" in one.last_failure.message and one.attempt > 2 for one in pending)
-
-        await until(waits)
-        failed = world.org.api_calls["POST /jobs/query"]
-        works = True
-        found = await handle.result()
-        await world.until_written_back(*won)
-
-        assert failed <= 3
-        assert 10 == found.found
-
-
-async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A history that has grown is left behind; span, position and counts go along."""
-    monkeypatch.setattr("activities.reconciliation._PAGE", 4)
-    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
-    async with (
-        await start_temporal(**limit) as server,
-        handoff(temporal_server=server, sweep=AT_ONCE) as world,
-        world.working(subscriber=False),
-    ):
-        world.org.seed(22)
-        won = world.org.win_next(20)
-        handle = await begin(world)
-        result = await handle.result()
-        await world.until_written_back(*won)
-        runs = [one async for one in world.client.list_workflows(f"WorkflowId = '{handle.id}'")]
-        await keep_history(world.client, handle.id)
-
-        assert (20, 20, 20) == (result.total, result.found, result.started)
-        assert len(runs) > 1
-        assert 20 == len(world.erp.orders())
 
 
 async def test_a_sweep_leaves_api_calls_to_the_orders() -> None:

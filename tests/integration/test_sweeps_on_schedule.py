@@ -8,10 +8,10 @@ from typing import Any
 from activities.subscription import Cursor
 from closedwon import names, temporal
 from closedwon.model import Gap, GapReason, Reconciliation, SweepProgress
-from tests.integration.test_sweeps import AT_ONCE, swept
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
+from tests.support.sweeps import AT_ONCE, swept
 from workers.sweeps import keep_schedules
 from workflows.subscription import Subscription, SubscriptionWorkflow
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -76,53 +75,6 @@ def test_secrets_are_never_shown(example: str, load: Load) -> None:
     with pytest.raises(SettingsError) as caught:
         load(example.replace('{ env = "TRYTON_KEY" }', '"hunter2"').replace("https://erp", "https://me:hunter2@erp"))
     assert "hunter2" not in str(caught.value)
-
-
-def test_the_environment_outranks_the_file(example: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator changes one value of one process without another file."""
-    monkeypatch.setenv("CLOSEDWON_TELEMETRY__PORT", "0")
-    monkeypatch.setenv("CLOSEDWON_RETRY__LONGEST_INTERVAL", "PT1M")
-    settings = load(example + '\n[telemetry]\nport = 9500\nlog_format = "json"\n')
-    assert (0, "json") == (settings.telemetry.port, settings.telemetry.log_format)
-    assert timedelta(minutes=1) == settings.retry.longest_interval
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("0.5", 0.5), ("PT15M", 900)])
-def test_the_environment_takes_a_duration_as_the_file_does(
-    example: str, load: Load, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
-) -> None:
-    """Seconds are a number in the file and text in the environment; both mean seconds."""
-    monkeypatch.setenv("CLOSEDWON_RETRY__LONGEST_INTERVAL", text)
-    assert timedelta(seconds=seconds) == load(example).retry.longest_interval
-
-
-def test_a_bad_value_from_the_environment_names_the_variable(
-    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody looks for a mistake in a file that does not have it."""
-    monkeypatch.setenv("CLOSEDWON_TELEMETRY__PORT", "ninety")
-    with pytest.raises(SettingsError, match=r"^CLOSEDWON_TELEMETRY__PORT \(environment\): must be a valid integer"):
-        load(example)
-
-
-def test_a_section_from_the_environment_must_be_set_key_by_key(
-    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A whole table in one variable is refused with an example."""
-    monkeypatch.setenv("CLOSEDWON_TELEMETRY", "port=1")
-    with pytest.raises(SettingsError, match="CLOSEDWON_TELEMETRY__PORT=9464"):
-        load(example)
-
-
-def test_a_section_that_there_is_not_is_no_silent_no_op_in_the_environment(
-    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mistyped variable is told as a mistyped key is; those of others, as Kubernetes sets them, are left alone."""
-    monkeypatch.setenv("CLOSEDWON_SERVICE_HOST", "10.0.0.1")
-    load(example)
-    monkeypatch.setenv("CLOSEDWON_TELEMETRI__PORT", "9500")
-    with pytest.raises(SettingsError, match=r"^CLOSEDWON_TELEMETRI__PORT \(environment\): .* did you mean `telemetry`"):
-        load(example)
 
 
 CHANGES = [
