@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -279,5 +280,6 @@ def _to_copy(what: str, where: str) -> Text:
 
 
 def _short(path: Path) -> str:
+    """As a shell takes it, from where we are."""
     here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

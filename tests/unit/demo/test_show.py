@@ -138,19 +138,22 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
     assert good(summary, 2)
 
 
-@pytest.mark.parametrize(("stays", "whole"), [
-    (True, "http://localhost:8233/namespaces/default/workflows?query=WorkflowType%20%3D%20%27OrderWorkflow%27"),
-    (False, "temporal server start-dev --port 7233 --db-filename .closedwon/demo/tryton/temporal.db"),
+@pytest.mark.parametrize(("stays", "folder", "whole"), [
+    (True, ".closedwon/demo/tryton", "http://localhost:8233/namespaces/default/workflows?query=WorkflowType%20%3D%20%27OrderWorkflow%27"),
+    (False, ".closedwon/demo/tryton",
+     "temporal server start-dev --port 7233 --db-filename .closedwon/demo/tryton/temporal.db"),
+    (False, "my demo", "closedwon org serve --data-dir 'my demo/org'"),
 ])  # fmt: skip
 def test_what_is_to_be_copied_stands_whole_in_a_narrow_terminal(
     stays: bool,  # noqa: FBT001
+    folder: str,
     whole: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An address or a command is neither cut nor broken in two."""
     monkeypatch.chdir(tmp_path)
-    data_dir = Path(".closedwon/demo/tryton")
+    data_dir = Path(folder)
     data_dir.mkdir(parents=True)
     ports = {"temporal": 7233, "temporal-ui": 8233}
     (data_dir / "ports.json").write_text(json.dumps(ports))
