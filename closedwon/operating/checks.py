@@ -79,8 +79,7 @@ async def _route_finding(route: Route, settings: Settings, connections: Connecti
             )
         for channel in route.events:
             await _subscribe(connections, org.id, channel)
-        heard = f", hears {', '.join(route.events)}" if route.events else ""
-        return f"reads {route.object} with all its fields{heard}"
+        return f"reads {route.object} with all its fields{_heard(route)}"
 
     return await _found(subject, "orgs.url", try_reading)
 
@@ -95,6 +94,13 @@ async def _try_sweeping(route: Route, client: SalesforceClient) -> None:
             pass
     except ConfigurationError as error:
         raise ConfigurationError(str(error), cure="Correct the route's `sweep.where`, or `sweep.select`.") from None
+
+
+def _heard(route: Route) -> str:
+    pushes = {"outbound": route.outbound, "callouts": route.callouts}
+    paths_of_intake = ", ".join(f"/{path}/{route.name}" for path, table in pushes.items() if table is not None)
+    heard = [*route.events, *([f"intake's {paths_of_intake}"] if paths_of_intake else [])]
+    return f", hears {', '.join(heard)}" if heard else ""
 
 
 def _fields_of(tombstone: Tombstone) -> str:

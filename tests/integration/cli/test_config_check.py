@@ -36,6 +36,14 @@ def test_everything_that_the_file_names_is_asked(closedwon: Closedwon) -> None:
     assert "All is well. Start with: closedwon run" in result.output
 
 
+def test_a_route_that_is_pushed_to_says_where(closedwon: Closedwon) -> None:
+    """The path is what Salesforce must be given."""
+    pushed = 'outbound = {}\ncallouts = { keys = [{ env = "ERP_TOKEN" }] }'
+    changes = ('events = ["/event/Order_Requested__e"]', pushed), ("# A route:", "[intake]\n#")
+    found = lines(closedwon("config", "check", changes=changes).output)
+    assert found["route won-deals"].endswith("hears intake's /outbound/won-deals, /callouts/won-deals")
+
+
 def test_no_secret_is_shown(closedwon: Closedwon, installation: Installation) -> None:
     """The output can be pasted into a ticket."""
     output = closedwon("config", "check").output
