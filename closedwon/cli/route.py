@@ -142,7 +142,7 @@ def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[st
         event = json.loads(payload.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
         raise TrialError(f"{payload} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrialError(f"{payload} is no JSON: {error}") from None
     fields = event.get("payload", event) if isinstance(event, dict) else event
     if not isinstance(fields, dict):

@@ -183,6 +183,7 @@ def test_an_event_is_tried_from_a_file(
     [
         (None, "cannot be read: No such file or directory"),
         ("{", "is no JSON: "),
+        ("[" * 100_000, "is no JSON: "),
         ("[]", "holds no event: it must be a JSON object"),
         ('{"Opportunity_Id__c": "0065g00000AbCdF"}', "is about record 0065g00000AbCdFAAV, not 0065g00000AbCdEAAV"),
         ("{}", "record_id: the expression 'Opportunity_Id__c' gives no value, but one is needed"),
