@@ -26,6 +26,7 @@ from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
 from closedwon.operating.orders import DECIDED_BY_RETRY
 from closedwon.settings import Org, Settings
+from closedwon.settings.values import is_loopback
 from workers.connections import Connections
 
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -38,6 +39,9 @@ _API_SHARE: Final = 0.8
 """Of the org's calls in 24 hours."""
 _ONE_BY_ONE: Final = (*DECIDED_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
 """Where a person must decide about each order: one command for all of them would be the wrong one for some."""
+_ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
+_PATIENCE: Final = 5.0
+"""Seconds for a connection."""
 _SKEW: Final = timedelta(seconds=30)
 """JWT logins and signed callouts stop working at some minutes."""
 
@@ -93,6 +97,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *[trouble async for trouble in _pollers(client, settings)],
         *[trouble async for trouble in _no_current_build(client, settings)],
         *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
+        *[trouble async for trouble in _intake(client, settings)],
         *_gaps(seen),
         *_paused(seen),
         *_attention(seen),
@@ -166,6 +171,28 @@ def _channel(channel: overview.Channel, settings: Settings) -> Iterator[Trouble]
         text = f"the reader of {channel.name} has given no sign of life since {_clock(channel.beat)}{why}"
         cure = f"Start `closedwon subscriber`; where one runs, see that the org answers. {kept}"
         yield Trouble(Harm.LOSS, subject, text, cure)
+
+
+async def _intake(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
+    """Nobody listens where Salesforce's messages come in, as far as that can be seen from here.
+
+    An address of loopback says nothing about another machine: it counts where Temporal is on this one, too.
+    """
+    intake, temporals = settings.intake, client.service_client.config.target_host.rpartition(":")[0]
+    if intake is None or not intake.port or not any(route.outbound or route.callouts for route in settings.routes):
+        return
+    host = "127.0.0.1" if intake.host in _ANY_HOST else intake.host
+    if is_loopback(host) and not is_loopback(temporals):
+        return
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            _, writer = await asyncio.open_connection(host, intake.port)
+    except (OSError, TimeoutError):
+        kept = "Salesforce sends outbound messages again for 24 hours; callouts fail."
+        text = f"nobody takes what Salesforce sends to port {intake.port} of {intake.host}"
+        yield Trouble(Harm.LOSS, "intake", text, f"Start `closedwon intake`; its log says why it does not stay. {kept}")
+    else:
+        writer.close()
 
 
 def _gaps(seen: overview.Overview) -> Iterator[Trouble]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -18,7 +19,7 @@ from closedwon.localorg.server import LocalOrg
 from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operating import doctor, erps, overview
 from closedwon.operating.doctor import Harm, Trouble
-from closedwon.settings import Alerts, Workers
+from closedwon.settings import Alerts, Intake, Workers
 from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.servers import free_port
@@ -95,6 +96,18 @@ async def test_an_installation_whose_processes_are_gone_is_told_so_first(monkeyp
         assert ["queue orders", "queue erp-light", "queue erp", "queue subscriber", "events of org-0"] == [*found][:5]
         assert Harm.STOPPED is found["queue orders"].harm
         assert Harm.LOSS is found["events of org-0"].harm
+
+
+async def test_an_intake_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Salesforce pushes is lost after a day; whether somebody listens is seen by trying, and only then told."""
+    port = free_port()
+    async with handoff(events=(), outbound={}) as world, world.working(subscriber=False):
+        intake = Intake(host="0.0.0.0", port=port)  # noqa: S104 - nobody listens there
+        world.settings = world.settings.model_copy(update={"intake": intake})
+        gone = (await _examine(world, monkeypatch))["intake"]
+        assert (Harm.LOSS, True) == (gone.harm, "closedwon intake" in gone.cure)
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port):
+            assert "intake" not in await _examine(world, monkeypatch)
 
 
 async def test_temporal_that_cannot_be_reached_is_the_first_thing_told(monkeypatch: pytest.MonkeyPatch) -> None:
