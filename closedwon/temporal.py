@@ -152,12 +152,12 @@ async def ensure_search_attributes(client: Client) -> None:
         )
     except RPCError as error:
         if error.status != RPCStatusCode.ALREADY_EXISTS:
-            command = "temporal operator search-attribute create " + " ".join(
+            command = f"temporal operator search-attribute create --namespace {client.namespace} " + " ".join(
                 f"--name {name} --type Keyword" for name in missing
             )
             raise SearchAttributesMissingError(
                 f"The namespace {client.namespace!r} lacks search attributes, and adding them was refused "
-                f"({error.status.name}). Let an administrator run: {command}"
+                f"({error.status.name}: {error.message}). Let an administrator run: {command}"
             ) from error
     while still := await missing_search_attributes(client):
         _log.info("waiting for Temporal to know the search attributes %s", ", ".join(still))

@@ -16,7 +16,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.bridge.worker import Worker as BridgeWorker
-from temporalio.common import MetricMeter
+from temporalio.common import MetricMeter, SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
@@ -247,6 +247,23 @@ async def test_a_search_attribute_of_another_type_stops_the_start_with_a_word() 
         with pytest.raises(temporal.SearchAttributesMissingError, match=names.ROUTE):
             async with asyncio.timeout(10):
                 await temporal.ensure_search_attributes(server.client)
+
+
+async def test_a_worker_that_may_not_add_search_attributes_stops_with_the_command_to_do_so() -> None:
+    """A namespace with a database of its own takes ten keywords, and four of another application are there."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=program("temporal"),
+        data_converter=pydantic_data_converter,
+        search_attributes=[SearchAttributeKey.for_keyword(f"Theirs{number}") for number in range(4)],
+    ) as server:
+        with pytest.raises(temporal.SearchAttributesMissingError) as caught:
+            await temporal.ensure_search_attributes(server.client)
+        missing = await temporal.missing_search_attributes(server.client)
+
+    assert names.SEARCH_ATTRIBUTES == missing
+    assert "more than 10 search attribute of type Keyword" in str(caught.value)
+    command = "temporal operator search-attribute create --namespace default"
+    assert " ".join([command, *(f"--name {name} --type Keyword" for name in missing)]) in str(caught.value)
 
 
 async def test_a_worker_that_temporal_turns_away_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
