@@ -77,8 +77,10 @@ async def test_an_operator_sees_where_each_order_stands_and_why() -> None:
 
         await desk.open(desk.done, "timeline")
         await seen.sees("load_order", "create_order", "write_back", f"write {desk.world.number_of(desk.done)} to")
-        await seen.scroll_to("Timeline")
-        await seen.shoot("order")
+
+        await desk.open(desk.done, "user-metadata")
+        await seen.reads_details("Done", "the record was read", "has it as order", "Salesforce was told")
+        await seen.shoot("order", height=900)
 
         await desk.open(desk.refused, "user-metadata")
         await seen.reads_details("Needs attention", "erp-rejected", "What to do", "word came by platform-event")

@@ -60,10 +60,6 @@ class Screen:
         for text in texts:
             await expect(details).to_contain_text(text, ignore_case=True, timeout=_PATIENCE_MS)
 
-    async def scroll_to(self, heading: str) -> None:
-        """Bring a part of the page to its top."""
-        await self.page.get_by_role("heading", name=heading).first.evaluate("one => one.scrollIntoView()")
-
     async def list_signals(self) -> None:
         """Open the dialog that sends signals, and its list of them."""
         await self._list("Send a Signal", "#signal-select")
@@ -100,6 +96,7 @@ class Screen:
 
     async def shoot(self, name: str, *, height: int = _SIZE["height"]) -> None:
         """Take a picture of the upper part; `make screenshots` keeps it for the documentation."""
+        await self.page.set_viewport_size({"width": _SIZE["width"], "height": max(height, _SIZE["height"])})
         clip: FloatRect = {"x": 0, "y": 0, "width": _SIZE["width"], "height": height}
         picture = await self.page.screenshot(animations="disabled", clip=clip)
         if os.environ.get("CLOSEDWON_KEEP_SCREENSHOTS"):
