@@ -42,7 +42,7 @@ from closedwon.settings.routes import (
 )
 from closedwon.settings.sweeps import Sweep
 from closedwon.settings.systems import ClientCredentials, ErpSettings, JwtBearer, Org, RestErp, TrytonErp, Webhook
-from closedwon.settings.values import Duration, Section, base_folder, shaped
+from closedwon.settings.values import Duration, Growing, Section, base_folder, shaped
 
 __all__ = [
     "DEFAULT_FILE",
@@ -101,7 +101,7 @@ class SettingsError(ClosedwonError):
     """The settings cannot be used. The text has one line per problem, each with file, key and cure."""
 
 
-class Retry(Section):
+class Retry(Growing):
     """Pace of the retries: doubling from `first_interval` up to `longest_interval`."""
 
     first_interval: Duration = timedelta(seconds=1)

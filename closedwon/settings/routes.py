@@ -14,7 +14,17 @@ from closedwon import expressions
 from closedwon.model import Changed, Following, Policies, TakenBack
 from closedwon.settings.problems import Problem, ProblemsError, suggest
 from closedwon.settings.sweeps import Sweep
-from closedwon.settings.values import Duration, EventChannel, Expression, FieldName, File, Name, Secret, Section
+from closedwon.settings.values import (
+    Duration,
+    EventChannel,
+    Expression,
+    FieldName,
+    File,
+    Growing,
+    Name,
+    Secret,
+    Section,
+)
 
 
 class CustomerMapping(Section):
@@ -124,7 +134,7 @@ class WriteBack(Section):
         return tuple(field for field in named if field)
 
 
-class Follow(Section):
+class Follow(Growing):
     """How to watch an order in the ERP after its creation: ever more rarely, until it is done or cancelled there."""
 
     first_interval: Duration = timedelta(minutes=1)
@@ -174,6 +184,13 @@ def _erp_kind(value: object) -> str:
     return "name" if isinstance(value, str) else "table"
 
 
+def _follow_kind(value: object) -> str:
+    return "table" if isinstance(value, dict | Follow) else "switch"
+
+
+_FollowOrNot = Annotated[Annotated[bool, Tag("switch")] | Annotated[Follow, Tag("table")], Discriminator(_follow_kind)]
+
+
 class Route(Section):
     """The path from an object and its channels to one ERP."""
 
@@ -212,7 +229,7 @@ class Route(Section):
     """What becomes of the order of a deleted record."""
     changed: Changed = "attention"
     """What becomes of an order whose record asks for another total, currency or other lines than the ERP has."""
-    follow: Follow | bool = False
+    follow: _FollowOrNot = False
     """Watch the order in the ERP, and write each change of its status back."""
     sweep: Sweep | None = None
     """Present: a sweep finds the records whose message was lost."""

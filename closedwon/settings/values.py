@@ -11,12 +11,13 @@ import re
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from closedwon import expressions
+from closedwon.settings.problems import Problem, ProblemsError
 
 base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
 """Where the settings file lies, while it is read: paths of secrets are relative to it."""
@@ -135,3 +136,16 @@ class Section(BaseModel):
     """A table of the file: an unknown key is an error, not a silent no-op."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Growing(Section):
+    """Intervals that double. Temporal takes none whose longest is shorter than the first."""
+
+    first_interval: Duration
+    longest_interval: Duration
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.longest_interval < self.first_interval:
+            raise ProblemsError([Problem(("longest_interval",), "must not be shorter than `first_interval`")])
+        return self

@@ -77,6 +77,17 @@ def test_secrets_are_never_shown(example: str, load: Load) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("table", ["retry", "routes.follow"])
+def test_the_longest_interval_is_not_shorter_than_the_first(example: str, load: Load, table: str) -> None:
+    """Temporal refuses such a pace: every order that was begun with it would stand still, whatever is mended later."""
+    where = "routes[0].follow.longest_interval (won-deals)" if table == "routes.follow" else "retry.longest_interval"
+    text = example.replace("[routes.order]", f'[{table}]\nfirst_interval = "PT7H"\n\n[routes.order]', 1)
+    with pytest.raises(SettingsError) as caught:
+        load(text)
+    assert str(caught.value).endswith(f"closedwon.toml: {where}: must not be shorter than `first_interval`")
+    load(text.replace('"PT7H"', '"PT7H"\nlongest_interval = 25200'))
+
+
 CHANGES = [
     (
         'quantity = "Quantity"',
