@@ -141,6 +141,8 @@ class OrderStart(Frozen):
     pace: Pace = Pace()
     remember: timedelta = timedelta(0)
     """How long the workflow stays open after a cancel or a deletion, so that late messages are known as late."""
+    follow: Following | None = None
+    """How to watch an order that is taken by its number; the record's own looks tell for all others."""
     follow_until: AwareDatetime | None = None
     """From the run before: how long to watch the order in the ERP at most."""
     carried: Message | None = None

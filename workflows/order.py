@@ -133,7 +133,7 @@ class OrderWorkflow(Commanded):
             if self._commands.decision_asked():
                 continue
             is_decided = self._standing.deciding is not None
-            if (is_decided or outcome.stage is OrderStage.CANCELLED) and self._start.remember:
+            if (is_decided or self._resolution or outcome.stage is OrderStage.CANCELLED) and self._start.remember:
                 await self._remember(outcome.stage)
             if self._commands.decision_asked():
                 continue
@@ -193,7 +193,7 @@ class OrderWorkflow(Commanded):
 
     async def _follow(self, outcome: Outcome, following: Following | None) -> Outcome:
         """Watch the order in the ERP, and write each change back, until it is done or cancelled there."""
-        if following is None or outcome.order is None or self._resolution:
+        if following is None or outcome.order is None:
             return outcome
         until = self._follow_until = self._follow_until or workflow.now() + following.horizon
         while (left := until - workflow.now()) > timedelta(0) and outcome.order.status not in _AT_AN_END:
@@ -239,7 +239,7 @@ class OrderWorkflow(Commanded):
             case "cancel":
                 return await self._cancel_order()
             case "resolve":
-                return await self._resolve(decision)
+                return await self._follow(await self._resolve(decision), self._start.follow)
             case "skip":
                 return await self._skip()
 
@@ -289,6 +289,8 @@ class OrderWorkflow(Commanded):
         self._story.tell(workflow.now(), f"order **{decision.number}** is taken for the record's order")
         self._standing.show(OrderStage.WRITING_BACK)
         await self._tell(order=resolved.order, heard_at=self._word.heard_at)
+        if self._start.follow is not None:
+            self._standing.deciding = None  # it is carried out; from here on, word of the record counts as ever
         return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)
 
     async def _skip(self) -> Outcome:

@@ -191,6 +191,7 @@ class Steps:
 
     async def resolve(self, number: str) -> Resolved:
         """Take the order that people call `number` for the record's one."""
+        self._placed_in = self._erp
         request = ResolveOrder(**self._wanted(), number=number)
         return await self._ask_erp(
             ErpActivities.resolve_order,

@@ -232,6 +232,7 @@ class Settings(CodecSettings):
                 horizon=route.horizon,
             ),
             remember=_REMEMBER if route.source == "event" else timedelta(0),
+            follow=route.policies.follow,
         )
 
     def route(self, name: str) -> Route:

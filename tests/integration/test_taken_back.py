@@ -305,6 +305,25 @@ async def test_an_order_is_followed_in_the_erp_and_its_changes_are_written_back(
         assert "done" == status_of(world, record)
 
 
+async def test_an_order_that_was_made_by_hand_is_followed_once_it_is_named() -> None:
+    """It has the record's key from then on, so the ERP finds it like any other."""
+    follow = {"first_interval": 0.2, "longest_interval": 0.5}
+    async with handoff(follow=follow, **QUICK) as world, world.working():
+        world.erp.faults.reject = 1
+        record = win_one(world)
+        await world.until_stage(record, OrderStage.ATTENTION)
+        made = await world.made_by_hand(record)
+        await world.order(record).signal(names.SIGNAL_RESOLVE, made.number)
+        await until(lambda: status_of(world, record) == "confirmed")
+        await process(world)
+        await until(lambda: status_of(world, record) == "processing")
+        await process(world, "done")
+        outcome = await world.order(record).result()
+
+        assert OrderStage.COMPLETED is outcome.stage
+        assert ("done", made.number) == (status_of(world, record), world.number_of(record))
+
+
 async def test_an_order_that_is_cancelled_in_the_erp_is_cancelled_in_salesforce_and_not_made_again() -> None:
     """Somebody decided so in the ERP: Salesforce says it, and a late duplicate orders nothing."""
     follow = {"first_interval": 0.2, "longest_interval": 0.5}

@@ -24,7 +24,7 @@ from activities.failures import as_failures, to_its_end
 from activities.salesforce import Look, LookAt, Values, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Message, Order, OrderLine, OrderStart
+from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine, OrderStart
 from tests.support import handoff
 from tests.support.histories import keep_history
 from workflows.order import OrderWorkflow, Outcome
@@ -150,12 +150,17 @@ class World:
             return await to_its_end(script(request))  # type: ignore[arg-type]
 
     async def notify(
-        self, message_id: str = "m-1", *, remember: timedelta = timedelta(0), **message: Any
+        self,
+        message_id: str = "m-1",
+        *,
+        remember: timedelta = timedelta(0),
+        follow: Following | None = None,
+        **message: Any,
     ) -> WorkflowHandle[OrderWorkflow, Outcome]:
         """Deliver word of the record as every channel does."""
         await temporal.start_order(
             self.client,
-            OrderStart(org=ORG, record=self.record, route="won-deals", remember=remember),
+            OrderStart(org=ORG, record=self.record, route="won-deals", remember=remember, follow=follow),
             Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC), **message),
         )
         return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.erp import NothingNewError
+from activities.erp import NothingNewError, Resolved
 from activities.salesforce import Look
+from closedwon.erp.base import RejectedError
 from closedwon.model import ErpOrder, ErpStatus, Following, Policies
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
 from tests.support.world import World, erp_order, order_of, running
+from workflows.order import OrderWorkflow, Outcome
 
 FOLLOWING = Following(
     first_interval=timedelta(minutes=1), longest_interval=timedelta(days=1), horizon=timedelta(days=200)
@@ -150,3 +154,103 @@ async def test_a_deal_that_is_taken_back_while_its_order_is_followed_follows_the
         outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
+
+
+async def _resolved(world: World, **start: Any) -> WorkflowHandle[OrderWorkflow, Outcome]:
+    """An order that was refused, and is taken by its number."""
+
+    async def create(_request: object) -> Any:
+        raise RejectedError("no")
+
+    async def resolve(request: Any) -> Resolved:
+        return Resolved(order=erp_order(ErpStatus.CONFIRMED).model_copy(update={"number": request.number}))
+
+    world.create, world.resolve = create, resolve
+    handle = await world.notify(follow=FOLLOWING, **start)
+    await world.until_stage(OrderStage.ATTENTION)
+    await world.until(lambda: len(world.written) == 1)
+    await handle.signal("resolve", "SO-77")
+    return handle
+
+
+@pytest.mark.parametrize("remember", [timedelta(0), timedelta(hours=72)])
+async def test_an_order_that_is_taken_by_its_number_is_followed(
+    skipping: WorkflowEnvironment, remember: timedelta
+) -> None:
+    """It is the record's one as if we had made it; a late message afterwards does not make another."""
+    erp = Erp((ErpStatus.CONFIRMED, 80), (ErpStatus.PROCESSING, 100), (ErpStatus.DONE, 1))
+    async with running(skipping.client) as world:
+        followed(world, erp)
+        handle = await _resolved(world, remember=remember)
+        await world.until_stage(OrderStage.FOLLOWING)
+        await skipping.sleep(timedelta(days=180))
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    told = [request.order.status for request in world.written if request.order]
+    assert [ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE] == told
+    assert 1 == world.calls.count("create")
+
+
+async def test_a_new_run_goes_on_following_what_was_taken_by_its_number() -> None:
+    """Much word of the record makes the history long: no order is made, and the one that was named is watched."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 60}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        erp = Erp((ErpStatus.CONFIRMED, 10**6))
+        followed(world, erp)
+        handle = await _resolved(world)
+        await world.until_stage(OrderStage.FOLLOWING)
+        first = (await handle.describe()).run_id
+
+        async def is_another() -> bool:
+            return (await handle.describe()).run_id != first
+
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(60)))
+        await world.until(is_another)
+        await world.until_stage(OrderStage.FOLLOWING)
+        world.follow = Erp((ErpStatus.DONE, 1))
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert ErpStatus.DONE == world.written[-1].order.status  # type: ignore[union-attr]
+    assert 1 == world.calls.count("create")
+
+
+async def test_where_an_order_that_was_taken_by_its_number_cannot_be_found_the_watching_ends(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The ERP cannot look by number, so the order has no key: it is done as far as we can tell."""
+    async with running(temporal_server.client) as world:
+        followed(world, world._find)
+        handle = await _resolved(world)
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert 1 == world.calls.count("follow")
+
+
+async def test_a_deal_that_is_taken_back_while_what_was_named_is_followed_follows_the_policy(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The decision is carried out, and so stands no longer in the way of the record's own word."""
+    async with running(temporal_server.client) as world:
+        followed(world, Erp((ErpStatus.CONFIRMED, 10**6)))
+        handle = await _resolved(world)
+        await world.until_stage(OrderStage.FOLLOWING)
+
+        async def load(_request: object) -> Look:
+            return Look(may_have_order=True, erp="light", policies=Policies(unwon="attention", follow=FOLLOWING))
+
+        async def find(_request: object) -> ErpOrder:
+            return erp_order(ErpStatus.CONFIRMED)
+
+        world.load, world.find = load, find
+        await world.notify("taken back")
+        await world.until_stage(OrderStage.ATTENTION)
+        followed(world, Erp((ErpStatus.DONE, 1)))
+        await world.notify("won again")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert 1 == world.calls.count("resolve")
