@@ -124,9 +124,9 @@ class Subscriber(Section):
 class Workers(Section):
     """The worker process."""
 
-    concurrent_erp_calls: Annotated[int, Field(ge=1)] = 4
+    concurrent_erp_calls: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Cap per process on calls to each ERP, and on those of activities that must ask several."""
-    concurrent_salesforce_calls: Annotated[int, Field(ge=1)] = 200
+    concurrent_salesforce_calls: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Cap per process on waiting Salesforce activities; many of them share one call."""
     shutdown_grace: Duration = timedelta(seconds=100)
     """How long a stopping process lets running calls finish; above the longest ERP call."""

@@ -22,6 +22,7 @@ from closedwon.settings.values import (
     File,
     Growing,
     Name,
+    Pause,
     Secret,
     Section,
 )
@@ -219,7 +220,7 @@ class Route(Section):
     erp: Annotated[Annotated[Name, Tag("name")] | Annotated[ErpByExpression, Tag("table")], Discriminator(_erp_kind)]
     order: OrderMapping
     write_back: WriteBack = WriteBack()
-    grace: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=10)
+    grace: Pause = timedelta(seconds=10)
     """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
     horizon: Duration = timedelta(days=30)
     """How long to retry before the order needs attention."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from closedwon.settings.values import Duration, Section
+from closedwon.settings.values import Duration, Pause, Section
 
 
 class Sweep(Section):
@@ -19,9 +19,9 @@ class Sweep(Section):
     in `IsWon = TRUE AND CloseDate >= 2026-11-01`, or an older deal that somebody edits becomes an order, too."""
     interval: Duration = timedelta(minutes=15)
     """From one sweep to the next."""
-    lag: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=5)
+    lag: Pause = timedelta(minutes=5)
     """Records that were changed more recently are left to the next sweep: their own message may be on its way."""
-    overlap: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=10)
+    overlap: Pause = timedelta(minutes=10)
     """How much of the time before it a sweep reads again: a record's stamp is set before its transaction ends."""
     lookback: Duration = timedelta(days=3)
     """How far the very first sweep looks back."""

@@ -128,8 +128,12 @@ FieldName = Annotated[str, shaped(r"[A-Za-z]\w*", "the API name of a field or ob
 EventChannel = Annotated[
     str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
 ]
-Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650)), BeforeValidator(_read_seconds)]
-"""Seconds, or ISO 8601 text (`PT15M`, `P30D`); with more than some thousand years Temporal could not reckon."""
+_LONGEST = timedelta(days=3650)
+"""With some thousand years Temporal could not reckon."""
+Duration = Annotated[timedelta, Field(gt=timedelta(0), le=_LONGEST), BeforeValidator(_read_seconds)]
+"""Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
+Pause = Annotated[timedelta, Field(ge=timedelta(0), le=_LONGEST), BeforeValidator(_read_seconds)]
+"""A duration that may be none."""
 
 
 class Section(BaseModel):

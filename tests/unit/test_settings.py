@@ -174,6 +174,18 @@ CHANGES = [
     ),
     ('qualify = "IsWon"', "horizon = 0", "routes[0].horizon (won-deals): must be greater than 0 seconds"),
     ('qualify = "IsWon"', 'horizon = "P99999D"', "routes[0].horizon (won-deals): must be less than or equal to 3650 d"),
+    ('qualify = "IsWon"', 'grace = "P99999D"', "routes[0].grace (won-deals): must be less than or equal to 3650 days"),
+    (
+        "[routes.sweep]",
+        '[routes.sweep]\nlag = "P99999D"',
+        "routes[0].sweep.lag (won-deals): must be less than or equal to",
+    ),
+    ("[routes.sweep]", "[routes.sweep]\noverlap = -1", "routes[0].sweep.overlap (won-deals): must be greater than or"),
+    (
+        "[[orgs]]",
+        "[workers]\nconcurrent_erp_calls = 10001\n[[orgs]]",
+        "workers.concurrent_erp_calls: must be less than or",
+    ),
     ('qualify = "IsWon"', "horizon = true", "routes[0].horizon (won-deals): must be a duration, not true or false"),
     ('qualify = "IsWon"', "qualify = 1", "routes[0].qualify (won-deals): must be a text, in quotes"),
     (
