@@ -23,6 +23,7 @@ app = typer.Typer(
 
 _BY_FORCE: Final = frozenset({"TERMINATED", "FAILED", "TIMED_OUT"})
 """How a workflow ends that did not come to its end; Temporal's words."""
+_HEADINGS: Final = ("record", "stage", "order", "reason", "route", "since (UTC)")
 _PATIENCE: Final = timedelta(seconds=10)
 """For an order's story; a worker must live for it."""
 _STYLES: Final[Mapping[str, str]] = {
@@ -92,7 +93,7 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
         terms.append(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("record", "stage", "order", "reason", "route", "since (UTC)"):
+    for heading in _HEADINGS:
         table.add_column(heading)
     others = []
     async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
@@ -126,7 +127,8 @@ async def _show(config: Path, named: str) -> None:
         raise typer.Exit(1)
     for execution in found:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
-        console.print("  ".join(cell for cell in _row(execution)[1:] if cell))
+        told = zip(_HEADINGS[1:], _row(execution)[1:], strict=True)
+        console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in told if cell), highlight=False)
         console.print(Markdown(await _details(client, execution)))
 
 

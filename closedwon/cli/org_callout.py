@@ -26,7 +26,7 @@ def page(name: Name, record: Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     arguments = {"definition": name, "record": record}
     answer = talk(data_dir, lambda client: client.admin("POST", "callouts/page", arguments))
     if answer["problem"]:
-        raise stop(f"{answer['problem']} {answer['body']}".strip())
+        raise stop(f"The call failed: {answer['problem']} {answer['body']}".strip())
     typer.echo(f"HTTP {answer['status']} {answer['body']}")
 
 

@@ -119,7 +119,8 @@ def advice_interval(milliseconds: Annotated[int, typer.Argument(min=0)], data_di
 @app.command()
 def clock(hours: float, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Move the org's clock by HOURS: events older than 72 hours are gone, idle tokens and sessions too."""
-    typer.echo(talk(data_dir, lambda client: client.admin("POST", "clock", {"advance_s": hours * 3600}))["now"])
+    told = talk(data_dir, lambda client: client.admin("POST", "clock", {"advance_s": hours * 3600}))
+    typer.echo(f"The org's clock says {told['now']}.")
 
 
 @app.command()

@@ -54,6 +54,7 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
             world.client, "orders", "show", str(world.number_of(done)), CLOSEDWON_CONFIG=config
         )
         assert done in of_the_number
+        assert f"stage completed   order {world.number_of(done)}   route " in of_the_number
         assert stuck not in of_the_number
 
 
