@@ -82,8 +82,8 @@ class WriteBack(Frozen):
     status: str | None = None
     """Replaces the ERP's status word, e.g. while the order needs attention."""
     error: str | None = None
-    heard_at: AwareDatetime | None = None
-    """When the first word of the deal came, for the metric of the whole way."""
+    since: AwareDatetime | None = None
+    """When it happened of which the first word tells, for the metric of the whole way."""
     session: str | None = None
     """Of the newest message, sealed."""
     written: Values = Field(default_factory=dict)
@@ -190,8 +190,8 @@ class SalesforceActivities:
                 client = self._client(request.org)
                 await to_its_end(client.update(route.object, request.record, differing, session=session))
                 await self._on_written()
-                if request.heard_at is not None and order is not None:
-                    self._metrics.won_to_written_back.record(datetime.now(UTC) - request.heard_at)
+                if request.since is not None and order is not None:
+                    self._metrics.won_to_written_back.record(datetime.now(UTC) - request.since)
                 _log.info("written back: %s", ", ".join(sorted(differing)))
             return {**request.written, **wanted}
 

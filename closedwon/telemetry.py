@@ -79,7 +79,7 @@ class Metrics:
         self.swept = meter.create_counter("closedwon_swept_records", "Records that sweeps looked at [route, outcome]")
         self.api_calls = meter.create_counter("closedwon_salesforce_api_calls", "Salesforce API calls made [org]")
         self.won_to_written_back = meter.create_histogram_timedelta(
-            WON_TO_WRITTEN_BACK, "From the first message to the order number in Salesforce"
+            WON_TO_WRITTEN_BACK, "From the event or the change of the record to the order number in Salesforce"
         )
         self.erp_latency = meter.create_histogram_timedelta(ERP_LATENCY, "Duration of calls to the ERP [erp, outcome]")
         self.api_used = meter.create_gauge("closedwon_salesforce_api_used", "API calls used of the last 24 h [org]")

@@ -183,11 +183,11 @@ class OrderWorkflow(Commanded):
             self._standing.show(OrderStage.WRITING_BACK)
             told = await self._steps.write_back(
                 order=placed,
-                heard_at=self._word.heard_at,
+                since=self._word.since,
                 unless=lambda: self._word.deleted and self._word.news,
             )
             self._story.written(workflow.now(), told)
-            self._word.heard_at = None  # the way of that word has been measured
+            self._word.since = None  # the way of that word has been measured
         is_off = placed.status is ErpStatus.CANCELLED
         return Outcome(stage=OrderStage.CANCELLED if is_off else OrderStage.COMPLETED, order=placed)
 
@@ -288,7 +288,7 @@ class OrderWorkflow(Commanded):
         self._standing.placed, self._resolution = resolved.order, decision
         self._story.tell(workflow.now(), f"order **{decision.number}** is taken for the record's order")
         self._standing.show(OrderStage.WRITING_BACK)
-        await self._tell(order=resolved.order, heard_at=self._word.heard_at)
+        await self._tell(order=resolved.order, since=self._word.since)
         if self._start.follow is not None:
             self._standing.deciding = None  # it is carried out; from here on, word of the record counts as ever
         return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)

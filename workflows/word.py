@@ -18,8 +18,8 @@ class Word:
         self.payload = carried
         """The newest message with a payload, or the tombstone."""
         self.deleted = carried is not None and carried.deleted
-        self.heard_at: datetime | None = None
-        """When the first word came."""
+        self.since: datetime | None = None
+        """When that happened of which the first word tells, as far as it says so."""
         self.news = False
         """Something came since the record was last looked at."""
         self.decided_at: datetime | None = None
@@ -30,7 +30,7 @@ class Word:
         """Take a message in."""
         is_late, is_known = self._is_late(message), message.id in self._heard
         self._heard.add(message.id)
-        self.heard_at = self.heard_at or message.received_at
+        self.since = self.since or min(message.received_at, message.modified_at or message.received_at)
         if is_late:
             return
         self.news = True

@@ -77,3 +77,13 @@ def test_a_record_that_is_read_is_not_deleted() -> None:
 
     assert lives
     assert word.deleted
+
+
+@pytest.mark.parametrize(("modified", "since"), [(20, 20), (None, 60), (61, 60)])
+def test_the_way_of_a_deal_is_measured_from_what_happened(modified: int | None, since: int) -> None:
+    """Word that came late, by a sweep or sent again, makes no deal quick; a clock that is ahead makes none negative."""
+    word = Word(None)
+    modified_at = None if modified is None else _at(modified)
+    word.take(Message(id="m", channel=Channel.SWEEP, received_at=_at(60), modified_at=modified_at))
+
+    assert word.since == _at(since)
