@@ -153,6 +153,8 @@ class OrderStart(Frozen):
     """From the run before: a person lets the order live though its deal was taken back."""
     alerted: str | None = None
     """From the run before: the reason of the attention that was told already."""
+    alert_raising: str | None = None
+    """From the run before: the id of its alert, if that was just being raised."""
     tried: bool = False
     """From the run before: the ERP was asked for the order, so that it may have it, whatever the record says."""
     unanswered_at: AwareDatetime | None = None
@@ -247,6 +249,8 @@ class Reconciliation(Frozen):
     """From the run before."""
     alerted: str | None = None
     """From the run before: the reason of the attention that was told already."""
+    alert_raising: str | None = None
+    """From the run before: the id of its alert, if that was just being raised."""
 
 
 class UnreadableMessage(Frozen):

@@ -27,29 +27,36 @@ class Alerts:
         kind: NeedKind,
         *,
         told: str | None = None,
+        raising: str | None = None,
         on_raised: Callable[[], None] = lambda: None,
         **about: Any,
     ) -> None:
-        """Take what the alerts are about, and the reason that the run before has `told` already."""
+        """Take what they are about, the reason that the run before has `told`, and the id that it was `raising`."""
         self._kind = kind
         self._about = about
         self._told = told
+        self._raising = raising
+        """The id of the newest alert, until it is known to be raised."""
         self._on_raised = on_raised
         self._under_way: workflow.ActivityHandle[bool] | None = None
 
     @property
-    def told(self) -> str | None:
-        """The reason that need not be told again; one whose alert is just being raised may have to be."""
-        return self._told if self._under_way is None or self._under_way.done() else None
+    def carried(self) -> dict[str, str | None]:
+        """What the next run must know, as fields of its input."""
+        return {"alerted": self._told, "alert_raising": self._raising}
 
     def tell(self, problem: Problem) -> None:
-        """Tell of a need, unless it is the one that was told last and is not over."""
-        if problem.reason == self._told:
+        """Tell of a need, unless it is the one that was told last and is not over.
+
+        One whose alert the run before was just raising is told again, under the same id: it is delivered once.
+        """
+        if problem.reason != self._told:
+            self._told, self._raising = problem.reason, str(workflow.uuid4())
+        elif self._raising is None or self._under_way is not None:
             return
-        self._told = problem.reason
         info = workflow.info()
         need = Need(
-            id=str(workflow.uuid4()),
+            id=self._raising,
             kind=self._kind,
             at=workflow.now(),
             reason=problem.reason,
@@ -66,15 +73,19 @@ class Alerts:
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=_RETRY,
         )
-        self._under_way.add_done_callback(self._raised)
+        self._under_way.add_done_callback(lambda done: self._raised(need.id, done))
 
-    def _raised(self, done: asyncio.Future[bool]) -> None:
-        if not done.cancelled() and not done.exception() and done.result():
+    def _raised(self, alert: str, done: asyncio.Future[bool]) -> None:
+        if done.cancelled() or done.exception():
+            return
+        if alert == self._raising:
+            self._raising = None
+        if done.result():
             self._on_raised()
 
     def over(self) -> None:
         """What was told is over, or somebody has done something about it: the next one is new."""
-        self._told = None
+        self._told = self._raising = None
 
 
 @workflow.defn(name=names.ALERT_WORKFLOW)

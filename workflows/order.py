@@ -77,6 +77,7 @@ class OrderWorkflow(Commanded):
         self._alerts = Alerts(
             "order",
             told=start.alerted,
+            raising=start.alert_raising,
             on_raised=self._tell_of_alert,
             org=start.org,
             record=start.record,
@@ -385,7 +386,7 @@ class OrderWorkflow(Commanded):
                 "decision": decision,
                 "follow_until": self._follow_until,
                 "spares": self._spares,
-                "alerted": self._alerts.told,
+                **self._alerts.carried,
                 "tried": self._tried(),
                 "unanswered_at": self._steps.unanswered_at,
                 "gave_up": self._gave_up,

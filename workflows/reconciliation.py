@@ -99,7 +99,9 @@ class ReconciliationWorkflow:
         self._progress = start.carried or SweepProgress()
         self._opened: OpenedSweep | None = None
         self._metrics = Metrics(workflow.metric_meter())
-        self._alerts = Alerts("sweep", told=start.alerted, org=start.org, route=start.route)
+        self._alerts = Alerts(
+            "sweep", told=start.alerted, raising=start.alert_raising, org=start.org, route=start.route
+        )
         self._retry = False
         self._show("Beginning")
 
@@ -269,7 +271,7 @@ class ReconciliationWorkflow:
         """
         is_anchored = bool(self._start.since or self._start.gap or self._progress.reading)
         if is_anchored and workflow.info().is_continue_as_new_suggested():
-            carried = {"carried": self._progress, "alerted": self._alerts.told}
+            carried = {"carried": self._progress, **self._alerts.carried}
             workflow.continue_as_new(self._start.model_copy(update=carried))
 
     def _note_expired(self, done: OrdersStarted) -> None:

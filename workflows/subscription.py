@@ -44,6 +44,8 @@ class Subscription(Frozen):
     """The open ones."""
     alerted: str | None = None
     """The reason of the need of attention that was told already."""
+    alert_raising: str | None = None
+    """The id of its alert, if that was just being raised."""
 
 
 @workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
@@ -56,7 +58,11 @@ class SubscriptionWorkflow:
         self._subscription = subscription
         self._retry = False
         self._alerts = Alerts(
-            "subscription", told=subscription.alerted, org=subscription.org, channel=subscription.channel
+            "subscription",
+            told=subscription.alerted,
+            raising=subscription.alert_raising,
+            org=subscription.org,
+            channel=subscription.channel,
         )
         self._show("Reading.")
 
@@ -94,7 +100,7 @@ class SubscriptionWorkflow:
             self._subscription = now.model_copy(update={"cursor": begun})
         while not workflow.info().is_continue_as_new_suggested():
             await self._read_once()
-        workflow.continue_as_new(self._subscription.model_copy(update={"alerted": self._alerts.told}))
+        workflow.continue_as_new(self._subscription.model_copy(update=self._alerts.carried))
 
     async def _read_once(self) -> None:
         now = self._subscription

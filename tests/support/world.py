@@ -84,6 +84,7 @@ class World:
         self.follow: _Script = self._find
         self.resolve: _Script = self._resolve
         self.write: _Script = self._write
+        self.alert: _Script = self._alert
 
     async def _load(self, request: LookAt) -> Look:
         if request.message is not None and request.message.deleted:
@@ -101,6 +102,9 @@ class World:
 
     async def _resolve(self, request: ResolveOrder) -> Resolved:
         return Resolved(order=erp_order().model_copy(update={"number": request.number}))
+
+    async def _alert(self, _need: Need) -> bool:
+        return True
 
     async def _write(self, request: WriteBack) -> Values:
         self.written.append(request)
@@ -133,7 +137,7 @@ class World:
     @activity.defn
     async def raise_alert(self, need: Need) -> bool:
         self.needs.append(need)
-        return True
+        return await self.alert(need)  # type: ignore[no-any-return]
 
     @property
     def erp_activities(self) -> list[Callable[..., Any]]:

@@ -10,7 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 from closedwon.erp.base import AuthFailedError, RejectedError
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
-from tests.support.world import erp_order, running
+from tests.support.world import Held, erp_order, running
 
 
 async def test_a_need_that_lasts_is_told_once_also_by_a_new_run() -> None:
@@ -37,6 +37,27 @@ async def test_a_need_that_lasts_is_told_once_also_by_a_new_run() -> None:
         await handle.result()
 
     assert 1 == len(world.needs)
+
+
+async def test_an_alert_that_is_just_being_raised_when_a_new_run_begins_is_the_same_alert() -> None:
+    """Whether the run before has raised it is not known; under its own id it is delivered once."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 60}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+
+        async def create(_request: object) -> Any:
+            raise RejectedError("no")
+
+        world.create, world.alert = create, Held(True)  # noqa: FBT003 - what raising an alert returns
+        handle = await world.notify()
+        await world.until(lambda: len(world.needs) == 1)
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(60)))
+        await world.until(lambda: len(world.needs) == 2)
+        world.alert.go_on.set()
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("cancel")
+        await handle.result()
+
+    assert [world.needs[0].id] * 2 == [need.id for need in world.needs]
 
 
 async def test_another_reason_is_another_need(temporal_server: WorkflowEnvironment) -> None:
