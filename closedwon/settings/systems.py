@@ -5,10 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from closedwon.ids import OrgId
 from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, shaped
+
+
+def _at_most(longest: timedelta) -> AfterValidator:
+    """An attempt of an activity has a time of its own, in which all of its calls must come to their end."""
+
+    def check(timeout: timedelta) -> timedelta:
+        if timeout > longest:
+            raise ValueError(f"must be at most {longest.seconds} seconds; an attempt has not the time for longer calls")
+        return timeout
+
+    return AfterValidator(check)
+
+
+_SalesforceTimeout = Annotated[Duration, _at_most(timedelta(minutes=1))]
+"""An attempt has two minutes (`workflows.steps`), and may first wait for a batch that is under way."""
+_ErpTimeout = Annotated[Duration, _at_most(timedelta(minutes=5))]
+"""An attempt has fifteen minutes, and makes several calls."""
 
 
 class ClientCredentials(Section):
@@ -39,7 +56,7 @@ class Org(Section):
     """The My Domain address. Tokens are sent to this host only, never to an address inside a message."""
     api_version: Annotated[str, shaped(r"\d{2}\.0", 'a version of the Salesforce API, as in "67.0"')] = "67.0"
     auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
-    timeout: Duration = timedelta(seconds=30)
+    timeout: _SalesforceTimeout = timedelta(seconds=30)
     """The longest that one call may take."""
 
 
@@ -58,7 +75,7 @@ class TrytonErp(Section):
     url: Url
     """Server and database, e.g. `https://erp.example.com/erp`."""
     key: Token
-    timeout: Duration = timedelta(seconds=90)
+    timeout: _ErpTimeout = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
     settle: Duration = timedelta(minutes=5)
     """How long a call that got no answer may still take effect in there: a cancel that finds no order looks again."""
@@ -73,7 +90,7 @@ class RestErp(Section):
     name: Name
     url: Url
     token: Token
-    timeout: Duration = timedelta(seconds=30)
+    timeout: _ErpTimeout = timedelta(seconds=30)
     settle: Duration = timedelta(minutes=5)
     """As above."""
     webhook: Webhook | None = None

@@ -90,6 +90,16 @@ def test_the_longest_interval_is_not_shorter_than_the_first(example: str, load: 
 
 CHANGES = [
     (
+        'kind = "tryton"',
+        'kind = "tryton"\ntimeout = "PT16M"',
+        "erps[0].timeout (tryton): must be at most 300 seconds; an attempt",
+    ),
+    (
+        'name = "production"',
+        'name = "production"\ntimeout = 121',
+        "orgs[0].timeout (production): must be at most 60 seconds; an attempt",
+    ),
+    (
         'quantity = "Quantity"',
         'quantity = "Quantty["',
         "routes[0].order.lines.quantity (won-deals): 'Quantty[' is not a JMESPath expression: Incomplete expression",
