@@ -215,6 +215,29 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
     assert attributes.get(temporal.KEYS[names.ATTENTION_REASON]) is None
 
 
+async def test_a_session_id_ends_with_the_run_that_heard_of_it() -> None:
+    """It is a loan of some hours, which the next run does without: its calls are made with the worker's own login."""
+    limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
+    async with await start_temporal(**limit) as server, running(server.client) as world:
+        sessions: list[str | None] = []
+
+        async def load(request: Any) -> Look:
+            sessions.append(request.session)
+            if request.session is not None:
+                raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
+            return Look(order=order_of(world.record), erp="light")
+
+        world.load = load
+        handle = await world.notify(session="sealed")
+        await world.until(lambda: len(sessions) == 1)
+        await asyncio.gather(*(world.notify(f"m-{number}") for number in range(60)))
+        async with asyncio.timeout(20):
+            outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert ["sealed", None] == sessions[:1] + sessions[-1:]
+
+
 async def test_word_with_a_field_of_a_later_version_is_heard(temporal_server: WorkflowEnvironment) -> None:
     """While versions are mixed, or after one was taken back: more fields than we know are no reason to refuse word."""
     async with running(temporal_server.client) as world:
