@@ -90,7 +90,7 @@ class Policies(Frozen):
 
 
 _LONGEST_WORD: Final = 500
-"""Characters kept of what a person writes."""
+"""Characters kept of what a person writes, and of an order's number."""
 
 
 class Command(Frozen):
@@ -385,7 +385,8 @@ class ErpOrder(Frozen):
     """An order as the ERP has it. `id` is the ERP's internal handle, `number` what people call it."""
 
     id: str
-    number: str | None
+    number: str | None = Field(max_length=_LONGEST_WORD)
+    """It becomes a search attribute: of one above 2 kB Temporal ends the workflow, by force."""
     status: ErpStatus
     currency: Currency
     amount: Decimal

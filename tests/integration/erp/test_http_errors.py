@@ -136,7 +136,10 @@ async def test_a_page_in_place_of_json_is_no_success() -> None:
             await erp.create(new_order())
 
 
-@pytest.mark.parametrize("body", [{}, {"orders": {}}, [], {"orders": [{"id": "1"}]}])
+_ENDLESS = FOUND.model_dump(mode="json") | {"number": "L" * 501}
+
+
+@pytest.mark.parametrize("body", [{}, {"orders": {}}, [], {"orders": [{"id": "1"}]}, {"orders": [_ENDLESS]}])
 async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
     """A facade that does not keep the contract is a matter of set-up, and is told which field to mend."""
     async with rest_before(body) as erp:
