@@ -147,6 +147,7 @@ class OrderWorkflow(Commanded):
         standing.show(OrderStage.LOADING)
         told = self._word.payload
         self._look = look = await self._steps.load(told)
+        standing.number = look.number
         if told is not None and not look.gone:
             self._word.is_there(told)
         self._story.looked(workflow.now(), look)

@@ -32,6 +32,8 @@ class Standing:
         """What the record asks for."""
         self.placed: ErpOrder | None = None
         """What the ERP has."""
+        self.number: str | None = None
+        """The order's number, as the record tells it: what the ERP has is not asked at every turn."""
         self.deciding: Decision | None = None
         """What somebody has decided, and is being carried out."""
 
@@ -44,8 +46,8 @@ class Standing:
                 self._metrics.attention.add(1, {"reason": problem.reason})
             elif self.stage is OrderStage.ATTENTION:
                 updates.append(_REASON.value_unset())
-            if self.placed is not None and self.placed.number:
-                updates.append(_NUMBER.value_set(self.placed.number))
+            if number := (self.placed.number if self.placed is not None else self.number):
+                updates.append(_NUMBER.value_set(number))
             workflow.upsert_search_attributes(updates)
             self._metrics.orders.add(1, {"stage": stage})
             self.stage = stage

@@ -50,10 +50,15 @@ def win_one(world: Handoff) -> RecordId:
     return record
 
 
+async def shown(world: Handoff, record: RecordId, attribute: str) -> str | None:
+    """What Temporal's list shows of the order."""
+    description = await world.order(record).describe()
+    return description.typed_search_attributes.get(temporal.KEYS[attribute])
+
+
 async def reason(world: Handoff, record: RecordId) -> str | None:
     """Why the order needs attention."""
-    description = await world.order(record).describe()
-    return description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+    return await shown(world, record, names.ATTENTION_REASON)
 
 
 async def process(world: Handoff, status: str = "processing") -> None:
@@ -269,6 +274,7 @@ async def test_a_deal_that_is_changed_after_it_was_ordered_follows_its_policy(po
         if policy == "attention":
             await world.until_stage(record, OrderStage.ATTENTION)
             assert AttentionReason.AMOUNT_DIFFERS == await reason(world, record)
+            assert world.erp.orders()[0]["number"] == await shown(world, record, names.ERP_ORDER_NUMBER)
         else:
             await tell(world, record)
             await world.order(record).result()
