@@ -26,8 +26,8 @@ def test_the_environment_takes_a_duration_as_the_file_does(
     example: str, load: Load, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
 ) -> None:
     """Seconds are a number in the file and text in the environment; both mean seconds."""
-    monkeypatch.setenv("CLOSEDWON_RETRY__LONGEST_INTERVAL", text)
-    assert timedelta(seconds=seconds) == load(example).retry.longest_interval
+    monkeypatch.setenv("CLOSEDWON_RETRY__FIRST_INTERVAL", text)
+    assert timedelta(seconds=seconds) == load(example).retry.first_interval
 
 
 def test_a_bad_value_from_the_environment_names_the_variable(
