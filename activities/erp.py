@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeGuard
 
@@ -45,6 +45,8 @@ class CreateOrder(Frozen):
     """What to do about one that the ERP has with another total, currency or other lines."""
     reopen: bool = False
     """Take up again what was cancelled."""
+    unanswered_at: AwareDatetime | None = None
+    """When an attempt in one of `other_erps` was given up without an answer: it may still be at work in there."""
 
 
 class CancelOrder(Frozen):
@@ -138,7 +140,7 @@ class ErpActivities:
         with as_failures():
             found = await to_its_end(self._find(request))
             if not _lives(found):
-                self._wait_until_settled(request)
+                self._wait_until_settled(request.unanswered_at, self._names(request))
             return found
 
     @activity.defn
@@ -196,7 +198,8 @@ class ErpActivities:
                 can_say = False
         if refusal is not None and can_say:
             raise refusal
-        self._wait_until_settled(request)  # no constraint keeps what is under way from becoming a second order
+        # No constraint keeps what is still under way from becoming a second order.
+        self._wait_until_settled(request.unanswered_at, self._names(request))
         return ErpOrder(
             id=request.number,
             number=request.number,
@@ -221,6 +224,7 @@ class ErpActivities:
                     "this record",
                     cure=f"Cancel that order in {name}, or let the record pick {name} again; then send `retry`.",
                 )
+        self._wait_until_settled(request.unanswered_at, request.other_erps)
         erp = self._erp(request.erp)
         how: dict[str, Any] = {"known_as": known_as, "is_only": not request.other_erps, "on_step": self._on_step}
         try:
@@ -248,15 +252,15 @@ class ErpActivities:
                         raise UnknownError(f"ERP order {found.number or found.id} is still {found.status} after that")
             cancelled = found or cancelled
         if not has_lived:
-            self._wait_until_settled(request)
+            self._wait_until_settled(request.unanswered_at, self._names(request))
         return cancelled
 
-    def _wait_until_settled(self, request: CancelOrder) -> None:
-        """Raise `NotSettledError` while an attempt that got no answer may still have an effect in an ERP."""
-        if request.unanswered_at is None:
+    def _wait_until_settled(self, unanswered_at: datetime | None, erps: Iterable[str]) -> None:
+        """Raise `NotSettledError` while an attempt that got no answer may still have an effect in one of the ERPs."""
+        if unanswered_at is None:
             return
         info = activity.info()
-        until = request.unanswered_at + max(self._erp(name).settle for name in self._names(request))
+        until = unanswered_at + max((self._erp(name).settle for name in erps), default=timedelta(0))
         left = until - info.current_attempt_scheduled_time
         if left > timedelta(0):
             raise NotSettledError(

@@ -107,7 +107,7 @@ class ReconciliationWorkflow:
 
     @workflow.signal(name=names.SIGNAL_RETRY, description="Try again now. Input: nothing, or a reason.")
     def retry(self, *given: Any) -> None:
-        """End a rest, or the waiting of a step for its next attempt."""
+        """End a rest."""
         del given
         self._retry = True
 

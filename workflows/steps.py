@@ -80,10 +80,15 @@ class Steps:
         self._placed_in: str | None = None
         self.tried = False
         """The ERP was asked for the order in this run; it may have made it, whatever it answered."""
-        self.unanswered_at = start.unanswered_at
-        """When the last attempt to have it made was given up without an answer; None: it was answered, or not made."""
+        self._unanswered: dict[str | None, datetime] = {None: start.unanswered_at} if start.unanswered_at else {}
+        """By ERP (None: not known any more), when the last attempt to have it made was given up without an answer."""
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
+
+    @property
+    def unanswered_at(self) -> datetime | None:
+        """When the last attempt to have the order made was given up without an answer; None: all were answered."""
+        return max(self._unanswered.values(), default=None)
 
     async def load(self, payload: Message | None) -> Look:
         """Read the record."""
@@ -118,6 +123,7 @@ class Steps:
             number=look.number,
             changed=look.policies.changed,
             reopen=reopen,
+            unanswered_at=max((at for name, at in self._unanswered.items() if name != erp), default=None),
         )
         try:
             placed = await self._ask_erp(
@@ -131,9 +137,9 @@ class Steps:
             )
         except (StoppedError, ProblemError) as stop:
             if stop.unanswered:
-                self.unanswered_at = workflow.now()
+                self._unanswered[erp] = workflow.now()
             raise
-        self.unanswered_at = None
+        self._unanswered.clear()
         return placed
 
     async def cancel(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:

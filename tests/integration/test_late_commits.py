@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from closedwon import names
+from closedwon import names, temporal
 from closedwon.erp.base import Step
 from closedwon.ids import RecordId
-from closedwon.model import ErpStatus
+from closedwon.localerp.light import LightErp
+from closedwon.model import Channel, ErpStatus, Message
 from closedwon.names import OrderStage
+from closedwon.settings import ErpByExpression
 from closedwon.telemetry import Metrics
 from tests.support.audit import assert_clean
 from tests.support.handoff import Handoff, handoff, until
@@ -65,6 +68,28 @@ async def test_an_order_that_the_erp_makes_after_its_deal_was_given_up_is_not_fo
         assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
         won = 0 if how == "taken back" else 1
         assert_clean(await world.audit(), won=won, cancelled=won)
+
+
+async def test_an_order_that_one_erp_makes_late_is_not_made_in_another_meanwhile() -> None:
+    """The route picks the other ERP by now; together they have no unique key, and the first shows no order yet."""
+    async with LightErp.running() as other, handoff(grace=timedelta(seconds=0.1)) as world:
+        slow = {"timeout": timedelta(seconds=1), "settle": timedelta(seconds=2 * _LATE)}
+        erp = world.settings.erps[0].model_copy(update=slow)
+        more = erp.model_copy(update={"name": "other", "url": other.url, "token": SecretStr(other.token)})
+        picks = ErpByExpression(expression="Name == 'moved' && 'other' || 'light'")
+        route = world.settings.routes[0].model_copy(update={"erp": picks})
+        world.settings = world.settings.model_copy(update={"erps": (erp, more), "routes": (route,)})
+        async with world.working(subscriber=False):
+            world.erp.faults.late = _LATE
+            world.org.seed(1)
+            (record,) = await world.win(1)
+            await until(lambda: world.erp.calls == 2)  # a look, and the order
+            world.org.update("Opportunity", record, Name="moved")
+            word = Message(id="m-2", channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+            await temporal.start_order(world.client, world.settings.order_start(route, record), word)
+            await world.until_stage(record, OrderStage.ATTENTION)
+
+            assert (1, 0) == (len(world.erp.orders()), len(other.orders()))
 
 
 class _Wire:
