@@ -52,6 +52,8 @@ ATTENTION_REASON: Final = "AttentionReason"
 ERP_ORDER_NUMBER: Final = "ErpOrderNumber"
 ROUTE: Final = "Route"
 CHANNEL: Final = "Channel"
+DEAL: Final = "Deal"
+"""A memo, not a search attribute: name and amount of the deal are encrypted like everything else of a customer."""
 SEARCH_ATTRIBUTES: Final = (
     SALESFORCE_RECORD_ID,
     SALESFORCE_ORG_ID,

@@ -174,8 +174,10 @@ async def start_order(
 ) -> None:
     """Start the record's workflow or signal the running one; when this returns, the message is durable.
 
-    Safe to repeat. `summary` (deal name, amount) is shown on the workflow's page in the UI; it and `priority` belong to
-    the first start. Raises `UnstorableError`, or Temporal's `RPCError`.
+    Safe to repeat. `summary` (deal name, amount) is shown on the workflow's page in the UI and, being its memo, by
+    `closedwon orders list`; it and `priority` belong to the first start.
+
+    Raises `UnstorableError`, or Temporal's `RPCError`.
     """
     attributes = TypedSearchAttributes(
         [
@@ -196,6 +198,7 @@ async def start_order(
                 start_signal=names.SIGNAL_NOTIFIED,
                 start_signal_args=[message],
                 static_summary=summary,
+                memo={names.DEAL: summary} if summary else None,
                 search_attributes=attributes,
                 priority=priority,
             )

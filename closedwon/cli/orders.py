@@ -23,7 +23,7 @@ app = typer.Typer(
 
 _BY_FORCE: Final = frozenset({"TERMINATED", "FAILED", "TIMED_OUT"})
 """How a workflow ends that did not come to its end; Temporal's words."""
-_HEADINGS: Final = ("record", "stage", "order", "reason", "route", "since (UTC)")
+_HEADINGS: Final = ("record", "stage", "order", "reason", "route", "since (UTC)", "deal")
 _PATIENCE: Final = timedelta(seconds=10)
 """For an order's story; a worker must live for it."""
 _STYLES: Final[Mapping[str, str]] = {
@@ -97,7 +97,7 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
         table.add_column(heading)
     others = []
     async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
-        row = _row(execution)
+        row = await _row(execution)
         if execution.workflow_type == names.ORDER_WORKFLOW:
             table.add_row(*row)
         else:
@@ -127,7 +127,7 @@ async def _show(config: Path, named: str) -> None:
         raise typer.Exit(1)
     for execution in found:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
-        told = zip(_HEADINGS[1:], _row(execution)[1:], strict=True)
+        told = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
         console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in told if cell), highlight=False)
         console.print(Markdown(await _details(client, execution)))
 
@@ -146,7 +146,7 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
     return str(metadata.current_details)
 
 
-def _row(execution: WorkflowExecution) -> tuple[str, ...]:
+async def _row(execution: WorkflowExecution) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
     stage = attribute(execution, names.ORDER_STAGE)
@@ -160,4 +160,15 @@ def _row(execution: WorkflowExecution) -> tuple[str, ...]:
         attribute(execution, names.ATTENTION_REASON),
         attribute(execution, names.ROUTE),
         f"{execution.start_time:%m-%d %H:%M:%S}",
+        escape(await _deal(execution)),
     )
+
+
+async def _deal(execution: WorkflowExecution) -> str:
+    """Name and amount of the deal, where its first message told them and a key is there to read them."""
+    from closedwon.codec import CodecError  # noqa: PLC0415
+
+    try:
+        return await execution.memo_value(names.DEAL, "", type_hint=str)
+    except CodecError:
+        return "(its key is not here)"

@@ -10,7 +10,7 @@ from closedwon import names, temporal
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
 from tests.support.command import closedwon
-from tests.support.encryption import keyed, settings_file
+from tests.support.encryption import fresh_key, keyed, settings_file
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 
 _MESSAGE = "00000000-0000-4000-8000-000000000001"
@@ -31,6 +31,7 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         code, listed = await closedwon(world.client, "orders", "list", CLOSEDWON_CONFIG=config)
         assert 0 == code
         assert done in listed
+        assert str(world.org.get("Opportunity", done)["Name"]) in listed
         assert str(world.number_of(done)) in listed
         assert "unknown-product" in listed
 
@@ -54,6 +55,11 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
             world.client, "orders", "show", str(world.number_of(done)), CLOSEDWON_CONFIG=config
         )
         assert done in of_the_number
+
+        stranger = str(settings_file(tmp_path, keyed(fresh_key("other"))))
+        _, unread = await closedwon(world.client, "orders", "list", CLOSEDWON_CONFIG=stranger)
+        assert f"{done}  completed" in unread
+        assert "(its key is not here)" in unread
         assert f"stage completed   order {world.number_of(done)}   route " in of_the_number
         assert stuck not in of_the_number
 
