@@ -28,6 +28,8 @@ _SALESFORCE_CALL: Final = timedelta(minutes=2)
 """Longest single Salesforce call, its waiting for a shared batch included."""
 _ERP_CALL: Final = timedelta(minutes=15)
 """Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
+_SHOWN: Final = 60
+"""Characters of a deal's name in a summary, which Temporal bounds in bytes."""
 _MOST_REPORTS: Final = 5
 _REPORTS_SPAN: Final = timedelta(hours=1)
 _NO_ANSWER: Final = frozenset({AttentionReason.HORIZON_PASSED, AttentionReason.UNFORESEEN})
@@ -131,7 +133,7 @@ class Steps:
                 request,
                 task_queue=names.erp_queue(self._erp),
                 activity_id="create-order",
-                summary=f"order in {erp}: {order.name}, {order.amount.normalize():f} {order.currency}",
+                summary=f"order in {erp}: {order.name[:_SHOWN]}, {order.amount.normalize():f} {order.currency}",
                 unless=unless,
                 afresh=True,
             )
