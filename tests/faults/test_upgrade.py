@@ -18,7 +18,7 @@ from tests.support.siege import Siege, siege
 
 _ROOT = Path(__file__).parents[2]
 _BUILD = "CLOSEDWON_WORKERS__BUILD_ID"
-_LOOK = "        self._look = look = await self._steps.load(self._word.payload)\n"
+_HEAD = "    async def _carry(self) -> Outcome:\n"
 _PATCHED = '        if workflow.patched("rest-before-look"):\n            await workflow.sleep(0.01, summary="rest")\n'
 
 
@@ -27,8 +27,8 @@ def _next_build(folder: Path) -> Path:
     shutil.copytree(_ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
     order = folder / "workflows" / "order.py"
     code = order.read_text(encoding="utf-8")
-    assert code.count(_LOOK) == 1
-    order.write_text(code.replace(_LOOK, _PATCHED + _LOOK), encoding="utf-8")
+    assert code.count(_HEAD) == 1
+    order.write_text(code.replace(_HEAD, _HEAD + _PATCHED), encoding="utf-8")
     return folder
 
 
