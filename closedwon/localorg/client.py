@@ -85,8 +85,12 @@ class OrgClient:
         await self._rest("DELETE", f"/sobjects/Opportunity/{record}")
 
     async def query(self, soql: str) -> list[dict[str, Any]]:
-        """The first page of a query's records."""
-        records: list[dict[str, Any]] = (await self._rest("GET", "/query", params={"q": soql}))["records"]
+        """All records of a query, page by page."""
+        page = await self._rest("GET", "/query", params={"q": soql})
+        records: list[dict[str, Any]] = page["records"]
+        while not page["done"]:
+            page = await self._rest("GET", page["nextRecordsUrl"].removeprefix(_API))
+            records += page["records"]
         return records
 
     async def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

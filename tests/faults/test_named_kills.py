@@ -44,7 +44,7 @@ async def test_death_between_the_erps_commit_and_its_completion_makes_no_second_
     """Each of ten orders loses its worker when the ERP has created it, and again when the ERP has confirmed it."""
     struck, points = _folder(tmp_path), ("after-create", "after-advance")
     async with (
-        siege(tmp_path, seconds=100, workers=0) as world,
+        siege(tmp_path, seconds=200, workers=0) as world,
         _dying_worker(world, ERP_QUEUE, struck, *points),
         _dying_worker(world, ORDERS_QUEUE, struck),
     ):
@@ -62,7 +62,7 @@ async def test_death_between_a_write_back_and_its_completion_does_no_harm(tmp_pa
     """Each of ten orders loses its worker, workflow and all, when Salesforce has its number; five workers die."""
     struck = _folder(tmp_path)
     async with (
-        siege(tmp_path, seconds=100, workers=0) as world,
+        siege(tmp_path, seconds=200, workers=0) as world,
         _dying_worker(world, ERP_QUEUE, struck),
         _dying_worker(world, ORDERS_QUEUE, struck, "written"),
     ):
@@ -87,7 +87,7 @@ async def test_death_between_the_erps_change_of_an_order_and_its_completion_chan
 ) -> None:
     """Three deals are changed after they were ordered; each loses its worker when the ERP has changed its order."""
     struck = _folder(tmp_path)
-    async with siege(tmp_path, seconds=100, workers=0) as world:
+    async with siege(tmp_path, seconds=200, workers=0) as world:
         config = world.stack.config
         settings = config.read_text(encoding="utf-8")
         config.write_text(settings.replace("[[routes]]", '[[routes]]\nchanged = "amend"'), encoding="utf-8")

@@ -99,6 +99,13 @@ async def test_a_deals_name_is_shown_as_it_is(tmp_path: Path) -> None:
     assert (0, True) == (result.exit_code, "Roof [/old] [b]" in result.output)
 
 
+async def test_more_open_deals_than_a_page_holds_can_be_won() -> None:
+    """Salesforce answers a query with 2,000 records at most, and where to read on."""
+    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+        org.seed(2_001)
+        assert 2_001 == len(await client.open_deals(2_001))
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, 1e15, -1e15])
 async def test_the_clock_does_not_leave_the_calendar(seconds: float) -> None:
     """It would be kept, and the org could never tell the time again."""
