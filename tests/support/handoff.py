@@ -14,6 +14,7 @@ import aiohttp
 from pydantic import SecretStr
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import MetricMeter
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names, temporal
@@ -157,6 +158,16 @@ class Handoff:
         """The order workflow of a record."""
         workflow_id = names.order_workflow_id((org or self.org).org_id, record)
         return self.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
+
+    async def has_begun(self, record: RecordId) -> bool:
+        """Whether the record has a workflow, asked of that workflow: Temporal's list lags behind."""
+        try:
+            await self.order(record).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
 
     async def stage(self, record: RecordId) -> str | None:
         """Where its order stands; None while it has none."""
