@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
@@ -36,6 +36,7 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Frozen, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
 from closedwon.settings.encryption import Encryption
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 _CLOSES_A_GAP = frozenset({WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED})
@@ -45,7 +46,20 @@ _WHERE = (
     "TEMPORAL_PROFILE)."
 )
 _DEFAULT_ADDRESS = "localhost:7233"
+_PATIENCE = timedelta(seconds=60)
 _FIRST_PAUSE = 0.2
+_PASSING = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.UNKNOWN,  # what a connection makes of it that breaks under a call
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+    }
+)
+"""Answers of a server that dies, or is not up yet."""
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 KEYS = {name: SearchAttributeKey.for_keyword(name) for name in names.SEARCH_ATTRIBUTES}
 """Typed keys of our search attributes, by name."""
@@ -55,6 +69,10 @@ BELOW_LIVE_TRAFFIC = Priority(priority_key=5)
 
 class TemporalUnavailableError(ClosedwonError):
     """Temporal cannot be reached."""
+
+
+class _AwayError(Exception):
+    """No connection."""
 
 
 class SearchAttributesMissingError(ClosedwonError):
@@ -79,7 +97,7 @@ async def connect(
     runtime: Runtime | None = None,
     identity: str | None = None,
     plugins: Sequence[Plugin] = (),
-    patience: timedelta = timedelta(seconds=60),
+    patience: timedelta = _PATIENCE,
 ) -> Client:
     """Connect, trying for as long as `patience`.
 
@@ -88,9 +106,8 @@ async def connect(
     converter = codec.data_converter(encryption)
     config = _config()
     address = config.setdefault("target_host", _DEFAULT_ADDRESS)
-    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-    pause = _FIRST_PAUSE
-    while True:
+
+    async def attempt() -> Client:
         try:
             return await Client.connect(
                 **config, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
@@ -98,9 +115,32 @@ async def connect(
         except ValueError as error:
             raise TemporalUnavailableError(f"{address!r} is no address: {error}. {_WHERE}") from error
         except RuntimeError as error:  # what the SDK raises when the first connection fails
+            raise _AwayError from error
+
+    return await _patiently(attempt, address, patience)
+
+
+async def patiently(client: Client, step: Callable[[], Awaitable[None]]) -> None:
+    """Do a step that is safe to repeat; again for a minute, where Temporal goes away while it is done.
+
+    Raises `TemporalUnavailableError` with the cure, or what the step raises.
+    """
+    await _patiently(step, client.service_client.config.target_host, _PATIENCE)
+
+
+async def _patiently(step: Callable[[], Awaitable[_Result]], address: str, patience: timedelta) -> _Result:
+    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await step()
+        except (_AwayError, RPCError) as error:
+            if isinstance(error, RPCError) and error.status not in _PASSING:
+                raise
             if asyncio.get_running_loop().time() + pause > deadline:
+                said = f" ({error.status.name}: {error.message})" if isinstance(error, RPCError) else ""
                 raise TemporalUnavailableError(
-                    f"Temporal at {address} cannot be reached. Is it running? {_WHERE}"
+                    f"Temporal at {address} cannot be reached{said}. Is it running? {_WHERE}"
                 ) from error
             if pause == _FIRST_PAUSE:
                 _log.warning("Temporal at %s cannot be reached yet; trying for %s s", address, patience.seconds)
@@ -151,6 +191,8 @@ async def ensure_search_attributes(client: Client) -> None:
             AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, _KEYWORD))
         )
     except RPCError as error:
+        if error.status in _PASSING:
+            raise
         if error.status != RPCStatusCode.ALREADY_EXISTS:
             command = f"temporal operator search-attribute create --namespace {client.namespace} " + " ".join(
                 f"--name {name} --type Keyword" for name in missing

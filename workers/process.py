@@ -120,7 +120,7 @@ class _Process:
             identity=self.identity,
             plugins=self._telemetry.plugins,
         )
-        await temporal.ensure_search_attributes(client)
+        await temporal.patiently(client, lambda: self._prepare(client))
         metrics = self._telemetry.metrics
         connections = await stack.enter_async_context(Connections(self._settings))
         usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
@@ -129,12 +129,10 @@ class _Process:
             for worker in order_workers(client, self._settings, connections, metrics):
                 await stack.enter_async_context(worker)
                 self._ends.append(worker.shutdown)
-            await keep_schedules(client, self._settings)
             await stack.enter_async_context(observing(client, self._settings, metrics))
         if Role.SUBSCRIBER in self._roles:
             end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
             self._ends.append(end)
-            await start_subscriptions(client, self._settings)
         if Role.INTAKE in self._roles and self._settings.intake is not None:
             intake = IntakeServer(self._settings, self._settings.intake, client, metrics)
             stack.push_async_callback(intake.stop)
@@ -142,6 +140,14 @@ class _Process:
             await intake.start()
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
+
+    async def _prepare(self, client: Client) -> None:
+        """See to it that Temporal has what the workers need; safe to repeat. Raises Temporal's `RPCError`."""
+        await temporal.ensure_search_attributes(client)
+        if Role.ORDERS in self._roles:
+            await keep_schedules(client, self._settings)
+        if Role.SUBSCRIBER in self._roles:
+            await start_subscriptions(client, self._settings)
 
     async def temporal_is_ready(self) -> None:
         """Raise unless Temporal answers and knows our search attributes."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,8 @@ _BURST: Final = 3
 """Deals won at once before a worker is killed, so that some are half-way."""
 _LEFT_OVER: Final = 60.0
 """Seconds that deals of an earlier run have, at most, to come through before this one begins."""
+_STAMP: Final = timedelta(seconds=1)
+"""How exact the time is by which Salesforce is asked for what has changed."""
 _MORE: Final = 12
 """Deals left open with `--keep`, to be won by hand."""
 _HALF_WAY: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK)
@@ -140,14 +142,22 @@ class _Run:
         """Let through what a run that was broken off has left half-way: what changes later counts with this run."""
         end = time.monotonic() + _LEFT_OVER
         told = 0
-        while time.monotonic() < end and (left := [one for one in await self._salesforce.deals() if one.on_its_way]):
+        while time.monotonic() < end and (left := await self._under_way()):
             self._stack.check()
-            if len(left) != told:
-                told = len(left)
+            if left != told:
+                told = left
                 self._screen.say(f"deals of an earlier run, which come through first: {told}")
             await asyncio.sleep(_TICK)
-        if told:
-            await asyncio.sleep(1)  # their workflows end, and Salesforce's stamps are asked for by the second
+        if stamps := [deal.modified_at for deal in await self._salesforce.deals()]:
+            await asyncio.sleep((max(stamps) + _STAMP - datetime.now(UTC)).total_seconds())
+
+    async def _under_way(self) -> int:
+        """How many deals are won and have not come through: by their records, or by their workflows."""
+        waiting = [deal for deal in await self._salesforce.deals() if deal.on_its_way]
+        client = await self._stack.temporal.client()
+        query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
+        running = await client.count_workflows(f"{query} AND {names.ORDER_STAGE} != '{OrderStage.ATTENTION}'")
+        return max(len(waiting), running.count)
 
     async def count(self) -> Summary:
         """Let the audit count, this run and all."""

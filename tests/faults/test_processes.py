@@ -13,6 +13,7 @@ import pytest
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 
 from closedwon import names, temporal
+from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import NAMESPACE
 from closedwon.ids import RecordId
 from closedwon.model import Channel, Message, OrderStart
@@ -107,3 +108,24 @@ async def test_a_server_without_our_search_attributes_is_given_them(tmp_path: Pa
         await world.sell(await world.add_deals(5))
         await world.until_all_is_well(5)
         await world.until(world.is_idle, "every order workflow at its end")
+
+
+@pytest.mark.slow
+async def test_processes_that_begin_while_temporal_dies_wait_for_it(tmp_path: Path) -> None:
+    """Temporal is killed ever later after worker and subscriber have begun to connect: neither gives up."""
+    async with siege(tmp_path, seconds=100) as world:
+        processes = (*world.stack.workers, *world.stack.subscribers)
+
+        def has_begun(process: Part) -> bool:
+            return process.state is State.STARTING and "metrics and health" in process.words()
+
+        for attempt in range(10):
+            assert [0, 0] == await asyncio.gather(*(process.stop() for process in processes))
+            starts = [asyncio.create_task(process.start()) for process in processes]
+            await world.until(lambda: any(has_begun(process) for process in processes), "processes that connect")
+            await asyncio.sleep(attempt / 30)  # a start takes some tenths of a second
+            await world.kill(world.stack.temporal)
+            await asyncio.gather(*starts)
+            await world.all_standing()
+        await world.sell(await world.add_deals(5))
+        await world.until_all_is_well(5)
