@@ -81,7 +81,7 @@ async def demo(options: Options) -> bool:
     try:
         await together(stack.start(), _draw_start(stack, screen))
         good = await _win_and_count(stack, screen, options)
-        screen.say(show.where_to_look(stack, stays=options.keep))
+        screen.say(show.where_to_look(stack, stays=options.keep, has_killed=options.kill))
         while options.keep:
             stack.check()
             await asyncio.sleep(1)

@@ -235,8 +235,8 @@ def problem(text: str) -> RenderableType:
     return Text(text, "red")
 
 
-def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
-    """Temporal's UI, the org, the ERP and single parts by hand: now, or with `--keep`."""
+def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> RenderableType:
+    """Temporal's UI, the org, the ERP and single parts by hand: now, or with `--keep`; and `--kill`, if not seen."""
     env = _short(stack.data_dir / "env")
     org_dir, erp_dir = _short(stack.org.data_dir), _short(stack.erp.data_dir)
     if not stays:
@@ -249,7 +249,7 @@ def where_to_look(stack: Stack, *, stays: bool) -> RenderableType:
         )
         return Group(
             _to_copy("\nTo look around in Temporal's UI, in the org and in the ERP:  ", "make demo KEEP=1"),
-            _to_copy("To see it survive a crash:  ", 'make demo ARGS="--kill"'),
+            *(() if has_killed else (_to_copy("To see it survive a crash:  ", 'make demo ARGS="--kill"'),)),
             "To run single parts by hand on this data, with the first line in each terminal:",
             *(_to_copy("  ", command) for command in commands),
         )

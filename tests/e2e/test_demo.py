@@ -30,6 +30,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path) -> None:
     ended, summary = demo(tmp_path, "--deals", "5", "--erp", "light", "--kill", timeout=150)
 
     assert "got SIGKILL with" in ended.stdout
+    assert "To see it survive a crash" not in ended.stdout
     assert {"won": 5, "ordered": 5, "written_back": 5, **AGREE}.items() <= summary.items()
     assert 0 < summary["median_s"] <= summary["p95_s"]
 
