@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import re
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -53,12 +54,15 @@ def settings_from(config: Path) -> Settings:
         raise _stop(error) from None
 
 
-def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run an asynchronous command; our own errors, and Temporal's, end it with a sentence and exit code 1."""
+def complete(command: Coroutine[Any, Any, _Result], *, log: logging.Logger | None = None) -> _Result:
+    """Run an asynchronous command; our own errors, and Temporal's, end it with a sentence and exit code 1.
+
+    The sentence is for the terminal or, with `log`, an entry of that.
+    """
     try:
         return asyncio.run(command)
     except ClosedwonError as error:
-        raise _stop(error) from None
+        raise _stop(error, log) from None
     except Exception as error:
         from temporalio.service import RPCError  # noqa: PLC0415 - `closedwon --help` stays instant
 
@@ -66,7 +70,8 @@ def complete(command: Coroutine[Any, Any, _Result]) -> _Result:
             raise
         raise _exit(
             f"Temporal answers {error.status.name}: {error.message.removesuffix('.')}. Is it the right one "
-            "(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE), and may you do this there?"
+            "(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE), and may you do this there?",
+            log=log,
         ) from None
 
 
@@ -109,11 +114,14 @@ def list_console() -> Console:
     return Console(highlight=False, width=_WIDE)
 
 
-def _stop(error: ClosedwonError) -> typer.Exit:
-    return _exit(str(error), error.cure if isinstance(error, AttentionError) else "")
+def _stop(error: ClosedwonError, log: logging.Logger | None = None) -> typer.Exit:
+    return _exit(str(error), error.cure if isinstance(error, AttentionError) else "", log)
 
 
-def _exit(text: str, cure: str = "") -> typer.Exit:
+def _exit(text: str, cure: str = "", log: logging.Logger | None = None) -> typer.Exit:
+    if log is not None:
+        log.error("%s", f"{text} {cure}".strip())
+        return typer.Exit(1)
     typer.secho(text, err=True, fg=typer.colors.RED)
     if cure:
         typer.secho(cure, err=True, fg=typer.colors.YELLOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 
 app = typer.Typer()
+_log = logging.getLogger(__name__)
 
 
 @app.command(rich_help_panel=Panel.RUN)
@@ -60,4 +62,4 @@ def _run(config: Path, *roles: str) -> None:
     settings = settings_from(config)
     from workers import process  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    complete(process.run(settings, [process.Role(role) for role in roles]))
+    complete(process.run(settings, [process.Role(role) for role in roles]), log=_log)
