@@ -41,6 +41,9 @@ class AttentionReason(StrEnum):
     UNFORESEEN = "unforeseen"
     ORDER_EXISTS = "order-exists"
     UNKNOWN_ORDER = "unknown-order"
+    CUSTOMER_DIFFERS = "customer-differs"
+    UNUSUAL_AMOUNT = "unusual-amount"
+    ERP_ANSWER_WRONG = "erp-answer-wrong"
 
     @property
     def sentence(self) -> str:
@@ -82,6 +85,9 @@ _SENTENCES: Final = {
     AttentionReason.UNFORESEEN: "A step was failed by hand, or by another version of Closedwon.",
     AttentionReason.ORDER_EXISTS: "The ERP has, or may have, an order of this record that must not be forgotten.",
     AttentionReason.UNKNOWN_ORDER: "The order that somebody has named is not in the ERP, or is another record's.",
+    AttentionReason.CUSTOMER_DIFFERS: "The ERP's order of this record is for another customer than the record.",
+    AttentionReason.UNUSUAL_AMOUNT: "A quantity is not positive, or the total is negative.",
+    AttentionReason.ERP_ANSWER_WRONG: "The ERP answered with an order that does not carry the key it was asked for.",
 }
 
 
@@ -106,12 +112,18 @@ _CURES: Final = {
     AttentionReason.ORDER_EXISTS: "`retry` keeps the ERP's order, `cancel` gives it up; a number that it cannot tell "
     "of needs `resolve`.",
     AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
+    AttentionReason.CUSTOMER_DIFFERS: "Correct the customer of the record or of the ERP's order, then send `retry`.",
+    AttentionReason.UNUSUAL_AMOUNT: "Correct the record, or allow it in the route (`order.allow`), then send `retry`.",
+    AttentionReason.ERP_ANSWER_WRONG: "Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
 }
 
 
 _QUOTES: Final = frozenset(
     {
         AttentionReason.AMOUNT_DIFFERS,
+        AttentionReason.UNUSUAL_AMOUNT,
+        AttentionReason.ORDER_EXISTS,
+        AttentionReason.UNKNOWN_ORDER,
         AttentionReason.UNKNOWN_PRODUCT,
         AttentionReason.ERP_REJECTED,
         AttentionReason.SALESFORCE_VALIDATION,

@@ -290,6 +290,8 @@ class Customer(Frozen):
     """Who buys: the Salesforce Account, as the ERP's party needs it."""
 
     id: RecordId
+    number: str | None = None
+    """The number of a customer that the ERP has already; such a customer is never created."""
     name: str = Field(min_length=1)
     street: str | None = None
     city: str | None = None
@@ -297,14 +299,33 @@ class Customer(Frozen):
     country: str | None = None
     """ISO 3166-1 alpha-2 code."""
 
+    @property
+    def reference(self) -> str:
+        """What the ERP knows the customer by; `ErpOrder.customer` is compared with it."""
+        return self.number or self.id
+
 
 class OrderLine(Frozen):
-    """One product sold. `unit_price` is net, in the order's currency."""
+    """One product sold. Prices and totals are net, in the order's currency."""
 
     product: str = Field(min_length=1)
     quantity: Decimal
     unit_price: Decimal
+    """After the discount. Where `total` is set and cannot be divided exactly, this is rounded and `total` counts."""
+    list_price: Decimal | None = None
+    """For one unit, before the discount; None where the line has none."""
+    discount_percent: Decimal | None = None
+    """0 to 100."""
+    total: Decimal | None = None
+    """For the whole line, after the discount, as it was signed. None: `quantity * unit_price`."""
     description: str | None = None
+    extra: dict[str, str] = Field(default_factory=dict)
+    """Free fields that the adapter passes on under these names."""
+
+    @property
+    def amount(self) -> Decimal:
+        """The net total of the line."""
+        return self.quantity * self.unit_price if self.total is None else self.total
 
 
 def idempotency_key(org: OrgId, record: RecordId) -> str:
@@ -327,12 +348,18 @@ class Order(Frozen):
     customer: Customer
     currency: Currency
     lines: tuple[OrderLine, ...] = Field(min_length=1)
+    total: Decimal | None = None
+    """The net total that was signed, as the record says it; the sum of the lines must agree with it. None: not told."""
     reference: str | None = None
     """The customer's own order number."""
     order_date: date | None = None
     delivery_date: date | None = None
     extra: dict[str, str] = Field(default_factory=dict)
     """Free fields that the adapter passes on under these names."""
+    created_at: AwareDatetime | None = None
+    """When the record was created in Salesforce; an ERP order from before that day is not this record's."""
+    modified_at: AwareDatetime | None = None
+    """When the content was true in Salesforce: the record's SystemModstamp, or the event's time."""
 
     @property
     def idempotency_key(self) -> str:
@@ -342,7 +369,7 @@ class Order(Frozen):
     @property
     def amount(self) -> Decimal:
         """The net total in `currency`."""
-        return sum((line.quantity * line.unit_price for line in self.lines), Decimal(0))
+        return sum((line.amount for line in self.lines), Decimal(0))
 
 
 class ErpStatus(StrEnum):
@@ -381,10 +408,27 @@ class ErpLine(Frozen):
     unit_price: Decimal
 
 
+class Origin(StrEnum):
+    """How an ERP order came to bear a record's key; the ERP keeps it beside the key."""
+
+    CREATED = "created"
+    """Closedwon made it."""
+    ADOPTED = "adopted"
+    """It was made by hand; the record named its number and everything agreed."""
+    RESOLVED = "resolved"
+    """It was made by hand; a person sent `resolve`."""
+
+
 class ErpOrder(Frozen):
-    """An order as the ERP has it. `id` is the ERP's internal handle, `number` what people call it."""
+    """An order as the ERP has it. `id` is the ERP's internal handle, `number` what people call it.
+
+    A field that is None is not known, and what is not known never counts as agreeing.
+    """
 
     id: str
+    idempotency_key: str | None = None
+    """The key that the ERP keeps with this order; None for an order that has none, such as one made by hand.
+    An answer to a question by key that does not carry the same key is not believed."""
     number: str | None = Field(max_length=_LONGEST_WORD)
     """It becomes a search attribute: of one above 2 kB Temporal ends the workflow, by force."""
     status: ErpStatus
@@ -395,3 +439,15 @@ class ErpOrder(Frozen):
     lines: tuple[ErpLine, ...] | None = Field(default=None, exclude=True)
     """Compared with what was sold where the ERP tells them, and then forgotten: they never get into Temporal."""
     url: str | None = None
+    customer: str | None = None
+    """What the ERP knows the customer by; `Customer.reference` of the order that was asked for, if it is the same."""
+    order_date: date | None = None
+    """The day on which the order was placed, or made in the ERP if that is not kept."""
+    rounding: Decimal | None = None
+    """The smallest unit in which the ERP keeps amounts of this currency, such as 0.01."""
+    origin: Origin | None = None
+    """None: not kept. Closedwon then does not count as its maker, so that no policy changes or cancels the order."""
+    modified_at: AwareDatetime | None = None
+    """The newest `Order.modified_at` that the ERP was told for this order."""
+    version: str | None = None
+    """Changes with each change of the order in the ERP; a write that names an older one is refused."""
