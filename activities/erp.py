@@ -47,6 +47,9 @@ class CreateOrder(Frozen):
     """Take up again what was cancelled."""
     unanswered_at: AwareDatetime | None = None
     """When an attempt in one of `other_erps` was given up without an answer: it may still be at work in there."""
+    number_is_proven: bool = False
+    unproven_status: str | None = None
+    check_since: AwareDatetime | None = None
 
 
 class CancelOrder(Frozen):
@@ -56,6 +59,17 @@ class CancelOrder(Frozen):
     idempotency_key: str
     unanswered_at: AwareDatetime | None = None
     """When an attempt to have the order made was given up without an answer: it may still be at work in there."""
+    by_policy: bool = False
+    modified_at: AwareDatetime | None = None
+    check_since: AwareDatetime | None = None
+
+
+class ErpResult(Frozen):
+    """What came of a write."""
+
+    order: ErpOrder | None = None
+    kept: bool = False
+    in_doubt_since: AwareDatetime | None = None
 
 
 class FindOrders(Frozen):
@@ -94,6 +108,8 @@ class ResolveOrder(CancelOrder):
     """The order that people call `number` and that shall be the record's; `erp` as above."""
 
     number: str
+    order: Order | None = None
+    accept_differences: bool = False
 
 
 class Resolved(Frozen):
@@ -101,6 +117,9 @@ class Resolved(Frozen):
 
     order: ErpOrder | None = None
     rival: ErpOrder | None = None
+    differences: str | None = None
+    in_doubt_since: AwareDatetime | None = None
+    keyless: bool = False
 
 
 class ErpActivities:
@@ -113,16 +132,16 @@ class ErpActivities:
         self._on_step = on_step
 
     @activity.defn
-    async def create_order(self, request: CreateOrder) -> ErpOrder:
+    async def create_order(self, request: CreateOrder) -> ErpResult:
         """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
         with as_failures(), self._timed(request.erp):
-            return await to_its_end(self._create(request))
+            return ErpResult(order=await to_its_end(self._create(request)))
 
     @activity.defn
-    async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
+    async def cancel_order(self, request: CancelOrder) -> ErpResult:
         """Cancel the order if the ERP has it; None says that there is nothing to cancel, and will be nothing."""
         with as_failures():
-            return await to_its_end(self._cancel(request))
+            return ErpResult(order=await to_its_end(self._cancel(request)))
 
     @activity.defn
     async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, TemporalError
 
-from closedwon.errors import AttentionError, AttentionReason, BenignError, RetryError
-from closedwon.model import Frozen
+from closedwon.errors import AttentionError, BenignError, RetryError
+from closedwon.order_state import Problem
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 """Silence after which the server gives a dead worker's activity to another one."""
@@ -25,14 +25,6 @@ _HEARTBEAT_EVERY: Final = 3.0
 """Seconds; the first beat comes after one interval, so a quick call costs no extra round trip."""
 
 _Result = TypeVar("_Result")
-
-
-class Problem(Frozen):
-    """Why no retry can help: the details of an `AttentionError` as a workflow reads them."""
-
-    reason: AttentionReason
-    message: str
-    cure: str
 
 
 @contextmanager

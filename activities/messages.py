@@ -18,9 +18,10 @@ from temporalio.client import Client
 
 from activities.failures import as_failures
 from closedwon import mapping, temporal
+from closedwon.acceptance import Notification, accept
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
-from closedwon.model import Channel, Message, UnreadableMessage
+from closedwon.model import Channel, UnreadableMessage
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -105,18 +106,15 @@ class MessageActivities:
         if not isinstance(payload, dict):
             raise UnreadableError("it has no payload")
         mapping.check_org(route, org, payload)
-        await temporal.start_order(
-            self._client,
-            self._settings.order_start(route, mapping.record_id_of(route, payload)),
-            Message(
-                id=message_id,
-                channel=Channel.PLATFORM_EVENT,
-                received_at=at,
-                payload=payload if route.source == "event" else None,
-                modified_at=at,  # starts are concurrent: without it, the older of two payloads could come last
-            ),
-            summary=mapping.summary_of(route, payload),
+        notification = Notification(
+            mapping.record_id_of(route, payload),
+            message_id,
+            Channel.PLATFORM_EVENT,
+            received_at=at,
+            fields=payload,
+            modified_at=at,  # starts are concurrent: without it, the older of two payloads could come last
         )
+        await accept(self._client, self._settings, route, notification)
 
 
 def _as_text(raw: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import NOT_NEEDED, UNWON, ErpOrder, ErpStatus, Frozen, Message, Order, Policies
+from closedwon.snapshot import RecordSnapshot
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -119,7 +120,7 @@ class SalesforceActivities:
         self._on_written = on_written
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> Look:
+    async def load_order(self, request: LookAt) -> RecordSnapshot:  # type: ignore[return]
         """Read the record (or the event's payload) and map it to an order by the route's expressions.
 
         A record that does not qualify is looked at again for the route's grace period before it is called not

@@ -15,8 +15,9 @@ from temporalio.client import Client
 from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
+from closedwon.acceptance import Notification, accept
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Frozen, Message
+from closedwon.model import Channel, Frozen
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -139,21 +140,17 @@ class SweepStarts:
                 return False
         if request.dry_run:
             return True
-        message = Message(
-            id=f"sweep-{int(one.modified_at.timestamp() * 1000)}",
-            channel=Channel.SWEEP,
+        notification = Notification(
+            one.record,
+            f"sweep-{int(one.modified_at.timestamp() * 1000)}",
+            Channel.SWEEP,
             received_at=datetime.now(UTC),
-            payload=payload,
+            fields=payload,
             modified_at=one.modified_at,
             deleted=one.deleted,
+            summary="found by a sweep",
         )
-        await temporal.start_order(
-            self._temporal,
-            self._settings.order_start(route, one.record),
-            message,
-            summary=mapping.summary_of(route, payload) if payload else "found by a sweep",
-            priority=temporal.BELOW_LIVE_TRAFFIC,
-        )
+        await accept(self._temporal, self._settings, route, notification, priority=temporal.BELOW_LIVE_TRAFFIC)
         self._metrics.messages.add(1, {"channel": Channel.SWEEP, "outcome": "accepted"})
         return True
 

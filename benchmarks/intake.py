@@ -24,7 +24,8 @@ from closedwon import temporal
 from closedwon.demo import Via
 from closedwon.demo.stack import Stack
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Message, OrderStart
+from closedwon.model import Channel, Message
+from closedwon.order_state import OrderStart
 from tests.support.intake import intake_url, memory, soap_message
 
 _UNBOUND = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "1000000"}

@@ -44,6 +44,7 @@ class AttentionReason(StrEnum):
     CUSTOMER_DIFFERS = "customer-differs"
     UNUSUAL_AMOUNT = "unusual-amount"
     ERP_ANSWER_WRONG = "erp-answer-wrong"
+    ORDER_DIFFERS = "order-differs"
 
     @property
     def sentence(self) -> str:
@@ -87,6 +88,7 @@ _SENTENCES: Final = {
     AttentionReason.UNKNOWN_ORDER: "The order that somebody has named is not in the ERP, or is another record's.",
     AttentionReason.CUSTOMER_DIFFERS: "The ERP's order of this record is for another customer than the record.",
     AttentionReason.UNUSUAL_AMOUNT: "A quantity is not positive, or the total is negative.",
+    AttentionReason.ORDER_DIFFERS: "The order that an operator named differs from the record; nothing was changed.",
     AttentionReason.ERP_ANSWER_WRONG: "The ERP answered with an order that does not carry the key it was asked for.",
 }
 
@@ -114,6 +116,7 @@ _CURES: Final = {
     AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
     AttentionReason.CUSTOMER_DIFFERS: "Correct the customer of the record or of the ERP's order, then send `retry`.",
     AttentionReason.UNUSUAL_AMOUNT: "Correct the record, or allow it in the route (`order.allow`), then send `retry`.",
+    AttentionReason.ORDER_DIFFERS: "Make both agree and send `retry`, or send `resolve` again and accept the differences.",
     AttentionReason.ERP_ANSWER_WRONG: "Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
 }
 
@@ -123,6 +126,7 @@ _QUOTES: Final = frozenset(
         AttentionReason.AMOUNT_DIFFERS,
         AttentionReason.UNUSUAL_AMOUNT,
         AttentionReason.ORDER_EXISTS,
+        AttentionReason.ORDER_DIFFERS,
         AttentionReason.UNKNOWN_ORDER,
         AttentionReason.UNKNOWN_PRODUCT,
         AttentionReason.ERP_REJECTED,

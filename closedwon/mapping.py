@@ -92,22 +92,26 @@ def choose_erp(route: Route, record: dict[str, Any]) -> str:
 
 
 def record_id_of(route: Route, payload: dict[str, Any]) -> RecordId:
-    """Find the record that an event is about. Raises `MappingError` with the reason `bad-message`.
-
-    A record of another object is refused where the object's key prefix is known, that is, for standard objects.
-    """
+    """Find the record that an event is about. Raises `MappingError` with the reason `bad-message`."""
     reader = _reader(route, payload, AttentionReason.BAD_MESSAGE)
-    record = reader.need(reader.record_id, "record_id", route.record_id)
-    _check_prefix(route, "record_id", route.record_id, record)
-    return record
+    return reader.need(reader.record_id, "record_id", route.record_id)
 
 
 def deleted_record_of(route: Route, tombstone: Tombstone, fields: dict[str, Any]) -> RecordId:
     """Find the record that a tombstone is about. Raises `MappingError` with the reason `bad-message`."""
     reader = _reader(route, fields, AttentionReason.BAD_MESSAGE)
-    record = reader.need(reader.record_id, "outbound.tombstone.record_id", tombstone.record_id)
-    _check_prefix(route, "outbound.tombstone.record_id", tombstone.record_id, record)
-    return record
+    return reader.need(reader.record_id, "outbound.tombstone.record_id", tombstone.record_id)
+
+
+def check_prefix(route: Route, record: RecordId) -> None:
+    """Raise `MappingError` with the reason `bad-message` for a record of another object, on whatever channel.
+
+    Only the key prefixes of standard objects are known; those of custom objects differ from org to org.
+    """
+    prefix = KEY_PREFIXES.get(route.object)
+    if prefix is not None and record.prefix != prefix:
+        problem = f"the notification names a record with the key prefix {record.prefix!r}, but {route.object} has "
+        raise MappingError(route, "record_id", f"{problem}{prefix!r}", reason=AttentionReason.BAD_MESSAGE)
 
 
 def check_org(route: Route, org_id: OrgId, payload: dict[str, Any]) -> None:
@@ -169,14 +173,6 @@ def write_back_fields(
     if names.stage and ordered:
         fields["StageName"] = names.stage
     return fields
-
-
-def _check_prefix(route: Route, key: str, expression: str, record: RecordId) -> None:
-    prefix = KEY_PREFIXES.get(route.object)
-    if prefix is not None and record.prefix != prefix:
-        problem = f"the expression {expression!r} gives an id with the prefix {record.prefix!r}, but "
-        problem += f"{route.object} has {prefix!r}"
-        raise MappingError(route, key, problem, reason=AttentionReason.BAD_MESSAGE)
 
 
 def _lines(reader: _Reader) -> tuple[OrderLine, ...]:

@@ -101,6 +101,8 @@ class Command(Frozen):
     reason: str | None = None
     number: str | None = None
     """`resolve`: what people call the order that exists already."""
+    accept_differences: bool = False
+    """`resolve`: use that order although it differs from the record, or cannot be compared."""
 
     @classmethod
     def read(cls, given: Any, *, text: Literal["reason", "number"] = "reason") -> Self:
@@ -109,7 +111,8 @@ class Command(Frozen):
         Never refuses: a signal that cannot be read is dropped, and whoever sent it is told that all went well.
         """
         fields = given if isinstance(given, dict) else {text: given}
-        return cls(**{name: _as_word(fields.get(name)) for name in cls.model_fields})
+        texts = {name: _as_word(fields.get(name)) for name in ("by", "reason", "number")}
+        return cls(**texts, accept_differences=fields.get("accept_differences") is True)
 
 
 def _as_word(value: Any) -> str | None:
@@ -130,37 +133,6 @@ class Decision(Command):
     """What a person has decided about an order; the newest one counts."""
 
     to: Literal["cancel", "resolve", "skip"]
-
-
-class OrderStart(Frozen):
-    """The input of an order workflow."""
-
-    org: OrgId
-    record: RecordId
-    route: str
-    pace: Pace = Pace()
-    remember: timedelta = timedelta(0)
-    """How long the workflow stays open after a cancel or a deletion, so that late messages are known as late."""
-    follow: Following | None = None
-    """How to watch an order that is taken by its number; the record's own looks tell for all others."""
-    follow_until: AwareDatetime | None = None
-    """From the run before: how long to watch the order in the ERP at most."""
-    carried: Message | None = None
-    """From the run before: the newest message with a payload, or the tombstone."""
-    decision: Decision | None = None
-    """From the run before: it was asked for and is not done yet."""
-    spares: bool = False
-    """From the run before: a person lets the order live though its deal was taken back."""
-    alerted: str | None = None
-    """From the run before: the reason of the attention that was told already."""
-    alert_raising: str | None = None
-    """From the run before: the id of its alert, if that was just being raised."""
-    tried: bool = False
-    """From the run before: the ERP was asked for the order, so that it may have it, whatever the record says."""
-    unanswered_at: AwareDatetime | None = None
-    """From the run before: when the last attempt to have the order made was given up without an answer."""
-    gave_up: bool = False
-    """From the run before: the order was cancelled since the deal was taken back."""
 
 
 class GapReason(StrEnum):
@@ -365,6 +337,11 @@ class Order(Frozen):
     def idempotency_key(self) -> str:
         """`<org id>:<record id>`, stored in the ERP under a unique constraint."""
         return idempotency_key(self.org, self.record)
+
+    @property
+    def content(self) -> Order:
+        """The order without the time at which it was true: what two readings of an unchanged record have in common."""
+        return self.model_copy(update={"modified_at": None})
 
     @property
     def amount(self) -> Decimal:

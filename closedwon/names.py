@@ -73,6 +73,8 @@ class OrderStage(StrEnum):
     WRITING_BACK = "writing-back"
     FOLLOWING = "following"
     """Salesforce knows the order; its further way in the ERP is watched."""
+    CHECKING = "checking"
+    """A write to the ERP got no answer: the order is compared once more when its effect can no longer come."""
     CANCELLING = "cancelling"
     ATTENTION = "attention"
     COMPLETED = "completed"
@@ -84,6 +86,7 @@ UNFINISHED: Final = (
     OrderStage.LOADING,
     OrderStage.ORDERING,
     OrderStage.WRITING_BACK,
+    OrderStage.CHECKING,
     OrderStage.CANCELLING,
     OrderStage.ATTENTION,
 )

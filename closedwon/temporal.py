@@ -33,7 +33,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from closedwon import codec, names, traces
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Frozen, Gap, Message, OrderStart, Reconciliation, UnreadableMessage
+from closedwon.model import Channel, Frozen, Gap, Message, Reconciliation, UnreadableMessage
+from closedwon.order_state import OrderStart
 from closedwon.settings.encryption import Encryption
 
 _Result = TypeVar("_Result")

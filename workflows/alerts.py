@@ -12,8 +12,9 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.alerts import AlertActivities, Need, NeedKind
-    from activities.failures import HEARTBEAT_TIMEOUT, Problem
+    from activities.failures import HEARTBEAT_TIMEOUT
     from closedwon import names
+    from closedwon.order_state import Problem
 
 _TRY_FOR: Final = timedelta(days=3)
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))

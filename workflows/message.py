@@ -12,12 +12,12 @@ from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import Problem
     from activities.messages import MessageActivities
     from closedwon import names
     from closedwon.errors import AttentionReason
     from closedwon.model import Answer, Command, UnreadableMessage
     from closedwon.names import OrderStage
+    from closedwon.order_state import Problem
     from workflows.alerts import Alerts
     from workflows.problems import problem_of
 

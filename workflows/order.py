@@ -1,10 +1,23 @@
-"""The way of one won deal: look at the record, hand the order to the ERP, write back, end in a known state.
+"""The order workflow: read the record, create the order in the ERP, write back, end in a known state.
 
-One workflow per record, started or signalled by every message about it. It decides; activities act. It ends as
-completed, cancelled or not needed, or it stays open and needs attention until somebody sends `retry`, or decides by
-`cancel`, `resolve` (the order exists already) or `skip` (none is needed).
-Here are the decisions. What they stand on: the activities (`steps`), what people ask (`commands`), what Salesforce
-tells (`word`), what the world is shown (`standing`, `story`).
+One workflow per record, started or signaled by every notification about it. It is a state machine. Its whole state is one
+structure (`closedwon.order_state`), its stages and what each command does in them are one table
+(`workflows.order_table`), and the loop is this:
+
+1. While a decision of an operator (`cancel`, `resolve`, `skip`) is pending, carry that out. Otherwise **read the
+   record**, never the notification alone, and do what the reading says: create or amend the order, keep it, or cancel it.
+2. Write to Salesforce what came of it, and only what differs.
+3. If a write to the ERP is in doubt, compare the order once more when its effect can no longer come (`workflows.steps`).
+4. If a notification or a decision arrived meanwhile, start over. Otherwise end as completed, cancelled or not needed.
+
+Two exceptions leave a step early. `StoppedError`: something newer arrived, so start over. `ProblemError`: no retry can
+help, so the order *needs attention* and waits, open, for a command or a notification. There is no other way out.
+
+Safe repetition is what makes this simple: every activity looks before it changes anything, so any step may run twice.
+What must not happen is that an answer is taken for the truth about something newer; hence each place below that awaits
+also says what may arrive meanwhile. Parts: `steps` runs the activities, `commands` receives what operators send,
+`presenter` and `timeline` show it. Code here must be deterministic; a change in the order of its commands goes behind
+`workflow.patched`.
 """
 
 from __future__ import annotations
@@ -16,40 +29,22 @@ from typing import Any, Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import Problem
-    from activities.salesforce import Look
+    from activities.erp import ErpResult
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import (
-        NOT_NEEDED,
-        UNWON,
-        Answer,
-        Decision,
-        ErpOrder,
-        ErpStatus,
-        Following,
-        Frozen,
-        Message,
-        Order,
-        OrderStart,
-    )
+    from closedwon.model import NOT_NEEDED, UNWON, Answer, Decision, ErpOrder, ErpStatus, Following, Frozen, Message
     from closedwon.names import OrderStage
+    from closedwon.order_state import OrderStart, OrderState, Problem
+    from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
-    from workflows.problems import may_stay_untold, must_not_forget, only_named, taken_back
-    from workflows.standing import Standing
+    from workflows.order_table import SALESFORCE_REFUSES, Effect, effect_of
+    from workflows.presenter import Presenter
+    from workflows.problems import only_named, order_differs, order_exists, unqualified
     from workflows.steps import ProblemError, Steps, StoppedError
-    from workflows.story import Story
-    from workflows.word import Word
+    from workflows.timeline import Timeline
 
-
-_LETS_LIVE: Final = frozenset(
-    {AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.DEAL_UNWON, AttentionReason.RECORD_DELETED}
-)
-"""Where the order of a deal that was taken back is stopped here, `retry` leaves it as it is."""
 _AT_AN_END: Final = frozenset({ErpStatus.DONE, ErpStatus.CANCELLED})
-_GIVES_WAY: Final = frozenset({AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.ORDER_EXISTS})
-"""Where a decision ends here, `retry` lets the order live; elsewhere it tries the decision again."""
 
 
 class Outcome(Frozen):
@@ -58,7 +53,7 @@ class Outcome(Frozen):
     stage: OrderStage
     order: ErpOrder | None = None
     spared: bool = False
-    """A person lets the order live though its deal was taken back: sweeps do not ask again."""
+    """An operator keeps the order although its record no longer qualifies: sweeps do not ask again."""
 
 
 @workflow.defn(name=names.ORDER_WORKFLOW)
@@ -67,62 +62,51 @@ class OrderWorkflow(Commanded):
 
     @workflow.init
     def __init__(self, start: OrderStart) -> None:
-        """Take over what the run before carried."""
+        """Continue from the state that the run before carried, if there was one."""
         self._start = start
-        self._story = Story(start.record)
-        self._standing = Standing(self._story)
-        self._word = Word(start.carried)
-        self._commands = Commands(self._story, decision=start.decision)
-        self._steps = Steps(start, self._commands)
+        self._state = state = start.state.model_copy(deep=True) if start.state else OrderState()
+        self._notifications = state.notifications
+        self._timeline = Timeline()
+        self._presenter = Presenter(state, self._timeline, start.record)
+        self._commands = Commands(state, self._timeline)
+        self._steps = Steps(start, state, self._commands)
         self._alerts = Alerts(
             "order",
-            told=start.alerted,
-            raising=start.alert_raising,
-            on_raised=self._tell_of_alert,
+            told=state.alerted,
+            raising=state.alert_raising,
+            on_raised=self._alert_raised,
             org=start.org,
             record=start.record,
             route=start.route,
         )
-        self._leaves_untold = False
-        self._resolution: Decision | None = None
-        self._look = Look()
-        """What was seen last."""
-        self._placed_for: Order | None = None
-        self._gave_up = start.gave_up
-        """The order was cancelled since the deal was taken back; if it is won again, that order is wanted."""
-        self._spares = start.spares
-        """A person lets the order of a deal live that was taken back."""
-        self._follow_until = start.follow_until
-        self._erp_spoke = False
+        self._erp_notified = False
 
-    @workflow.signal(name=names.SIGNAL_NOTIFIED, description="Word of this record arrived from Salesforce.")
+    @workflow.signal(name=names.SIGNAL_NOTIFIED, description="A notification about this record, from Salesforce.")
     def notified(self, message: Message) -> None:
-        """Mark the record as worth another look."""
-        self._story.heard(workflow.now(), message)
-        self._steps.session = message.session or self._steps.session
-        self._word.take(message)
+        """Note that the record is to be read again."""
+        self._timeline.notified(workflow.now(), message)
+        self._state.session = message.session or self._state.session
+        self._notifications.take(message)
 
-    @workflow.signal(name=names.SIGNAL_ERP_CHANGED, description="The ERP says that the order has changed there.")
+    @workflow.signal(name=names.SIGNAL_ERP_CHANGED, description="The ERP reports that the order has changed there.")
     def erp_changed(self, *given: Any) -> None:
-        """Have a look at the order in the ERP now, if it is being watched."""
+        """Look at the order in the ERP now, if it is followed."""
         del given
-        self._erp_spoke = True
+        self._erp_notified = True
 
-    def _take(self, word: str, given: tuple[Any, ...]) -> Answer:
-        placed = self._standing.placed
-        if word == names.SIGNAL_RESOLVE and self._standing.stage is OrderStage.ATTENTION:
-            placed = None  # may have been cancelled in the ERP by whoever sends this: the ERP is asked what it has
-        answer = self._commands.ask(word, given, placed)
-        self._standing.refresh()
+    def _take(self, name: str, given: tuple[Any, ...]) -> Answer:
+        answer = self._commands.ask(name, given)
+        self._presenter.refresh()
         return answer
 
     @workflow.run
     async def run(self, start: OrderStart) -> Outcome:
-        """Look, order, write back; once more if word came meanwhile."""
+        """Read, order, write back; start over if something arrived meanwhile."""
         del start  # held since __init__
         while True:
             try:
                 outcome = await (self._decide() if self._commands.decision_asked() else self._carry())
+                outcome = await self._check_doubt(outcome)
             except StoppedError:
                 self._continue_if_long()
                 continue
@@ -133,110 +117,193 @@ class OrderWorkflow(Commanded):
             self._alerts.over()
             if self._commands.decision_asked():
                 continue
-            is_decided = self._standing.deciding is not None
-            if (is_decided or self._resolution or outcome.stage is OrderStage.CANCELLED) and self._start.remember:
+            is_decided = self._state.deciding is not None
+            if self._must_remember(outcome):
                 await self._remember(outcome.stage)
             if self._commands.decision_asked():
                 continue
-            if not self._word.news or (is_decided and not self._start.remember):
+            if not self._notifications.news or (is_decided and not self._start.remember):
                 return self._end(outcome)
 
+    # What the record asks for.
+
     async def _carry(self) -> Outcome:
-        self._word.news = False
-        standing = self._standing
-        standing.show(OrderStage.LOADING)
-        told = self._word.payload
-        self._look = look = await self._steps.load(told)
-        standing.number = look.number
-        if told is not None and not look.gone:
-            self._word.is_there(told)
-        self._story.looked(workflow.now(), look)
-        if look.order is not None:
-            self._spares = False
-            outcome = await self._tell_order(await self._create(look.order, look))
-            return await self._follow(outcome, look.policies.follow)
-        policy = look.policies.deleted if look.deleted else look.policies.unwon
-        if self._spares and standing.placed is None:
-            standing.placed = await self._steps.find(unless=self._has_news)
-        if self._spares or policy == "ignore" or not self._may_have_order():
-            return await self._tell_order(standing.placed)
-        if policy == "attention":
-            standing.placed = placed = await self._steps.find(unless=self._has_news)
-            if placed is not None and placed.status is not ErpStatus.CANCELLED:
-                raise ProblemError(taken_back(look, placed))
-        return await self._give_up()
+        """Read the record, and do what it asks for."""
+        state, notifications = self._state, self._notifications
+        notifications.news = False
+        self._presenter.enter(OrderStage.LOADING)
+        newest = notifications.newest
+        snapshot = await self._steps.load(newest)
+        if newest is not None and not isinstance(snapshot, Hidden | Deleted):
+            notifications.is_readable(newest)
+        self._timeline.read(workflow.now(), snapshot)
+        state.shown_number = snapshot.number if isinstance(snapshot, Wanted | NotWanted) else None
+        state.is_unqualified = isinstance(snapshot, Deleted) or (
+            isinstance(snapshot, NotWanted) and snapshot.may_have_order
+        )
+        match snapshot:
+            case Wanted():
+                return await self._order(snapshot)
+            case Declined() | Hidden():
+                return await self._write_order(state.placed, is_there=isinstance(snapshot, Declined))
+            case NotWanted() | Deleted():
+                return await self._unqualified(snapshot)
 
-    def _has_news(self) -> bool:
-        return self._word.news
+    async def _order(self, snapshot: Wanted) -> Outcome:
+        """Have the order made, write its number back, and follow it if the route says so."""
+        state, order = self._state, snapshot.order
+        state.keeps_order = False
+        is_same = state.placed_for is not None and order.content == state.placed_for.content
+        is_remembered = not self._start.remember or order == state.placed_for
+        if state.placed is None or not (state.resolution or (is_same and is_remembered)):
+            state.order = order
+            self._presenter.enter(OrderStage.ORDERING)
+            reopen = snapshot.reopen or state.cancelled_after_reopen
+            result = await self._steps.create(snapshot, reopen=reopen, interrupt=self._has_news)
+            self._placed(result, snapshot)
+        outcome = await self._write_order(state.placed)
+        if state.check_since is not None:
+            self._presenter.enter(OrderStage.CHECKING)
+            result = await self._steps.create(snapshot, reopen=state.check_reopens, interrupt=self._has_news)
+            self._placed(result, snapshot)
+            outcome = await self._write_order(state.placed)
+        return await self._follow(outcome, snapshot.policies.follow)
 
-    def _may_have_order(self) -> bool:
-        """Whether there may be an order of a record that asks for none. One that is only hidden keeps its order."""
-        look = self._look
-        return not look.given_up and (look.may_have_order or (self._tried() and (look.deleted or not look.gone)))
+    def _placed(self, result: ErpResult, snapshot: Wanted) -> None:
+        state = self._state
+        assert result.order is not None
+        state.cancelled_after_reopen = False
+        state.placed, state.placed_for = result.order, snapshot.order
+        if result.kept:
+            self._timeline.kept(workflow.now(), result.order)
+        else:
+            self._timeline.placed(workflow.now(), result.order, snapshot.erp)
 
-    def _tried(self) -> bool:
-        return self._start.tried or self._steps.tried or self._standing.placed is not None
+    async def _unqualified(self, snapshot: NotWanted | Deleted) -> Outcome:
+        """The record asks for no order; if it has one, the route's policy applies."""
+        state = self._state
+        if not state.tried:
+            state.erp = snapshot.erp
+        policy = snapshot.policies.deleted if isinstance(snapshot, Deleted) else snapshot.policies.unwon
+        is_certain = isinstance(snapshot, Deleted) or snapshot.is_certain
+        if state.keeps_order and state.placed is None:
+            state.placed = await self._steps.find(interrupt=self._has_news)
+        is_there = not isinstance(snapshot, Deleted)
+        if state.keeps_order or policy == "ignore" or not self._may_have_order(snapshot):
+            return await self._write_order(state.placed, is_there=is_there)
+        if policy == "attention" or not is_certain:
+            state.placed = await self._steps.find(interrupt=self._has_news)
+            if state.placed is not None and state.has_order:
+                raise ProblemError(unqualified(snapshot, state.placed))
+            if not is_certain:
+                return await self._write_order(state.placed)
+        return await self._cancel_by_policy(snapshot)
 
-    async def _tell_order(self, placed: ErpOrder | None) -> Outcome:
-        """Tell the record of its order, even if it would not ask for it any more."""
-        if placed is None:
-            return Outcome(stage=OrderStage.NOT_NEEDED)
-        if not self._look.gone:
-            self._standing.show(OrderStage.WRITING_BACK)
-            told = await self._steps.write_back(
-                order=placed,
-                since=self._word.since,
-                unless=lambda: self._word.deleted and self._word.news,
+    def _may_have_order(self, snapshot: NotWanted | Deleted) -> bool:
+        state = self._state
+        tried = state.tried or state.placed is not None
+        return tried or isinstance(snapshot, Deleted) or snapshot.may_have_order
+
+    async def _cancel_by_policy(self, snapshot: NotWanted | Deleted) -> Outcome:
+        """Cancel because the record asks for it. It may change its mind at any moment, so news ends the waiting."""
+        state = self._state
+        self._presenter.enter(OrderStage.CANCELLING)
+        state.cancelled_after_reopen = (
+            True  # also where news ends the waiting: an attempt without an answer may have done it
+        )
+        try:
+            result = await self._steps.cancel(
+                by_policy=True, modified_at=snapshot.modified_at, interrupt=self._has_news
             )
-            self._story.written(workflow.now(), told)
-            self._word.since = None  # the way of that word has been measured
-        is_off = placed.status is ErpStatus.CANCELLED
-        return Outcome(stage=OrderStage.CANCELLED if is_off else OrderStage.COMPLETED, order=placed)
+        except ProblemError as stop:
+            raise await self._not_cancelled(snapshot, stop) from None
+        state.placed, state.placed_for = result.order, None
+        state.cancelled_after_reopen = result.order is not None and not result.kept
+        if result.kept and result.order is not None:
+            self._timeline.kept(workflow.now(), result.order)
+            return await self._write_order(result.order, is_there=isinstance(snapshot, NotWanted))
+        if self._start.remember:
+            self._notifications.settle(workflow.now())
+        number = snapshot.number if isinstance(snapshot, NotWanted) else None
+        if result.order is None and number is not None:
+            raise ProblemError(only_named(number))
+        if result.order is None and not self._notifications.deleted:
+            return Outcome(stage=OrderStage.NOT_NEEDED)
+        self._timeline.cancelled(workflow.now(), result.order)
+        if not isinstance(snapshot, Deleted):
+            request = await self._steps.write_back(order=result.order, status=UNWON, interrupt=self._has_news)
+            self._timeline.written(workflow.now(), request)
+        return Outcome(stage=OrderStage.CANCELLED, order=result.order)
+
+    async def _not_cancelled(self, snapshot: NotWanted | Deleted, stop: ProblemError) -> ProblemError:
+        """An order that Closedwon did not make is never cancelled by policy: a person decides about it."""
+        if stop.problem.reason is not AttentionReason.ORDER_EXISTS:
+            return stop
+        state = self._state
+        state.cancelled_after_reopen = False
+        state.placed = await self._steps.find(interrupt=self._has_news)
+        if state.placed is None or not state.has_order:
+            return stop
+        problem = unqualified(snapshot, state.placed)
+        message = f"{problem.message}, and Closedwon did not make it: no policy cancels it"
+        return ProblemError(problem.model_copy(update={"message": message}))
+
+    async def _write_order(self, placed: ErpOrder | None, *, is_there: bool = True) -> Outcome:
+        """Write the order to its record, even if the record does not ask for it any more."""
+        if placed is None:
+            if self._start.remember and self._notifications.newest is not None:
+                self._notifications.settle(workflow.now())
+            return Outcome(stage=OrderStage.NOT_NEEDED)
+        if is_there:
+            self._presenter.enter(OrderStage.WRITING_BACK)
+            request = await self._steps.write_back(
+                order=placed, since=self._notifications.since, interrupt=self._was_deleted
+            )
+            self._timeline.written(workflow.now(), request)
+            self._notifications.since = None  # the way of that notification has been measured
+        is_cancelled = placed.status is ErpStatus.CANCELLED
+        return Outcome(stage=OrderStage.CANCELLED if is_cancelled else OrderStage.COMPLETED, order=placed)
 
     async def _follow(self, outcome: Outcome, following: Following | None) -> Outcome:
-        """Watch the order in the ERP, and write each change back, until it is done or cancelled there."""
+        """Follow the order in the ERP, and write each change back, until it is done or cancelled there."""
         if following is None or outcome.order is None:
             return outcome
-        until = self._follow_until = self._follow_until or workflow.now() + following.horizon
+        state = self._state
+        until = state.follow_until = state.follow_until or workflow.now() + following.horizon
         while (left := until - workflow.now()) > timedelta(0) and outcome.order.status not in _AT_AN_END:
-            self._standing.show(OrderStage.FOLLOWING)
-            self._erp_spoke = False
+            self._presenter.enter(OrderStage.FOLLOWING)
+            self._erp_notified = False
             try:
-                found = await self._steps.follow(outcome.order, following, left, unless=self._has_any_news)
+                found = await self._steps.follow(outcome.order, following, left, interrupt=self._has_any_news)
             except StoppedError:
-                if self._word.news or not self._erp_spoke or self._commands.decision_asked():
+                if self._notifications.news or not self._erp_notified or self._commands.decision_asked():
                     raise
                 continue
             if found is None:
-                self._story.tell(workflow.now(), "the order is no longer watched: its time is over, or it is not there")
+                self._timeline.add(workflow.now(), "the order is no longer followed: the time is over, or it is gone")
                 break
-            self._standing.placed = found
-            self._story.followed(workflow.now(), found)
-            outcome = await self._tell_order(found)
+            state.placed = found
+            self._timeline.add(workflow.now(), f"the ERP has order **{found.number or found.id}** as {found.status}")
+            outcome = await self._write_order(found)
         if outcome.stage is OrderStage.CANCELLED:
-            self._word.decided_at = workflow.now()  # somebody did so in the ERP
+            self._notifications.decided_at = workflow.now()  # somebody cancelled it in the ERP
         return outcome
 
-    def _has_any_news(self) -> bool:
-        return self._word.news or self._erp_spoke
+    def _has_news(self) -> bool:
+        return self._notifications.news
 
-    async def _create(self, order: Order, look: Look) -> ErpOrder:
-        standing = self._standing
-        if standing.placed is not None and (self._resolution or order == self._placed_for):
-            return standing.placed
-        standing.order = order
-        standing.show(OrderStage.ORDERING)
-        reopen = look.reopen or self._gave_up
-        placed = await self._steps.create(order, look, reopen=reopen, unless=self._has_news)
-        self._gave_up = False
-        standing.placed, self._placed_for = placed, order
-        self._story.placed(workflow.now(), placed, look.erp)
-        return placed
+    def _has_any_news(self) -> bool:
+        return self._notifications.news or self._erp_notified
+
+    def _was_deleted(self) -> bool:
+        return self._notifications.deleted and self._notifications.news
+
+    # What operators decide.
 
     async def _decide(self) -> Outcome:
-        """Carry out what somebody has decided, instead of what the record asks for."""
-        decision = self._standing.deciding = self._commands.begin()
-        self._word.decided_at, self._word.news = workflow.now(), False
+        """Carry out what an operator has decided, instead of what the record asks for."""
+        decision = self._state.deciding = self._commands.begin()
+        self._notifications.decided_at, self._notifications.news = workflow.now(), False
         match decision.to:
             case "cancel":
                 return await self._cancel_order()
@@ -246,156 +313,171 @@ class OrderWorkflow(Commanded):
                 return await self._skip()
 
     async def _cancel_order(self) -> Outcome:
-        """Cancel what the ERP has, if it has anything, and say so in Salesforce."""
-        self._standing.show(OrderStage.CANCELLING)
-        self._standing.placed = placed = await self._steps.cancel()
-        if self._resolution is not None and placed is None:
-            self._story.tell(workflow.now(), f"order {self._resolution.number} stays in the ERP: cancel it **by hand**")
+        """Cancel what the ERP has, if it has anything, and write that to Salesforce."""
+        state = self._state
+        self._presenter.enter(OrderStage.CANCELLING)
+        result = await self._steps.cancel()
+        state.placed = placed = result.order
+        if state.resolution is not None and placed is None:
+            number = state.resolution.number
+            self._timeline.add(workflow.now(), f"order {number} stays in the ERP: cancel it **by hand**")
         else:
-            self._story.cancelled(workflow.now(), placed)
-        self._resolution = None
-        is_unwon = self._look.order is None and self._look.may_have_order
-        await self._tell(order=placed, status=UNWON if is_unwon else ErpStatus.CANCELLED)
-        return Outcome(stage=OrderStage.CANCELLED, order=placed)
-
-    async def _give_up(self) -> Outcome:
-        """As for `cancel`, but it is the record that asks for it, and it may change its mind at any moment.
-
-        So news ends the waiting, and the next look decides.
-        """
-        self._standing.show(OrderStage.CANCELLING)
-        self._gave_up = True  # also where news ends the waiting: an attempt without an answer may have done it
-        placed = await self._steps.cancel(unless=self._has_news)
-        self._standing.placed, self._placed_for = placed, None
-        self._gave_up = placed is not None
-        if self._start.remember:
-            self._word.give_up(workflow.now())
-        if placed is None and self._look.number is not None:
-            raise ProblemError(only_named(self._look.number))
-        if placed is None and not self._word.deleted:
-            return Outcome(stage=OrderStage.NOT_NEEDED)
-        self._story.cancelled(workflow.now(), placed)
-        if not self._look.gone:
-            told = await self._steps.write_back(order=placed, status=UNWON, unless=self._has_news)
-            self._story.written(workflow.now(), told)
+            self._timeline.cancelled(workflow.now(), placed)
+        state.resolution = None
+        await self._write(order=placed, status=UNWON if state.is_unqualified else ErpStatus.CANCELLED)
         return Outcome(stage=OrderStage.CANCELLED, order=placed)
 
     async def _resolve(self, decision: Decision) -> Outcome:
-        """Take the order that was made by hand for the record's one, and write it back as if we had made it."""
-        self._standing.show(OrderStage.ORDERING)
-        resolved = await self._steps.resolve(decision.number or "")
+        """Use the order that was made by hand, if it is what the record asks for, and write it back."""
+        state = self._state
+        self._presenter.enter(OrderStage.ORDERING)
+        resolved = await self._steps.resolve(decision)
         if resolved.rival is not None:
-            self._standing.placed = resolved.rival
-            raise ProblemError(must_not_forget(resolved.rival))
-        self._standing.placed, self._resolution = resolved.order, decision
-        self._story.tell(workflow.now(), f"order **{decision.number}** is taken for the record's order")
-        self._standing.show(OrderStage.WRITING_BACK)
-        await self._tell(order=resolved.order, since=self._word.since)
+            state.placed = resolved.rival
+            raise ProblemError(order_exists(resolved.rival))
+        if resolved.differences is not None:
+            raise ProblemError(order_differs(decision.number or "", resolved.differences))
+        state.placed, state.resolution = resolved.order, decision
+        self._timeline.add(workflow.now(), f"order **{decision.number}** is used as the record's order")
+        self._presenter.enter(OrderStage.WRITING_BACK)
+        await self._write(order=resolved.order, since=self._notifications.since)
         if self._start.follow is not None:
-            self._standing.deciding = None  # it is carried out; from here on, word of the record counts as ever
+            state.deciding = None  # it is carried out; from here on notifications count as before
         return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)
 
     async def _skip(self) -> Outcome:
         """Close it without an order; an attempt without an answer may have made one, so the ERP is asked."""
-        self._standing.show(OrderStage.CANCELLING)
+        self._presenter.enter(OrderStage.CANCELLING)
         found = await self._steps.find()
         if found is not None and found.status is not ErpStatus.CANCELLED:
-            self._standing.placed = found
-            raise ProblemError(must_not_forget(found))
-        self._story.tell(workflow.now(), "it is closed as not needed: the ERP has no order")
-        await self._tell(status=NOT_NEEDED)
+            self._state.placed = found
+            raise ProblemError(order_exists(found))
+        self._timeline.add(workflow.now(), "it is closed as not needed: the ERP has no order")
+        await self._write(status=NOT_NEEDED)
         return Outcome(stage=OrderStage.NOT_NEEDED)
 
-    async def _tell(self, **content: Any) -> None:
-        """Say in Salesforce what came of a decision, unless there is nobody to say it to."""
-        if not self._word.deleted and not self._leaves_untold:
-            told = await self._steps.write_back(**content)
-            self._story.written(workflow.now(), told)
+    async def _write(self, **content: Any) -> None:
+        """Write to Salesforce what came of a decision, unless it cannot be stored there."""
+        if not self._notifications.deleted and not self._state.leaves_unwritten:
+            request = await self._steps.write_back(**content)
+            self._timeline.written(workflow.now(), request)
+
+    # Afterwards.
+
+    async def _check_doubt(self, outcome: Outcome) -> Outcome:
+        """Cancel once more what a late effect may have changed; an order that is wanted was compared in `_order`.
+
+        Nothing else follows a doubtful write here: a decision or a notification that arrives meanwhile starts over, and
+        the doubt stays noted until a check has come to its end.
+        """
+        state = self._state
+        while state.check_since is not None and outcome.stage in {OrderStage.CANCELLED, OrderStage.NOT_NEEDED}:
+            is_decided = state.deciding is not None
+            self._presenter.enter(OrderStage.CHECKING)
+            result = await self._steps.cancel(by_policy=not is_decided, interrupt=self._has_news)
+            state.placed = result.order
+            outcome = outcome.model_copy(update={"order": result.order})
+        return outcome
+
+    def _must_remember(self, outcome: Outcome) -> bool:
+        """Whether late notifications must be recognized by this workflow, because no record shows the newest state."""
+        if not self._start.remember:
+            return False
+        if self._state.deciding is not None or self._state.resolution or outcome.stage is OrderStage.CANCELLED:
+            return True
+        return outcome.stage is OrderStage.NOT_NEEDED and self._notifications.newest is not None
 
     async def _remember(self, stage: OrderStage) -> None:
-        """Stay open for a while after a decision: a message that is older than it must not begin a new order.
+        """Stay open for a while: a notification about a moment before the end must not begin a new order.
 
-        Where orders are made of messages no record tells that this one was given up. Word of what happened since
-        is news as ever: the deal was won again.
+        Where orders are made of notifications, no record shows that this one was cancelled or not needed. What happened
+        since is news as always: the deal was won again.
         """
-        self._standing.show(stage)
+        self._presenter.enter(stage)
         try:
             await self._commands.sleep(
-                lambda: self._word.news,
+                self._has_news,
                 longest=self._start.remember,
-                summary="messages from before the decision are ignored",
+                summary="late notifications are ignored",
             )
         except TimeoutError:
             return
-        if self._word.news:
-            if not self._resolution:
-                self._standing.placed = self._placed_for = None
-            self._standing.deciding = self._word.decided_at = None
-            self._leaves_untold = False
+        state = self._state
+        if self._notifications.news:
+            if not state.resolution:
+                state.placed = state.placed_for = None
+            state.deciding = self._notifications.decided_at = None
+            state.leaves_unwritten = False
         elif not self._commands.decision_asked():
             self._continue_if_long()
 
     async def _need_attention(self, problem: Problem) -> None:
-        """Stay open until somebody sends a command, or new word of the record arrives.
+        """Stay open until an operator sends a command, or a notification arrives; then start over.
 
-        Then all is looked at afresh: what was wrong may have been mended anywhere. A decision that needs attention is
-        none of the record's business, so no word of it wakes that one. Where it is Salesforce that refuses to be told
-        of it, the same decision again ends it untold: the record may be gone for good.
+        A decision that needs attention is not the record's business, so no notification wakes that one.
         """
-        stopped_at, deciding = self._standing.stage, self._standing.deciding
+        state, notifications = self._state, self._notifications
+        stopped_at, deciding = state.stage, state.deciding
 
-        def is_mended() -> bool:
-            return self._word.news and (deciding is None or self._word.deleted)
+        def is_outdated() -> bool:
+            return notifications.news and (deciding is None or notifications.deleted)
 
-        if is_mended() and deciding is None:
-            return  # word came since the record was read
-        self._commands.retry_asked = False  # it was about the step that ended here; now it would decide
-        self._standing.show(OrderStage.ATTENTION, problem)
-        self._story.tell(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
+        if is_outdated() and deciding is None:
+            return  # a notification arrived since the record was read
+        state.retry_asked = False  # it was about the step that ended here; now it would decide
+        self._presenter.enter(OrderStage.ATTENTION, problem)
+        self._timeline.add(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
         self._alerts.tell(problem)
-        is_salesforces = problem.reason.startswith(("salesforce", "record"))
-        if not self._word.deleted and not is_salesforces:
-            said = await self._steps.report(problem, self._standing.placed, unless=is_mended)
-            self._story.tell(workflow.now(), said)
-        self._standing.refresh()
-        await self._commands.until(is_mended)
+        if not notifications.deleted and problem.reason not in SALESFORCE_REFUSES:
+            said = await self._steps.report(problem, state.placed, interrupt=is_outdated)
+            self._timeline.add(workflow.now(), said)
+        self._presenter.refresh()
+        await self._commands.until(is_outdated)
+        situation = state.situation
         if self._commands.any_asked():
             self._alerts.over()
         else:
             self._continue_if_long()
-        self._standing.show(stopped_at)
+        self._presenter.enter(stopped_at)
         if self._commands.decision_asked():
-            self._leaves_untold = is_salesforces and may_stay_untold(deciding, self._commands.newest(), problem)
-        elif deciding is not None and problem.reason in _GIVES_WAY:
-            self._standing.deciding = self._word.decided_at = None
-        elif deciding is not None:
-            self._commands.begin_again()
-        if problem.reason in _LETS_LIVE and self._commands.retry_asked:
-            self._spares = True
+            assert state.decision is not None
+            effect = effect_of(state.decision.to, situation)
+            state.leaves_unwritten = effect is Effect.END_UNWRITTEN
+        elif state.retry_asked or deciding is not None:
+            self._retry(effect_of(names.SIGNAL_RETRY, situation), problem)
 
-    def _tell_of_alert(self) -> None:
-        self._story.tell(workflow.now(), "an alert is on its way to whoever is told of that")
-        self._standing.refresh()
+    def _retry(self, effect: Effect, problem: Problem) -> None:
+        """Prepare what `retry` does about an order that needed attention; the loop in `run` does it."""
+        state = self._state
+        if effect is Effect.DROP_DECISION:
+            state.deciding = self._notifications.decided_at = None
+        elif effect is Effect.REPEAT_DECISION:
+            state.decision_is_pending = True
+        keeps = effect is Effect.KEEP_ORDER or problem.reason is AttentionReason.TOO_LATE_TO_CANCEL
+        if keeps and state.retry_asked:
+            state.keeps_order = True
+
+    def _alert_raised(self) -> None:
+        self._timeline.add(workflow.now(), "an alert is being sent to the webhook")
+        self._presenter.refresh()
 
     def _continue_if_long(self) -> None:
-        """Begin a new run before the history grows too long. It looks at everything afresh."""
+        """Begin a new run before the history grows too long. It reads everything again."""
         if workflow.info().is_continue_as_new_suggested():
-            decision = self._commands.unfinished(self._standing.deciding or self._resolution)
-            self._standing.show(OrderStage.LOADING)  # search attributes go along; there the new run begins
-            carried = {
-                "carried": self._word.payload,
-                "decision": decision,
-                "follow_until": self._follow_until,
-                "spares": self._spares,
-                **self._alerts.carried,
-                "tried": self._tried(),
-                "unanswered_at": self._steps.unanswered_at,
-                "gave_up": self._gave_up,
-            }
-            workflow.continue_as_new(self._start.model_copy(update=carried))
+            state = self._state
+            self._presenter.enter(OrderStage.LOADING)  # search attributes are carried; there the new run begins
+            unfinished = state.decision_is_pending or state.deciding is not None or state.resolution is not None
+            state.decision = state.decision if state.decision_is_pending else state.deciding or state.resolution
+            state.decision_is_pending = unfinished
+            state.deciding = state.resolution = None
+            state.tried = state.tried or state.placed is not None
+            state.placed = state.placed_for = None  # the ERP is asked again
+            for name, value in self._alerts.carried.items():
+                setattr(state, name, value)
+            workflow.continue_as_new(self._start.model_copy(update={"state": state}))
 
     def _end(self, outcome: Outcome) -> Outcome:
-        self._standing.show(outcome.stage)
-        if self._commands.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
+        self._presenter.enter(outcome.stage)
+        if self._state.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
-        return outcome.model_copy(update={"spared": True}) if self._spares else outcome
+        return outcome.model_copy(update={"spared": True}) if self._state.keeps_order else outcome

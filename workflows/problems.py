@@ -1,4 +1,4 @@
-"""Why an order cannot go on by itself: read out of an activity that ended for good, or found by the workflow."""
+"""Why an order cannot continue by itself: read out of an activity that ended for good, or found by the workflow."""
 
 from __future__ import annotations
 
@@ -7,46 +7,65 @@ from contextlib import suppress
 from pydantic import ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from activities.failures import Problem
-from activities.salesforce import Look
 from closedwon.errors import AttentionReason
-from closedwon.model import Decision, ErpOrder
+from closedwon.model import ErpOrder
+from closedwon.order_state import Problem
+from closedwon.snapshot import Deleted, NotWanted
 
 
-def taken_back(look: Look, placed: ErpOrder) -> Problem:
-    """Why a person must look: there is an order, and the deal does not ask for it any more."""
-    what = "was deleted" if look.deleted else "does not qualify any more"
+def unqualified(snapshot: NotWanted | Deleted, placed: ErpOrder) -> Problem:
+    """There is an order, and the record no longer asks for it, or does not say whether it does."""
+    number = placed.number or placed.id
+    if isinstance(snapshot, Deleted):
+        return Problem(
+            reason=AttentionReason.RECORD_DELETED,
+            message=f"The record was deleted, but ERP order {number} exists ({placed.status})",
+            cure="Send `cancel` to cancel the order, or `retry` to keep it.",
+        )
+    what = "no longer qualifies" if snapshot.is_certain else "yields no value for `qualify`"
+    hint = "Send `cancel` to cancel the order, or `retry` to keep it; or win the deal again."
+    if not snapshot.is_certain:
+        hint = "Correct `qualify` of the route (`closedwon config check`), restart the workers, then send `retry`."
     return Problem(
-        reason=AttentionReason.RECORD_DELETED if look.deleted else AttentionReason.DEAL_UNWON,
-        message=f"The record {what}, but ERP order {placed.number or placed.id} exists ({placed.status})",
-        cure="Send `cancel` to cancel the order, or `retry` to leave it as it is"
-        + ("." if look.deleted else "; or win the deal again."),
+        reason=AttentionReason.DEAL_UNWON,
+        message=f"The record {what}, but ERP order {number} exists ({placed.status})",
+        cure=hint,
     )
 
 
 def only_named(number: str) -> Problem:
-    """Why a person must look: the deal does not ask for an order any more, and names one that cannot be found."""
+    """The record no longer asks for an order, and shows one that cannot be found under its key."""
     return Problem(
         reason=AttentionReason.DEAL_UNWON,
-        message=f"The record does not qualify any more and bears the order number {number}, but no ERP has an order "
-        "under the record's key: it was made by hand, or the number was copied from another record",
+        message=f"The record no longer qualifies and shows the order number {number}, but no ERP has an order under the "
+        "record's key: that order was made by hand, or the number was copied from another record",
         cure=f"If order {number} is this deal's, cancel it there by hand, then send `skip`; or win the deal again.",
     )
 
 
-def must_not_forget(found: ErpOrder) -> Problem:
+def order_exists(found: ErpOrder) -> Problem:
     """The ERP has an order of the record, so that there can be no other, nor none."""
     number = found.number or found.id
     return Problem(
         reason=AttentionReason.ORDER_EXISTS,
-        message=f"The ERP has order {number} of this record, made by Closedwon",
-        cure=f"Send `retry` to go on with order {number}, or `cancel` to cancel it. If another one shall take its "
-        "place, cancel it in the ERP and send `resolve` again.",
+        message=f"The ERP has order {number} of this record",
+        cure=f"Send `retry` to continue with order {number}, or `cancel` to cancel it. To use another order instead, "
+        "cancel this one in the ERP and send `resolve` again.",
+    )
+
+
+def order_differs(number: str, differences: str) -> Problem:
+    """The order that an operator named is not what the record asks for; nothing was changed."""
+    return Problem(
+        reason=AttentionReason.ORDER_DIFFERS,
+        message=f"ERP order {number} was not used: {differences}",
+        cure="Make both agree and send `retry`; or send `resolve` again with `accept_differences` "
+        "(`closedwon orders resolve RECORD NUMBER --accept-differences`), or with the right number.",
     )
 
 
 def problem_of(error: ActivityError) -> Problem:
-    """Take the problem out of a failed activity; one without it was retried to its horizon, or failed by hand.
+    """Take the problem out of a failed activity; one without it was retried to its horizon, or was failed by hand.
 
     Never raises: that would wedge the workflow in Running. Temporal's tools can fail an activity with any details.
     """
@@ -66,10 +85,3 @@ def problem_of(error: ActivityError) -> Problem:
         message=f"Retried for as long as the route allows (its horizon).{last}",
         cure="See whether the system it waits for is back, then send `retry`.",
     )
-
-
-def may_stay_untold(stopped: Decision | None, now: Decision | None, problem: Problem) -> bool:
-    """Whether the same decision, sent again, may end untold: an order's number is not given up."""
-    if stopped is None or now is None or stopped.to != now.to:
-        return False
-    return stopped.to != "resolve" or problem.reason is AttentionReason.RECORD_GONE

@@ -11,10 +11,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from closedwon import temporal
+from closedwon.acceptance import Notification, accept
 from closedwon.audit.gather import OnProgress, quiet
 from closedwon.audit.judge import Finding, Report
-from closedwon.model import Channel, Message
+from closedwon.model import Channel
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -34,9 +34,11 @@ async def mend(settings: Settings, client: Client, report: Report, *, on_progres
 
     async def start(finding: Finding) -> None:
         route = settings.route(finding.route or "")
-        message = Message(id=f"audit-{uuid.uuid4()}", channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+        notification = Notification(
+            finding.record, f"audit-{uuid.uuid4()}", Channel.OPERATOR, received_at=datetime.now(UTC)
+        )
         async with gate:
-            await temporal.start_order(client, settings.order_start(route, finding.record), message)
+            await accept(client, settings, route, notification)
         on_progress("started", 1)
 
     await asyncio.gather(*(start(finding) for finding in curable.values()))

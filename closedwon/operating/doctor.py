@@ -24,10 +24,10 @@ from closedwon import names, temporal, visibility
 from closedwon.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
-from closedwon.operating.orders import DECIDED_BY_RETRY
 from closedwon.settings import Org, Settings
 from closedwon.settings.values import is_loopback
 from workers.connections import Connections
+from workflows.order_table import KEPT_BY_RETRY
 
 _WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 _ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
@@ -37,7 +37,7 @@ _SILENT: Final = 3
 """Heartbeat timeouts without a sign of life."""
 _API_SHARE: Final = 0.8
 """Of the org's calls in 24 hours."""
-_ONE_BY_ONE: Final = (*DECIDED_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
+_ONE_BY_ONE: Final = (*KEPT_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
 """Where a person must decide about each order: one command for all of them would be the wrong one for some."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
 _PATIENCE: Final = 5.0

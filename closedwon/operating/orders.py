@@ -25,6 +25,7 @@ from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.model import Answer, Command
+from workflows.order_table import KEPT_BY_RETRY
 
 _AT_A_TIME: Final = 50
 """Commands under way at the same moment."""
@@ -38,15 +39,6 @@ _TAKEN_BY: Final = {
     names.SIGNAL_SKIP: (names.ORDER_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW),
 }
 """Which workflows know the command; all of ours know `retry`."""
-
-
-DECIDED_BY_RETRY: Final = (
-    AttentionReason.DEAL_UNWON,
-    AttentionReason.RECORD_DELETED,
-    AttentionReason.TOO_LATE_TO_CANCEL,
-    AttentionReason.ORDER_EXISTS,
-)
-"""Where `retry` lets an order live that was to be given up: nobody decides that in passing, for all there are."""
 
 
 class Selection(NamedTuple):
@@ -78,7 +70,7 @@ class Selection(NamedTuple):
         }
         terms += [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value is not None]
         if command == names.SIGNAL_RETRY and self.reason is None and self.record is None:
-            decided = ", ".join(f"'{reason}'" for reason in DECIDED_BY_RETRY)
+            decided = ", ".join(f"'{reason}'" for reason in KEPT_BY_RETRY)
             terms.append(f"({names.ATTENTION_REASON} IS NULL OR {names.ATTENTION_REASON} NOT IN ({decided}))")
         return " AND ".join(terms)
 

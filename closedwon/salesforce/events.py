@@ -8,7 +8,7 @@ Nothing here knows CometD or the Pub/Sub API.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from pydantic import AwareDatetime
@@ -90,6 +90,14 @@ def parse_event(channel: str, data: Any) -> Event:
         created_at=aware(payload.get("CreatedDate")) if isinstance(payload, dict) else None,
         raw=raw,
     )
+
+
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+
+
+def believable(moment: datetime | None, received_at: datetime) -> datetime | None:
+    """A time of change, or None for one in the future beyond clock skew: it would make every true one look older."""
+    return None if moment is None or moment > received_at + _CLOCK_SKEW else moment
 
 
 def aware(text: Any) -> datetime | None:

@@ -20,8 +20,6 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from closedwon.errors import ClosedwonError
-from closedwon.ids import RecordId
-from closedwon.model import OrderStart, Pace
 from closedwon.settings.alerts import Alerts
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
@@ -90,8 +88,6 @@ DEFAULT_FILE = "closedwon.toml"
 ENV_FILE = "CLOSEDWON_CONFIG"
 """Names the settings file, where no `--config` does."""
 _ENV_PREFIX, _ENV_DELIMITER = "CLOSEDWON_", "__"
-_REMEMBER = timedelta(hours=72)
-"""The event bus replays for so long. A route that reads records needs no memory: there the record tells."""
 
 _T = TypeVar("_T")
 _File = TypeVar("_File", bound="_EncryptionOnly")
@@ -219,21 +215,6 @@ class Settings(CodecSettings):
     def erp(self, name: str) -> TrytonErp | RestErp:
         """Find an ERP by name. Raises `KeyError`."""
         return _by(self.erps, name, "name")
-
-    def order_start(self, route: Route, record: RecordId) -> OrderStart:
-        """The input of the order workflow of one of the route's records."""
-        return OrderStart(
-            org=self.org(route.org).id,
-            record=record,
-            route=route.name,
-            pace=Pace(
-                first_interval=self.retry.first_interval,
-                longest_interval=self.retry.longest_interval,
-                horizon=route.horizon,
-            ),
-            remember=_REMEMBER if route.source == "event" else timedelta(0),
-            follow=route.policies.follow,
-        )
 
     def route(self, name: str) -> Route:
         """Find a route by name. Raises `KeyError`."""

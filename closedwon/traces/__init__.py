@@ -18,7 +18,8 @@ from opentelemetry.context import Context
 from temporalio.client import Plugin
 
 from closedwon.errors import ClosedwonError
-from closedwon.model import Message, OrderStart
+from closedwon.model import Message
+from closedwon.order_state import OrderStart
 
 ACCEPT: Final = "accept"
 """The span that a trace begins with."""

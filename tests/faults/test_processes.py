@@ -16,7 +16,8 @@ from closedwon import names, temporal
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import NAMESPACE
 from closedwon.ids import RecordId
-from closedwon.model import Channel, Message, OrderStart
+from closedwon.model import Channel, Message
+from closedwon.order_state import OrderStart
 from tests.support.handoff import CHANNEL, handoff
 from tests.support.siege import siege
 

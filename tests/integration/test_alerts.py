@@ -13,8 +13,9 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from activities.alerts import SIGNATURE, signature
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
-from closedwon.model import Channel, Message, OrderStart, Reconciliation, UnreadableMessage
+from closedwon.model import Channel, Message, Reconciliation, UnreadableMessage
 from closedwon.names import OrderStage
+from closedwon.order_state import OrderStart
 from closedwon.settings import Alerts
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.receiver import Receiver

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from closedwon import temporal
+from closedwon.acceptance import order_start
 from closedwon.ids import RecordId
 from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
@@ -19,7 +20,7 @@ async def _won(world: Handoff) -> RecordId:
 
 async def _notify(world: Handoff, record: RecordId, message_id: str = "m-1") -> None:
     word = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
-    await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[0], record), word)
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), word)
 
 
 async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_again() -> None:

@@ -13,8 +13,9 @@ from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localorg.config import OrgConfig, ValidationRule
 from closedwon.localorg.server import LocalOrg
-from closedwon.model import Channel, GapReason, Message, OrderStart
+from closedwon.model import Channel, GapReason, Message
 from closedwon.names import OrderStage
+from closedwon.order_state import OrderStart
 from tests.support.audit import assert_clean
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.servers import start_temporal

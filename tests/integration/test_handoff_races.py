@@ -24,6 +24,7 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from activities.messages import MessageActivities
 from activities.subscription import Subscribe, SubscriptionActivities
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.demo.parts import program
 from closedwon.errors import AttentionReason
 from closedwon.localerp.light import LightErp
@@ -133,7 +134,7 @@ async def test_a_deal_that_passes_from_route_to_route_is_not_ordered_twice() -> 
 
 async def _tell(world: Handoff, route: Route, record: Any, message_id: str) -> None:
     word = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
-    await temporal.start_order(world.client, world.settings.order_start(route, record), word)
+    await temporal.start_order(world.client, order_start(world.settings, route, record), word)
 
 
 def _pick_erp(world: Handoff, expression: str) -> None:

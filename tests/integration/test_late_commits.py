@@ -14,6 +14,7 @@ from temporalio.common import MetricMeter
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.erp.base import Step
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
@@ -86,7 +87,7 @@ async def test_an_order_that_one_erp_makes_late_is_not_made_in_another_meanwhile
             await until(lambda: world.erp.calls == 2)  # a look, and the order
             world.org.update("Opportunity", record, Name="moved")
             word = Message(id="m-2", channel=Channel.OPERATOR, received_at=datetime.now(UTC))
-            await temporal.start_order(world.client, world.settings.order_start(route, record), word)
+            await temporal.start_order(world.client, order_start(world.settings, route, record), word)
             await world.until_stage(record, OrderStage.ATTENTION)
 
             assert (1, 0) == (len(world.erp.orders()), len(other.orders()))

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.ids import RecordId
 from closedwon.localorg.config import OrgConfig
 from closedwon.localorg.server import LocalOrg
@@ -28,7 +29,7 @@ POLLERS = {"queue": "subscriber", "kind": "activity"}
 
 async def _start(world: Handoff, number: int) -> str:
     record = RecordId(f"006{number:012d}")
-    start = world.settings.order_start(world.settings.routes[0], record)
+    start = order_start(world.settings, world.settings.routes[0], record)
     message = Message(id=f"m-{number}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
     await temporal.start_order(world.client, start, message)
     return names.order_workflow_id(start.org, record)

@@ -10,8 +10,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import temporal
-from closedwon.model import Channel, Message, OrderStart
+from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
+from closedwon.order_state import OrderStart
 from tests.support.handoff import Handoff, handoff
 
 _OUTAGE = timedelta(hours=48)

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.model import UNWON, Channel, Message
@@ -32,7 +33,7 @@ def booked(world: Handoff) -> list[tuple[str, Decimal]]:
 async def tell(world: Handoff, record: RecordId, message_id: str = "again", *, deleted: bool = False) -> None:
     """Word of the record, by whatever channel."""
     message = Message(id=message_id, channel=Channel.SWEEP, received_at=datetime.now(UTC), deleted=deleted)
-    await temporal.start_order(world.client, world.settings.order_start(world.settings.routes[0], record), message)
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
 
 
 async def won_and_ordered(world: Handoff) -> RecordId:

@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.audit.judge import Report
 from closedwon.ids import RecordId
 from closedwon.localerp.light import LightErp
@@ -135,7 +136,7 @@ class Handoff:
         won = self.org.win_next(number)
         for record in won:
             message = Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
-            start = self.settings.order_start(self.settings.routes[-1], record)
+            start = order_start(self.settings, self.settings.routes[-1], record)
             await temporal.start_order(self.client, start, message)
         return won
 

@@ -19,12 +19,14 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.alerts import Need
-from activities.erp import CancelOrder, CreateOrder, FindOrder, FollowOrder, Resolved, ResolveOrder
+from activities.erp import CancelOrder, CreateOrder, ErpResult, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
-from activities.salesforce import Look, LookAt, Values, WriteBack
+from activities.salesforce import LookAt, Values, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine, OrderStart
+from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine
+from closedwon.order_state import OrderStart
+from closedwon.snapshot import Deleted, RecordSnapshot, Wanted
 from tests.support import handoff
 from tests.support.histories import keep_history
 from workflows.order import OrderWorkflow, Outcome
@@ -53,6 +55,11 @@ def order_of(record: RecordId, *, quantity: str = "2") -> Order:
 def erp_order(status: ErpStatus = ErpStatus.PROCESSING, amount: str = "10000.00") -> ErpOrder:
     """The order as the scripted ERP has it."""
     return ErpOrder(id="1", number="SO-1", status=status, currency="EUR", amount=Decimal(amount), line_count=1)
+
+
+def _result(answer: ErpOrder | ErpResult | None) -> ErpResult:
+    """A script may answer with just the order."""
+    return answer if isinstance(answer, ErpResult) else ErpResult(order=answer)
 
 
 class Held:
@@ -86,10 +93,10 @@ class World:
         self.write: _Script = self._write
         self.alert: _Script = self._alert
 
-    async def _load(self, request: LookAt) -> Look:
+    async def _load(self, request: LookAt) -> RecordSnapshot:
         if request.message is not None and request.message.deleted:
-            return Look(gone=True, deleted=True, may_have_order=True, erp="light")
-        return Look(order=order_of(self.record), erp="light", written={"Number": None, "Status": None})
+            return Deleted(erp="light")
+        return Wanted(order=order_of(self.record), erp="light", written={"Number": None, "Status": None})
 
     async def _create(self, _request: CreateOrder) -> ErpOrder:
         return erp_order()
@@ -111,16 +118,16 @@ class World:
         return request.written
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> Look:
+    async def load_order(self, request: LookAt) -> RecordSnapshot:
         return await self._play("load", self.load, request)  # type: ignore[no-any-return]
 
     @activity.defn
-    async def create_order(self, request: CreateOrder) -> ErpOrder:
-        return await self._play("create", self.create, request)  # type: ignore[no-any-return]
+    async def create_order(self, request: CreateOrder) -> ErpResult:
+        return _result(await self._play("create", self.create, request))
 
     @activity.defn
-    async def cancel_order(self, request: CancelOrder) -> ErpOrder | None:
-        return await self._play("cancel", self.cancel, request)  # type: ignore[no-any-return]
+    async def cancel_order(self, request: CancelOrder) -> ErpResult:
+        return _result(await self._play("cancel", self.cancel, request))
 
     @activity.defn
     async def find_order(self, request: FindOrder) -> ErpOrder | None:

@@ -18,11 +18,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
-    from activities.failures import Problem
     from closedwon import settings
     from closedwon.codec import KeyMissingError
     from closedwon.demo.parts import program
     from closedwon.errors import AttentionReason, BenignError
+    from closedwon.order_state import Problem
     from closedwon.telemetry import Metrics, Telemetry, TelemetryError
 
 _log = logging.getLogger("activities.test")

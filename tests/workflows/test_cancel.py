@@ -11,10 +11,10 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look
 from closedwon.erp.base import AuthFailedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
+from closedwon.snapshot import RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 
@@ -24,7 +24,7 @@ async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnv
     async with running(temporal_server.client) as world:
         unanswered: list[Any] = []
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("Salesforce is down")
 
         async def cancel(request: Any) -> Any:
@@ -182,7 +182,7 @@ async def test_cancel_reaches_the_order_that_an_earlier_run_has_made(temporal_se
     async with running(temporal_server.client) as world:
         await (await world.notify()).result()
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("Salesforce is down")
 
         world.load = load
@@ -261,7 +261,7 @@ async def test_a_cancelled_order_is_remembered_for_a_while_and_then_ends(skippin
     """Where orders are made of messages: late ones are ignored, and the end comes without anybody's doing."""
     async with running(skipping.client) as world:
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("not yet")
 
         async def cancel(_request: object) -> Any:
@@ -288,10 +288,10 @@ async def test_a_deal_that_is_won_again_while_its_cancel_is_remembered_is_ordere
     async with running(temporal_server.client) as world:
         is_down = True
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             if is_down:
                 raise UnknownError("not yet")
-            return Look(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="light")
 
         async def cancel(_request: object) -> Any:
             return None

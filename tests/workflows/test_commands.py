@@ -11,10 +11,10 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import Resolved
-from activities.salesforce import Look
 from closedwon.erp.base import RejectedError, UnknownError, UnknownOrderError
 from closedwon.model import NOT_NEEDED, Answer, Command, ErpStatus
 from closedwon.names import OrderStage
+from closedwon.snapshot import RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import Held, World, erp_order, order_of, running
 from workflows.order import OrderWorkflow, Outcome
@@ -213,7 +213,7 @@ async def test_a_no_comes_with_its_reason(temporal_server: WorkflowEnvironment) 
     assert [False] * 3 == [answer.accepted for answer in answers]
     assert "The ERP has order SO-1 of this record" in answers[0].message
     assert "The ERP has order SO-1 of this record" in answers[1].message
-    assert "No order is named" in answers[2].message
+    assert "The command names no order" in answers[2].message
     assert OrderStage.COMPLETED is outcome.stage
 
 
@@ -291,7 +291,7 @@ async def test_what_was_decided_is_remembered_for_late_messages(skipping: Workfl
     """Where orders are made of messages: neither a skipped nor a resolved one is ordered by a late duplicate."""
     async with running(skipping.client) as world:
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("not yet", retry_after=timedelta(days=1))
 
         world.load = load
@@ -315,7 +315,7 @@ async def test_what_was_decided_is_remembered_for_late_messages(skipping: Workfl
 async def test_a_deal_that_changes_after_resolve_makes_no_second_order(temporal_server: WorkflowEnvironment) -> None:
     """Fresh word of a resolved record is looked at, again and again, but the order is the one that was named."""
     async with running(temporal_server.client) as world:
-        world.load = held = Held(Look(order=order_of(world.record), erp="light"))
+        world.load = held = Held(Wanted(order=order_of(world.record), erp="light"))
         handle = await world.notify(remember=timedelta(hours=72))
         await held.started.wait()
         await handle.signal("resolve", "SO-77")

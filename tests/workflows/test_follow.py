@@ -11,10 +11,10 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import NothingNewError, Resolved
-from activities.salesforce import Look
 from closedwon.erp.base import RejectedError
 from closedwon.model import ErpOrder, ErpStatus, Following, Policies
 from closedwon.names import OrderStage
+from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import World, erp_order, order_of, running
 from workflows.order import OrderWorkflow, Outcome
@@ -42,8 +42,8 @@ class Erp:
 def followed(world: World, erp: Any, **policies: Any) -> None:
     """Let the route follow its orders."""
 
-    async def load(_request: object) -> Look:
-        return Look(order=order_of(world.record), erp="light", policies=Policies(follow=FOLLOWING, **policies))
+    async def load(_request: object) -> RecordSnapshot:
+        return Wanted(order=order_of(world.record), erp="light", policies=Policies(follow=FOLLOWING, **policies))
 
     async def create(_request: object) -> ErpOrder:
         return erp_order(ErpStatus.CONFIRMED)
@@ -146,8 +146,8 @@ async def test_a_deal_that_is_taken_back_while_its_order_is_followed_follows_the
         handle = await world.notify()
         await world.until(lambda: erp.looks >= 1)
 
-        async def load(_request: object) -> Look:
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel", follow=FOLLOWING))
+        async def load(_request: object) -> RecordSnapshot:
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel", follow=FOLLOWING))
 
         world.load = load
         await world.notify("taken back")
@@ -239,8 +239,8 @@ async def test_a_deal_that_is_taken_back_while_what_was_named_is_followed_follow
         handle = await _resolved(world)
         await world.until_stage(OrderStage.FOLLOWING)
 
-        async def load(_request: object) -> Look:
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="attention", follow=FOLLOWING))
+        async def load(_request: object) -> RecordSnapshot:
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="attention", follow=FOLLOWING))
 
         async def find(_request: object) -> ErpOrder:
             return erp_order(ErpStatus.CONFIRMED)

@@ -9,9 +9,10 @@ from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look, Values, WriteBack
+from activities.salesforce import Values, WriteBack
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.names import OrderStage
+from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 
@@ -46,8 +47,8 @@ async def test_a_record_that_asks_for_nothing_is_not_needed(temporal_server: Wor
     """No order, no write-back, and the end is known."""
     async with running(temporal_server.client) as world:
 
-        async def load(_request: object) -> Look:
-            return Look()
+        async def load(_request: object) -> RecordSnapshot:
+            return NotWanted()
 
         world.load = load
         outcome = await (await world.notify()).result()
@@ -128,7 +129,7 @@ async def test_retry_frees_an_order_from_an_erp_that_is_no_more(temporal_server:
         erp = "the-old-name"
 
         async def load(_request: object) -> Any:
-            return Look(order=order_of(world.record), erp=erp)
+            return Wanted(order=order_of(world.record), erp=erp)
 
         world.load = load
         handle = await world.notify()
@@ -182,10 +183,10 @@ async def test_a_changed_order_is_compared_with_what_the_erp_has(temporal_server
         looks = 0
         started, go_on = asyncio.Event(), asyncio.Event()
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             nonlocal looks
             looks += 1
-            return Look(order=order_of(world.record, quantity=str(looks)), erp="light")
+            return Wanted(order=order_of(world.record, quantity=str(looks)), erp="light")
 
         async def write(request: Any) -> Any:
             started.set()
@@ -208,11 +209,11 @@ async def test_an_older_payload_never_replaces_a_newer_one(temporal_server: Work
         seen: list[object] = []
         started, go_on = asyncio.Event(), asyncio.Event()
 
-        async def load(request: Any) -> Look:
+        async def load(request: Any) -> RecordSnapshot:
             seen.append(request.message.payload)
             started.set()
             await go_on.wait()
-            return Look(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="light")
 
         world.load = load
         newer, older = datetime(2026, 11, 24, 10, tzinfo=UTC), datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -232,9 +233,9 @@ async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() ->
         mended = False
         seen: list[object] = []
 
-        async def load(request: Any) -> Look:
+        async def load(request: Any) -> RecordSnapshot:
             seen.append(request.message.payload)
-            return Look(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="light")
 
         async def create(_request: object) -> Any:
             if not mended:
@@ -260,10 +261,10 @@ async def test_a_difference_from_the_erp_is_not_forgotten_by_retry(temporal_serv
         looks = 0
         started, go_on = asyncio.Event(), asyncio.Event()
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             nonlocal looks
             looks += 1
-            return Look(order=order_of(world.record, quantity="2" if looks == 1 else "3"), erp="light")
+            return Wanted(order=order_of(world.record, quantity="2" if looks == 1 else "3"), erp="light")
 
         async def create(request: Any) -> Any:
             if request.order.amount != erp_order().amount:

@@ -14,13 +14,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.salesforce import Look
 from closedwon import names, temporal
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpStatus, OrderStart, Policies
+from closedwon.model import ErpStatus, Policies
 from closedwon.names import OrderStage
+from closedwon.order_state import OrderStart
 from closedwon.salesforce.errors import RecordGoneError, ValidationError
+from closedwon.snapshot import RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, running
 from workflows.order import OrderWorkflow
@@ -69,9 +70,9 @@ async def test_a_deal_with_a_very_long_name_is_ordered(temporal_server: Workflow
     """Temporal limits the texts that accompany a step; a name of any length must not stop the order."""
     async with running(temporal_server.client) as world:
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             order = order_of(world.record).model_copy(update={"name": "発電機十台" * 400})
-            return Look(order=order, erp="light", written={})
+            return Wanted(order=order, erp="light", written={})
 
         world.load = load
         handle = await world.notify()
@@ -127,9 +128,9 @@ async def test_an_order_that_exists_is_told_to_a_record_that_no_longer_qualifies
     async with running(temporal_server.client) as world:
         reopened = False
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             order = None if reopened else order_of(world.record)
-            return Look(order=order, erp="light", written={"Number": None}, policies=Policies(unwon="ignore"))
+            return Wanted(order=order, erp="light", written={"Number": None}, policies=Policies(unwon="ignore"))
 
         async def write(request: Any) -> Any:
             if not reopened:
@@ -155,8 +156,8 @@ async def test_a_report_without_an_answer_is_not_taken_for_unwritten(temporal_se
         first_write = Held({"Status": "processing", "Error": None})
         last = asyncio.Event()
 
-        async def load(_request: object) -> Look:  # as with source = "event": nothing is known of the fields
-            return Look(order=order_of(world.record, quantity=next(quantities, "2")), erp="light")
+        async def load(_request: object) -> RecordSnapshot:  # as with source = "event": nothing is known of the fields
+            return Wanted(order=order_of(world.record, quantity=next(quantities, "2")), erp="light")
 
         async def create(request: Any) -> Any:
             if request.order.amount != erp_order().amount:
@@ -190,7 +191,7 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 60}
     async with await start_temporal(**limit) as server, running(server.client) as world:
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("Salesforce is down")
 
         mended = Held(None)
@@ -221,11 +222,11 @@ async def test_a_session_id_ends_with_the_run_that_heard_of_it() -> None:
     async with await start_temporal(**limit) as server, running(server.client) as world:
         sessions: list[str | None] = []
 
-        async def load(request: Any) -> Look:
+        async def load(request: Any) -> RecordSnapshot:
             sessions.append(request.session)
             if request.session is not None:
                 raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
-            return Look(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="light")
 
         world.load = load
         handle = await world.notify(session="sealed")

@@ -10,10 +10,10 @@ import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look
 from closedwon.erp.base import TooLateError, UnknownError, UnreachableError
 from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
 from closedwon.names import OrderStage
+from closedwon.snapshot import Hidden, NotWanted, RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 
@@ -23,8 +23,8 @@ async def test_news_ends_the_waiting_for_the_erp(temporal_server: WorkflowEnviro
     async with running(temporal_server.client) as world:
         is_won, asked = True, 0
 
-        async def load(_request: object) -> Look:
-            return Look(order=order_of(world.record) if is_won else None, erp="light")
+        async def load(_request: object) -> RecordSnapshot:
+            return Wanted(order=order_of(world.record), erp="light") if is_won else NotWanted(erp="light")
 
         async def create(_request: object) -> ErpOrder:
             nonlocal asked
@@ -53,8 +53,8 @@ async def test_a_person_decides_where_the_route_says_so(temporal_server: Workflo
     """The ERP's order is named; `cancel` says in Salesforce that the deal is not won, `retry` leaves all as it is."""
     async with running(temporal_server.client) as world:
 
-        async def load(_request: object) -> Look:
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="attention"))
+        async def load(_request: object) -> RecordSnapshot:
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="attention"))
 
         async def find(_request: object) -> ErpOrder:
             return erp_order()
@@ -77,10 +77,10 @@ async def test_a_deal_that_is_won_again_while_its_order_is_cancelled_takes_that_
     async with running(temporal_server.client) as world:
         is_won, reopened = False, []
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             if is_won:
-                return Look(order=order_of(world.record), erp="light")
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+                return Wanted(order=order_of(world.record), erp="light")
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
 
         async def cancel(_request: object) -> ErpOrder:
             nonlocal is_won
@@ -103,8 +103,8 @@ async def test_a_record_that_is_only_hidden_keeps_its_order(temporal_server: Wor
     """That our user may not see it any more is no deletion."""
     async with running(temporal_server.client) as world:
 
-        async def load(_request: object) -> Look:
-            return Look(gone=True, erp="light", policies=Policies(unwon="cancel", deleted="cancel"))
+        async def load(_request: object) -> RecordSnapshot:
+            return Hidden(erp="light", policies=Policies(unwon="cancel", deleted="cancel"))
 
         world.load = load
         outcome = await (await world.notify()).result()
@@ -119,10 +119,10 @@ async def test_a_long_history_does_not_forget_that_a_person_lets_an_order_live()
     async with await start_temporal(**limit) as server, running(server.client) as world, asyncio.timeout(60):
         is_down = False
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             if is_down:
                 raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
 
         async def cancel(_request: object) -> Any:
             if is_down:
@@ -150,8 +150,8 @@ async def test_a_long_history_does_not_forget_that_a_person_lets_an_order_live()
     assert 1 == world.calls.count("cancel")
 
 
-async def _unwon(_request: object) -> Look:
-    return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+async def _unwon(_request: object) -> RecordSnapshot:
+    return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
 
 
 async def _is_another(handle: WorkflowHandle[Any, Any], run: str | None) -> bool:
@@ -165,10 +165,10 @@ async def test_an_order_whose_cancellation_was_not_answered_is_taken_up_again_wh
     async with running(temporal_server.client) as world:
         is_won, asked, reopened = False, 0, []
 
-        async def load(_request: object) -> Look:
+        async def load(_request: object) -> RecordSnapshot:
             if is_won:
-                return Look(order=order_of(world.record), erp="light")
-            return Look(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+                return Wanted(order=order_of(world.record), erp="light")
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
 
         async def cancel(_request: object) -> ErpOrder:
             nonlocal asked
@@ -205,8 +205,8 @@ async def test_a_new_run_knows_that_the_erp_may_have_an_order_which_the_record_d
             asked += 1
             raise UnknownError("the reply was lost")
 
-        async def load_unwon(_request: object) -> Look:
-            return Look(erp="light", policies=Policies(unwon="cancel"))
+        async def load_unwon(_request: object) -> RecordSnapshot:
+            return NotWanted(erp="light", policies=Policies(unwon="cancel"))
 
         async def cancel(request: Any) -> ErpOrder:
             unanswered.append(request.unanswered_at)
@@ -215,7 +215,7 @@ async def test_a_new_run_knows_that_the_erp_may_have_an_order_which_the_record_d
         world.create, world.cancel = create, cancel
         handle = await world.notify()
         await world.until(lambda: asked >= 1)
-        world.load = blocked = Held(Look(order=order_of(world.record), erp="light"))
+        world.load = blocked = Held(Wanted(order=order_of(world.record), erp="light"))
         await world.notify("m-0")
         await blocked.started.wait()
         for number in range(40):

@@ -18,7 +18,7 @@ from closedwon.salesforce import callout, callout_contract, soap
 from closedwon.salesforce.callout import Accepted, AcceptedRecord, CalloutError, CalloutRequest
 from closedwon.salesforce.signature import Seen, SignatureError, verify
 from closedwon.settings import Route
-from workers.intake.delivery import Delivery, RefusedError, Word
+from workers.intake.delivery import Delivery, RefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -79,19 +79,21 @@ class Callouts:
         self._check_signature(route, request, body)
         self._delivery.check_rate(route)
         call = parse(body)
-        words = [Word(item.record, item.id, dict(item.payload or {})) for item in call.items]
+        notifications = [
+            self._delivery.notification(item.record, item.id, dict(item.payload or {})) for item in call.items
+        ]
         try:
             self._delivery.check_org(route, call.org)
-            await self._delivery.deliver(route, words)
+            await self._delivery.deliver(route, notifications)
         except RefusedError as error:
-            error.ids = tuple(word.record for word in words)  # the callers' own ids may be anything
+            error.ids = tuple(each.record for each in notifications)  # the callers' own ids may be anything
             raise
         return Accepted(
             accepted=tuple(
                 AcceptedRecord(
-                    record_id=word.record, id=word.id, workflow_id=names.order_workflow_id(call.org, word.record)
+                    record_id=each.record, id=each.id, workflow_id=names.order_workflow_id(call.org, each.record)
                 )
-                for word in words
+                for each in notifications
             )
         )
 

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import mapping, temporal
+from closedwon.acceptance import Notification, prepare, start
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
+from closedwon.mapping import MappingError
 from closedwon.model import Channel, Message
-from closedwon.salesforce.events import aware
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
 
@@ -52,17 +52,6 @@ class NotDurableError(RefusedError):
     def __init__(self, why: str) -> None:
         """Say why it was not taken."""
         super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "not-durable", f"not durable ({why}); send again")
-
-
-class Word(NamedTuple):
-    """Word of one record, whatever the channel."""
-
-    record: RecordId
-    id: str
-    fields: dict[str, Any]
-    deleted: bool = False
-    session: str | None = None
-    """Sealed."""
 
 
 class Rates:
@@ -127,40 +116,38 @@ class Delivery:
                 HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
             )
 
-    async def deliver(self, route: Route, words: Sequence[Word]) -> None:
-        """Return when every word is durable. Raises `RefusedError`; it is a `NotDurableError` if that may change."""
-        messages = [self._message(route, word) for word in words]
-        if any(_is_too_large(message) for message in messages):
+    def notification(
+        self, record: RecordId, message_id: str, fields: dict[str, Any] | None = None, **more: Any
+    ) -> Notification:
+        """A notification on this channel, received now."""
+        return Notification(record, message_id, self._channel, received_at=datetime.now(UTC), fields=fields, **more)
+
+    async def deliver(self, route: Route, notifications: Sequence[Notification]) -> None:
+        """Return when every notification is durable.
+
+        Raises `RefusedError`, of which a `NotDurableError` may succeed later. The request is judged as a whole before
+        the first workflow starts.
+        """
+        try:
+            prepared = [prepare(self._settings, route, each) for each in notifications]
+        except MappingError as error:
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "record", str(error)) from None
+        if any(_is_too_large(each.message) for each in prepared):
             raise _unfit()
         try:
             async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
-                for word, message in zip(words, messages, strict=True):
-                    starts.create_task(self._start(route, word, message))
+                for each in prepared:
+                    starts.create_task(start(self._client, each))
         except TimeoutError:
             raise NotDurableError("Temporal takes too long") from None
         except ExceptionGroup as group:  # the first failure ends the other starts, too: the answer is known
             raise _refusal(group.exceptions[0]) from None
         await self._on_durable()
-        self.count("accepted", len(words))
+        self.count("accepted", len(notifications))
 
     def count(self, outcome: str, messages: int = 1) -> None:
         """Record what became of messages."""
         self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
-
-    def _message(self, route: Route, word: Word) -> Message:
-        return Message(
-            id=word.id,
-            channel=self._channel,
-            received_at=datetime.now(UTC),
-            payload=word.fields if route.source == "event" and not word.deleted else None,
-            modified_at=aware(word.fields.get("SystemModstamp")),
-            session=word.session,
-            deleted=word.deleted,
-        )
-
-    async def _start(self, route: Route, word: Word, message: Message) -> None:
-        start = self._settings.order_start(route, word.record)
-        await temporal.start_order(self._client, start, message, summary=mapping.summary_of(route, word.fields))
 
 
 def _is_too_large(message: Message) -> bool:

@@ -16,12 +16,13 @@ from typing import Any, Final
 from aiohttp import web
 
 from closedwon import mapping
+from closedwon.acceptance import Notification
 from closedwon.errors import ClosedwonError
 from closedwon.salesforce import outbound
 from closedwon.salesforce.contract import Contract
 from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError
 from closedwon.settings import Route, Tombstone
-from workers.intake.delivery import Delivery, IntakeError, RefusedError, Word
+from workers.intake.delivery import Delivery, IntakeError, RefusedError
 from workers.intake.sessions import Sessions
 
 _log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class OutboundMessages:
 
     async def take(self, request: web.Request) -> web.Response:
         """Answer one message about records."""
-        return await self._take(request, self._route(request), self._words)
+        return await self._take(request, self._route(request), self._notifications)
 
     async def take_tombstones(self, request: web.Request) -> web.Response:
         """Answer one message about deleted records."""
@@ -59,7 +60,7 @@ class OutboundMessages:
         return await self._take(request, route, partial(self._buried, tombstone))
 
     async def _take(
-        self, request: web.Request, route: Route, judge: Callable[[Route, OutboundMessage], list[Word]]
+        self, request: web.Request, route: Route, judge: Callable[[Route, OutboundMessage], list[Notification]]
     ) -> web.Response:
         """Answer a message that `judge` takes as a whole, or refuses by raising; nothing has started by then."""
         ids: tuple[str, ...] = ()
@@ -68,8 +69,8 @@ class OutboundMessages:
             message = outbound.parse(await request.read(), request.charset)
             ids = tuple(found.id for found in message.notifications)
             self._delivery.check_org(route, message.org)
-            words = judge(route, message)
-            await self._delivery.deliver(route, words)
+            notifications = judge(route, message)
+            await self._delivery.deliver(route, notifications)
         except OutboundMessageError as error:
             ids = ids or error.notification_ids
             _log.warning(
@@ -102,7 +103,7 @@ class OutboundMessages:
             )
         return route
 
-    def _words(self, route: Route, message: OutboundMessage) -> list[Word]:
+    def _notifications(self, route: Route, message: OutboundMessage) -> list[Notification]:
         if message.object not in (None, route.object):
             raise OutboundMessageError(f"route {route.name!r} takes {route.object}, not {message.object}")
         contract = self._contracts.get(route.name)
@@ -112,19 +113,21 @@ class OutboundMessages:
             _check_qualified(route, message)
         session = self._sessions.sealed(route, message)
         return [
-            Word(found.record, found.id, dict(found.fields or {}), session=session)
+            self._delivery.notification(found.record, found.id, dict(found.fields or {}), session=session)
             for found in message.notifications
             if found.record is not None  # else it was deleted before delivery: there is nothing to look at
         ]
 
-    def _buried(self, tombstone: Tombstone, route: Route, message: OutboundMessage) -> list[Word]:
+    def _buried(self, tombstone: Tombstone, route: Route, message: OutboundMessage) -> list[Notification]:
         if message.object not in (None, tombstone.object):
             raise OutboundMessageError(
                 f"the tombstones of route {route.name!r} are {tombstone.object}, not {message.object}"
             )
         try:
             return [
-                Word(mapping.deleted_record_of(route, tombstone, found.fields), found.id, {}, deleted=True)
+                self._delivery.notification(
+                    mapping.deleted_record_of(route, tombstone, found.fields), found.id, deleted=True
+                )
                 for found in message.notifications
                 if found.fields is not None  # else the tombstone itself is gone, and with it all it knew
             ]

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from temporalio.client import WorkflowExecutionStatus
 
 from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.localerp.light import LightErp
 from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
@@ -83,7 +84,7 @@ async def test_a_cancel_that_must_ask_every_erp_waits_while_one_is_paused() -> N
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         world.org.faults.down(on=True)
-        start = world.settings.order_start(world.settings.routes[0], record)
+        start = order_start(world.settings, world.settings.routes[0], record)
         await temporal.start_order(
             world.client, start, Message(id="m-1", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from closedwon.model import Channel, Message
-from workflows.word import Word
+from closedwon.notifications import Notifications
 
 _NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -52,38 +52,38 @@ def _tombstone(minute: int, *, modified: bool = True) -> Message:
     ],
 )
 @pytest.mark.parametrize("is_given_up", [False, True])
-def test_a_deletion_stands_until_there_is_word_of_what_came_after_it(
+def test_a_deletion_stands_until_there_is_notifications_of_what_came_after_it(
     messages: list[Message], *, deleted: bool, payload: int | None, is_given_up: bool
 ) -> None:
     """A record may be taken out of the recycle bin; a late message from before its deletion does not do that."""
-    word = Word(None)
+    notifications = Notifications()
     for message in messages:
-        word.take(message)
-        if is_given_up and word.deleted:
-            word.give_up(_at(60))
+        notifications.take(message)
+        if is_given_up and notifications.deleted:
+            notifications.settle(_at(60))
 
-    assert word.payload is not None
-    assert (deleted, payload) == (word.deleted, (word.payload.payload or {}).get("minute"))
+    assert notifications.newest is not None
+    assert (deleted, payload) == (notifications.deleted, (notifications.newest.payload or {}).get("minute"))
 
 
 def test_a_record_that_is_read_is_not_deleted() -> None:
     """Whoever looks at records need not believe a tombstone; but one that came during the look still counts."""
-    word, first, second = Word(None), _tombstone(1), _tombstone(3)
-    word.take(first)
-    word.is_there(first)
-    lives = not word.deleted
-    word.take(second)
-    word.is_there(first)
+    notifications, first, second = Notifications(), _tombstone(1), _tombstone(3)
+    notifications.take(first)
+    notifications.is_readable(first)
+    lives = not notifications.deleted
+    notifications.take(second)
+    notifications.is_readable(first)
 
     assert lives
-    assert word.deleted
+    assert notifications.deleted
 
 
 @pytest.mark.parametrize(("modified", "since"), [(20, 20), (None, 60), (61, 60)])
 def test_the_way_of_a_deal_is_measured_from_what_happened(modified: int | None, since: int) -> None:
     """Word that came late, by a sweep or sent again, makes no deal quick; a clock that is ahead makes none negative."""
-    word = Word(None)
+    notifications = Notifications()
     modified_at = None if modified is None else _at(modified)
-    word.take(Message(id="m", channel=Channel.SWEEP, received_at=_at(60), modified_at=modified_at))
+    notifications.take(Message(id="m", channel=Channel.SWEEP, received_at=_at(60), modified_at=modified_at))
 
-    assert word.since == _at(since)
+    assert notifications.since == _at(since)

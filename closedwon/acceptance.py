@@ -1,0 +1,117 @@
+"""From a notification to a durable workflow: the one way for every channel.
+
+Callers (event bus, intake, sweeps, the audit's repair) know where a notification came from and which record it is about.
+Only this module knows what becomes of it: whether the record can belong to the route, whether its content is kept, how
+old it is, what the workflow's page shows before the record is read, and how the workflow starts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from temporalio.client import Client
+from temporalio.common import Priority
+
+from closedwon import mapping, temporal
+from closedwon.ids import RecordId
+from closedwon.mapping import MappingError
+from closedwon.model import Channel, Message, Pace
+from closedwon.order_state import OrderStart
+from closedwon.salesforce.events import aware, believable
+from closedwon.settings import Route, Settings
+
+_LATE_MESSAGE_WINDOW: Final = timedelta(hours=72)
+"""The event bus replays for so long. A route that reads records needs no window: the record shows its newest state."""
+
+
+class Notification(NamedTuple):
+    """One notification about one record of a known org, on whatever channel."""
+
+    record: RecordId
+    id: str
+    """The channel's own id; the same notification again has the same id."""
+    channel: Channel
+    received_at: datetime
+    fields: dict[str, Any] | None = None
+    """What it says of the record; None when it only names it."""
+    modified_at: datetime | None = None
+    """When that was true, as the channel says it. A SystemModstamp in the content outranks it."""
+    deleted: bool = False
+    session: str | None = None
+    """A Salesforce session id, sealed."""
+    summary: str | None = None
+    """For the workflow's page, where the content does not name the deal."""
+
+
+class Start(NamedTuple):
+    """What a notification becomes: the workflow's input, the signal, the summary of its page."""
+
+    order: OrderStart
+    message: Message
+    summary: str | None
+
+
+def order_start(settings: Settings, route: Route, record: RecordId) -> OrderStart:
+    """The input of the order workflow of one of the route's records."""
+    return OrderStart(
+        org=settings.org(route.org).id,
+        record=record,
+        route=route.name,
+        pace=Pace(
+            first_interval=settings.retry.first_interval,
+            longest_interval=settings.retry.longest_interval,
+            horizon=route.horizon,
+        ),
+        remember=_LATE_MESSAGE_WINDOW if route.source == "event" else timedelta(0),
+        follow=route.policies.follow,
+    )
+
+
+def prepare(settings: Settings, route: Route, notification: Notification) -> Start:
+    """Judge a notification without any effect. Raises `MappingError` for a record that cannot be the route's."""
+    mapping.check_prefix(route, notification.record)
+    fields = notification.fields
+    message = Message(
+        id=notification.id,
+        channel=notification.channel,
+        received_at=notification.received_at,
+        payload=fields if route.source == "event" and not notification.deleted else None,
+        modified_at=believable(_modified_at(route, notification), notification.received_at),
+        session=notification.session,
+        deleted=notification.deleted,
+    )
+    summary = mapping.summary_of(route, fields) if fields else None
+    return Start(order_start(settings, route, notification.record), message, summary or notification.summary)
+
+
+async def accept(
+    client: Client,
+    settings: Settings,
+    route: Route,
+    notification: Notification,
+    *,
+    priority: Priority = Priority.default,
+) -> None:
+    """Make a notification durable: when this returns, the record's workflow has it. Safe to repeat.
+
+    Raises `MappingError` for a record that cannot be the route's, `temporal.UnstorableError`, or Temporal's `RPCError`.
+    """
+    await start(client, prepare(settings, route, notification), priority=priority)
+
+
+async def start(client: Client, prepared: Start, *, priority: Priority = Priority.default) -> None:
+    """The second half of `accept`, for callers that judge several notifications before the first one has an effect."""
+    order, message, summary = prepared
+    await temporal.start_order(client, order, message, summary=summary, priority=priority)
+
+
+def _modified_at(route: Route, notification: Notification) -> datetime | None:
+    """The record's own time of change if the content has it, so that all channels are compared by the same clock."""
+    if notification.fields is None:
+        return notification.modified_at
+    try:
+        content = mapping.event_record(route, notification.fields)
+    except MappingError:
+        content = notification.fields
+    return aware(content.get("SystemModstamp")) or notification.modified_at

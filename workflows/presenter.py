@@ -1,0 +1,117 @@
+"""What people see of an order: search attributes, metrics, and the page of details in Temporal's UI.
+
+Presents the state and changes nothing of it but the stage, whose change is what the search attributes record.
+Pipe tables do not render on that page; bold, code and bullet lists do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+
+from closedwon import names
+from closedwon.money import amount_text
+from closedwon.names import OrderStage
+from closedwon.order_state import OrderState, Problem
+from closedwon.telemetry import Metrics
+from workflows.order_table import offered
+from workflows.timeline import Timeline
+
+_STAGE: Final = SearchAttributeKey.for_keyword(names.ORDER_STAGE)
+_REASON: Final = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
+_NUMBER: Final = SearchAttributeKey.for_keyword(names.ERP_ORDER_NUMBER)
+
+_HEADLINES: Final = {
+    OrderStage.LOADING: "Reading the record from Salesforce",
+    OrderStage.ORDERING: "Creating the order in the ERP",
+    OrderStage.WRITING_BACK: "The ERP has the order; writing its number to Salesforce",
+    OrderStage.FOLLOWING: "Done: the order exists, and Salesforce has its number; its status in the ERP is followed",
+    OrderStage.CHECKING: "A write to the ERP got no answer; the order is compared once more",
+    OrderStage.CANCELLING: "Cancelling",
+    OrderStage.ATTENTION: "**Needs attention**",
+    OrderStage.COMPLETED: "Done: the order exists, and Salesforce has its number",
+    OrderStage.CANCELLED: "Cancelled",
+    OrderStage.NOT_NEEDED: "Not needed",
+}
+_NEXT: Final = {
+    OrderStage.LOADING: "Salesforce answers, or is asked again until it does; then the order goes to the ERP.",
+    OrderStage.ORDERING: "the ERP answers, or is asked again until it does; then the number goes to Salesforce. "
+    "While the ERP is paused no attempt is made; a workflow `erp-limit:…` is open then and says why.",
+    OrderStage.WRITING_BACK: "Salesforce accepts it, or is asked again until it does.",
+    OrderStage.FOLLOWING: "the ERP is asked again, less and less often, until the order is done or cancelled there; "
+    "each change is written to Salesforce.",
+    OrderStage.CHECKING: "the ERP is asked again when a late effect can no longer come (`erps.settle`); what differs "
+    "then is corrected.",
+    OrderStage.CANCELLING: "the ERP is asked what it has until it answers; then the result is written to Salesforce.",
+    OrderStage.ATTENTION: "nothing happens until an operator sends a command{or_notification}.",
+}
+
+
+class Presenter:
+    """Shows one order's state."""
+
+    def __init__(self, state: OrderState, timeline: Timeline, record: str) -> None:
+        """Take what is shown; the first stage is the one that the start of the workflow recorded."""
+        self._state = state
+        self._timeline = timeline
+        self._record = record
+        self._metrics = Metrics(workflow.metric_meter())
+
+    def enter(self, stage: OrderStage, problem: Problem | None = None) -> None:
+        """Enter a stage; the same stage again records nothing."""
+        state = self._state
+        if stage is not state.stage:
+            updates: list[Any] = [_STAGE.value_set(stage)]
+            if problem:
+                updates.append(_REASON.value_set(problem.reason))
+                self._metrics.attention.add(1, {"reason": problem.reason})
+            elif state.stage is OrderStage.ATTENTION:
+                updates.append(_REASON.value_unset())
+            if number := (state.placed.number if state.placed is not None else state.shown_number):
+                updates.append(_NUMBER.value_set(number))
+            workflow.upsert_search_attributes(updates)
+            self._metrics.orders.add(1, {"stage": stage})
+            state.stage = stage
+        state.problem = problem
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Write the page again: the timeline has grown. Costs no history."""
+        workflow.set_current_details(page(self._state, self._timeline, self._record))
+
+
+def page(state: OrderState, timeline: Timeline, record: str) -> str:
+    """The page: where the order stands, what it is about, what comes next, what can be sent, what happened."""
+    head = [f"### {_headline(state)}", ""]
+    if state.problem is not None:
+        problem = state.problem
+        head.append(f"- **Why** (`{problem.reason}`): {problem.reason.sentence} {problem.message.rstrip('.')}.")
+        head.append(f"- **What to do**: {problem.cure}")
+    if state.order is not None:
+        order = state.order
+        total = amount_text(order.amount, order.currency)
+        head.append(f"- **Deal** {order.name} ({record}), {order.customer.name}, **{total}**")
+    if state.placed is not None:
+        number = state.placed.number or state.placed.id
+        link = f"[{number}]({state.placed.url})" if state.placed.url else f"**{number}**"
+        head.append(f"- **Order** {link}, {state.placed.status}")
+    if state.stage in _NEXT:
+        or_notification = "" if state.deciding else ", or the record is changed in Salesforce"
+        head.append(f"- **Next**: {_NEXT[state.stage].format(or_notification=or_notification)}")
+        head.append("- **You can send** " + "; ".join(f"`{name}` ({effect.hint})" for name, effect in _offered(state)))
+    return "\n".join([*head, "", "**What happened** (UTC)", "", *timeline.lines()])
+
+
+def _offered(state: OrderState) -> list[tuple[str, Any]]:
+    return list(offered(state.situation))
+
+
+def _headline(state: OrderState) -> str:
+    deciding = state.deciding
+    if deciding is not None and state.stage is OrderStage.ORDERING:
+        return f"Using order {deciding.number}, which exists already"
+    if deciding is not None and deciding.to == names.SIGNAL_SKIP and state.stage is OrderStage.CANCELLING:
+        return "Closing it as not needed, unless the ERP has an order"
+    return _HEADLINES[state.stage]
