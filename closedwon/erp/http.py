@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from closedwon.erp.base import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
+from closedwon.erp.errors import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
 from closedwon.errors import AttentionReason
 
 KEYS_PER_CALL: Final = 50
@@ -43,6 +43,12 @@ class Reply(NamedTuple):
     def ok(self) -> bool:
         """Whether the ERP did what it was asked."""
         return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def reason(self) -> str | None:
+        """The member `reason` of problem details; None where the body has none."""
+        reason = self.body.get("reason") if isinstance(self.body, dict) else None
+        return reason if isinstance(reason, str) else None
 
 
 class HttpClient:
@@ -107,7 +113,11 @@ class HttpClient:
                 cure = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
                 raise AuthFailedError(f"{what}: the ERP user lacks a right", cure=cure)
             case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
-                raise BusyError(what, retry_after=_retry_after(response.headers.get("Retry-After")))
+                raise BusyError(
+                    what,
+                    retry_after=_retry_after(response.headers.get("Retry-After")),
+                    may_have_happened=response.status == HTTPStatus.SERVICE_UNAVAILABLE,
+                )
             case HTTPStatus.REQUEST_TIMEOUT:
                 raise UnknownError(what)
             case HTTPStatus.NOT_IMPLEMENTED:
