@@ -138,11 +138,15 @@ class Steps:
                 afresh=True,
             )
         except (StoppedError, ProblemError) as stop:
-            if stop.unanswered:
+            if isinstance(stop, ProblemError) and stop.problem.in_doubt_since is not None:
+                self._unanswered[erp] = stop.problem.in_doubt_since
+            elif stop.unanswered:
                 self._unanswered[erp] = workflow.now()
             raise
         self._unanswered.clear()
-        return placed
+        if placed.order is None:
+            raise RuntimeError("create_order returns an order or fails")
+        return placed.order
 
     async def cancel(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Cancel what the ERP has, if it has anything; `unless` ends the waiting.
@@ -150,13 +154,14 @@ class Steps:
         The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
         """
         request = CancelOrder(**self._wanted())
-        return await self._ask_erp(
+        result = await self._ask_erp(
             ErpActivities.cancel_order,
             request,
             activity_id="cancel-order",
             summary=f"cancel the order of {self._start.record}, if there is one",
             unless=unless,
         )
+        return result.order
 
     async def find(self, *, unless: Callable[[], bool] = _never) -> ErpOrder | None:
         """Ask what the ERP has under the record's key; `unless` ends the waiting."""

@@ -5,7 +5,8 @@ found is compared before it is touched, with what was sold and with whose it is.
 
     errors      what a call may raise              comparing   what "the same order" means
     protocol    what an adapter offers             adopting    orders that were made by hand
-    checking    which answers are believed         fencing     which attempts may still write
+    checking    which answers are believed         resolving   orders that a person has named
+    fencing     which attempts may still write
 
 Every function here is safe to repeat and to run in parallel, in one process or in many: it begins with a look, and what
 it does is guarded by the order's state, by its key, and by its version where the ERP has versions. No Temporal here, no
