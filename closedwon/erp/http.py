@@ -51,6 +51,22 @@ class Reply(NamedTuple):
         return reason if isinstance(reason, str) else None
 
 
+class _CutError(aiohttp.ClientError):
+    """The connection broke under a write."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a write once. aiohttp repeats PUT by itself on a connection that breaks: one of the two may come late."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method == "GET":
+            raise
+        raise _CutError(type(error).__name__) from error
+
+
 class HttpClient:
     """Calls below one base address with one bearer token. Opens its connections at the first call."""
 
@@ -83,6 +99,7 @@ class HttpClient:
             self._session = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds(), sock_connect=_CONNECT_SECONDS),
+                middlewares=(_once,),
             )
         self.calls += 1
         try:

@@ -24,7 +24,7 @@ from closedwon.erp.base import (
 )
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
-from closedwon.errors import AttentionReason, BenignError, RetryError
+from closedwon.errors import AttentionReason, BenignError
 from closedwon.model import ErpOrder, ErpStatus, Origin
 from closedwon.settings import RestErp, TrytonErp
 from tests.integration.erp.worlds import ORG, new_order, rest_settings
@@ -223,24 +223,30 @@ async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
         await erp.close()
 
 
-async def test_a_request_is_sent_once() -> None:
-    """The client never repeats a creation by itself: whether to try again is decided after a look."""
-    received = 0
+@pytest.mark.parametrize("write", ["create", "amend", "cancel"])
+async def test_a_write_is_sent_once(write: str) -> None:
+    """The client never repeats a write by itself, on a kept connection neither: whether to is decided after a look."""
+    received: list[str] = []
 
-    async def count_and_cut(request: web.Request) -> web.Response:
-        nonlocal received
-        received += 1
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+    async def answer_looks_and_cut_writes(request: web.Request) -> web.Response:
+        received.append(request.method)
+        if request.method != "GET":
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"orders": []})
 
-    async with answering(count_and_cut) as url:
+    async with answering(answer_looks_and_cut_writes) as url:
         erp = RestAdapter(_facade(url))
-        with pytest.raises(RetryError):
-            await erp.create(new_order())
+        await erp.find("key")
+        with pytest.raises(UnknownError):
+            await {
+                "create": lambda: erp.create(new_order()),
+                "amend": lambda: erp.amend(FOUND, new_order()),
+                "cancel": lambda: erp.cancel(FOUND, modified_at=None),
+            }[write]()
         await erp.close()
 
-    assert 1 == received
+    assert 2 == len(received)
 
 
 async def test_tryton_without_our_module_is_told_what_to_install() -> None:
