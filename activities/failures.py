@@ -9,18 +9,18 @@ import asyncio
 import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, TemporalError
 
+from activities.attempts import HEARTBEAT_TIMEOUT, Attempt
 from closedwon.errors import AttentionError, BenignError, RetryError
 from closedwon.order_state import Problem
 
-HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
-"""Silence after which the server gives a dead worker's activity to another one."""
+__all__ = ["HEARTBEAT_TIMEOUT", "as_failures", "to_its_end"]
+
 _HEARTBEAT_EVERY: Final = 3.0
 """Seconds; the first beat comes after one interval, so a quick call costs no extra round trip."""
 
@@ -28,8 +28,8 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def as_failures() -> Iterator[None]:
-    """Turn our errors into Temporal failures.
+def as_failures(attempt: Attempt | None = None) -> Iterator[None]:
+    """Turn our errors into Temporal failures, and carry on what is in doubt after the `attempt`.
 
     The cause is cut off on purpose: its message and stack trace would travel into Temporal's history and may hold
     what a remote system said about a customer. Of an error that nobody foresaw only kind and place are told.
@@ -39,11 +39,18 @@ def as_failures() -> Iterator[None]:
     except AttentionError as error:
         raise ApplicationError(
             str(error),
-            Problem(reason=error.reason, message=str(error), cure=error.cure),
+            Problem(
+                reason=error.reason,
+                message=str(error),
+                cure=error.cure,
+                in_doubt_since=attempt.in_doubt_since if attempt else None,
+            ),
             type=type(error).__name__,
             non_retryable=True,
         ) from None
     except RetryError as error:
+        if attempt:
+            attempt.record_end()
         benign = isinstance(error, BenignError)
         raise ApplicationError(
             str(error),
@@ -54,6 +61,8 @@ def as_failures() -> Iterator[None]:
     except TemporalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold anything
+        if attempt:
+            attempt.record_end()
         kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
         raise ApplicationError(
             f"Unforeseen {kind} in {place.name}, {Path(place.filename).name}:{place.lineno}", type=kind

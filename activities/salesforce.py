@@ -17,9 +17,9 @@ from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import NOT_NEEDED, UNWON, ErpOrder, ErpStatus, Frozen, Message, Order, Policies
-from closedwon.snapshot import RecordSnapshot
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
+from closedwon.snapshot import RecordSnapshot
 from closedwon.telemetry import Metrics
 
 _log = logging.getLogger(__name__)

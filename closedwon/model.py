@@ -383,6 +383,13 @@ class ErpLine(Frozen):
     """The product's code."""
     quantity: Decimal
     unit_price: Decimal
+    total: Decimal | None = None
+    """For the whole line, as the ERP keeps it. None: `quantity * unit_price`."""
+
+    @property
+    def amount(self) -> Decimal:
+        """The net total of the line."""
+        return self.quantity * self.unit_price if self.total is None else self.total
 
 
 class Origin(StrEnum):

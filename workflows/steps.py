@@ -131,6 +131,7 @@ class Steps:
             unproven_status=wanted.unproven_status,
             changed=wanted.policies.changed,
             reopen=reopen,
+            remembers=self._start.remember > timedelta(0),
             unanswered_at=state.newest_doubt(except_in=erp),
             check_since=state.check_since if self._is_checking() else None,
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from closedwon.erp.base import Erp
+from closedwon.erp.base import Erp, checked
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.settings import RestErp, TrytonErp
 
 
 def open_erp(settings: TrytonErp | RestErp) -> Erp:
-    """Make the adapter for one `[[erps]]` table. It connects at its first call; `close` it in the end."""
-    if isinstance(settings, RestErp):
-        return RestAdapter(settings)
-    return TrytonAdapter(settings)
+    """Make the adapter for one `[[erps]]` table, its answers checked. It connects at its first call; `close` it."""
+    return checked(RestAdapter(settings) if isinstance(settings, RestErp) else TrytonAdapter(settings))

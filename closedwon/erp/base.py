@@ -1,227 +1,116 @@
-"""What every ERP adapter offers, the errors it may raise, and the rule that makes orders exactly-once.
+"""The rule that makes orders exactly-once, and right: one place for all adapters.
 
-An adapter is a thin client: a few calls, no retries of its own, no state but look-ups it can do again. The rule (look
-before creating, look again after every unknown outcome, the ERP's unique constraint has the last word) lives in
-`find_or_create`, once, for all adapters. No Temporal here, no HTTP, and nothing that only one ERP needs.
+Look before creating, look again after every unknown outcome; the ERP's unique constraint has the last word. What is
+found is compared before it is touched, with what was sold and with whose it is. The parts:
 
-The tree of errors below `closedwon.errors`:
+    errors      what a call may raise              comparing   what "the same order" means
+    protocol    what an adapter offers             adopting    orders that were made by hand
+    checking    which answers are believed         resolving   orders that a person has named
+    fencing     which attempts may still write
 
-    RetryError
-    ├── UnreachableError        no connection, so nothing happened: retry, and let the alarm ring if it lasts
-    ├── UnknownError            it may have happened: look before doing it again
-    └── BusyError               (benign) the ERP asks for patience: retry in silence
-    AttentionError
-    ├── RejectedError           a business reason; reason `erp-rejected`, `unknown-product` or `configuration`
-    ├── AuthFailedError         the credentials are refused, or their rights do not suffice
-    ├── AmountDiffersError      what the ERP holds under the key is not what was sold
-    ├── CannotAmendError        the adapter, or the system behind it, cannot change an order
-    ├── TooLateToAmendError     it can no longer be changed
-    ├── TooLateError            it can no longer be cancelled
-    └── UnknownOrderError       the order that a person has named is not there, or is cancelled
-        └── OthersOrderError    it is another record's
-    DuplicateError              the key is taken; never leaves `find_or_create`
+Every function here is safe to repeat and to run in parallel, in one process or in many: it begins with a look, and what
+it does is guarded by the order's state, by its key, and by its version where the ERP has versions. No Temporal here, no
+HTTP, and nothing that only one ERP needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from datetime import datetime
+from typing import Final, Literal
 
-from closedwon.erp.comparing import differs, same_total
-from closedwon.errors import (
-    AttentionError,
-    AttentionReason,
-    BenignError,
-    ClosedwonError,
-    RetryError,
-    UnknownOutcomeError,
+from closedwon.erp.adopting import OnRecord, adopt
+from closedwon.erp.checking import checked, only_one
+from closedwon.erp.comparing import differs, other_customer, total_agrees
+from closedwon.erp.errors import (
+    AmountDiffersError,
+    AuthFailedError,
+    BusyError,
+    CannotAmendError,
+    CannotLookUpError,
+    CustomerDiffersError,
+    DuplicateError,
+    LostAttemptError,
+    NotMadeByUsError,
+    NotOursError,
+    OrderExistsError,
+    OthersOrderError,
+    RejectedError,
+    StaleError,
+    TooLateError,
+    TooLateToAmendError,
+    TotalDiffersError,
+    UnknownError,
+    UnknownOrderError,
+    UnreachableError,
+    WrongAnswerError,
 )
-from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, ErpStatus, Frozen, Order
+from closedwon.erp.fencing import UNGUARDED, FencedErp, WriteGuard
+from closedwon.erp.protocol import Erp
+from closedwon.model import ErpOrder, ErpStatus, Frozen, Order, Origin
 
-
-class DuplicateError(ClosedwonError):
-    """The ERP has an order with this idempotency key already: find and adopt it. Never leaves `find_or_create`."""
-
-
-class RejectedError(AttentionError):
-    """The ERP refuses the order for a business reason that no retry can change."""
-
-    def __init__(
-        self, message: str, *, reason: AttentionReason = AttentionReason.ERP_REJECTED, cure: str | None = None
-    ) -> None:
-        """Take the ERP's own words, shortened, as `message`."""
-        super().__init__(message, reason=reason, cure=cure or "Mend the order's data or the ERP's, then send `retry`.")
-
-
-class AmountDiffersError(AttentionError):
-    """The ERP's order under this key has another total, currency or other lines than the order that was sold.
-
-    `found` is the ERP's order.
-    """
-
-    def __init__(self, found: ErpOrder, order: Order) -> None:
-        """Name both totals; nothing of the customer."""
-        self.found = found
-        lines = " (a product, quantity or price differs)" if same_total(found, order) else ""
-        super().__init__(
-            f"ERP order {found.number or found.id} holds {found.amount} {found.currency} on {found.line_count} "
-            f"line(s), but the record asks for {order.amount} {order.currency} on {len(order.lines)} line(s){lines}",
-            reason=AttentionReason.AMOUNT_DIFFERS,
-            cure="Make the ERP's order or the record agree with what was sold, then send `retry`.",
-        )
-
-
-class AuthFailedError(AttentionError):
-    """The ERP refuses our credentials: stop and alert, never hammer."""
-
-    def __init__(self, message: str, *, cure: str) -> None:
-        """Name the setting that holds the credential in `cure`."""
-        super().__init__(message, reason=AttentionReason.ERP_AUTH_FAILED, cure=cure)
-
-
-class BusyError(BenignError):
-    """The ERP asks for patience: 429, 503, a lock. `retry_after` is what its `Retry-After` said, if it sent one."""
-
-
-class UnreachableError(RetryError):
-    """No connection (refused, unknown host, TLS), so nothing happened there. Not benign: nobody announced it."""
-
-
-class UnknownError(UnknownOutcomeError):
-    """Timeout, disconnect, 500, 502, 504: the call may have taken effect."""
-
-
-class TooLateError(AttentionError):
-    """The order can no longer be cancelled."""
-
-    def __init__(self, message: str) -> None:
-        """Say in which state the order is."""
-        super().__init__(
-            message,
-            reason=AttentionReason.TOO_LATE_TO_CANCEL,
-            cure="Cancel its invoice and shipment in the ERP by hand, then send `cancel` again; "
-            "or leave the order and send `retry`.",
-        )
-
-
-class CannotAmendError(AttentionError):
-    """The adapter, or the system behind it, has no way to change an order."""
-
-    def __init__(self, message: str) -> None:
-        """Say what cannot."""
-        super().__init__(
-            message,
-            reason=AttentionReason.AMOUNT_DIFFERS,
-            cure="Make the ERP's order or the record agree with what was sold, then send `retry`; or set the route's "
-            "`changed` to another policy.",
-        )
-
-
-class TooLateToAmendError(AttentionError):
-    """The order can no longer be changed."""
-
-    def __init__(self, message: str) -> None:
-        """Say in which state the order is."""
-        super().__init__(
-            message,
-            reason=AttentionReason.TOO_LATE_TO_AMEND,
-            cure="Settle the difference in the ERP by hand (a return, a second invoice), or set the record back to "
-            "what was ordered; once both agree, send `retry`.",
-        )
-
-
-class UnknownOrderError(AttentionError):
-    """The order that a person has named is not there, or is not this record's."""
-
-    def __init__(self, message: str) -> None:
-        """Name the number."""
-        super().__init__(
-            message,
-            reason=AttentionReason.UNKNOWN_ORDER,
-            cure="Send `resolve` with the right number; `retry` looks for the same one again.",
-        )
-
-
-class OthersOrderError(UnknownOrderError):
-    """The order of that number has another record's key."""
-
-
-class Erp(Protocol):
-    """One configured ERP. Every call may raise any of this module's errors but `AmountDiffersError`."""
-
-    name: str
-    settle: timedelta
-    """How long a call that got no answer may still take effect."""
-
-    @property
-    def calls(self) -> int:
-        """Requests sent to the ERP so far."""
-
-    async def find(self, idempotency_key: str) -> ErpOrder | None:
-        """Look the order up by its idempotency key."""
-
-    async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
-        """Look orders up by their idempotency keys, so many in one call as a URL holds.
-
-        A key without an order is left out; one with two orders is a double that the ERP's constraint should prevent.
-        """
-
-    def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
-        """List every order of `org`'s records that was made or changed since then, with its idempotency key.
-
-        Page by page, in an order that changes do not disturb.
-        """
-
-    def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
-        """List the customers (Accounts) that were made for an order in this time, and have none.
-
-        Nobody, where the adapter does not make customers. An order on its way has its customer made first.
-        """
-
-    async def create(self, order: Order) -> ErpOrder:
-        """Create the order, perhaps only as a draft. Raises `DuplicateError` when the key is taken."""
-
-    async def advance(self, found: ErpOrder) -> ErpOrder:
-        """Take the order to confirmed or beyond; state-guarded, so safe to repeat."""
-
-    async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
-        """Make the order hold the lines, currency and texts of `order`; a cancelled one is taken up again.
-
-        The customer stays. The order may be a draft afterwards, to be advanced. It says what shall be, not what shall
-        change, so it is safe to repeat. Raises `TooLateToAmendError` when the ERP has begun to process the order, and
-        `CannotAmendError` when it never could.
-        """
-
-    async def cancel(self, found: ErpOrder) -> ErpOrder:
-        """Cancel the order. Raises `TooLateError` when the ERP has begun to process it."""
-
-    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
-        """Put the key on the order that people call `number`: it is the record's one order from now on.
-
-        Safe to repeat. An order is returned as it is where the ERP has the key elsewhere: whoever needs to know looks
-        by the key afterwards. None: this ERP cannot do it. Raises `UnknownOrderError` for an order that is not there,
-        `OthersOrderError` for one that has another record's key.
-        """
-
-    async def check(self) -> str:
-        """Connect and say in one line what was found, for `closedwon config check`."""
-
-    async def close(self) -> None:
-        """Release connections."""
+__all__ = [
+    "AmountDiffersError",
+    "AuthFailedError",
+    "BusyError",
+    "Cancelled",
+    "CannotAmendError",
+    "CannotLookUpError",
+    "CustomerDiffersError",
+    "DuplicateError",
+    "Erp",
+    "Handoff",
+    "LostAttemptError",
+    "NotMadeByUsError",
+    "NotOursError",
+    "OnRecord",
+    "OnStep",
+    "OrderExistsError",
+    "OthersOrderError",
+    "RejectedError",
+    "StaleError",
+    "Step",
+    "TooLateError",
+    "TooLateToAmendError",
+    "TotalDiffersError",
+    "UnknownError",
+    "UnknownOrderError",
+    "UnreachableError",
+    "WriteGuard",
+    "WrongAnswerError",
+    "amend_to",
+    "cancel_order",
+    "checked",
+    "fenced",
+    "find_or_create",
+    "no_step",
+    "only_one",
+]
 
 
 class Handoff(Frozen):
-    """The order as the ERP has it now, confirmed or beyond."""
+    """The order as the ERP has it now, confirmed or beyond; unless it was `kept`."""
 
     order: ErpOrder
     adopted: bool
-    """It was found under the key (made by an earlier attempt, or by a parallel one) rather than made by this call."""
+    """It was found (made by an earlier attempt, by a parallel one, or by hand) rather than made by this call."""
+    kept: bool = False
+    """The notification is older than what the ERP's order was made of, so the order was left as it is, in any state."""
 
 
-Step = Literal["before-create", "after-create", "after-advance", "after-amend"]
+class Cancelled(Frozen):
+    """What came of a cancellation."""
+
+    order: ErpOrder | None
+    """As the ERP has it now; None: it has none under the key."""
+    has_lived: bool = False
+    """It was not cancelled before."""
+    kept: bool = False
+    """As in `Handoff`: the order lives on."""
+
+
+Step = Literal["before-create", "after-create", "after-advance", "after-amend", "before-cancel"]
 """Named points of danger. `after-create` and `after-amend` stand between the ERP's commit and everything that could
 remember it."""
 OnStep = Callable[[Step], Awaitable[None]]
@@ -237,121 +126,223 @@ async def no_step(_step: Step) -> None:
     """Do nothing: production."""
 
 
+def fenced(erp: Erp, guard: WriteGuard) -> Erp:
+    """`erp` with every answer checked and every write guarded."""
+    return FencedErp(checked(erp), guard)
+
+
 async def find_or_create(
-    erp: Erp, order: Order, *, known_as: str | None = None, is_only: bool = True, on_step: OnStep = no_step
+    erp: Erp,
+    order: Order,
+    *,
+    said: OnRecord = OnRecord(),  # noqa: B008 - frozen
+    remembers: bool = False,
+    guard: WriteGuard = UNGUARDED,
+    on_step: OnStep = no_step,
 ) -> Handoff:
     """See to it that the ERP holds exactly one confirmed order for `order.idempotency_key`, and return it.
 
-    Safe to repeat and to run in parallel, in one process or in many; every attempt begins with a look. An order that
-    is found under the key is adopted after its total, currency and lines have been compared. A cancelled
-    one is not replaced: somebody decided against this deal in the ERP, and the key is taken in any case.
-    `known_as` is the number that the record has already: an order of that number that was made by hand is adopted, too;
-    unless this ERP `is_only` one of several, one that is not here may be in another, and a person is asked.
+    An order that is found under the key is taken after its customer, total, currency and lines have been compared; one
+    that the record names (`said`) only as `adopting` allows. A cancelled one is not replaced: somebody decided against
+    this deal in the ERP, and the key is taken in any case. An order that was made of a newer notification than this one
+    is left as it is; with `remembers`, the ERP is informed of a newer `order.modified_at` though nothing else changed.
 
-    Raises `RejectedError`, `AmountDiffersError` or `AuthFailedError` when a person must act, and `UnreachableError`,
-    `UnknownError` or `BusyError` when calling again is the answer.
+    Raises an `AttentionError` of `errors` when a person must act, before anything is changed, and `UnreachableError`,
+    `UnknownError`, `BusyError`, `StaleError` or `LostAttemptError` when calling again is the answer.
     """
+    call = _Call(erp, order, guard, on_step, remembers=remembers)
     with _blanked(order):
-        found = await erp.find(order.idempotency_key)
-        if found is None and known_as is not None:
-            found = await _made_by_hand(erp, order, known_as, is_only=is_only)
-        adopted = found is not None
-        if found is None:
-            found, adopted = await _create(erp, order, on_step)
-        _compare(found, order)
-        return Handoff(order=await _advance(erp, found, order, on_step), adopted=adopted)
+        if not total_agrees(order):
+            raise TotalDiffersError(order)
+        return await call.settle(await call.look(), said)
 
 
 async def amend_to(
     erp: Erp,
     order: Order,
     *,
+    amends: bool = True,
     reopen: bool = False,
-    known_as: str | None = None,
-    is_only: bool = True,
+    said: OnRecord = OnRecord(),  # noqa: B008 - frozen
+    remembers: bool = False,
+    guard: WriteGuard = UNGUARDED,
     on_step: OnStep = no_step,
 ) -> Handoff:
-    """As `find_or_create`, but an order that differs from what was sold is changed instead of refused.
+    """As `find_or_create`, but an order of ours that differs from what was sold is changed instead of refused.
 
     Look, compare, amend, look again: an attempt that dies, or whose answer is lost, is found by the look of the next
-    one, and amending says what shall be, so nothing is changed twice. With `reopen` a cancelled order is taken up
-    again; without, it is refused as `find_or_create` does. Raises `AmountDiffersError` when the order differs all the
-    same, `TooLateToAmendError` or `CannotAmendError` when it cannot be changed.
+    one, and amending says what the order must be, so nothing is changed twice. With `reopen` a cancelled order of ours
+    is taken up again; without, it is refused as `find_or_create` does. Without `amends` that is all.
+
+    Raises `NotMadeByUsError` for an order whose origin is not `created`, `AmountDiffersError` when the order differs
+    even after it was amended, and `TooLateToAmendError` or `CannotAmendError` when it cannot be changed.
     """
-    found = await erp.find(order.idempotency_key)
-    if found is not None and (reopen or found.status is not ErpStatus.CANCELLED):
-        with _blanked(order):
-            if found.status is ErpStatus.CANCELLED or differs(found, order):
-                await erp.amend(found, order)
-                await on_step("after-amend")
-    return await find_or_create(erp, order, known_as=known_as, is_only=is_only, on_step=on_step)
+    call = _Call(erp, order, guard, on_step, remembers=remembers)
+    with _blanked(order):
+        if not total_agrees(order):
+            raise TotalDiffersError(order)
+        found = await call.look()
+        if found is not None and not is_newer(found, order.modified_at):
+            found = await call.amend(found, amends=amends, reopen=reopen)
+        return await call.settle(found, said)
 
 
-async def _made_by_hand(erp: Erp, order: Order, number: str, *, is_only: bool) -> ErpOrder | None:
-    found: ErpOrder | None = None
-    try:
-        found = await erp.claim(number, order.idempotency_key)
-    except OthersOrderError:
-        return None  # a number that was copied with the record
-    except UnknownOrderError:
-        if is_only:
-            return None  # the same, or an order that the ERP has lost
-    if found is None:
-        raise AttentionError(
-            f"The record has order number {number} already, but ERP {erp.name} has no order under the record's key, "
-            f"and {'cannot say whether it has that one' if is_only else 'nothing says whether that one exists'}",
-            reason=AttentionReason.ORDER_EXISTS,
-            cure="If that order exists, send `resolve` with its number; else empty the record's number field and send "
-            "`retry`.",
-        )
-    return found
+async def cancel_order(
+    erp: Erp,
+    idempotency_key: str,
+    *,
+    by_policy: bool = False,
+    modified_at: datetime | None = None,
+    guard: WriteGuard = UNGUARDED,
+    on_step: OnStep = no_step,
+) -> Cancelled:
+    """Cancel the order with this key, if the ERP has one that lives.
+
+    A person's command (`by_policy` false) cancels whatever bears the key. A policy cancels only what Closedwon made,
+    and nothing that was made of a newer notification than the one of `modified_at`. Raises `NotOursError`,
+    `TooLateError`, or what `find_or_create` raises.
+    """
+    erp = fenced(erp, guard)
+    found = await erp.find(idempotency_key)
+    if found is None or found.status is ErpStatus.CANCELLED:
+        if found is not None and by_policy:
+            found = await _remember(erp, found, modified_at)
+        return Cancelled(order=found)
+    if by_policy and is_newer(found, modified_at):
+        return Cancelled(order=found, has_lived=True, kept=True)
+    if by_policy and found.origin is not Origin.CREATED:
+        raise NotOursError(found)
+    await on_step("before-cancel")
+    now = await erp.cancel(found, modified_at=modified_at)
+    if now.status is not ErpStatus.CANCELLED:
+        raise UnknownError(f"ERP order {now.number or now.id} is still {now.status.value} after it was cancelled")
+    return Cancelled(order=now, has_lived=True)
 
 
-async def _create(erp: Erp, order: Order, on_step: OnStep) -> tuple[ErpOrder, bool]:
-    await on_step("before-create")
-    try:
-        created = await erp.create(order)
-    except (DuplicateError, UnknownError) as error:
-        # Taken by a parallel caller, or made by the very request whose answer was lost. One look, not a loop: if the
-        # request is still at work in there, the next attempt will see it, or will meet the unique constraint.
-        found = await erp.find(order.idempotency_key)
+def is_newer(found: ErpOrder, modified_at: datetime | None) -> bool:
+    """Whether the ERP's order was made of a newer state of the record than that of `modified_at`, as far as known."""
+    return found.modified_at is not None and modified_at is not None and found.modified_at > modified_at
+
+
+async def _remember(erp: Erp, found: ErpOrder, modified_at: datetime | None) -> ErpOrder:
+    """Store a newer `modified_at` with an order that needs no other change, where the ERP keeps it at all."""
+    if found.modified_at is None or modified_at is None or found.modified_at >= modified_at:
+        return found
+    key, origin = found.idempotency_key, found.origin
+    if key is None or origin is None:
+        return found
+    return await erp.claim(found, key, origin=origin, modified_at=modified_at) or found
+
+
+class _Call:
+    """One call of `find_or_create` or `amend_to`: an order, and the fenced ERP that must have it."""
+
+    def __init__(self, erp: Erp, order: Order, guard: WriteGuard, on_step: OnStep, *, remembers: bool) -> None:
+        self._erp = fenced(erp, guard)
+        self._order = order
+        self._on_step = on_step
+        self._remembers = remembers
+
+    async def look(self) -> ErpOrder | None:
+        """What the ERP has under the record's key."""
+        return await self._erp.find(self._order.idempotency_key)
+
+    async def settle(self, found: ErpOrder | None, said: OnRecord) -> Handoff:
+        """From a look to a confirmed order that agrees with what was sold."""
+        erp, order = self._erp, self._order
+        if found is not None and is_newer(found, order.modified_at):
+            return Handoff(order=found, adopted=True, kept=True)
+        if found is None:
+            found = await self._adopt(said)
+        adopted = found is not None
+        if found is None:
+            found, adopted = await self._create()
+            if adopted and is_newer(found, order.modified_at):
+                return Handoff(order=found, adopted=True, kept=True)
+        self._compare(found)
+        found = await self._advance(found)
+        if adopted and self._remembers:
+            found = await _remember(erp, found, order.modified_at)
+        return Handoff(order=found, adopted=adopted)
+
+    async def amend(self, found: ErpOrder, *, amends: bool, reopen: bool) -> ErpOrder | None:
+        """Change the order if it differs, or is cancelled and to be reopened; return it as the ERP has it now."""
+        order, is_cancelled = self._order, found.status is ErpStatus.CANCELLED
+        if not (reopen if is_cancelled else amends and differs(found, order)):
+            return found
+        if other_customer(found, order):
+            raise CustomerDiffersError(found)
+        if found.origin is not Origin.CREATED:
+            if is_cancelled:
+                return found  # refused as cancelled
+            raise NotMadeByUsError(found, order)
+        await self._erp.amend(found, order)
+        await self._on_step("after-amend")
+        return await self.look()
+
+    async def _adopt(self, said: OnRecord) -> ErpOrder | None:
+        try:
+            return await adopt(self._erp, self._order, said)
+        except DuplicateError:
+            return await self._made_meanwhile(None)
+
+    async def _create(self) -> tuple[ErpOrder, bool]:
+        await self._on_step("before-create")
+        try:
+            created = await self._erp.create(self._order)
+        except (DuplicateError, UnknownError) as error:
+            return await self._made_meanwhile(error), True
+        await self._on_step("after-create")
+        return created, False
+
+    async def _made_meanwhile(self, error: DuplicateError | UnknownError | None) -> ErpOrder:
+        """The order that a parallel caller made, or the very request whose answer was lost.
+
+        One look, not a loop: if the request is still at work in there, the next attempt will see it, or will meet the
+        unique constraint.
+        """
+        found = await self.look()
         if found is not None:
-            return found, True
+            return found
         if isinstance(error, UnknownError):
-            raise
+            raise error
         raise UnknownError("the ERP says that this order exists already, but does not show it yet") from error
-    await on_step("after-create")
-    return created, False
 
-
-async def _advance(erp: Erp, found: ErpOrder, order: Order, on_step: OnStep) -> ErpOrder:
-    """Advance until the ERP itself says confirmed or beyond, asked anew: the answer to a step is not proof of it."""
-    for _ in range(_ADVANCES):
+    def _compare(self, found: ErpOrder) -> None:
+        """Raise unless customer and content agree. What was cancelled is compared with nothing."""
         if found.status is ErpStatus.CANCELLED:
-            raise _cancelled(found)
+            return
+        if other_customer(found, self._order):
+            raise CustomerDiffersError(found)
+        if differs(found, self._order):
+            raise AmountDiffersError.between(found, self._order)
+
+    async def _advance(self, found: ErpOrder) -> ErpOrder:
+        """Advance until the ERP itself says confirmed or beyond, asked again: the answer to a step is not proof of it.
+
+        What is seen then is compared, too: an amendment of a moment ago may have been lost to somebody else's.
+        """
+        for _ in range(_ADVANCES):
+            if found.status is ErpStatus.CANCELLED:
+                raise _cancelled(found)
+            if found.status.exists_as_order:
+                return found
+            refusal: RejectedError | StaleError | None = None
+            try:
+                await self._erp.advance(found)
+            except (RejectedError, StaleError) as error:
+                refusal = error  # perhaps only because a parallel caller was faster
+            await self._on_step("after-advance")
+            now = await self.look()
+            if now is None:
+                raise UnknownError(f"ERP order {found.number or found.id} is gone after it was advanced")
+            if refusal is not None and now.status is found.status:
+                raise refusal
+            self._compare(now)
+            found = now
         if found.status.exists_as_order:
             return found
-        refusal: RejectedError | None = None
-        try:
-            await erp.advance(found)
-        except RejectedError as error:
-            refusal = error  # perhaps only because a parallel caller was faster
-        await on_step("after-advance")
-        now = await erp.find(order.idempotency_key)
-        if now is None:
-            raise UnknownError(f"ERP order {found.number or found.id} is gone after it was advanced")
-        if refusal is not None and now.status is found.status:
-            raise refusal
-        found = now
-    if found.status.exists_as_order:
-        return found
-    raise UnknownError(f"ERP order {found.number or found.id} is still {found.status.value} after it was advanced")
-
-
-def _compare(found: ErpOrder, order: Order) -> None:
-    """Raise `AmountDiffersError` unless both agree. What was cancelled is compared with nothing."""
-    if found.status is not ErpStatus.CANCELLED and differs(found, order):
-        raise AmountDiffersError(found, order)
+        raise UnknownError(f"ERP order {found.number or found.id} is still {found.status.value} after it was advanced")
 
 
 def _cancelled(found: ErpOrder) -> RejectedError:

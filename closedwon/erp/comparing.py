@@ -1,41 +1,141 @@
-"""Whether an order in the ERP is the one that was sold. Pure functions; what follows from it is `base`'s business."""
+"""Whether an order in the ERP is the one that was sold. Pure functions; `base` and the audit decide what follows.
+
+Two amounts agree when they differ by at most half a smallest unit per line, since either side may have rounded each
+line once. The unit is the ERP's own rounding of that currency where it says so, else that of ISO 4217: HUF kept
+without decimals gives a wider tolerance than ISO, JPY kept with two decimals a narrower one.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
-from closedwon.model import ErpOrder, Order
+from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.money import amount_text, smallest_unit
 
-_WITHOUT_DECIMALS: Final = frozenset({
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF",
-    "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
-})  # fmt: skip
-"""ISO 4217 currencies whose smallest unit is 1."""
+_COARSEST: Final = Decimal(1)
+"""A whole unit of a currency: a coarser rounding is not believed, since every amount would agree with every other."""
+_A_DAY: Final = timedelta(days=1)
+"""`created_at` is in UTC, the ERP's dates are in its own time zone."""
+
+
+def total_agrees(order: Order) -> bool:
+    """Whether the lines add up to the total that was signed; true where none is known."""
+    return order.total is None or abs(order.total - order.amount) <= _tolerance(
+        smallest_unit(order.currency), len(order.lines)
+    )
 
 
 def differs(found: ErpOrder, order: Order) -> bool:
-    """Whether the ERP's order is another one than was sold: its total, its currency, or its lines as far as told."""
-    if not same_total(found, order):
-        return True
-    if found.lines is None:
-        return False
-    had = sorted((line.product or "", line.quantity, line.unit_price) for line in found.lines)
-    sold = sorted((line.product, line.quantity, line.unit_price) for line in order.lines)
-    return len(had) != len(sold) or any(
-        (product, quantity) != (other, as_many) or abs(price - asked) > _half_a_unit(order)
-        for (product, quantity, price), (other, as_many, asked) in zip(had, sold, strict=True)
-    )
+    """Whether the ERP's order is another one than was sold: its total, its currency, or its lines as far as known."""
+    return not same_total(found, order) or bool(_unlike_products(found, order))
 
 
 def same_total(found: ErpOrder, order: Order) -> bool:
-    """Whether total, currency and number of lines agree; each line may have been rounded to the smallest unit."""
+    """Whether total, currency and number of lines agree."""
     return (
         found.currency == order.currency
         and found.line_count == len(order.lines)
-        and abs(found.amount - order.amount) <= _half_a_unit(order) * len(order.lines)
+        and abs(found.amount - order.amount) <= _tolerance(_unit(found), len(order.lines))
     )
 
 
-def _half_a_unit(order: Order) -> Decimal:
-    return Decimal("0.5") if order.currency in _WITHOUT_DECIMALS else Decimal("0.005")
+def other_customer(found: ErpOrder, order: Order) -> bool:
+    """Whether the ERP's order is known to be for another customer; what the ERP does not tell is not known."""
+    return found.customer is not None and found.customer != order.customer.reference
+
+
+def differences(found: ErpOrder, order: Order) -> list[str]:
+    """What keeps the ERP's order from being adopted for `order`, each as a clause about "it"; empty: all agrees.
+
+    What is not known counts as a difference. Amounts, dates and product codes are quoted; a customer never is.
+    """
+    return [
+        *(["it is cancelled"] if found.status is ErpStatus.CANCELLED else []),
+        *_customer_difference(found, order),
+        *_amount_differences(found, order),
+        *_date_difference(found, order),
+    ]
+
+
+def _customer_difference(found: ErpOrder, order: Order) -> list[str]:
+    if found.customer is None:
+        return ["the ERP does not say for which customer it is"]
+    return ["it is for another customer"] if other_customer(found, order) else []
+
+
+def _amount_differences(found: ErpOrder, order: Order) -> list[str]:
+    told = []
+    if not same_total(found, order):
+        told.append(
+            f"it holds {amount_text(found.amount, found.currency)} on {found.line_count} line(s), and the record "
+            f"{amount_text(order.amount, order.currency)} on {len(order.lines)} line(s)"
+        )
+    if found.lines is None:
+        told.append("the ERP does not tell its lines")
+    elif products := _unlike_products(found, order):
+        told.append(f"product, quantity or price differs in the lines of {', '.join(products)}")
+    return told
+
+
+def _date_difference(found: ErpOrder, order: Order) -> list[str]:
+    if found.order_date is None:
+        return ["the ERP does not say when it was placed"]
+    if order.created_at is None:
+        return ["it is not known when the record was created"]
+    made = order.created_at.date()
+    if found.order_date < made - _A_DAY:
+        return [f"it was placed on {found.order_date}, before the record was created on {made}"]
+    return []
+
+
+class _Line(NamedTuple):
+    product: str
+    quantity: Decimal
+    amount: Decimal
+
+    @classmethod
+    def of(cls, line: ErpLine | OrderLine) -> _Line:
+        return cls(line.product or "", line.quantity, line.amount)
+
+
+def _unlike_products(found: ErpOrder, order: Order) -> list[str]:
+    """The products whose lines differ, sorted; empty where the ERP tells no lines. Lines may be in any order."""
+    if found.lines is None:
+        return []
+    half = _tolerance(_unit(found), 1)
+    had, sold = _by_product(_Line.of(line) for line in found.lines), _by_product(_Line.of(line) for line in order.lines)
+    return sorted(
+        {
+            product or "(none)"
+            for product, quantity in had.keys() | sold.keys()
+            if not _agree(had[product, quantity], sold[product, quantity], half)
+        }
+    )
+
+
+def _by_product(lines: Iterable[_Line]) -> defaultdict[tuple[str, Decimal], list[Decimal]]:
+    grouped: defaultdict[tuple[str, Decimal], list[Decimal]] = defaultdict(list)
+    for line in lines:
+        grouped[line.product, line.quantity].append(line.amount)
+    return grouped
+
+
+def _agree(had: list[Decimal], sold: list[Decimal], half: Decimal) -> bool:
+    return len(had) == len(sold) and all(
+        abs(amount - asked) <= half for amount, asked in zip(sorted(had), sorted(sold), strict=True)
+    )
+
+
+def _unit(found: ErpOrder) -> Decimal:
+    """The ERP's smallest unit of the order's currency, where it is one that can be believed, else that of ISO 4217."""
+    if found.rounding is not None and 0 < found.rounding <= _COARSEST:
+        return found.rounding
+    return smallest_unit(found.currency)
+
+
+def _tolerance(unit: Decimal, lines: int) -> Decimal:
+    return unit / 2 * lines

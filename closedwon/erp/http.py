@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from closedwon.erp.base import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
+from closedwon.erp.errors import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
 from closedwon.errors import AttentionReason
 
 KEYS_PER_CALL: Final = 50
@@ -43,6 +43,28 @@ class Reply(NamedTuple):
     def ok(self) -> bool:
         """Whether the ERP did what it was asked."""
         return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def reason(self) -> str | None:
+        """The member `reason` of problem details; None where the body has none."""
+        reason = self.body.get("reason") if isinstance(self.body, dict) else None
+        return reason if isinstance(reason, str) else None
+
+
+class _CutError(aiohttp.ClientError):
+    """The connection broke under a write."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a write once. aiohttp repeats PUT by itself on a connection that breaks: one of the two may come late."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method == "GET":
+            raise
+        raise _CutError(type(error).__name__) from error
 
 
 class HttpClient:
@@ -77,6 +99,7 @@ class HttpClient:
             self._session = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds(), sock_connect=_CONNECT_SECONDS),
+                middlewares=(_once,),
             )
         self.calls += 1
         try:
@@ -107,7 +130,11 @@ class HttpClient:
                 cure = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
                 raise AuthFailedError(f"{what}: the ERP user lacks a right", cure=cure)
             case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
-                raise BusyError(what, retry_after=_retry_after(response.headers.get("Retry-After")))
+                raise BusyError(
+                    what,
+                    retry_after=_retry_after(response.headers.get("Retry-After")),
+                    may_have_happened=response.status == HTTPStatus.SERVICE_UNAVAILABLE,
+                )
             case HTTPStatus.REQUEST_TIMEOUT:
                 raise UnknownError(what)
             case HTTPStatus.NOT_IMPLEMENTED:

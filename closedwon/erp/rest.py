@@ -3,18 +3,19 @@
 The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, below the configured address:
 
     GET  /orders?idempotency_key=KEY     200 {"orders": [ORDER]}, or an empty list
-    GET  /orders?idempotency_key=K1&...  the same for up to 50 keys, each ORDER with its `idempotency_key`
+    GET  /orders?idempotency_key=K1&...  the same for up to 50 keys
+    GET  /orders?number=NUMBER           200 {"number": NUMBER, "orders": [ORDER]}, or an empty list. Optional
     GET  /orders?org=ORG&since=TIME&limit=200[&after=NEXT]    a page of them, {"orders": [...], "next": NEXT or null}
     POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body is `closedwon.model.Order`
     POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
-    POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing
-    PUT  /orders/{id}                    200 ORDER; the body as for POST: what the order shall be. Optional
-    POST /orders/claim                   200 ORDER; header `Idempotency-Key: KEY`; {"number": "SO-22"}; may be left out
+    POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing; {"modified_at": TIME}
+    PUT  /orders/{id}                    200 ORDER; the body as for POST: what the order must be. Optional
+    POST /orders/{id}/claim              200 ORDER; header `Idempotency-Key: KEY`; {"origin", "modified_at"}. Optional
 
 ORDER is `closedwon.model.ErpOrder`. Money and quantities travel as strings. Every call carries `Authorization: Bearer`.
+A write to an order whose `version` is known carries `If-Match: "VERSION"`; 412 means that it has changed since.
 Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409), `too-late` (409), `unknown-product`
-(422, with `product`), `unknown-order` (404, of a claim), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx
-means that the outcome is unknown.
+(422, with `product`), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx means that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -27,23 +28,27 @@ from urllib.parse import quote as quote_path
 
 from pydantic import ValidationError
 
-from closedwon.erp.base import (
+from closedwon.erp.checking import only_one
+from closedwon.erp.errors import (
     CannotAmendError,
+    CannotLookUpError,
     DuplicateError,
     OthersOrderError,
     RejectedError,
+    StaleError,
     TooLateError,
     TooLateToAmendError,
-    UnknownOrderError,
 )
 from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, key_batches, quote
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, Order
+from closedwon.model import ErpOrder, Order, Origin
 from closedwon.settings import RestErp
 
 _NOT_THERE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
-"""How a facade tells that it does not have a call of the contract."""
+"""How a facade says that it does not offer a call of the contract."""
+_NO_SUCH_QUESTION: Final = _NOT_THERE | {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+"""The same for a parameter of one that it does offer."""
 
 
 class RestAdapter:
@@ -69,17 +74,30 @@ class RestAdapter:
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its idempotency key."""
-        orders, _ = await self._orders([("idempotency_key", idempotency_key)])
-        return self._order(orders[0]) if orders else None
+        _, orders = await self._orders([("idempotency_key", idempotency_key)])
+        return only_one(self.name, "the look-up by key", orders)
+
+    async def find_by_number(self, number: str) -> ErpOrder | None:
+        """Look the order up by its number; a facade need not be able to.
+
+        One that does not know the parameter may answer with an empty list, which would mean "no such order" and lead
+        to a second one: an answer counts only if it repeats the number.
+        """
+        reply = await self._http.call("GET", "/orders", params=[("number", number)])
+        if reply.status in _NO_SUCH_QUESTION:
+            raise CannotLookUpError(f"{self.name}: the facade does not look orders up by number")
+        body, orders = self._listing(reply)
+        if body.get("number") != number:
+            raise CannotLookUpError(f"{self.name}: the facade does not repeat the number that it was asked for")
+        return only_one(self.name, "the look-up by number", orders)
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their idempotency keys."""
         found: dict[str, list[ErpOrder]] = {}
         for batch in key_batches(keys):
-            orders, _ = await self._orders([("idempotency_key", key) for key in batch])
-            for body in orders:
-                key, order = self._keyed(body)
-                found.setdefault(key, []).append(order)
+            _, orders = await self._orders([("idempotency_key", key) for key in batch])
+            for order in orders:
+                found.setdefault(self._key(order), []).append(order)
         return found
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
@@ -87,11 +105,12 @@ class RestAdapter:
         first = [("org", org), ("since", since.astimezone(UTC).isoformat()), ("limit", str(ORDERS_PER_PAGE))]
         after: str | None = None
         while True:
-            orders, following = await self._orders([*first, *([("after", after)] if after else [])])
-            for body in orders:
-                yield self._keyed(body)
-            if following is None:
+            body, orders = await self._orders([*first, *([("after", after)] if after else [])])
+            for order in orders:
+                yield self._key(order), order
+            if body.get("next") is None:
                 return
+            following = str(body["next"])
             if following == after:
                 raise self._off_contract("the field next, which leads back to the same page")
             after = following
@@ -118,42 +137,37 @@ class RestAdapter:
         """Confirm the order; one that is confirmed or beyond is left alone."""
         if found.status.exists_as_order:
             return found
-        reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/confirm")
-        return self._order(self._accept(reply))
+        return self._order(self._accept(await self._write("POST", found, "/confirm")))
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         """Put `order` in the place of what the ERP has; a facade need not be able to."""
-        reply = await self._http.call(
-            "PUT",
-            f"/orders/{quote_path(found.id, safe='')}",
-            body=order.model_dump(mode="json"),
-            headers={"Idempotency-Key": order.idempotency_key},
-        )
+        reply = await self._write("PUT", found, body=order.model_dump(mode="json"), key=order.idempotency_key)
         if reply.status in _NOT_THERE:
             raise CannotAmendError(f"{self.name}: the facade cannot change order {found.number or found.id}")
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateToAmendError(f"{self.name}: order {found.number or found.id} can no longer be changed")
         return self._order(self._accept(reply))
 
-    async def cancel(self, found: ErpOrder) -> ErpOrder:
+    async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
         """Cancel the order. Raises `TooLateError` on 409."""
-        reply = await self._http.call("POST", f"/orders/{quote_path(found.id, safe='')}/cancel")
+        body = {"modified_at": modified_at.isoformat()} if modified_at else None
+        reply = await self._write("POST", found, "/cancel", body=body)
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateError(f"{self.name}: order {found.number or found.id} can no longer be cancelled")
         return self._order(self._accept(reply))
 
-    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+    async def claim(
+        self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
+    ) -> ErpOrder | None:
         """Put the key on an order; None where the facade does not offer it."""
-        reply = await self._http.call(
-            "POST", "/orders/claim", body={"number": number}, headers={"Idempotency-Key": idempotency_key}
-        )
-        reason = reply.body.get("reason") if isinstance(reply.body, dict) else None
-        if reason == AttentionReason.UNKNOWN_ORDER:
-            raise UnknownOrderError(f"{self.name} has no order {number}")
-        if reply.status == HTTPStatus.CONFLICT:
-            raise OthersOrderError(f"{self.name}: order {number} is another record's")
-        if reply.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        body = {"origin": origin, "modified_at": modified_at.isoformat() if modified_at else None}
+        reply = await self._write("POST", found, "/claim", body=body, key=idempotency_key)
+        if reply.status in _NOT_THERE:
             return None
+        if reply.status == HTTPStatus.CONFLICT:
+            if reply.reason == "duplicate":
+                raise DuplicateError(f"{self.name}: the idempotency key is taken")
+            raise OthersOrderError(f"{self.name}: order {found.number or found.id} is another record's")
         return self._order(self._accept(reply))
 
     async def check(self) -> str:
@@ -165,12 +179,26 @@ class RestAdapter:
         """Release connections."""
         await self._http.close()
 
+    async def _write(
+        self, method: str, found: ErpOrder, action: str = "", *, body: Any = None, key: str | None = None
+    ) -> Reply:
+        """Change the order that was looked at, unless it has changed since. Raises `StaleError` then."""
+        headers = {
+            **({"If-Match": f'"{found.version}"'} if found.version is not None else {}),
+            **({"Idempotency-Key": key} if key is not None else {}),
+        }
+        path = f"/orders/{quote_path(found.id, safe='')}{action}"
+        reply = await self._http.call(method, path, body=body, headers=headers)
+        if reply.status == HTTPStatus.PRECONDITION_FAILED:
+            raise StaleError(f"{self.name}: order {found.number or found.id} has changed since it was looked at")
+        return reply
+
     def _accept(self, reply: Reply) -> Any:
         """The body of a good answer. Raises `RejectedError` otherwise."""
         if reply.ok:
             return reply.body
         problem = reply.body if isinstance(reply.body, dict) else {}
-        if problem.get("reason") == AttentionReason.UNKNOWN_PRODUCT:
+        if reply.reason == AttentionReason.UNKNOWN_PRODUCT:
             product = quote(problem.get("product"))
             raise RejectedError(
                 f"{self.name}: the ERP has no product {product!r}",
@@ -182,21 +210,21 @@ class RestAdapter:
         words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
         raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")
 
-    async def _orders(self, params: list[tuple[str, str]]) -> tuple[list[Any], str | None]:
-        """One page, and where the next one begins."""
-        body = self._accept(await self._http.call("GET", "/orders", params=params))
+    async def _orders(self, params: list[tuple[str, str]]) -> tuple[dict[str, Any], list[ErpOrder]]:
+        return self._listing(await self._http.call("GET", "/orders", params=params))
+
+    def _listing(self, reply: Reply) -> tuple[dict[str, Any], list[ErpOrder]]:
+        """The answer to a look-up, and the orders in it."""
+        body = self._accept(reply)
         orders = body.get("orders") if isinstance(body, dict) else None
         if not isinstance(orders, list):
             raise self._off_contract("the field orders")
-        following = body.get("next")
-        return orders, None if following is None else str(following)
+        return body, [self._order(order) for order in orders]
 
-    def _keyed(self, body: Any) -> tuple[str, ErpOrder]:
-        order = self._order(body)
-        key = body.get("idempotency_key")
-        if not isinstance(key, str):
+    def _key(self, order: ErpOrder) -> str:
+        if order.idempotency_key is None:
             raise self._off_contract("the field idempotency_key")
-        return key, order
+        return order.idempotency_key
 
     def _order(self, body: Any) -> ErpOrder:
         known = {name: body[name] for name in ErpOrder.model_fields if name in body} if isinstance(body, dict) else {}
@@ -206,7 +234,7 @@ class RestAdapter:
             fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors()}))
             raise self._off_contract(f"the field(s) {fields}") from None
 
-    def _off_contract(self, what: str, cure: str = "Mend the facade") -> RejectedError:
+    def _off_contract(self, what: str, cure: str = "Correct the facade") -> RejectedError:
         return RejectedError(
             f"{self.name}: an answer does not follow the contract in {what}",
             reason=AttentionReason.CONFIGURATION,

@@ -29,13 +29,13 @@ from closedwon.erp.base import (
     RejectedError,
     TooLateError,
     TooLateToAmendError,
-    UnknownOrderError,
+    only_one,
 )
 from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, ServerFaultError, key_batches
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party, Product
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
-from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine, Origin
 from closedwon.settings import TrytonErp
 
 _DUPLICATE: Final = "SALE_EXTERNAL_ID_DUPLICATE"
@@ -43,6 +43,7 @@ _SHORTEST_TIMEOUT: Final = timedelta(seconds=60)
 """Confirming makes invoice and shipment in the same request; on a busy server that was seen to take 45 s."""
 _SALE: Final = "sale.sale"
 _FIELDS: Final = (
+    "external_id",
     "state",
     "number",
     "untaxed_amount",
@@ -52,7 +53,6 @@ _FIELDS: Final = (
     "lines.quantity",
     "lines.unit_price",
 )
-_LISTED: Final = ("external_id", *_FIELDS)
 _INSTALL: Final = "Install the module of deploy/tryton/ in that database (its README says how)"
 _CORRECT: Final = "Correct `order.extra` of the route"
 
@@ -88,13 +88,18 @@ class TrytonAdapter:
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its external ID: one call."""
         sales = await self._sales([["external_id", "=", idempotency_key]], _FIELDS)
-        return self._order(sales[0]) if sales else None
+        return only_one(self.name, "the look-up by key", [self._order(sale) for sale in sales])
+
+    async def find_by_number(self, number: str) -> ErpOrder | None:
+        """Look the order up by its number."""
+        sales = await self._sales([["number", "=", number]], _FIELDS)
+        return only_one(self.name, "the look-up by number", [self._order(sale) for sale in sales])
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their external IDs."""
         found: dict[str, list[ErpOrder]] = {}
         for batch in key_batches(keys):
-            for sale in await self._sales([["external_id", "in", batch]], _LISTED):
+            for sale in await self._sales([["external_id", "in", batch]], _FIELDS):
                 found.setdefault(sale["external_id"], []).append(self._order(sale))
         return found
 
@@ -105,7 +110,7 @@ class TrytonAdapter:
         last = 0
         while True:
             domain = [["id", ">", last], ["external_id", "like", f"{org}:%"], changed]
-            sales = await self._sales(domain, _LISTED, page=self._page)
+            sales = await self._sales(domain, _FIELDS, page=self._page)
             for sale in sales:
                 yield sale["external_id"], self._order(sale)
             if len(sales) < self._page:
@@ -180,7 +185,7 @@ class TrytonAdapter:
             ) from None
         return self._order(await self._api.read(_SALE, found.id, _FIELDS))
 
-    async def cancel(self, found: ErpOrder) -> ErpOrder:
+    async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:  # noqa: ARG002 - not kept yet
         """Cancel the order, by way of draft where it is confirmed. Raises `TooLateError` once it is processed."""
         if found.status is ErpStatus.CANCELLED:
             return found
@@ -194,19 +199,23 @@ class TrytonAdapter:
             return now
         raise TooLateError(f"{self.name}: sale {now.number or now.id} is {now.status.value} and cannot be cancelled")
 
-    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
-        """Make the key the external ID of the sale with this number."""
-        sales = await self._sales([["number", "=", number]], _LISTED)
-        if len(sales) != 1:
-            raise UnknownOrderError(f"{self.name} has {len(sales)} sales with the number {number}")
-        (sale,) = sales
-        if sale["external_id"] not in {None, "", idempotency_key}:
-            raise OthersOrderError(f"{self.name}: sale {number} is another record's")
-        if not sale["external_id"]:
-            reply = await self._api.try_change(_SALE, sale["id"], {"external_id": idempotency_key})
-            if not _is_duplicate(reply):
-                self._api.accept(reply)
-        return self._order(sale)
+    async def claim(
+        self,
+        found: ErpOrder,
+        idempotency_key: str,
+        *,
+        origin: Origin,  # noqa: ARG002 - not kept yet
+        modified_at: datetime | None,  # noqa: ARG002 - not kept yet
+    ) -> ErpOrder | None:
+        """Make the key the external ID of the sale."""
+        if found.idempotency_key not in {None, idempotency_key}:
+            raise OthersOrderError(f"{self.name}: sale {found.number or found.id} is another record's")
+        if found.idempotency_key is None:
+            reply = await self._api.try_change(_SALE, found.id, {"external_id": idempotency_key})
+            if _is_duplicate(reply):
+                raise DuplicateError(f"{self.name}: the external ID is taken")
+            self._api.accept(reply)
+        return self._order(await self._api.read(_SALE, found.id, _FIELDS))
 
     async def check(self) -> str:
         """Connect, and see that the module is there and that the user has the rights and a company."""
@@ -280,6 +289,7 @@ class TrytonAdapter:
         lines = [line for line in sale["lines"] if line["type"] == "line"]
         return ErpOrder(
             id=str(sale["id"]),
+            idempotency_key=sale["external_id"] or None,
             number=sale["number"],
             status=ErpStatus(sale["state"]),
             currency=sale["currency"]["code"],

@@ -1,7 +1,7 @@
-"""A light ERP: the `rest` contract over SQLite, fast, with faults on demand. For load, fault and kill tests.
+"""The stub ERP: the `rest` contract over SQLite, fast, with faults on demand. For load, fault and kill tests.
 
-It is honest where it matters: the idempotency key is under a UNIQUE constraint, an order is committed before it is
-answered, and a SIGKILL loses no committed order. It is no ERP otherwise: it keeps no stock and knows every product.
+It is honest where it matters (`light_orders`), and offers everything that is optional in the contract, unless it is to
+leave it out (`light_faults`). It is no ERP otherwise: it keeps no stock and knows every product.
 
 Beside the contract (`docs/erp-rest-contract.md`), off its paths and without a credential:
 
@@ -21,87 +21,36 @@ import logging
 import secrets
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Self
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from closedwon.localerp import connection
-from closedwon.model import ErpOrder, ErpStatus, Order
+from closedwon.localerp import connection, light_orders
+from closedwon.localerp.light_faults import Faults, Lie
+from closedwon.localerp.light_orders import LightOrders, Row, StaleVersionError
+from closedwon.model import ErpStatus, Order
+
+__all__ = ["DEFAULT_PORT", "Faults", "Lie", "LightErp", "serve"]
 
 DEFAULT_PORT: Final = 8090
 _LONGEST_PAGE: Final = 1000
 _PROBLEM: Final = "application/problem+json"
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS orders (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    idempotency_key TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL,
-    currency TEXT NOT NULL,
-    amount TEXT NOT NULL,
-    line_count INTEGER NOT NULL,
-    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')),
-    request TEXT NOT NULL,
-    changed_at TEXT
-) STRICT;
-"""
-_ADDED: Final = "ALTER TABLE orders ADD COLUMN changed_at TEXT"
-"""For a file from before there was this column."""
-_NOTE_CHANGES: Final = """
-DROP TRIGGER IF EXISTS note_change;
-CREATE TRIGGER note_change AFTER UPDATE OF idempotency_key, status, currency, amount, line_count ON orders BEGIN
-    UPDATE orders SET changed_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE id = NEW.id;
-END;
-"""
-_BY_HAND: Final = "by-hand:"
-"""Begins the key of an order that was made in the ERP itself."""
-_AUDIT: Final = "id, idempotency_key, status, currency, amount, line_count, created_at"
+_USUAL_UNIT: Final = Decimal("0.01")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_KINDS: Final = {"confirm": "confirm", "cancel": "cancel", "claim": "claim"}
 _log = logging.getLogger(__name__)
 
 
-class Faults(BaseModel):
-    """What goes wrong next. Counters count down to 0; the rest holds until it is changed."""
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    down: bool = False
-    """Every connection is cut without an answer and without an effect."""
-    slow: float = Field(default=0, ge=0)
-    """Seconds that every call takes longer, before anything happens."""
-    late: float = Field(default=0, ge=0)
-    """Seconds until a new order is committed, whether anybody still waits for it or not."""
-    busy: int = Field(default=0, ge=0)
-    """So many calls answer 503 without an effect."""
-    retry_after: int | None = 1
-    """Seconds in the `Retry-After` of a busy answer; null sends none."""
-    reject: int = Field(default=0, ge=0)
-    """So many orders are refused with 422."""
-    unknown_products: frozenset[str] = frozenset()
-    """Orders with one of these products are refused with 422 `unknown-product`."""
-    no_claims: bool = False
-    """Claims are not offered, as by a facade that leaves them out."""
-    lose_reply: int = Field(default=0, ge=0)
-    """So many writes are committed and then answered with a cut connection."""
-    lose_reply_probability: float = Field(default=0, ge=0, le=1)
-    """The same, by chance, for every write."""
-
-    def take(self, counter: str) -> bool:
-        """Use up one of `counter`; false when none is left."""
-        left = int(getattr(self, counter))
-        if left:
-            setattr(self, counter, left - 1)
-        return left > 0
-
-
 class LightErp:
-    """One light ERP. Make it, `start` it, `stop` it; or use `running`."""
+    """One stub ERP. Make it, `start` it, `stop` it; or use `running`."""
 
     def __init__(self, database: Path | None = None, *, token: str | None = None) -> None:
         """Keep the orders in the file `database`, or in memory. A token is made up where none is given."""
@@ -110,15 +59,16 @@ class LightErp:
         self.url = ""
         self.calls = 0
         """Calls of the contract so far."""
+        self.table = LightOrders(database)
         self._runner: web.AppRunner | None = None
         self._chance = secrets.SystemRandom()
-        self._db = sqlite3.connect(database or ":memory:", isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        # WAL with NORMAL: a commit survives the death of the process (not of the machine) and needs no fsync.
-        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
-        with suppress(sqlite3.OperationalError):
-            self._db.execute(_ADDED)
-        self._db.executescript(_NOTE_CHANGES)
+        self._held: set[asyncio.Task[None]] = set()
+        self._cached: Any = None
+
+    @property
+    def held(self) -> int:
+        """Writes that were cut and have not taken effect yet."""
+        return len(self._held)
 
     @classmethod
     @asynccontextmanager
@@ -140,15 +90,17 @@ class LightErp:
 
     async def stop(self) -> None:
         """Stop serving and close the database."""
+        for task in self._held:
+            task.cancel()
+        await asyncio.gather(*self._held, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        self._db.close()
+        self.table.db.close()
 
     def orders(self) -> list[dict[str, Any]]:
         """Every order with its key, in the order of creation."""
-        rows = self._db.execute(f"SELECT {_AUDIT} FROM orders ORDER BY id")  # noqa: S608 - constant
-        return [{"number": _number(row), **dict(row)} for row in rows]
+        return self.table.audit()
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._misbehave])
@@ -158,7 +110,7 @@ class LightErp:
             web.post("/orders/{id}/confirm", self._confirm),
             web.post("/orders/{id}/cancel", self._cancel),
             web.put("/orders/{id}", self._amend),
-            web.post("/orders/claim", self._claim),
+            web.post("/orders/{id}/claim", self._claim),
             web.get("/_admin/orders", self._admin_orders),
             web.post("/_admin/orders", self._admin_make),
             web.get("/_admin/orders/{id}", self._admin_order),
@@ -177,41 +129,71 @@ class LightErp:
             await asyncio.sleep(self.faults.slow)
         if self.faults.down:
             return _cut(request)
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        if self._is_held(request):
+            await request.read()
+            task = asyncio.create_task(self._take_effect_later(request, handler))
+            self._held.add(task)
+            task.add_done_callback(self._held.discard)
+            return _cut(request)
+        response = await handler(request)
+        if request.method != "GET" and response.status < HTTPStatus.BAD_REQUEST and self._loses_reply():
+            return _cut(request)  # after the commit: the caller cannot know
+        return response
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """What is answered before the call is looked at: a wrong token, or that the ERP is busy."""
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _problem(HTTPStatus.UNAUTHORIZED, "The token is missing or wrong.")
         if self.faults.take("busy"):
             after = self.faults.retry_after
             headers = {} if after is None else {"Retry-After": str(after)}
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "Busy.", headers=headers)
-        response = await handler(request)
-        if request.method != "GET" and response.status < HTTPStatus.BAD_REQUEST and self._loses_reply():
-            return _cut(request)  # after the commit: the caller cannot know
-        return response
+        return None
 
     def _loses_reply(self) -> bool:
         return self.faults.take("lose_reply") or self._chance.random() < self.faults.lose_reply_probability
 
+    def _is_held(self, request: web.Request) -> bool:
+        only = self.faults.hold_only
+        return request.method != "GET" and only in {None, _kind(request)} and self.faults.take("hold")
+
+    async def _take_effect_later(self, request: web.Request, handler: _Handler) -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < self.faults.hold_for:  # noqa: ASYNC110 - it may be lowered meanwhile
+            await asyncio.sleep(0.005)
+        await handler(request)
+
     async def _list(self, request: web.Request) -> web.StreamResponse:
+        if number := request.query.get("number"):
+            return self._numbered(number)
         keys = request.query.getall("idempotency_key", [])
-        if keys:
-            places = ", ".join("?" * len(keys))
-            rows = self._db.execute(f"SELECT * FROM orders WHERE idempotency_key IN ({places}) ORDER BY id", keys)  # noqa: S608 - question marks
-            return web.json_response({"orders": [self._listed(row) for row in rows]})
-        return await _with_mistakes_told(request, self._page)
+        if not keys:
+            return await _with_mistakes_told(request, self._page)
+        body = {"orders": [self._answer(row) for row in self.table.with_keys(keys)]}
+        call = "find" if len(keys) == 1 else "many"
+        if self.faults.lie is Lie.FIND_STALE and call == "find":
+            self._cached = self._cached or body
+            return web.json_response(self._cached)
+        return self._say(call, body, keys[0])
+
+    def _numbered(self, number: str) -> web.StreamResponse:
+        if self.faults.no_number_lookup or self.faults.no_claims:
+            return _problem(HTTPStatus.NOT_FOUND, "There is no such look-up.")
+        rows = self.table.with_number(number)
+        body = {"number": number, "orders": [self._answer(row) for row in rows]}
+        return self._say("number", body, rows[0]["idempotency_key"] if rows else None)
 
     async def _page(self, request: web.Request) -> web.Response:
         query = request.query
         limit, after = min(int(query["limit"]), _LONGEST_PAGE), int(query.get("after", 0))
-        since = datetime.fromisoformat(query["since"]).astimezone(UTC)
-        rows = self._db.execute(
-            "SELECT * FROM orders WHERE id > ? AND coalesce(changed_at, created_at) >= ?"
-            " AND substr(idempotency_key, 1, length(?)) = ? ORDER BY id LIMIT ?",
-            (after, f"{since:%Y-%m-%dT%H:%M:%S}.{since.microsecond // 1000:03d}Z", *[f"{query['org']}:"] * 2, limit),
-        ).fetchall()
+        rows = self.table.page(query["org"], datetime.fromisoformat(query["since"]), after, limit)
         following = str(rows[-1]["id"]) if len(rows) == limit else None
-        return web.json_response({"orders": [self._listed(row) for row in rows], "next": following})
+        body = {"orders": [self._answer(row) for row in rows], "next": following}
+        return self._say("listing", body, rows[0]["idempotency_key"] if rows else None)
 
-    async def _create(self, request: web.Request) -> web.Response:
+    async def _create(self, request: web.Request) -> web.StreamResponse:
         key = request.headers.get("Idempotency-Key")
         if not key:
             return _problem(HTTPStatus.BAD_REQUEST, "The header Idempotency-Key is missing.")
@@ -220,17 +202,15 @@ class LightErp:
             return order
         if self.faults.late:
             await asyncio.sleep(self.faults.late)
+        if other := self._other_instead("create", key):
+            return web.json_response(other, status=HTTPStatus.CREATED)
         try:
-            row = self._db.execute(
-                "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"
-                " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
-                (key, ErpStatus.DRAFT, *_content(order)),
-            ).fetchone()
+            row = self.table.insert(key, order, self._unit(order.currency))
         except sqlite3.IntegrityError:
             return _problem(HTTPStatus.CONFLICT, "An order with this key exists.", reason="duplicate")
-        return web.json_response(self._answer(row), status=HTTPStatus.CREATED)
+        return self._say("create", self._answer(row), key, status=HTTPStatus.CREATED)
 
-    async def _amend(self, request: web.Request) -> web.Response:
+    async def _amend(self, request: web.Request) -> web.StreamResponse:
         order = await self._asked(request)
         if isinstance(order, web.Response):
             return order
@@ -238,13 +218,9 @@ class LightErp:
         status = ErpStatus(row["status"])
         if status in {ErpStatus.PROCESSING, ErpStatus.DONE}:
             return _problem(HTTPStatus.CONFLICT, f"The order is {status.value}.", reason="too-late")
-        to = ErpStatus.DRAFT if status is ErpStatus.CANCELLED else status
-        amended = self._db.execute(
-            "UPDATE orders SET status = ?, currency = ?, amount = ?, line_count = ?, request = ?"
-            " WHERE id = ? RETURNING *",
-            (to, *_content(order), row["id"]),
-        ).fetchone()
-        return web.json_response(self._answer(amended))
+        return self._write(
+            "amend", row, lambda: self.table.amend(row, order, self._unit(order.currency), self._version(request))
+        )
 
     async def _asked(self, request: web.Request) -> Order | web.Response:
         """The order in the body, or the answer that refuses it."""
@@ -261,45 +237,80 @@ class LightErp:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The order is refused.")
         return order
 
-    async def _confirm(self, request: web.Request) -> web.Response:
-        return self._move(request, ErpStatus.CONFIRMED, {ErpStatus.DRAFT, ErpStatus.QUOTATION}, "wrong-state")
-
-    async def _cancel(self, request: web.Request) -> web.Response:
-        movable = {ErpStatus.DRAFT, ErpStatus.QUOTATION, ErpStatus.CONFIRMED}
-        return self._move(request, ErpStatus.CANCELLED, movable, "too-late")
-
-    async def _claim(self, request: web.Request) -> web.Response:
-        if self.faults.no_claims:
-            return _problem(HTTPStatus.NOT_FOUND, "There is no such path.")
-        key, number = request.headers["Idempotency-Key"], (await request.json())["number"]
-        row = next((row for row in self._db.execute("SELECT * FROM orders") if _number(row) == number), None)
-        if row is None:
-            return _problem(HTTPStatus.NOT_FOUND, "There is no such order.", reason="unknown-order")
-        if row["idempotency_key"] != key and not row["idempotency_key"].startswith(_BY_HAND):
-            return _problem(HTTPStatus.CONFLICT, "The order has another key.", reason="duplicate")
-        with suppress(sqlite3.IntegrityError):  # the key is another order's: the caller looks
-            self._db.execute("UPDATE orders SET idempotency_key = ? WHERE id = ?", (key, row["id"]))
-        return web.json_response(self._answer(row))
-
-    def _move(self, request: web.Request, to: ErpStatus, movable: set[ErpStatus], reason: str) -> web.Response:
+    async def _confirm(self, request: web.Request) -> web.StreamResponse:
         row = self._row(request)
         status = ErpStatus(row["status"])
-        if status in movable:
-            return web.json_response(self._answer(self._set_status(row["id"], to)))
-        if status is to or (to is ErpStatus.CONFIRMED and status.exists_as_order):
-            return web.json_response(self._answer(row))
-        return _problem(HTTPStatus.CONFLICT, f"The order is {status.value}.", reason=reason)
+        if status.exists_as_order:
+            return self._say("confirm", self._answer(row), row["idempotency_key"])
+        if status is ErpStatus.CANCELLED:
+            return _problem(HTTPStatus.CONFLICT, f"The order is {status.value}.", reason="wrong-state")
+        changes = {"status": ErpStatus.CONFIRMED}
+        return self._write("confirm", row, lambda: self.table.change(row["id"], changes, self._version(request)))
+
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
+        row, sent = self._row(request), await request.read()
+        status = ErpStatus(row["status"])
+        if status is ErpStatus.CANCELLED:
+            return self._say("cancel", self._answer(row), row["idempotency_key"])
+        if status in {ErpStatus.PROCESSING, ErpStatus.DONE}:
+            return _problem(HTTPStatus.CONFLICT, f"The order is {status.value}.", reason="too-late")
+        modified_at = json.loads(sent).get("modified_at") if sent else None
+        changes = {"status": ErpStatus.CANCELLED, "modified_at": modified_at or row["modified_at"]}
+        return self._write("cancel", row, lambda: self.table.change(row["id"], changes, self._version(request)))
+
+    async def _claim(self, request: web.Request) -> web.StreamResponse:
+        if self.faults.no_claims:
+            return _problem(HTTPStatus.NOT_FOUND, "There is no such path.")
+        key, row, sent = request.headers["Idempotency-Key"], self._row(request), await request.json()
+        if row["idempotency_key"] != key and not row["idempotency_key"].startswith(light_orders.BY_HAND):
+            return _problem(HTTPStatus.CONFLICT, "The order has another key.", reason="other-key")
+        origin, modified_at, version = sent.get("origin"), sent.get("modified_at"), self._version(request)
+        try:
+            return self._write("claim", row, lambda: self.table.claim(row, key, origin, modified_at, version), key=key)
+        except sqlite3.IntegrityError:
+            return _problem(HTTPStatus.CONFLICT, "Another order has this key.", reason="duplicate")
+
+    def _write(self, call: str, row: Row, change: Callable[[], Row], *, key: str | None = None) -> web.StreamResponse:
+        """Change the order and answer it as it is now; 412 if it is not what the caller has looked at."""
+        key = key or row["idempotency_key"]
+        if other := self._other_instead(call, key):
+            return web.json_response(other)
+        try:
+            changed = row if self._lies(call, "unmoved") else change()
+        except StaleVersionError:
+            return _problem(HTTPStatus.PRECONDITION_FAILED, "The order has changed.")
+        return self._say(call, self._answer(changed), key)
+
+    def _lies(self, call: str, twist: str) -> bool:
+        lie = self.faults.lie
+        return lie is not None and (lie.call, lie.twist) == (call, twist)
+
+    def _other_instead(self, call: str, key: str) -> dict[str, Any] | None:
+        """Another order, where it is to be answered in the place of this one, without an effect on this one."""
+        other = self.table.other_than(key) if self._lies(call, "other") else None
+        return self._answer(other) if other else None
+
+    def _say(
+        self, call: str, body: dict[str, Any], key: str | None, *, status: HTTPStatus = HTTPStatus.OK
+    ) -> web.Response:
+        """The answer, or the lie in its place."""
+        lie, other = self.faults.lie, self.table.other_than(key)
+        if lie is not None and lie.call == call and other is not None:
+            return web.json_response(lie.tell(body, self._answer(other), key), status=status)
+        return web.json_response(body, status=status)
+
+    def _version(self, request: web.Request) -> str | None:
+        return None if self.faults.no_versions else request.headers.get("If-Match", "").strip('"') or None
+
+    def _unit(self, currency: str) -> Decimal:
+        return self.faults.rounding.get(currency, _USUAL_UNIT)
 
     async def _admin_orders(self, _request: web.Request) -> web.Response:
         return web.json_response({"orders": self.orders()})
 
     async def _admin_make(self, request: web.Request) -> web.Response:
-        content = _content(Order.model_validate_json(await request.read()))
-        row = self._db.execute(
-            "INSERT INTO orders (idempotency_key, status, currency, amount, line_count, request)"
-            " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
-            (f"{_BY_HAND}{secrets.token_hex(8)}", ErpStatus.CONFIRMED, *content),
-        ).fetchone()
+        order = Order.model_validate_json(await request.read())
+        row = self.table.insert(None, order, self._unit(order.currency))
         return web.json_response(self._answer(row), status=HTTPStatus.CREATED)
 
     async def _admin_order(self, request: web.Request) -> web.Response:
@@ -317,46 +328,25 @@ class LightErp:
         self.faults = Faults.model_validate(self.faults.model_dump() | await request.json())
         return web.json_response(self.faults.model_dump(mode="json"))
 
-    def _row(self, request: web.Request) -> sqlite3.Row:
-        row: sqlite3.Row | None = self._db.execute(
-            "SELECT * FROM orders WHERE id = ?", (request.match_info["id"],)
-        ).fetchone()
+    def _row(self, request: web.Request) -> Row:
+        row = self.table.with_id(request.match_info["id"])
         if row is None:
             raise web.HTTPNotFound(text='{"title": "Not Found", "status": 404}', content_type=_PROBLEM)
         return row
 
-    def _set_status(self, order_id: int, status: ErpStatus) -> sqlite3.Row:
-        changed: sqlite3.Row = self._db.execute(
-            "UPDATE orders SET status = ? WHERE id = ? RETURNING *", (status, order_id)
-        ).fetchone()
-        return changed
+    def _set_status(self, order_id: int, status: ErpStatus) -> Row:
+        return self.table.change(order_id, {"status": status})
 
-    def _listed(self, row: sqlite3.Row) -> dict[str, Any]:
-        return {"idempotency_key": row["idempotency_key"], **self._answer(row)}
-
-    def _answer(self, row: sqlite3.Row) -> dict[str, Any]:
-        order = ErpOrder(
-            id=str(row["id"]),
-            number=_number(row),
-            status=ErpStatus(row["status"]),
-            currency=row["currency"],
-            amount=Decimal(row["amount"]),
-            line_count=row["line_count"],
-            url=f"{self.url}/_admin/orders/{row['id']}",
-        )
-        lines = Order.model_validate_json(row["request"]).lines
-        return order.model_dump(mode="json") | {
-            "lines": [line.model_dump(mode="json", exclude={"description"}) for line in lines]
-        }
+    def _answer(self, row: Row) -> dict[str, Any]:
+        order = light_orders.answer(row, self.url, self._unit(row["currency"]))
+        return {name: value for name, value in order.items() if not self.faults.leaves(name)}
 
 
-def _content(order: Order) -> tuple[str, str, int, str]:
-    amount = sum((round(line.quantity * line.unit_price, 2) for line in order.lines), Decimal(0))
-    return order.currency, str(amount), len(order.lines), order.model_dump_json()
-
-
-def _number(row: sqlite3.Row) -> str:
-    return f"L{row['id']:06d}"
+def _kind(request: web.Request) -> str:
+    """What a write is about, in the words of `Faults.hold_only`."""
+    if request.method == "PUT":
+        return "amend"
+    return _KINDS.get(request.path.rpartition("/")[2], "create")
 
 
 def _problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> web.Response:
@@ -380,7 +370,7 @@ def _cut(request: web.Request) -> web.Response:
 
 
 async def serve(data_dir: Path, port: int | None) -> None:
-    """Run a light ERP on `data_dir` until SIGTERM or SIGINT. Raises `OSError` when the port is taken."""
+    """Run a stub ERP on `data_dir` until SIGTERM or SIGINT. Raises `OSError` when the port is taken."""
     before = connection.read(data_dir)
     erp = LightErp(data_dir / "orders.sqlite", token=before.get("token"))
     stop = asyncio.Event()

@@ -261,7 +261,7 @@ async def test_a_deal_whose_order_has_no_number_is_not_started_by_each_sweep(
     monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     """There are ERPs that give none: that the order exists, the record tells by its status."""
-    monkeypatch.setattr("closedwon.localerp.light._number", lambda _row: None)
+    monkeypatch.setattr("closedwon.localerp.light_orders.number_of", lambda _row: None)
     by_event: dict[str, Any] = {"payload": "Payload__c", "sweep": _BY_EVENT} if source == "event" else {}
     async with swept(source=source, **by_event) as world:
         world.org.seed(1)

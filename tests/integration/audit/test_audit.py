@@ -215,7 +215,7 @@ async def test_an_order_that_the_erp_has_cancelled_is_found(world: Handoff) -> N
 async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
     """A second order under the record's 15-character id, which no unique constraint prevents."""
     record, _ = await sold(world, 2)
-    request = world.erp._db.execute("SELECT request FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
+    request = world.erp.table.db.execute("SELECT request FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
     headers = {"Authorization": f"Bearer {world.erp.token}", "Idempotency-Key": f"{world.org.org_id}:{record.short}"}
     body = request.fetchone()["request"]
     async with aiohttp.request("POST", f"{world.erp.url}/orders", data=body, headers=headers) as answer:
@@ -267,7 +267,7 @@ async def test_an_order_that_is_gone_from_the_erp_is_found(world: Handoff) -> No
     """Workflow and record say that it is ordered, the ERP knows nothing of it."""
     record, _ = await sold(world, 2)
     number = world.number_of(record)
-    world.erp._db.execute("DELETE FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
+    world.erp.table.db.execute("DELETE FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
 
     found = await the_finding(world, record)
     assert (Kind.UNKNOWN_NUMBER, f"completed {number}") == (found.kind, found.workflow)

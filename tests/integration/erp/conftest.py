@@ -11,8 +11,8 @@ import pytest
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp, find_or_create
 from closedwon.localerp.light import LightErp
-from closedwon.model import ErpOrder
-from tests.integration.erp.worlds import TrytonProcess, World, new_order, rest_settings
+from closedwon.model import ErpOrder, Order
+from tests.integration.erp.worlds import TrytonProcess, World, made_by_hand, new_order, rest_settings
 
 
 @asynccontextmanager
@@ -28,10 +28,8 @@ async def light_world(light: LightErp) -> AsyncIterator[World]:
         ) as response:
             response.raise_for_status()
 
-    async def by_hand() -> ErpOrder:
-        made = new_order().model_dump(mode="json")
-        async with aiohttp.request("POST", f"{light.url}/_admin/orders", json=made) as response:
-            return ErpOrder.model_validate(await response.json())
+    async def by_hand(order: Order) -> ErpOrder:
+        return await made_by_hand(light, order)
 
     settings = rest_settings(light.url, light.token)
     erp = open_erp(settings)
@@ -73,10 +71,11 @@ async def tryton_world(process: TrytonProcess) -> AsyncIterator[World]:
     async def process_order(_found: ErpOrder) -> None:
         """Tryton does so by itself."""
 
-    async def by_hand() -> ErpOrder:
-        made = (await find_or_create(erp, new_order())).order
+    async def by_hand(order: Order) -> ErpOrder:
+        other = new_order().model_copy(update={"customer": order.customer, "lines": order.lines})
+        made = (await find_or_create(erp, other)).order
         await process.rpc("model.sale.sale.write", [int(made.id)], {"external_id": None})
-        return made
+        return made.model_copy(update={"idempotency_key": None})
 
     erp = open_erp(process.settings)
     yield World(erp, process.settings, count, process_order, by_hand)

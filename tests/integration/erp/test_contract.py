@@ -15,11 +15,12 @@ from closedwon.erp.base import (
     AmountDiffersError,
     AuthFailedError,
     DuplicateError,
+    OnRecord,
+    OthersOrderError,
     RejectedError,
     Step,
     TooLateError,
     TooLateToAmendError,
-    UnknownOrderError,
     UnreachableError,
     amend_to,
     find_or_create,
@@ -28,7 +29,7 @@ from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.localerp.light import LightErp
-from closedwon.model import ErpStatus
+from closedwon.model import ErpStatus, Origin
 from tests.integration.erp.worlds import World, new_order, new_org, until_done
 
 
@@ -127,14 +128,14 @@ async def test_an_order_with_another_total_is_not_adopted(world: World) -> None:
 async def test_a_cancelled_order_blocks_its_key(world: World) -> None:
     """An order that was cancelled in the ERP is neither confirmed nor made anew; a person is asked."""
     order = new_order()
-    cancelled = await world.erp.cancel(await world.erp.create(order))
+    cancelled = await world.erp.cancel(await world.erp.create(order), modified_at=None)
     assert ErpStatus.CANCELLED is cancelled.status
 
     with pytest.raises(RejectedError, match="cancelled"):
         await find_or_create(world.erp, order)
 
     assert 1 == await world.count(order.idempotency_key)
-    assert cancelled == await world.erp.cancel(cancelled)
+    assert cancelled == await world.erp.cancel(cancelled, modified_at=None)
 
 
 async def test_a_processed_order_is_too_late_to_cancel(world: World) -> None:
@@ -143,7 +144,7 @@ async def test_a_processed_order_is_too_late_to_cancel(world: World) -> None:
     await world.process(found)
 
     with pytest.raises(TooLateError, match=found.number):
-        await world.erp.cancel(found)
+        await world.erp.cancel(found, modified_at=None)
 
 
 async def test_a_changed_deal_changes_its_order(world: World) -> None:
@@ -177,7 +178,7 @@ async def test_another_product_at_the_same_price_is_a_difference(world: World) -
 async def test_a_cancelled_order_is_taken_up_again_only_where_that_is_wanted(world: World) -> None:
     """Under one key there is one order for ever: a deal that was won again goes on with it, changed as it may be."""
     order = new_order()
-    cancelled = await world.erp.cancel(await world.erp.create(order))
+    cancelled = await world.erp.cancel(await world.erp.create(order), modified_at=None)
     again = order.model_copy(update={"lines": order.lines[:1]})
 
     with pytest.raises(RejectedError, match="cancelled"):
@@ -303,50 +304,58 @@ async def test_an_unknown_product_is_named(world: World, light: LightErp) -> Non
 
 async def test_an_order_made_by_hand_can_be_given_a_records_key(world: World) -> None:
     """From then on it is the record's one order: a delivery of the record adopts it and makes no second one."""
-    order, by_hand = new_order(), await world.by_hand()
+    order = new_order()
+    by_hand = await world.by_hand(order)
     assert by_hand.number
+    before = await world.erp.find_by_number(by_hand.number)
+    assert before is not None
+    assert before.idempotency_key is None
 
-    claimed = [await world.erp.claim(by_hand.number, order.idempotency_key) for _ in range(2)]
+    claimed = await world.erp.claim(before, order.idempotency_key, origin=Origin.RESOLVED, modified_at=None)
+    assert claimed is not None
+    again = await world.erp.claim(claimed, order.idempotency_key, origin=Origin.RESOLVED, modified_at=None)
     handoff = await find_or_create(world.erp, order)
 
-    assert [by_hand.id] * 2 == [found.id for found in claimed if found]
+    assert [by_hand.id] * 2 == [found.id for found in (claimed, again) if found]
     assert by_hand.id == handoff.order.id
     assert 1 == await world.count(order.idempotency_key)
 
 
 async def test_an_order_of_another_record_cannot_be_claimed(world: World) -> None:
-    """Nor can one that is not there."""
+    """Nor is there one of a number that is not there."""
     others = (await find_or_create(world.erp, new_order())).order
-    assert others.number
     key = new_order().idempotency_key
 
-    for number in (others.number, "no-such-number"):
-        with pytest.raises(UnknownOrderError, match=number):
-            await world.erp.claim(number, key)
+    with pytest.raises(OthersOrderError):
+        await world.erp.claim(others, key, origin=Origin.RESOLVED, modified_at=None)
+
+    assert await world.erp.find_by_number("no-such-number") is None
     assert 0 == await world.count(key)
+    assert others == await world.erp.find_by_number(others.number or "")
 
 
-async def test_a_claim_does_not_hide_the_order_that_has_the_key(world: World) -> None:
-    """Who claims for a record that has an order already sees by the key that it is another one."""
-    order, by_hand = new_order(), await world.by_hand()
+async def test_a_key_that_another_order_has_cannot_be_claimed(world: World) -> None:
+    """The order that was made by hand stays as it is, and so does the one that has the key."""
+    order = new_order()
+    by_hand = await world.by_hand(order)
     made = (await find_or_create(world.erp, order)).order
-    assert by_hand.number
 
-    claimed = await world.erp.claim(by_hand.number, order.idempotency_key)
+    with pytest.raises(DuplicateError):
+        await world.erp.claim(by_hand, order.idempotency_key, origin=Origin.RESOLVED, modified_at=None)
+
     found = await world.erp.find(order.idempotency_key)
-
-    assert claimed is not None
-    assert by_hand.id == claimed.id
     assert found is not None
     assert made.id == found.id
 
 
 async def test_a_record_that_has_a_number_already_gets_no_second_order(world: World) -> None:
     """Somebody has made the order by hand and written its number to the record; a copied number is another record's."""
-    order, by_hand = new_order(), await world.by_hand()
+    order = new_order(created_at=datetime.now(UTC))
+    by_hand = await world.by_hand(order)
+    said = OnRecord(number=by_hand.number)
 
-    adopted = await find_or_create(world.erp, order, known_as=by_hand.number)
-    copy = await find_or_create(world.erp, new_order(), known_as=by_hand.number)
+    adopted = await find_or_create(world.erp, order, said=said)
+    copy = await find_or_create(world.erp, new_order(), said=said)
 
     assert by_hand.id == adopted.order.id
     assert by_hand.id != copy.order.id

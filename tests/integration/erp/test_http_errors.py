@@ -15,19 +15,22 @@ from closedwon.erp.base import (
     AuthFailedError,
     BusyError,
     CannotAmendError,
+    CannotLookUpError,
     DuplicateError,
     RejectedError,
+    StaleError,
     TooLateError,
     UnknownError,
 )
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
-from closedwon.errors import AttentionReason, BenignError, RetryError
-from closedwon.model import ErpOrder, ErpStatus
+from closedwon.errors import AttentionReason, BenignError
+from closedwon.model import ErpOrder, ErpStatus, Origin
 from closedwon.settings import RestErp, TrytonErp
 from tests.integration.erp.worlds import ORG, new_order, rest_settings
 
-FOUND = ErpOrder(id="a/1", number="S1", status=ErpStatus.DRAFT, currency="EUR", amount=1, line_count=1)
+KEYLESS = ErpOrder(id="a/1", number="S1", status=ErpStatus.DRAFT, currency="EUR", amount=1, line_count=1)
+FOUND = KEYLESS.model_copy(update={"idempotency_key": "key"})
 
 
 def _facade(url: str) -> RestErp:
@@ -152,7 +155,7 @@ async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"orders": [FOUND.model_dump(mode="json")]}, "idempotency_key"),
+        ({"orders": [KEYLESS.model_dump(mode="json")]}, "idempotency_key"),
         ({"orders": [], "next": "in-a-circle"}, "next"),
     ],
 )
@@ -199,7 +202,7 @@ async def test_cancelling_too_late_is_told_as_such() -> None:
     """409 on cancelling means that the ERP works on the order already."""
     async with rest_before({}, status=409) as erp:
         with pytest.raises(TooLateError, match="S1"):
-            await erp.cancel(FOUND)
+            await erp.cancel(FOUND, modified_at=None)
 
 
 async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
@@ -220,24 +223,30 @@ async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
         await erp.close()
 
 
-async def test_a_request_is_sent_once() -> None:
-    """The client never repeats a creation by itself: whether to try again is decided after a look."""
-    received = 0
+@pytest.mark.parametrize("write", ["create", "amend", "cancel"])
+async def test_a_write_is_sent_once(write: str) -> None:
+    """The client never repeats a write by itself, on a kept connection neither: whether to is decided after a look."""
+    received: list[str] = []
 
-    async def count_and_cut(request: web.Request) -> web.Response:
-        nonlocal received
-        received += 1
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+    async def answer_looks_and_cut_writes(request: web.Request) -> web.Response:
+        received.append(request.method)
+        if request.method != "GET":
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"orders": []})
 
-    async with answering(count_and_cut) as url:
+    async with answering(answer_looks_and_cut_writes) as url:
         erp = RestAdapter(_facade(url))
-        with pytest.raises(RetryError):
-            await erp.create(new_order())
+        await erp.find("key")
+        with pytest.raises(UnknownError):
+            await {
+                "create": lambda: erp.create(new_order()),
+                "amend": lambda: erp.amend(FOUND, new_order()),
+                "cancel": lambda: erp.cancel(FOUND, modified_at=None),
+            }[write]()
         await erp.close()
 
-    assert 1 == received
+    assert 2 == len(received)
 
 
 async def test_tryton_without_our_module_is_told_what_to_install() -> None:
@@ -287,3 +296,50 @@ async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) ->
             await erp.amend(FOUND, new_order())
 
     assert AttentionReason.AMOUNT_DIFFERS is caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, {}), (405, {}), (501, {}), (400, {}), (422, {}), (200, {"orders": []})]
+)
+async def test_a_facade_that_cannot_look_up_a_number_is_known_as_such(status: int, body: object) -> None:
+    """An empty list of a facade that passes the parameter over does not mean that there is no such order."""
+    async with rest_before(body, status=status) as erp:
+        with pytest.raises(CannotLookUpError):
+            await erp.find_by_number("S1")
+
+
+@pytest.mark.parametrize(("status", "may_have_happened"), [(429, False), (503, True)])
+async def test_a_gateway_may_be_busy_with_a_request_that_it_has_passed_on(status: int, may_have_happened: bool) -> None:  # noqa: FBT001
+    """429 is a refusal; 503 is also what a gateway answers when the ERP behind it has dropped the connection."""
+    async with rest_before({}, status=status) as erp:
+        with pytest.raises(BusyError) as caught:
+            await erp.create(new_order())
+
+    assert may_have_happened is caught.value.may_have_happened
+
+
+async def test_a_write_names_the_version_that_was_looked_at() -> None:
+    """Each write to an order with a version carries it, and 412 says that nothing was written."""
+    seen: list[tuple[str, str | None]] = []
+
+    async def changed_meanwhile(request: web.Request) -> web.Response:
+        seen.append((request.path, request.headers.get("If-Match")))
+        return web.json_response({}, status=412)
+
+    found = FOUND.model_copy(update={"id": "1", "version": "v7"})
+    async with answering(changed_meanwhile) as url:
+        erp = RestAdapter(_facade(url))
+        for write in (
+            erp.advance(found),
+            erp.amend(found, new_order()),
+            erp.cancel(found, modified_at=None),
+            erp.claim(found, "key", origin=Origin.ADOPTED, modified_at=None),
+        ):
+            with pytest.raises(StaleError):
+                await write
+        with pytest.raises(StaleError):
+            await erp.advance(FOUND.model_copy(update={"id": "2"}))
+        await erp.close()
+
+    paths = [f"/orders/1{action}" for action in ("/confirm", "", "/cancel", "/claim")]
+    assert [*((path, '"v7"') for path in paths), ("/orders/2/confirm", None)] == seen

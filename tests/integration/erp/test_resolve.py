@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-import aiohttp
 import pytest
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
@@ -17,7 +16,7 @@ from closedwon.erp.base import find_or_create
 from closedwon.localerp.light import LightErp
 from closedwon.model import ErpOrder, ErpStatus
 from closedwon.telemetry import Metrics
-from tests.integration.erp.worlds import new_order, rest_settings
+from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
 
 
 class _Two(NamedTuple):
@@ -40,15 +39,13 @@ async def two() -> AsyncIterator[_Two]:
         erps = {name: open_erp(rest_settings(erp.url, erp.token)) for name, erp in (("a", first), ("b", second))}
         for _ in range(2):
             await find_or_create(erps["b"], new_order())
-        yield _Two(first, second, ErpActivities(erps, Metrics(MetricMeter.noop)))
+        yield _Two(first, second, ErpActivities(erps, Metrics(MetricMeter.noop), prove=no_proof))
         for erp in erps.values():
             await erp.close()
 
 
 async def _by_hand(erp: LightErp) -> ErpOrder:
-    made = new_order().model_dump(mode="json")
-    async with aiohttp.request("POST", f"{erp.url}/_admin/orders", json=made) as response:
-        return ErpOrder.model_validate(await response.json())
+    return await made_by_hand(erp, new_order())
 
 
 async def _ours(erp: LightErp) -> str:

@@ -21,6 +21,7 @@ from closedwon.erp.base import Erp, Handoff, OnStep, find_or_create, no_step
 from closedwon.errors import RetryError
 from closedwon.ids import OrgId, RecordId
 from closedwon.localerp import connection
+from closedwon.localerp.light import LightErp
 from closedwon.model import Customer, ErpOrder, Order, OrderLine
 from closedwon.settings import RestErp, TrytonErp
 
@@ -69,6 +70,16 @@ async def until_done(erp: Erp, order: Order, on_step: OnStep = no_step) -> Hando
     raise AssertionError(f"{ATTEMPTS} attempts were not enough")
 
 
+async def no_proof() -> None:
+    """In the place of `ask_temporal`, for activities that run without Temporal."""
+
+
+async def made_by_hand(light: LightErp, order: Order) -> ErpOrder:
+    """An order with this customer, date and content that the stub ERP's own people have made."""
+    async with aiohttp.request("POST", f"{light.url}/_admin/orders", json=order.model_dump(mode="json")) as response:
+        return ErpOrder.model_validate(await response.json())
+
+
 @dataclass(frozen=True)
 class World:
     """An ERP behind its adapter, and the ways around the adapter that a test needs."""
@@ -79,8 +90,8 @@ class World:
     """How many orders the ERP itself counts under an idempotency key."""
     process: Callable[[ErpOrder], Awaitable[None]]
     """Take a confirmed order to processing, as the ERP's own people would."""
-    by_hand: Callable[[], Awaitable[ErpOrder]]
-    """An order that the ERP's own people have made: without a key of ours."""
+    by_hand: Callable[[Order], Awaitable[ErpOrder]]
+    """An order that the ERP's own people have made, with this customer and content, but without a key of ours."""
 
 
 class TrytonProcess:

@@ -21,7 +21,7 @@ from closedwon.erp.base import (
 )
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine, Origin
 
 ORDER = Order(
     org=OrgId("00D000000000001"),
@@ -78,13 +78,18 @@ class ScriptedErp:
         self._happens("advanced")
         return self.order
 
-    async def claim(self, number: str, idempotency_key: str) -> ErpOrder | None:
+    async def find_by_number(self, number: str) -> ErpOrder | None:
+        raise NotImplementedError
+
+    async def claim(
+        self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
+    ) -> ErpOrder | None:
         raise NotImplementedError
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         raise NotImplementedError
 
-    async def cancel(self, found: ErpOrder) -> ErpOrder:
+    async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
         raise NotImplementedError
 
     async def check(self) -> str:
@@ -97,6 +102,7 @@ class ScriptedErp:
         self.created += 1
         self.order = ErpOrder(
             id="1",
+            idempotency_key=order.idempotency_key,
             number="SO1",
             status=status,
             currency=order.currency,

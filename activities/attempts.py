@@ -1,0 +1,121 @@
+"""One attempt of an activity that writes to an ERP: may it still write, and which of its writes are in doubt?
+
+**May it still write.** Temporal gives an attempt to another worker when its heartbeats stay away for
+`HEARTBEAT_TIMEOUT`; the worker that lost it may know nothing of that (a broken connection, a paused machine) and goes
+on. `activity.heartbeat()` does not help: it is sent in the background and its answer is not seen. So before a write an
+attempt asks Temporal itself and waits for the answer, unless it has had one within half of that time. The age of an
+answer is taken by the monotonic clock, and by the wall clock since a suspended machine stops the former; the longer one
+counts.
+
+**What is in doubt.** A write without a definite answer may take effect later, after another one that it then undoes.
+Temporal forgets what an attempt knew when its worker dies, so what is recorded (as heartbeat details, by the attempt
+that fails) is a positive statement only: "attempt k has ended, and this is what is in doubt". The next attempt believes
+it if it is about the attempt right before it; everything else (no statement, an older one) counts as doubt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from pydantic import AwareDatetime, ValidationError
+from temporalio import activity
+from temporalio.client import AsyncActivityCancelledError
+from temporalio.service import RPCError
+
+from closedwon.erp.errors import LostAttemptError
+from closedwon.model import Frozen
+
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
+"""Silence after which the server gives a dead worker's activity to another one."""
+_PROOF_LASTS: Final = HEARTBEAT_TIMEOUT / 2
+"""The other half is left for the write's own way to the ERP."""
+
+Prove = Callable[[], Awaitable[None]]
+"""Raises `LostAttemptError` unless Temporal says, now, that it counts on the present attempt."""
+
+
+class Ended(Frozen):
+    """The statement of an attempt that failed and writes no more."""
+
+    attempt: int
+    ended: bool
+    in_doubt_since: AwareDatetime | None
+
+
+class _Moment(NamedTuple):
+    monotonic: float
+    wall: datetime
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(time.monotonic(), datetime.now(UTC))
+
+    def age(self) -> timedelta:
+        now = _Moment.now()
+        return max(timedelta(seconds=now.monotonic - self.monotonic), now.wall - self.wall)
+
+
+async def ask_temporal() -> None:
+    """Send a heartbeat and wait for its answer. Raises `LostAttemptError` for any other answer than a good one."""
+    handle = activity.client().get_async_activity_handle(task_token=activity.info().task_token)
+    try:
+        await handle.heartbeat(rpc_timeout=_PROOF_LASTS)
+    except AsyncActivityCancelledError:
+        return  # asked to stop, but still ours: a call that has begun is brought to its end
+    except RPCError as error:
+        raise LostAttemptError(
+            f"Temporal did not confirm that attempt {activity.info().attempt} still counts ({error.status.name}); "
+            "nothing was written"
+        ) from None
+
+
+class Attempt:
+    """The `WriteGuard` of the present attempt; made when the attempt begins, inside the activity."""
+
+    def __init__(self, prove: Prove = ask_temporal) -> None:
+        """`prove` is for tests that run an activity without Temporal."""
+        info = activity.info()
+        self._prove = prove
+        self._proven = _Moment(time.monotonic(), info.started_time)
+        self._looked: _Moment | None = None
+        self.in_doubt_since = _earlier_doubt(info)
+        """When the newest attempt was given up of which it is not known that it sent nothing, or got a definite answer;
+        None: no attempt is in doubt."""
+
+    async def before_write(self) -> None:
+        """Raise `LostAttemptError` unless this attempt is still the one that Temporal counts on."""
+        if self._proven.age() > _PROOF_LASTS:
+            asked = _Moment.now()
+            await self._prove()
+            self._proven = asked
+
+    def looked(self) -> None:
+        """A look at the ERP begins."""
+        self._looked = _Moment.now()
+
+    def needs_new_look(self) -> bool:
+        """Whether the newest look is older than the heartbeat timeout."""
+        return self._looked is not None and self._looked.age() > HEARTBEAT_TIMEOUT
+
+    def unanswered(self) -> None:
+        """A write was given up without a definite answer."""
+        self.in_doubt_since = datetime.now(UTC)
+
+    def record_end(self) -> None:
+        """State that this attempt has failed and writes no more; the next one reads it."""
+        ended = Ended(attempt=activity.info().attempt, ended=True, in_doubt_since=self.in_doubt_since)
+        activity.heartbeat(ended.model_dump(mode="json"))
+
+
+def _earlier_doubt(info: activity.Info) -> datetime | None:
+    if info.attempt == 1:
+        return None
+    with suppress(ValidationError, IndexError):
+        ended = Ended.model_validate(info.heartbeat_details[0])
+        if ended.ended and ended.attempt == info.attempt - 1:
+            return ended.in_doubt_since
+    return info.current_attempt_scheduled_time

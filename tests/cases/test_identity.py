@@ -1,0 +1,442 @@
+"""Which order is this deal's? Cases I1 to I9."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from temporalio.common import MetricMeter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
+from closedwon.order_state import Problem
+from closedwon.erp import open_erp
+from closedwon.erp.base import Erp
+from closedwon.errors import AttentionReason
+from closedwon.ids import RecordId
+from closedwon.localerp.light import Lie, LightErp
+from closedwon.model import Changed, Customer, Order, Origin
+from closedwon.telemetry import Metrics
+from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
+
+TODAY = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
+
+
+class StubWorld(NamedTuple):
+    """The stub ERP over sockets, and the activities that an order workflow calls."""
+
+    light: LightErp
+    erp: Erp
+    activities: ErpActivities
+
+    async def create(self, order: Order, **request: Any) -> ErpResult:
+        """What the workflow of a record that asks for an order calls."""
+        return await ActivityEnvironment().run(
+            self.activities.create_order, CreateOrder(erp="light", order=order, **request)
+        )
+
+    async def cancel(self, key: str, **request: Any) -> ErpResult:
+        """What the workflow of a record that no longer qualifies calls."""
+        return await ActivityEnvironment().run(
+            self.activities.cancel_order, CancelOrder(erp="light", idempotency_key=key, **request)
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every order with every column, past the contract."""
+        return [dict(row) for row in self.light.table.db.execute("SELECT * FROM orders ORDER BY id")]
+
+
+@asynccontextmanager
+async def stub_world() -> AsyncIterator[StubWorld]:
+    """An empty stub ERP behind the activities."""
+    async with LightErp.running() as light:
+        erp = open_erp(rest_settings(light.url, light.token))
+        yield StubWorld(light, erp, ErpActivities({"light": erp}, Metrics(MetricMeter.noop), prove=no_proof))
+        await erp.close()
+
+
+def deal(lines: list[tuple[str, str, str]] | None = None, /, **changes: Any) -> Order:
+    """An order of a record that was created on the day; its customer is nobody else's."""
+    order = new_order(lines) if lines else new_order()
+    return order.model_copy(update={"created_at": TODAY, "modified_at": TODAY, "order_date": TODAY.date()} | changes)
+
+
+async def problem_of(call: Awaitable[object]) -> Problem:
+    """Why the call needs attention."""
+    with pytest.raises(ApplicationError) as caught:
+        await call
+    assert caught.value.non_retryable, caught.value
+    problem: Problem = caught.value.details[0]
+    return problem
+
+
+OTHERS = [("GC1040", "4", "5900.00")]
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+@pytest.mark.parametrize(
+    ("by_hand", "expected"),
+    [
+        ({}, ["another customer", "23600.00 EUR on 1 line(s), and the record 11200.00 EUR on 2 line(s)"]),
+        ({"lines": new_order().lines}, ["another customer"]),
+        ({"lines": new_order().lines, "order_date": date(2025, 11, 3)}, ["another customer", "placed on 2025-11-03"]),
+    ],
+    ids=["mistyped, amounts differ", "mistyped, amounts agree", "renewal of last year"],
+)
+async def test_i1_a_number_of_another_customers_order_touches_nothing(
+    by_hand: dict[str, Any], expected: list[str], changed: Changed
+) -> None:
+    """A number that names another customer's order leaves that order as it is, and a person reads what differs."""
+    async with stub_world() as world:
+        other = await made_by_hand(world.light, deal(OTHERS, **by_hand))
+        before, mine = world.rows(), deal()
+
+        problem = await problem_of(world.create(mine, number=other.number, changed=changed))
+        again = await problem_of(world.create(mine, number=other.number, changed=changed))
+
+        assert AttentionReason.ORDER_EXISTS is problem.reason
+        assert problem.message == again.message
+        assert all(text in problem.message for text in expected), problem.message
+        assert "Edge" not in problem.message
+        assert before == world.rows()
+
+        result = await world.create(mine, number=None, changed=changed)
+        assert result.order is not None
+        assert result.order.id != other.id
+        assert 2 == len(world.rows())
+
+
+async def test_i1_what_was_not_adopted_is_not_cancelled_when_the_deal_is_lost() -> None:
+    """With `unwon = "cancel"` an order that a record only names is not cancelled: the ERP has none under its key."""
+    async with stub_world() as world:
+        other = await made_by_hand(world.light, deal(OTHERS))
+        before, mine = world.rows(), deal()
+        await problem_of(world.create(mine, number=other.number))
+
+        result = await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY)
+
+        assert ErpResult(order=None) == result
+        assert before == world.rows()
+
+
+async def test_i1_the_same_customers_renewal_is_not_last_years_order() -> None:
+    """An order of the same customer and content is adopted unless it was placed before the record was created."""
+    async with stub_world() as world:
+        mine = deal()
+        last_year = await made_by_hand(world.light, mine.model_copy(update={"order_date": date(2025, 11, 3)}))
+
+        problem = await problem_of(world.create(mine, number=last_year.number, number_is_proven=True))
+
+        assert AttentionReason.ORDER_EXISTS is problem.reason
+        assert "before the record was created" in problem.message
+
+        this_year = await made_by_hand(world.light, mine)
+        result = await world.create(mine, number=this_year.number)
+        assert result.order is not None
+        assert (this_year.id, Origin.ADOPTED, TODAY) == (result.order.id, result.order.origin, result.order.modified_at)
+
+
+@pytest.mark.parametrize("left_out", ["customer", "lines", "order_date"])
+async def test_i1_what_the_erp_does_not_tell_counts_as_a_difference(
+    left_out: Literal["customer", "lines", "order_date"],
+) -> None:
+    """An order that would agree is not adopted from a facade that leaves one of the compared fields out."""
+    async with stub_world() as world:
+        mine = deal()
+        by_hand = await made_by_hand(world.light, mine)
+        world.light.faults.leaves_out = frozenset({left_out})
+
+        problem = await problem_of(world.create(mine, number=by_hand.number))
+
+        assert AttentionReason.ORDER_EXISTS is problem.reason
+        assert "does not" in problem.message
+
+
+async def test_i1_a_facade_that_cannot_look_up_a_number_leads_to_a_person() -> None:
+    """Where the ERP cannot be asked without a side effect it is not asked, and nothing is created beside it."""
+    async with stub_world() as world:
+        by_hand = await made_by_hand(world.light, deal())
+        world.light.faults.no_number_lookup = True
+
+        problem = await problem_of(world.create(deal(), number=by_hand.number))
+
+        assert AttentionReason.ORDER_EXISTS is problem.reason
+        assert "cannot say whether it has that one" in problem.message
+        assert 1 == len(world.rows())
+
+
+async def test_i1_a_number_that_belongs_to_another_record_was_copied() -> None:
+    """The number of an order with another record's key does not stand in the way of the record's own order."""
+    async with stub_world() as world:
+        others = (await world.create(deal())).order
+        assert others is not None
+
+        result = await world.create(deal(), number=others.number)
+
+        assert result.order is not None
+        assert result.order.id != others.id
+
+
+@pytest.mark.parametrize("origin", [Origin.ADOPTED, Origin.RESOLVED, None])
+async def test_i1_no_policy_changes_or_cancels_what_closedwon_did_not_make(origin: Origin | None) -> None:
+    """An order under the record's key whose origin is not `created` is amended, cancelled, reopened by people only."""
+    async with stub_world() as world:
+        mine = deal()
+        await world.create(mine)
+        world.light.table.db.execute("UPDATE orders SET origin = ?", (origin,))
+        before = world.rows()
+        changed = mine.model_copy(update={"lines": mine.lines[:1]})
+
+        amended = await problem_of(world.create(changed, changed="amend"))
+        cancelled = await problem_of(world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY))
+
+        assert AttentionReason.AMOUNT_DIFFERS is amended.reason
+        assert "Closedwon did not make that order" in amended.message
+        assert AttentionReason.ORDER_EXISTS is cancelled.reason
+        assert before == world.rows()
+
+        by_command = await world.cancel(mine.idempotency_key)
+        assert by_command.order is not None
+        assert "cancelled" == by_command.order.status
+        reopened = await problem_of(world.create(mine, reopen=True))
+        assert AttentionReason.ERP_REJECTED is reopened.reason
+
+
+async def test_i1_resolve_compares_and_a_person_may_accept() -> None:
+    """`resolve` shows how the order differs, changes nothing, and takes it once the differences are accepted."""
+    async with stub_world() as world:
+        mine, other = deal(), await made_by_hand(world.light, deal(OTHERS))
+        before = world.rows()
+        request = ResolveOrder(erp="light", idempotency_key=mine.idempotency_key, number=other.number or "", order=mine)
+
+        shown = await ActivityEnvironment().run(world.activities.resolve_order, request)
+
+        assert shown.order is None
+        assert shown.differences is not None
+        assert "another customer" in shown.differences
+        assert before == world.rows()
+
+        accepted = request.model_copy(update={"accept_differences": True})
+        taken = await ActivityEnvironment().run(world.activities.resolve_order, accepted)
+        assert taken.order is not None
+        assert (other.id, Origin.RESOLVED, False) == (taken.order.id, taken.order.origin, taken.keyless)
+
+
+async def test_i3_a_status_that_proves_nothing_is_a_question_to_the_erp() -> None:
+    """A copied `cancelled` does not decide: what the ERP has under the record's own key does, else a person."""
+    async with stub_world() as world:
+        mine = deal()
+
+        problem = await problem_of(world.create(mine, unproven_status="cancelled"))
+
+        assert AttentionReason.ORDER_EXISTS is problem.reason
+        assert "empty the record's status field" in problem.cure
+        assert "`skip`" in problem.cure
+        assert [] == world.rows()
+
+        made = (await world.create(mine)).order
+        assert made == (await world.create(mine, unproven_status="cancelled")).order
+
+
+class Asked(NamedTuple):
+    """The world in which the ERP lies: another record's order, and the one that the call is about."""
+
+    world: StubWorld
+    mine: Order
+
+
+_Call = Callable[[Asked], Awaitable[object]]
+
+
+async def _create(asked: Asked) -> object:
+    return (await asked.world.create(asked.mine)).order
+
+
+async def _find(asked: Asked) -> object:
+    request = FindOrder(erp="light", idempotency_key=asked.mine.idempotency_key)
+    return await ActivityEnvironment().run(asked.world.activities.find_order, request)
+
+
+async def _cancel(asked: Asked) -> object:
+    return (await asked.world.cancel(asked.mine.idempotency_key)).order
+
+
+async def _amend(asked: Asked) -> object:
+    changed = asked.mine.model_copy(update={"lines": asked.mine.lines[:1]})
+    return (await asked.world.create(changed, changed="amend")).order
+
+
+async def _adopt(asked: Asked) -> object:
+    by_hand = await made_by_hand(asked.world.light, asked.mine)
+    return (await asked.world.create(asked.mine, number=by_hand.number)).order
+
+
+async def _resolve(asked: Asked) -> object:
+    by_hand = await made_by_hand(asked.world.light, asked.mine)
+    key, number = asked.mine.idempotency_key, by_hand.number or ""
+    request = ResolveOrder(erp="light", idempotency_key=key, number=number)
+    return (await ActivityEnvironment().run(asked.world.activities.resolve_order, request)).order
+
+
+async def _sweep(asked: Asked) -> object:
+    keys = (asked.mine.idempotency_key, new_order().idempotency_key)
+    return await ActivityEnvironment().run(asked.world.activities.find_orders, FindOrders(erp="light", keys=keys))
+
+
+WRONG = AttentionReason.ERP_ANSWER_WRONG
+OFF_CONTRACT = AttentionReason.CONFIGURATION
+LIES: list[tuple[Lie, _Call, bool, AttentionReason | None]] = [
+    (Lie.FIND_OTHER, _create, False, WRONG),
+    (Lie.FIND_OTHER, _find, False, WRONG),
+    (Lie.FIND_OTHER, _cancel, False, WRONG),
+    (Lie.FIND_OTHER, _resolve, False, WRONG),
+    (Lie.FIND_STALE, _create, False, WRONG),
+    (Lie.FIND_TWO, _create, True, WRONG),
+    (Lie.FIND_TWO, _cancel, True, WRONG),
+    (Lie.FIND_NO_KEY, _create, True, WRONG),
+    (Lie.FIND_NO_KEY, _cancel, True, WRONG),
+    (Lie.FIND_OTHER_KEY, _create, True, WRONG),
+    (Lie.FIND_OTHER_KEY, _find, True, WRONG),
+    (Lie.FIND_STAMPED, _create, False, AttentionReason.CUSTOMER_DIFFERS),
+    (Lie.FIND_LIST, _create, True, OFF_CONTRACT),
+    (Lie.FIND_OBJECT, _create, True, OFF_CONTRACT),
+    (Lie.FIND_NULL, _create, True, OFF_CONTRACT),
+    (Lie.CREATE_OTHER, _create, False, WRONG),
+    (Lie.CREATE_NO_KEY, _create, False, WRONG),
+    (Lie.CREATE_OTHER_KEY, _create, False, WRONG),
+    (Lie.CREATE_STAMPED, _create, False, AttentionReason.CUSTOMER_DIFFERS),
+    (Lie.CREATE_CANCELLED, _create, False, WRONG),
+    (Lie.CREATE_LIST, _create, False, OFF_CONTRACT),
+    (Lie.CONFIRM_OTHER, _create, False, WRONG),
+    (Lie.CONFIRM_NO_KEY, _create, False, WRONG),
+    (Lie.CONFIRM_OTHER_KEY, _create, False, WRONG),
+    (Lie.CANCEL_OTHER, _cancel, True, WRONG),
+    (Lie.CANCEL_OTHER_KEY, _cancel, True, WRONG),
+    (Lie.CANCEL_UNMOVED, _cancel, True, None),
+    (Lie.AMEND_OTHER, _amend, True, WRONG),
+    (Lie.AMEND_NO_KEY, _amend, True, WRONG),
+    (Lie.NUMBER_OTHER, _adopt, False, WRONG),
+    (Lie.NUMBER_EMPTY, _adopt, False, AttentionReason.ORDER_EXISTS),
+    (Lie.CLAIM_OTHER, _adopt, False, WRONG),
+    (Lie.CLAIM_OTHER_KEY, _resolve, False, WRONG),
+    (Lie.MANY_OTHER, _sweep, True, WRONG),
+]
+
+
+@pytest.mark.parametrize(
+    ("lie", "call", "exists", "reason"), LIES, ids=[f"{lie}-{call.__name__.strip('_')}" for lie, call, *_ in LIES]
+)
+async def test_i2_an_answer_about_another_order_is_not_believed(
+    lie: Lie,
+    call: _Call,
+    exists: bool,  # noqa: FBT001
+    reason: AttentionReason | None,
+) -> None:
+    """However an answer is wrong, no order comes of it, and the other record's order stays as it is.
+
+    `reason` None: the answer is retried.
+    """
+    async with stub_world() as world:
+        other = (await world.create(deal(OTHERS))).order
+        assert other is not None
+        mine = deal()
+        if exists:
+            await world.create(mine)
+        before = world.rows()[0]
+        world.light.faults.lie = lie
+        if lie is Lie.FIND_STALE:
+            await world.erp.find(other.idempotency_key or "")
+
+        with pytest.raises(ApplicationError) as caught:
+            await call(Asked(world, mine))
+
+        assert (reason is not None) is caught.value.non_retryable
+        assert reason == (caught.value.details[0].reason if caught.value.details else None)
+        assert before == world.rows()[0]
+
+        world.light.faults.lie = None
+        if call is _create:
+            await world.create(mine)
+            keys = [row["idempotency_key"] for row in world.rows()]
+            assert [other.idempotency_key, mine.idempotency_key] == keys
+
+
+def test_i2_every_lie_is_told() -> None:
+    """The stub ERP has no way of answering wrongly that is not tried."""
+    assert set(Lie) == {lie for lie, *_ in LIES} | {Lie.LISTING_OTHER}
+
+
+async def test_i2_a_listing_of_another_org_is_not_believed() -> None:
+    """The audit does not take another org's orders for this one's."""
+    async with stub_world() as world:
+        elsewhere = new_order().model_copy(update={"org": RecordId("00D000000000002")})
+        await world.create(elsewhere)
+        await world.create(deal())
+        world.light.faults.lie = Lie.LISTING_OTHER
+
+        with pytest.raises(Exception, match="has an order of another org"):
+            _ = [key async for key, _ in world.erp.orders_since(deal().org, TODAY - timedelta(days=9999))]
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+@pytest.mark.parametrize("lines", [1, 2], ids=["and other lines", "and nothing else"])
+async def test_i4_a_deal_that_moved_to_another_account_needs_attention(changed: Changed, lines: int) -> None:
+    """The ERP's order is still for the first customer: it is left as it is, and a person is asked, by every policy."""
+    async with stub_world() as world:
+        mine = deal()
+        await world.create(mine)
+        before = world.rows()
+        moved = Customer(id=RecordId("001000000000009AAA"), name="Burlington")
+        now = mine.model_copy(update={"customer": moved, "lines": mine.lines[:lines]})
+
+        problem = await problem_of(world.create(now, changed=changed))
+
+        assert AttentionReason.CUSTOMER_DIFFERS is problem.reason
+        assert "Burlington" not in problem.message
+        assert before == world.rows()
+
+
+async def test_i4_a_cancelled_order_of_another_customer_is_not_reopened() -> None:
+    """A deal that was won again for another account does not revive the first account's order."""
+    async with stub_world() as world:
+        mine = deal()
+        await world.create(mine)
+        await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY)
+        before = world.rows()
+        moved = mine.model_copy(update={"customer": Customer(id=RecordId("001000000000009AAA"), name="Burlington")})
+
+        problem = await problem_of(world.create(moved, reopen=True))
+
+        assert AttentionReason.CUSTOMER_DIFFERS is problem.reason
+        assert before == world.rows()
+
+
+async def test_i4_a_facade_that_does_not_tell_the_customer_takes_orders() -> None:
+    """Under our own key an unknown customer is tolerated: who cannot say is not in the wrong."""
+    async with stub_world() as world:
+        world.light.faults.no_customer = True
+        mine = deal()
+
+        made = (await world.create(mine)).order
+
+        assert made is not None
+        assert made == (await world.create(mine)).order
+
+
+@pytest.mark.parametrize("total", [None, Decimal("11200.00"), Decimal("11200.01")])
+async def test_i4_customers_that_the_erp_has_already_are_compared_by_their_number(total: Decimal | None) -> None:
+    """`customer.number` is what the ERP knows the customer by, also when the Salesforce account is another one."""
+    async with stub_world() as world:
+        mine = deal(total=total)
+        known = mine.model_copy(update={"customer": mine.customer.model_copy(update={"number": "C-7"})})
+        by_hand = await made_by_hand(world.light, known)
+
+        result = await world.create(known, number=by_hand.number)
+
+        assert result.order is not None
+        assert (by_hand.id, "C-7") == (result.order.id, result.order.customer)

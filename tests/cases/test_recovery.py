@@ -1,0 +1,181 @@
+"""What is known after something failed? Cases R1 to R10."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from activities.erp import CreateOrder
+from closedwon.errors import AttentionReason
+from closedwon.model import Order
+from tests.faults import doomed_step
+from tests.integration.erp.worlds import new_order
+from tests.support.handoff import until
+from tests.support.one_step import Steps, steps_world
+
+_ROOT = Path(__file__).parents[2]
+_LONG = 3600.0
+"""Seconds; a held write is released by the test."""
+
+
+def states_of_a_deal(number: int) -> list[Order]:
+    """One deal in so many states, each with more lines of the same product; the newest comes last."""
+    first, now = new_order(), datetime.now(UTC)
+    lines = [("GC1040", str(1 + place), "5000.00") for place in range(number)]
+    return [
+        first.model_copy(
+            update={"lines": new_order([line]).lines, "modified_at": now + timedelta(seconds=place), "created_at": now}
+        )
+        for place, line in enumerate(lines)
+    ]
+
+
+def hold(world: Steps, kind: str) -> None:
+    """The next write of this kind is cut, and takes effect when it is released."""
+    faults = world.light.faults.model_dump() | {"hold": 1, "hold_only": kind, "hold_for": _LONG}
+    world.light.faults = type(world.light.faults).model_validate(faults)
+
+
+async def release(world: Steps) -> None:
+    """What was held takes effect now."""
+    assert 1 == world.light.held
+    world.light.faults.hold_for = 0
+    await until(lambda: not world.light.held)
+
+
+def row(world: Steps) -> tuple[str, str]:
+    """Status and amount of the only order."""
+    (order,) = world.light.orders()
+    return order["status"], order["amount"]
+
+
+@pytest.mark.parametrize("versions", [True, False], ids=["versions", "no versions"])
+async def test_r2_a_late_change_does_not_last(temporal_server: WorkflowEnvironment, versions: bool) -> None:  # noqa: FBT001
+    """A PUT that lands after a newer one has no effect where there are versions; elsewhere it is known to be in doubt.
+
+    Known in doubt, the look after the in-doubt time finds what it did, and sets it right.
+    """
+    async with steps_world(temporal_server.client) as world, world.worker():
+        world.light.faults.no_versions = not versions
+        first, second, third = states_of_a_deal(3)
+        made = await world.create(first)
+        assert made.in_doubt_since is None
+        hold(world, "amend")
+        began = datetime.now(UTC)
+
+        repeated = await world.create(second, changed="amend")
+        newest = await world.create(third, changed="amend")
+
+        assert repeated.in_doubt_since is not None
+        assert began <= repeated.in_doubt_since <= datetime.now(UTC)
+        assert newest.in_doubt_since is None
+        await release(world)
+        assert ("confirmed", "15000.00" if versions else "10000.00") == row(world)
+
+        await world.create(third, changed="amend")
+        assert ("confirmed", "15000.00") == row(world)
+
+
+@pytest.mark.parametrize("versions", [True, False], ids=["versions", "no versions"])
+async def test_r2_a_late_cancellation_does_not_last(temporal_server: WorkflowEnvironment, versions: bool) -> None:  # noqa: FBT001
+    """A cancel that lands after the deal was won again has no effect, or is known to be in doubt and is set right."""
+    async with steps_world(temporal_server.client) as world, world.worker():
+        world.light.faults.no_versions = not versions
+        won, again = states_of_a_deal(2)
+        await world.create(won)
+        hold(world, "cancel")
+
+        cancelled = await world.cancel(won, by_policy=True, modified_at=won.modified_at)
+        reopened = await world.create(again, reopen=True)
+
+        assert cancelled.order is not None
+        assert cancelled.in_doubt_since is not None
+        assert reopened.order is not None
+        assert reopened.order.status.exists_as_order
+        await release(world)
+        assert ("confirmed" if versions else "cancelled", "10000.00") == row(world)
+
+        await world.create(again, reopen=True)
+        assert ("confirmed", "10000.00") == row(world)
+
+
+async def test_r3_a_refusal_remembers_that_an_earlier_attempt_is_still_at_work(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """Create 1 gets no answer, create 2 is refused: the need for attention says since when an attempt is in doubt."""
+    async with steps_world(temporal_server.client) as world, world.worker():
+        hold(world, "create")
+        world.light.faults.reject = 1
+        began = datetime.now(UTC)
+
+        problem = await world.problem_of(await world.start(CreateOrder(erp="light", order=new_order())))
+
+        assert AttentionReason.ERP_REJECTED is problem.reason
+        assert problem.in_doubt_since is not None
+        assert began <= problem.in_doubt_since <= datetime.now(UTC)
+        assert [] == world.light.orders()
+        await release(world)
+        assert 1 == len(world.light.orders())
+
+
+async def test_r3_a_refusal_without_an_earlier_write_is_in_no_doubt(temporal_server: WorkflowEnvironment) -> None:
+    """An attempt that failed at its look has sent nothing; its statement reaches the next one though it failed."""
+    async with steps_world(temporal_server.client) as world, world.worker():
+        world.light.faults.down = True
+        world.light.faults.reject = 1
+        step = await world.start(CreateOrder(erp="light", order=new_order()))
+        await until(lambda: world.light.calls)
+        world.light.faults.down = False
+
+        problem = await world.problem_of(step)
+
+        assert AttentionReason.ERP_REJECTED is problem.reason
+        assert problem.in_doubt_since is None
+
+
+@asynccontextmanager
+async def doomed(world: Steps, temporal_server: WorkflowEnvironment, point: str) -> AsyncIterator[None]:
+    """A worker in a process of its own that kills itself there; waits for its death in the end."""
+    arguments = [world.queue, world.light.url, world.light.token, point]
+    address = temporal_server.client.service_client.config.target_host
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        doomed_step.__file__,
+        address,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(_ROOT)},
+    )
+    try:
+        yield
+        async with asyncio.timeout(60):
+            assert await process.wait() < 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("point", ["before-create", "after-create"])
+async def test_r3_the_death_of_a_worker_counts_as_doubt(temporal_server: WorkflowEnvironment, point: Any) -> None:
+    """Whether the killed worker's request has left cannot be known: the next attempt succeeds, and is in doubt."""
+    async with steps_world(temporal_server.client) as world:
+        order = new_order()
+        began = datetime.now(UTC)
+        async with doomed(world, temporal_server, point):
+            step = await world.start(CreateOrder(erp="light", order=order))
+        async with world.worker():
+            result = await step.result()
+
+        assert result["in_doubt_since"] is not None
+        assert began <= datetime.fromisoformat(result["in_doubt_since"]) <= datetime.now(UTC)
+        assert 1 == len(world.light.orders())

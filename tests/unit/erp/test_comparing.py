@@ -1,0 +1,248 @@
+"""Whether two orders are the same, case by case."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from closedwon.erp.comparing import differences, differs, other_customer, total_agrees
+from closedwon.ids import OrgId, RecordId
+from closedwon.model import Customer, ErpLine, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.money import amount_text, smallest_unit
+
+
+def _parts(text: str) -> list[tuple[str, Decimal, Decimal]]:
+    """Product, quantity and price of one, out of such as `A 2 10.00, B 1 5.00`; `-` is no product."""
+    return [
+        ("" if code == "-" else code, Decimal(quantity), Decimal(price))
+        for code, quantity, price in (line.split() for line in text.split(",") if line)
+    ]
+
+
+def sold(lines: str, currency: str = "EUR", /, **changes: Any) -> Order:
+    """An order of the record."""
+    order = Order(
+        org=OrgId("00D000000000001"),
+        record=RecordId("006000000000001"),
+        name="Generators",
+        customer=Customer(id=RecordId("001000000000001"), name="Edge"),
+        currency=currency,
+        lines=tuple(OrderLine(product=code, quantity=n, unit_price=price) for code, n, price in _parts(lines)),
+        created_at=datetime(2026, 3, 31, 0, 30, tzinfo=UTC),
+    )
+    return order.model_copy(update=changes)
+
+
+def held(lines: str | None, amount: str, currency: str = "EUR", /, **changes: Any) -> ErpOrder:
+    """The ERP's order; `lines` None: it does not tell them, but has one."""
+    parts = None if lines is None else _parts(lines)
+    order = ErpOrder(
+        id="1",
+        number="SO1",
+        status=ErpStatus.CONFIRMED,
+        currency=currency,
+        amount=Decimal(amount),
+        line_count=1 if parts is None else len(parts),
+        lines=None
+        if parts is None
+        else tuple(ErpLine(product=code or None, quantity=n, unit_price=price) for code, n, price in parts),
+        customer=RecordId("001000000000001"),
+        order_date=date(2026, 3, 31),
+    )
+    return order.model_copy(update=changes)
+
+
+TWO = "A 2 10.00, B 1 5.00"
+
+DIFFERS: list[tuple[str, str, str | None, str, bool]] = [
+    ("the same", TWO, TWO, "25.00", False),
+    ("another order of lines", TWO, "B 1 5.00, A 2 10.00", "25.00", False),
+    ("trailing zeros", TWO, "A 2.000 10.0, B 1 5", "25", False),
+    ("prices swapped, same total", "A 1 10, B 1 5", "A 1 5, B 1 10", "15", True),
+    ("products swapped", TWO, "B 2 10.00, A 1 5.00", "25.00", True),
+    ("another quantity, same amount", TWO, "A 4 5.00, B 1 5.00", "25.00", True),
+    ("a product twice, in another order", "A 1 3, A 1 7", "A 1 7, A 1 3", "10", False),
+    ("a product twice, at other prices", "A 1 3, A 1 7", "A 1 5, A 1 5", "10", True),
+    ("one of two lines twice", TWO, "A 2 10.00, A 2 10.00", "25.00", True),
+    ("a line without product", TWO, "A 2 10.00, - 1 5.00", "25.00", True),
+    ("a line less", TWO, "A 2 10.00", "25.00", True),
+    ("lines not known", "A 2 10", None, "20.00", False),
+    ("total above", "A 2 10", None, "20.006", True),
+    ("total below", "A 2 10", None, "19.994", True),
+    ("total rounded up", "A 2 10", None, "20.005", False),
+    ("total rounded down", "A 2 10", None, "19.995", False),
+    ("each of two lines rounded up", "A 1 0.335, B 1 0.335", "A 1 0.34, B 1 0.34", "0.68", False),
+    ("one of two lines rounded too far", "A 1 0.335, B 1 0.335", "A 1 0.341, B 1 0.335", "0.676", True),
+    ("one line off by a unit, another back", "A 1 1.00, B 1 1.00", "A 1 1.01, B 1 0.99", "2.00", True),
+    ("a discount as a line", "A 1 10, D 1 -2", "D 1 -2, A 1 10", "8", False),
+]
+
+
+@pytest.mark.parametrize(("_case", "asked", "has", "amount", "expected"), DIFFERS)
+def test_lines_are_compared_by_product_quantity_and_amount(
+    _case: str,
+    asked: str,
+    has: str | None,
+    amount: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """Two orders are the same if their lines are, in whatever order, each rounded once at most."""
+    assert expected is differs(held(has, amount), sold(asked))
+
+
+ROUNDING: list[tuple[str, str, str, str | None, str, str, bool]] = [
+    ("HUF without decimals in the ERP", "HUF", "10.40", "1", "31", "10.40", False),
+    ("HUF, more than half a forint", "HUF", "10.60", "1", "31", "10.40", True),
+    ("HUF, rounding not known: ISO has two digits", "HUF", "10.40", None, "31", "10.40", True),
+    ("JPY by ISO", "JPY", "333.5", None, "1001", "333.5", False),
+    ("JPY kept with two decimals", "JPY", "333.5", "0.01", "1001", "333.5", True),
+    ("JPY kept with two decimals, exact", "JPY", "333.5", "0.01", "1000.50", "333.5", False),
+    ("KWD has three digits", "KWD", "0.333", None, "1.001", "0.333", True),
+    ("KWD rounded", "KWD", "0.3335", None, "1.001", "0.3335", False),
+    ("EUR in four decimals", "EUR", "0.333", "0.0001", "1.00", "0.333", True),
+    ("a rounding that lets everything agree", "EUR", "10.00", "1000", "90", "30", True),
+    ("a rounding below zero", "EUR", "0.333", "-1", "1.00", "0.333", False),
+    ("a rounding of zero", "EUR", "0.333", "0", "1.00", "0.333", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("_case", "currency", "price", "unit", "amount", "erp_price", "expected"), ROUNDING)
+def test_the_unit_is_the_erps_own_of_that_currency(
+    _case: str,
+    currency: str,
+    price: str,
+    unit: str | None,
+    amount: str,
+    erp_price: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """What the ERP rounds to decides, in both directions; without that, ISO 4217 does."""
+    line = ErpLine(product="A", quantity=Decimal(3), unit_price=Decimal(erp_price), total=Decimal(amount))
+    rounding = None if unit is None else Decimal(unit)
+    found = held("", amount, currency, line_count=1, lines=(line,), rounding=rounding)
+
+    assert expected is differs(found, sold(f"A 3 {price}", currency))
+
+
+def test_a_total_that_does_not_divide_counts_as_it_was_signed() -> None:
+    """Three for 100.00: the price of one is rounded, the total of the line is not."""
+    line = OrderLine(product="A", quantity=Decimal(3), unit_price=Decimal("33.33"), total=Decimal(100))
+    erp_line = ErpLine(product="A", quantity=Decimal(3), unit_price=Decimal("33.33"), total=Decimal(100))
+    order = sold("A 3 33.33", lines=(line,))
+
+    assert not differs(held("", "100", lines=(erp_line,), line_count=1), order)
+    assert not differs(held("A 3 33.3333", "100"), order)
+    assert differs(held("A 3 33.33", "99.99"), order)
+
+
+@pytest.mark.parametrize(
+    ("currency", "lines", "total", "agrees"),
+    [
+        ("EUR", TWO, None, True),
+        ("EUR", TWO, "25.00", True),
+        ("EUR", TWO, "25.01", True),
+        ("EUR", TWO, "24.99", True),
+        ("EUR", TWO, "25.02", False),
+        ("EUR", TWO, "24.98", False),
+        ("EUR", "A 2 100.00", "180.00", False),
+        ("JPY", TWO, "26", True),
+        ("JPY", TWO, "27", False),
+        ("KWD", TWO, "25.001", True),
+        ("KWD", TWO, "25.002", False),
+        ("EUR", TWO, "0", False),
+    ],
+)
+def test_lines_must_add_up_to_what_was_signed(currency: str, lines: str, total: str | None, agrees: bool) -> None:  # noqa: FBT001
+    """The deal's own total and its lines may differ by half a smallest unit per line."""
+    order = sold(lines, currency, total=None if total is None else Decimal(total))
+
+    assert agrees is total_agrees(order)
+
+
+def test_everything_that_agrees_can_be_adopted() -> None:
+    """Customer, total, currency, lines and date are known and the same."""
+    assert [] == differences(held(TWO, "25.00"), sold(TWO))
+
+
+@pytest.mark.parametrize(
+    ("has", "record", "expected"),
+    [
+        ({"customer": None}, {}, ["the ERP does not say for which customer it is"]),
+        ({"customer": "C-7"}, {}, ["it is for another customer"]),
+        ({"currency": "USD"}, {}, ["it holds 25.00 USD on 2 line(s), and the record 25.00 EUR on 2 line(s)"]),
+        ({"amount": Decimal(30)}, {}, ["it holds 30.00 EUR on 2 line(s), and the record 25.00 EUR on 2 line(s)"]),
+        ({"lines": None}, {}, ["the ERP does not tell its lines"]),
+        (
+            {"lines": held("B 2 10, A 1 5", "25").lines},
+            {},
+            ["product, quantity or price differs in the lines of A, B"],
+        ),
+        ({"order_date": None}, {}, ["the ERP does not say when it was placed"]),
+        ({}, {"created_at": None}, ["it is not known when the record was created"]),
+        (
+            {"order_date": date(2026, 3, 29)},
+            {},
+            ["it was placed on 2026-03-29, before the record was created on 2026-03-31"],
+        ),
+        ({"order_date": date(2026, 3, 30)}, {}, []),
+        ({"order_date": date(2027, 1, 1)}, {}, []),
+        ({"status": ErpStatus.CANCELLED}, {}, ["it is cancelled"]),
+        (
+            {"customer": "C-7", "order_date": date(2025, 11, 3)},
+            {},
+            ["it is for another customer", "it was placed on 2025-11-03, before the record was created on 2026-03-31"],
+        ),
+    ],
+)
+def test_each_difference_is_named_and_what_is_not_known_is_one(
+    has: dict[str, Any], record: dict[str, Any], expected: list[str]
+) -> None:
+    """A person reads every difference in one sentence; no customer is named in it."""
+    assert expected == differences(held(TWO, "25.00", **has), sold(TWO, **record))
+
+
+def test_a_customer_with_a_number_of_the_erps_own_is_compared_by_it() -> None:
+    """The Salesforce id means nothing to an ERP that has the customer under a number of its own."""
+    by_number = Customer(id=RecordId("001000000000001"), number="C-7", name="Edge")
+
+    assert not other_customer(held(TWO, "25.00", customer="C-7"), sold(TWO, customer=by_number))
+    assert other_customer(held(TWO, "25.00"), sold(TWO, customer=by_number))
+    assert not other_customer(held(TWO, "25.00", customer=None), sold(TWO, customer=by_number))
+
+
+@pytest.mark.parametrize(
+    ("currency", "unit"),
+    [
+        ("EUR", "0.01"),
+        ("HUF", "0.01"),
+        ("JPY", "1"),
+        ("VND", "1"),
+        ("BHD", "0.001"),
+        ("CLF", "0.0001"),
+        ("XQQ", "0.01"),
+    ],
+)
+def test_the_smallest_unit_of_a_currency(currency: str, unit: str) -> None:
+    """By ISO 4217; two digits for a code that it does not have."""
+    assert Decimal(unit) == smallest_unit(currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [
+        ("20.000", "EUR", "20.00 EUR"),
+        ("20", "EUR", "20.00 EUR"),
+        ("0.333", "EUR", "0.333 EUR"),
+        ("40400", "EUR", "40400.00 EUR"),
+        ("31.0", "JPY", "31 JPY"),
+        ("1", "KWD", "1.000 KWD"),
+        ("-2.5", "EUR", "-2.50 EUR"),
+        ("1E+3", "EUR", "1000.00 EUR"),
+    ],
+)
+def test_amounts_as_people_read_them(amount: str, currency: str, expected: str) -> None:
+    """With the currency's own digits, and with more only where there are more."""
+    assert expected == amount_text(Decimal(amount), currency)
