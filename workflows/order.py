@@ -17,7 +17,6 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.failures import Problem
-    from activities.salesforce import Look
     from closedwon import names
     from closedwon.errors import AttentionReason
     from closedwon.model import (
@@ -36,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.names import OrderStage
     from workflows.alerts import Alerts
     from workflows.commands import Commanded, Commands
+    from workflows.looks import Look
     from workflows.problems import may_stay_untold, must_not_forget, only_named, taken_back
     from workflows.standing import Standing
     from workflows.steps import ProblemError, Steps, StoppedError

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.failures import Problem
-from activities.salesforce import Look
 from closedwon.errors import AttentionReason
 from closedwon.model import Decision, ErpOrder
+from workflows.looks import Look
 
 
 def taken_back(look: Look, placed: ErpOrder) -> Problem:

@@ -17,11 +17,13 @@ from temporalio.exceptions import ActivityError
 
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import HEARTBEAT_TIMEOUT, Problem
-from activities.salesforce import NEEDS_ATTENTION, Look, LookAt, SalesforceActivities, Values, WriteBack
+from activities.salesforce import NEEDS_ATTENTION, LookAt, SalesforceActivities, WriteBack
 from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.model import ErpOrder, Following, Message, Order, OrderStart, idempotency_key
+from closedwon.snapshot import RecordSnapshot, Values
 from workflows.commands import Commands
+from workflows.looks import Look, look_of
 from workflows.problems import problem_of
 
 _SALESFORCE_CALL: Final = timedelta(minutes=2)
@@ -95,7 +97,7 @@ class Steps:
     async def load(self, payload: Message | None) -> Look:
         """Read the record."""
         request = LookAt(**self._record(), message=payload)
-        look: Look = await self._run(
+        found: RecordSnapshot = await self._run(
             lambda: workflow.start_activity_method(
                 SalesforceActivities.load_order,
                 request,
@@ -105,6 +107,7 @@ class Steps:
                 **self._pace(),
             )
         )
+        look = look_of(found)
         self._written = {**self._written, **look.written}
         if not self.tried:
             self._erp = None if look.other_erps else look.erp

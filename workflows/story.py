@@ -14,7 +14,8 @@ from closedwon.names import OrderStage
 
 if TYPE_CHECKING:
     from activities.failures import Problem
-    from activities.salesforce import Look, WriteBack
+    from activities.salesforce import WriteBack
+    from workflows.looks import Look
 
 _LONGEST: Final = 40
 """Entries kept; the first ones matter as much as the last, so the middle goes."""

@@ -21,12 +21,14 @@ from temporalio.worker import Worker
 from activities.alerts import Need
 from activities.erp import CancelOrder, CreateOrder, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
-from activities.salesforce import Look, LookAt, Values, WriteBack
+from activities.salesforce import LookAt, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine, OrderStart
+from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Values, Wanted
 from tests.support import handoff
 from tests.support.histories import keep_history
+from workflows.looks import Look
 from workflows.order import OrderWorkflow, Outcome
 
 ORG = OrgId("00D000000000001")
@@ -111,8 +113,8 @@ class World:
         return request.written
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> Look:
-        return await self._play("load", self.load, request)  # type: ignore[no-any-return]
+    async def load_order(self, request: LookAt) -> RecordSnapshot:
+        return _snapshot(await self._play("load", self.load, request))
 
     @activity.defn
     async def create_order(self, request: CreateOrder) -> ErpOrder:
@@ -190,6 +192,19 @@ class World:
             return await self.stage() == stage
 
         await self.until(stands)
+
+
+def _snapshot(look: Look) -> RecordSnapshot:
+    """What the activity returns, from the form in which tests write it."""
+    common: dict[str, Any] = {"policies": look.policies, "written": look.written}
+    if look.order is not None:
+        more = look.model_dump(include={"other_erps", "reopen", "number"})
+        return Wanted(order=look.order, erp=look.erp or "", **more, **common)
+    if look.given_up:
+        return Declined(note=look.note, **common)
+    if look.gone:
+        return Deleted(erp=look.erp, **common) if look.deleted else Hidden(erp=look.erp, **common)
+    return NotWanted(erp=look.erp, number=look.number, may_have_order=look.may_have_order, **common)
 
 
 @asynccontextmanager

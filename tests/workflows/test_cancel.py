@@ -11,12 +11,12 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look
 from closedwon.erp.base import AuthFailedError, TooLateError, UnknownError
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
+from workflows.looks import Look
 
 
 async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnvironment) -> None:

@@ -11,12 +11,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import Resolved
-from activities.salesforce import Look
 from closedwon.erp.base import RejectedError, UnknownError, UnknownOrderError
 from closedwon.model import NOT_NEEDED, Answer, Command, ErpStatus
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
 from tests.support.world import Held, World, erp_order, order_of, running
+from workflows.looks import Look
 from workflows.order import OrderWorkflow, Outcome
 
 _Handle = WorkflowHandle[OrderWorkflow, Outcome]

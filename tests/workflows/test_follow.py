@@ -11,12 +11,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import NothingNewError, Resolved
-from activities.salesforce import Look
 from closedwon.erp.base import RejectedError
 from closedwon.model import ErpOrder, ErpStatus, Following, Policies
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
 from tests.support.world import World, erp_order, order_of, running
+from workflows.looks import Look
 from workflows.order import OrderWorkflow, Outcome
 
 FOLLOWING = Following(

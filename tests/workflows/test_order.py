@@ -9,11 +9,13 @@ from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look, Values, WriteBack
+from activities.salesforce import WriteBack
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.names import OrderStage
+from closedwon.snapshot import Values
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
+from workflows.looks import Look
 
 
 async def test_a_won_deal_becomes_one_order(temporal_server: WorkflowEnvironment) -> None:

@@ -14,7 +14,6 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.salesforce import Look
 from closedwon import names, temporal
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.errors import AttentionReason
@@ -23,6 +22,7 @@ from closedwon.names import OrderStage
 from closedwon.salesforce.errors import RecordGoneError, ValidationError
 from tests.support.servers import start_temporal
 from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, running
+from workflows.looks import Look
 from workflows.order import OrderWorkflow
 
 

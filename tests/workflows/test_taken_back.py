@@ -10,12 +10,12 @@ import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Look
 from closedwon.erp.base import TooLateError, UnknownError, UnreachableError
 from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
 from closedwon.names import OrderStage
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
+from workflows.looks import Look
 
 
 async def test_news_ends_the_waiting_for_the_erp(temporal_server: WorkflowEnvironment) -> None:
