@@ -69,8 +69,10 @@ def _is_of(path: str, name: str) -> bool:
 
 def _hint(path: str, fetched: Iterable[str]) -> str:
     names = [*fetched]
-    near = [name for name in names if _is_of(path.lower(), name.lower())]
-    hint = suggest(path, near[:1] or names)
+    for name in names:
+        if _is_of(path.lower(), name.lower()):
+            return f"did you mean `{name}`?"
+    hint = suggest(path, names)
     return hint if hint.startswith("did") else "add it to `select`, or correct the expression"
 
 
