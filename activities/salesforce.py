@@ -12,27 +12,23 @@ from pydantic import AwareDatetime, Field, SecretStr
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
-from closedwon import mapping
 from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import NOT_NEEDED, UNWON, ErpOrder, ErpStatus, Frozen, Message, Order, Policies
+from closedwon.model import ErpOrder, Frozen, Message, idempotency_key
+from closedwon.record import Erps, Record, gone, snapshot, until_quiet
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
-from closedwon.snapshot import RecordSnapshot
+from closedwon.snapshot import RecordSnapshot, Values
 from closedwon.telemetry import Metrics
+from closedwon.write_back import fields_without_order, write_back_fields
 
 _log = logging.getLogger(__name__)
 
-Values = dict[str, str | None]
-"""Field values by API name."""
-
 NEEDS_ATTENTION: Final = "needs attention"
 """A word of ours that the status field shows beside those of `ErpStatus`."""
-_GIVEN_UP: Final[Mapping[str | None, str]] = {
-    ErpStatus.CANCELLED: "its order was cancelled",
-    NOT_NEEDED: "it was closed as not needed",
-}
+_SHORTEST_WAIT: Final = timedelta(seconds=1)
+"""Salesforce's clock is known to the second."""
 
 
 class LookAt(Frozen):
@@ -44,33 +40,6 @@ class LookAt(Frozen):
     message: Message | None = None
     session: str | None = None
     """Of the newest message, sealed."""
-
-
-class Look(Frozen):
-    """What was seen: the order that the record asks for, or None when it asks for none."""
-
-    order: Order | None = None
-    erp: str | None = None
-    other_erps: tuple[str, ...] = ()
-    """Where the route picks the ERP by an expression: those that it did not pick now, but may have picked before."""
-    reopen: bool = False
-    """Its order was cancelled because the deal was not won any more, and now it is: take that one up again."""
-    policies: Policies = Policies()
-    """The route's, as the settings have them now."""
-    may_have_order: bool = False
-    """As far as the record tells, there may be an order of it; only looked at where none is asked for."""
-    given_up: bool = False
-    """Somebody gave its order up, and it still qualifies: no order is asked for, and none is to be cancelled."""
-    note: str = ""
-    """Why no order is asked for, where that is not plain."""
-    gone: bool = False
-    """There is no such record, or our user may not see it."""
-    deleted: bool = False
-    """It is gone because it was deleted: a tombstone came, or it lies in the recycle bin."""
-    number: str | None = None
-    """What the record says that its order is called."""
-    written: Values = Field(default_factory=dict)
-    """Present values of the write-back fields; empty when the record was not read."""
 
 
 class WriteBack(Frozen):
@@ -91,7 +60,11 @@ class WriteBack(Frozen):
 
 
 class NotVisibleYetError(BenignError):
-    """The record does not ask for an order, but word of it is fresh: the change may not be visible to reads yet."""
+    """The record does not ask for an order, but its notification is fresh: reads may not show the change yet."""
+
+
+class NotQuietYetError(BenignError):
+    """The record asks for an order, but it or a line of it was changed a moment ago: more changes may follow."""
 
 
 OnWritten = Callable[[], Awaitable[None]]
@@ -120,67 +93,42 @@ class SalesforceActivities:
         self._on_written = on_written
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> RecordSnapshot:  # type: ignore[return]
-        """Read the record (or the event's payload) and map it to an order by the route's expressions.
+    async def load_order(self, request: LookAt) -> RecordSnapshot:
+        """Read the record (or take the event's payload) and say what becomes of it.
 
-        A record that does not qualify is looked at again for the route's grace period before it is called not
-        needed: with "publish immediately" an event overtakes the commit of its own record. One that is there is not
-        deleted, whatever a message says: it was taken out of the recycle bin since.
+        A record that does not qualify is read again for the route's grace period before that counts: with "publish
+        immediately" an event overtakes the commit of its own record. One that qualifies is read again until it and its
+        lines were left alone for the route's `quiet` time. One that is there is not deleted, whatever a message says:
+        it was taken out of the recycle bin since.
         """
         with as_failures():
-            route = self._route(request.route)
-            common: dict[str, Any] = {"policies": route.policies}
-            if isinstance(route.erp, str):
-                common["erp"] = route.erp
-            is_told_deleted = request.message is not None and request.message.deleted
+            route, message = self._route(request.route), request.message
+            says_deleted = message is not None and message.deleted
             if route.source == "event":
-                if is_told_deleted:
-                    return Look(gone=True, deleted=True, may_have_order=True, **common)
-                record, written = self._from_event(route, request.message), Values()
-            else:
-                client, session = self._client(request.org), self._session(route, request.session)
-                found = await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
-                if not (is_told_deleted if found is None else mapping.qualifies(route, found)):
+                if says_deleted:
+                    return gone(route, message, is_deleted=True)
+                record = Record.from_message(route, request.org, request.record, message)
+                return snapshot(record, Erps.of(self._settings, route))
+            client = self._client(request.org)
+            fields = await self._read(client, route, request)
+            if fields is None:
+                if not says_deleted:
                     _wait_until_visible(route.grace)
-                if found is None:
-                    deleted = is_told_deleted or await to_its_end(_is_deleted(client, route, request.record))
-                    return Look(gone=True, deleted=deleted, may_have_order=deleted, **common)
-                record, written = found, mapping.written(route, found)
-            status = written.get(route.write_back.status or "")
-            number = written.get(route.write_back.number or "") or None
-            if not mapping.qualifies(route, record):
-                named = None if status in _GIVEN_UP else number
-                return Look(written=written, may_have_order=_may_have_order(route, written), number=named, **common)
-            if given_up := _GIVEN_UP.get(status):
-                # A late duplicate of the first message must not order what somebody has given up since.
-                note = f"{given_up}; empty {route.write_back.status} to order"
-                return Look(written=written, given_up=True, note=note, **common)
-            erp, other_erps = self._erps_of(route, record, written)
-            return Look(
-                **common | {"erp": erp},
-                order=mapping.map_order(route, request.org, request.record, record),
-                other_erps=other_erps,
-                reopen=status == UNWON,
-                number=number,
-                written=written,
-            )
+                is_deleted = says_deleted or await to_its_end(_is_deleted(client, route, request.record))
+                return gone(route, message, is_deleted=is_deleted)
+            record = Record(route, request.org, request.record, fields)
+            if record.qualifies():
+                _wait_until_quiet(until_quiet(record, client.now()))
+            else:
+                _wait_until_visible(route.grace)
+            return snapshot(record, Erps.of(self._settings, route))
 
     @activity.defn
     async def write_back(self, request: WriteBack) -> Values:
         """Write what differs; return all values as they stand now. Nothing differs: no call is made."""
         with as_failures():
             route = self._route(request.route)
-            order = request.order
-            wanted = mapping.write_back_fields(
-                route,
-                number=order.number if order else None,
-                status=request.status or (order.status if order else None),
-                link=order.url if order else None,
-                error=request.error,
-                ordered=order is not None and order.status.exists_as_order,
-            )
-            if order is None:  # nothing is known of a number or a link, so those that are there stay
-                wanted = {key: value for key, value in wanted.items() if key in _told_without_order(route)}
+            wanted = _wanted(route, request)
             differing = {
                 field: value
                 for field, value in wanted.items()
@@ -191,39 +139,14 @@ class SalesforceActivities:
                 client = self._client(request.org)
                 await to_its_end(client.update(route.object, request.record, differing, session=session))
                 await self._on_written()
-                if request.since is not None and order is not None:
+                if request.since is not None and request.order is not None:
                     self._metrics.won_to_written_back.record(datetime.now(UTC) - request.since)
                 _log.info("written back: %s", ", ".join(sorted(differing)))
             return {**request.written, **wanted}
 
-    def _from_event(self, route: Route, message: Message | None) -> dict[str, Any]:
-        if message is None or message.payload is None:
-            raise AttentionError(
-                f"Route {route.name!r} takes the order from the event, but no event with a payload came",
-                reason=AttentionReason.BAD_MESSAGE,
-                cure='Set source = "record" for this route, or let Salesforce publish the event again.',
-            )
-        return mapping.event_record(route, message.payload)
-
-    def _erps_of(self, route: Route, record: dict[str, Any], written: Values) -> tuple[str, tuple[str, ...]]:
-        """Name the ERP for the record, and those that another state of it may have gone to, perhaps by another route.
-
-        A record that went another route bears that route's number: its workflow ends only after it was written.
-        """
-        erp = mapping.choose_erp(route, record)
-        names = [one.name for one in self._settings.erps]
-        if isinstance(route.erp, str):
-            others = [one for one in self._settings.siblings(route) if written.get(one.write_back.number or "", "?")]
-            by_name = {one.erp for one in others if isinstance(one.erp, str)}
-            return erp, tuple(name for name in names if name != erp and (name in by_name or len(by_name) < len(others)))
-        if erp not in names:
-            raise AttentionError(
-                f"The `erp.expression` of route {route.name!r} yields no name of a configured ERP",
-                reason=AttentionReason.CONFIGURATION,
-                cure="Mend the record or the expression, or add the ERP to `erps` in closedwon.toml (then restart the "
-                "worker); then send `retry`.",
-            )
-        return erp, tuple(name for name in names if name != erp)
+    async def _read(self, client: SalesforceClient, route: Route, request: LookAt) -> dict[str, Any] | None:
+        session = self._session(route, request.session)
+        return await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
 
     @cached_property
     def _codec(self) -> EncryptionCodec:
@@ -251,17 +174,22 @@ class SalesforceActivities:
             raise _not_configured("org", org, "orgs") from None
 
 
-def _told_without_order(route: Route) -> frozenset[str | None]:
-    return frozenset({route.write_back.status, route.write_back.error})
-
-
-def _may_have_order(route: Route, written: Values) -> bool:
-    """Whether a record that asks for no order has, or had, one: it says so, or has no field that would."""
-    fields = route.write_back
-    status = written.get(fields.status or "")
-    if status in {ErpStatus.CANCELLED, UNWON}:
-        return status != UNWON
-    return fields.number not in written or written[fields.number] is not None
+def _wanted(route: Route, request: WriteBack) -> Values:
+    """What the record is to say, the key that proves it included."""
+    order = request.order
+    if order is None:
+        return fields_without_order(
+            route, request.org, request.record, request.written, status=request.status, error=request.error
+        )
+    return write_back_fields(
+        route,
+        number=order.number,
+        status=request.status or order.status,
+        link=order.url,
+        error=request.error,
+        ordered=order.status.exists_as_order,
+        key=idempotency_key(request.org, request.record),
+    )
 
 
 async def _is_deleted(client: SalesforceClient, route: Route, record: RecordId) -> bool:
@@ -278,6 +206,15 @@ def _wait_until_visible(grace: timedelta) -> None:
         raise NotVisibleYetError(
             "The record does not ask for an order (yet); looking again in a moment",
             retry_after=min(timedelta(seconds=2 ** min(info.attempt - 1, 2)), grace),
+        )
+
+
+def _wait_until_quiet(left: timedelta) -> None:
+    """Raise `NotQuietYetError` while there is time left."""
+    if left > timedelta(0):
+        raise NotQuietYetError(
+            "The record or a line of it was changed a moment ago; waiting until it is left alone",
+            retry_after=max(left, _SHORTEST_WAIT),
         )
 
 

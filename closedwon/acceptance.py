@@ -1,6 +1,6 @@
 """From a notification to a durable workflow: the one way for every channel.
 
-Callers (event bus, intake, sweeps, the audit's repair) know where a notification came from and which record it is about.
+Callers (event bus, intake, sweeps, the audit's repair) know where a notification came from and which record it names.
 Only this module knows what becomes of it: whether the record can belong to the route, whether its content is kept, how
 old it is, what the workflow's page shows before the record is read, and how the workflow starts.
 """

@@ -116,7 +116,7 @@ _CURES: Final = {
     AttentionReason.UNKNOWN_ORDER: "Send `resolve` with the right number; `retry` looks for the same one again.",
     AttentionReason.CUSTOMER_DIFFERS: "Correct the customer of the record or of the ERP's order, then send `retry`.",
     AttentionReason.UNUSUAL_AMOUNT: "Correct the record, or allow it in the route (`order.allow`), then send `retry`.",
-    AttentionReason.ORDER_DIFFERS: "Make both agree and send `retry`, or send `resolve` again and accept the differences.",
+    AttentionReason.ORDER_DIFFERS: "Make both agree and send `retry`, or send `resolve` again and accept them.",
     AttentionReason.ERP_ANSWER_WRONG: "Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
 }
 

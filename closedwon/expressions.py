@@ -10,24 +10,52 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import jmespath
-from jmespath import functions
 from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from jmespath.parser import ParsedResult
 
+from closedwon.functions import ExactFunctions, ExpressionError, to_text, zone
 
-class ExpressionError(ValueError):
-    """An expression that cannot be read, or cannot be evaluated on this data. Never holds a value of the data."""
+__all__ = [
+    "ExpressionError",
+    "check",
+    "evaluate",
+    "exact",
+    "json_number",
+    "paths",
+    "reads_itself",
+    "to_text",
+]
+
+_FLOAT: Final = Context(prec=15, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+"""Significant digits that survive binary floating point; what a computation leaves behind them is noise."""
+
+
+def json_number(text: str) -> Decimal:
+    """Read a JSON number with a fraction or an exponent; for the `parse_float` of JSON readers.
+
+    Salesforce keeps numbers in binary floating point, so that 16.01 may arrive as 16.009999999999998. It is taken to
+    15 significant digits. Texts that hold a number never pass through here: they mean every digit.
+    """
+    number = Decimal(text)
+    rounded = _FLOAT.plus(number)
+    return number if rounded == number else _plain(rounded)
+
+
+def _plain(number: Decimal) -> Decimal:
+    """Drop the zeros that rounding left behind, also where the number is whole."""
+    short = number.normalize(_FLOAT)
+    return short.quantize(Decimal(1)) if 0 < short.adjusted() < _FLOAT.prec and short == short.to_integral() else short
 
 
 def exact(value: Any) -> Any:
-    """Return JSON-like data with every `float` as the `Decimal` that its shortest text says."""
+    """Return JSON-like data with every `float` as a `Decimal`, as `json_number` reads it."""
     if isinstance(value, float):
-        return Decimal(str(value))
+        return json_number(repr(value))
     if isinstance(value, dict):
         return {key: exact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -40,6 +68,7 @@ def check(expression: str) -> None:
     for node in _walk(_compiled(expression).parsed):
         if node["type"] == "function_expression":
             _check_call(node["value"], len(node["children"]))
+            _check_zone(node["value"], node["children"])
 
 
 def evaluate(expression: str, data: Any) -> Any:
@@ -50,18 +79,21 @@ def evaluate(expression: str, data: Any) -> Any:
         # Its own text quotes the data, so neither text nor cause is kept.
         message = f"{error.function_name}() got {error.actual_type}, not {' or '.join(error.expected_types)}"
         raise ExpressionError(message) from None
+    except ExpressionError:
+        raise
     except (JMESPathError, ArithmeticError, TypeError, ValueError) as error:
         raise ExpressionError(f"it fails with {type(error).__name__}") from None
 
 
 def paths(expression: str) -> frozenset[str]:
     """Return the dotted names that the expression reads from the data it is evaluated on, as far as they are plain."""
-    return frozenset(".".join(path) for path in _paths(cast("dict[str, Any]", _compiled(expression).parsed)))
+    found = _paths(cast("dict[str, Any]", _compiled(expression).parsed))
+    return frozenset(".".join(path) for path in found if path)
 
 
-def to_text(number: Decimal | int) -> str:
-    """Write a number as people do, without exponent."""
-    return format(Decimal(number), "f")
+def reads_itself(expression: str) -> bool:
+    """Whether the expression may yield the data itself, or a list of it, as in `Lines.records || [@]`."""
+    return () in _paths(cast("dict[str, Any]", _compiled(expression).parsed))
 
 
 @lru_cache(maxsize=1024)
@@ -112,6 +144,8 @@ def _paths(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     kind, children = node["type"], node.get("children", ())
     if kind == "field":
         yield (node["value"],)
+    elif kind == "current":
+        yield ()
     elif kind == "subexpression":
         first, *others = children
         plain = [child["value"] for child in itertools.takewhile(lambda child: child["type"] == "field", others)]
@@ -124,7 +158,7 @@ def _paths(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _check_call(name: str, given: int) -> None:
-    known = _ExactFunctions.FUNCTION_TABLE
+    known = ExactFunctions.FUNCTION_TABLE
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}()?" if near else f"there are {', '.join(sorted(known))}"
@@ -135,42 +169,10 @@ def _check_call(name: str, given: int) -> None:
         raise ExpressionError(f"{name}() takes {len(signature)} argument(s), not {given}")
 
 
-_Library: Any = functions.Functions
-"""Its types lack what is overridden here."""
+def _check_zone(name: str, arguments: list[dict[str, Any]]) -> None:
+    """A zone that is written out is checked with the settings, not with the first record."""
+    if name == "day_in" and arguments[1]["type"] == "literal" and isinstance(arguments[1]["value"], str):
+        zone(arguments[1]["value"])
 
 
-class _ExactFunctions(_Library):  # type: ignore[misc]
-    """The library's functions, with `Decimal` as a number: it looks types up by name, in the first two methods."""
-
-    def _get_allowed_pytypes(self, types: Any) -> Any:
-        allowed, subtypes = super()._get_allowed_pytypes(types)
-        if "float" in allowed:
-            allowed = [*allowed, "Decimal"]
-        return allowed, [(*names, "Decimal") if "float" in names else names for names in subtypes]
-
-    def _convert_to_jmespath_type(self, pyobject: str) -> Any:
-        return "number" if pyobject == "Decimal" else super()._convert_to_jmespath_type(pyobject)
-
-    @functions.signature({"types": []})
-    def _func_to_string(self, arg: Any) -> Any:
-        return to_text(arg) if isinstance(arg, Decimal) else super()._func_to_string(arg)
-
-    @functions.signature({"types": []})
-    def _func_to_number(self, arg: Any) -> Any:
-        if isinstance(arg, str):
-            try:
-                return Decimal(arg)
-            except InvalidOperation:
-                return None
-        return arg if isinstance(arg, Decimal) else super()._func_to_number(arg)
-
-    @functions.signature({"types": []})
-    def _func_type(self, arg: Any) -> Any:
-        return "number" if isinstance(arg, Decimal) else super()._func_type(arg)
-
-    @functions.signature({"types": ["array-number"]})
-    def _func_avg(self, arg: Any) -> Any:
-        return sum(map(Decimal, arg)) / len(arg) if arg else None
-
-
-_OPTIONS = jmespath.Options(custom_functions=_ExactFunctions())
+_OPTIONS = jmespath.Options(custom_functions=ExactFunctions())

@@ -1,41 +1,65 @@
-"""Amounts as people read them: with the digits of their currency, and no others.
+"""Amounts and currencies: how many decimals a currency has, and how an amount is written for people.
 
-`2.0 × 10.00` is shown as `20.00 EUR`, never `20.000 EUR`, which half of Europe reads as twenty thousand.
+Nothing here knows orders, records or settings.
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import Context, Decimal
 from typing import Final
 
-_DIGITS: Final = {
+_MINOR_DIGITS: Final = {
     **dict.fromkeys(
-        (
-            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-            "XOF", "XPF",
-        ),
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
         0,
     ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}  # fmt: skip
-"""ISO 4217, list one: currencies whose smallest unit is not a hundredth."""
-_EXACT: Final = 60
-"""Digits: more than any sum of quantities and prices has, so that nothing is rounded on the way."""
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
+}
+"""By ISO 4217, where they are not two."""
+_EXACT: Final = Context(prec=200)
+"""More digits than the product of any two numbers that a mapping accepts."""
 
 
 def minor_digits(currency: str) -> int:
-    """Digits after the point by ISO 4217."""
-    return _DIGITS.get(currency, 2)
+    """Return the decimals that amounts of this currency have, by ISO 4217; two for an unknown one."""
+    return _MINOR_DIGITS.get(currency, 2)
 
 
-def smallest_unit(currency: str) -> Decimal:
-    """The smallest unit of a currency by ISO 4217, such as 0.01."""
+def minor_unit(currency: str) -> Decimal:
+    """Return the smallest amount of this currency, such as 0.01."""
     return Decimal(1).scaleb(-minor_digits(currency))
 
 
 def amount_text(amount: Decimal, currency: str) -> str:
-    """Write an amount with its currency: `1,200.00 EUR`. More digits are shown only if the amount really has them."""
-    with localcontext(prec=_EXACT):
-        rounded = amount.quantize(smallest_unit(currency), rounding=ROUND_HALF_UP)
-        return f"{rounded if rounded == amount else amount.normalize():,f} {currency}"
+    """Write an amount with the decimals of its currency, as in `1234.50`; with more only where it has more.
+
+    There is a point and no other separator: a comma or a point between thousands is a decimal mark elsewhere.
+    """
+    plain = amount.normalize(_EXACT)
+    exponent = plain.as_tuple().exponent
+    decimals = max(minor_digits(currency), -exponent if isinstance(exponent, int) else 0)
+    return f"{plain:.{decimals}f}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Write an amount with its currency, as in `1234.50 EUR`."""
+    return f"{amount_text(amount, currency)} {currency}"

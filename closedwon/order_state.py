@@ -1,8 +1,8 @@
 """The state of one order workflow: every field, with its meaning, in one serializable structure.
 
-`OrderStart` is the pure input of a workflow; `OrderState` is everything that the workflow has learned or done since. A
-new run of the same workflow (continue-as-new) receives both, so nothing is carried by hand. `workflows.order` changes
-the state, `workflows.order_table` says what a command does in it, and `workflows.presenter` shows it. No decisions here.
+`OrderStart` is the pure input of a workflow; `OrderState` is everything that the workflow has learned or done since.
+A new run of the same workflow (continue-as-new) receives both, so nothing is carried by hand. `workflows.order`
+changes the state, `workflows.order_table` says what a command does in it, `workflows.presenter` shows it.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class OrderState(BaseModel):
     """A write that does not commute (amend, cancel, reopen) got no answer and is not fenced: since then. The order is
     compared once more when the ERP's in-doubt time is over."""
     check_reopens: bool = False
-    """Such a write was our own cancel: if the record still asks for the order, one that is cancelled by then is reopened."""
+    """Such a write was our own cancel: an order that is wanted and found cancelled by then is reopened."""
     cancelled_after_reopen: bool = False
-    """Closedwon cancelled the order, or tried to, because the record no longer qualified. If it is won again, that order
-    is reopened."""
+    """Closedwon cancelled the order, or tried to, because the record no longer qualified. If it is won again, that
+    order is reopened."""
 
     # What people decided.
     decision: Decision | None = None

@@ -1,13 +1,13 @@
 """The order workflow: read the record, create the order in the ERP, write back, end in a known state.
 
-One workflow per record, started or signaled by every notification about it. It is a state machine. Its whole state is one
-structure (`closedwon.order_state`), its stages and what each command does in them are one table
+One workflow per record, started or signaled by every notification about it. It is a state machine. Its whole state is
+one structure (`closedwon.order_state`), its stages and what each command does in them are one table
 (`workflows.order_table`), and the loop is this:
 
 1. While a decision of an operator (`cancel`, `resolve`, `skip`) is pending, carry that out. Otherwise **read the
-   record**, never the notification alone, and do what the reading says: create or amend the order, keep it, or cancel it.
+   record**, never the notification alone, and do what the reading says: create, amend, keep or cancel the order.
 2. Write to Salesforce what came of it, and only what differs.
-3. If a write to the ERP is in doubt, compare the order once more when its effect can no longer come (`workflows.steps`).
+3. If a write to the ERP is in doubt, compare once more when its effect can no longer come (`workflows.steps`).
 4. If a notification or a decision arrived meanwhile, start over. Otherwise end as completed, cancelled or not needed.
 
 Two exceptions leave a step early. `StoppedError`: something newer arrived, so start over. `ProblemError`: no retry can

@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from closedwon import names
-from closedwon.money import amount_text
+from closedwon.money import money
 from closedwon.names import OrderStage
 from closedwon.order_state import OrderState, Problem
 from closedwon.telemetry import Metrics
@@ -91,7 +91,7 @@ def page(state: OrderState, timeline: Timeline, record: str) -> str:
         head.append(f"- **What to do**: {problem.cure}")
     if state.order is not None:
         order = state.order
-        total = amount_text(order.amount, order.currency)
+        total = money(order.amount, order.currency)
         head.append(f"- **Deal** {order.name} ({record}), {order.customer.name}, **{total}**")
     if state.placed is not None:
         number = state.placed.number or state.placed.id

@@ -37,8 +37,8 @@ def only_named(number: str) -> Problem:
     """The record no longer asks for an order, and shows one that cannot be found under its key."""
     return Problem(
         reason=AttentionReason.DEAL_UNWON,
-        message=f"The record no longer qualifies and shows the order number {number}, but no ERP has an order under the "
-        "record's key: that order was made by hand, or the number was copied from another record",
+        message=f"The record no longer qualifies and shows the order number {number}, but no ERP has an order under "
+        "the record's key: that order was made by hand, or the number was copied from another record",
         cure=f"If order {number} is this deal's, cancel it there by hand, then send `skip`; or win the deal again.",
     )
 

@@ -1,12 +1,12 @@
-"""The steps of an order: which activity, on which queue, how patiently; each runs to its end or is stopped by a command.
+"""The steps of an order: which activity, on which queue, how patiently; each runs to its end, or a command stops it.
 
 No decisions: what follows from an answer or a problem is the business of `workflows.order`.
 
-Doubt. A write to the ERP whose answer is missing may still take effect, until the ERP's in-doubt time (`erps.settle`) is
-over. Every result and every problem says since when there is such a write (`in_doubt_since`). A late *creation* is
-harmless where the order is found by its key; where none is found, whoever ends the order waits (`state.in_doubt`). A late
-*amend*, *cancel* or *reopen* could overwrite what came after it. Where the ERP fences writes by a version it cannot;
-elsewhere the order is compared once more when the time is over (`state.check_since`). Without doubt nothing waits.
+Doubt. A write to the ERP whose answer is missing may still take effect, until the ERP's in-doubt time (`erps.settle`)
+is over. Every result and every problem says since when there is such a write (`in_doubt_since`). A late *creation* is
+harmless where the order is found by its key; where none is found, the end of the order waits (`state.in_doubt`). A
+late *amend*, *cancel* or *reopen* could overwrite what came after it. Where the ERP fences writes by a version it
+cannot; elsewhere the order is compared once more when the time is over (`state.check_since`). Otherwise nothing waits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from activities.salesforce import NEEDS_ATTENTION, LookAt, SalesforceActivities,
 from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.model import Decision, ErpOrder, Following, Message, idempotency_key
-from closedwon.money import amount_text
+from closedwon.money import money
 from closedwon.order_state import OrderStart, OrderState, Problem
 from closedwon.snapshot import RecordSnapshot, Wanted
 from workflows.commands import Commands
@@ -142,7 +142,7 @@ class Steps:
                 request,
                 task_queue=names.erp_queue(state.erp),
                 activity_id="create-order",
-                summary=f"order in {erp}: {order.name[:_SHOWN]}, {amount_text(order.amount, order.currency)}",
+                summary=f"order in {erp}: {order.name[:_SHOWN]}, {money(order.amount, order.currency)}",
                 interrupt=interrupt,
                 restart_on_retry=not self._is_checking(),
             )
@@ -160,9 +160,9 @@ class Steps:
     ) -> ErpResult:
         """Cancel what the ERP has, if it has anything; `interrupt` ends the waiting.
 
-        The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run. `by_policy`:
-        no person asks for it, so only an order that Closedwon made is cancelled, and none that was made of something
-        newer than `modified_at`.
+        The ERP is always asked: an attempt without an answer may have succeeded, and so may an earlier run.
+        `by_policy`: no person asks for it, so only an order that Closedwon made is cancelled, and none that was made of
+        something newer than `modified_at`.
         """
         request = CancelOrder(
             **self._wanted(),

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from closedwon.model import Command, ErpOrder, Message
-from closedwon.money import amount_text
+from closedwon.money import money
 from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Timeline:
         match snapshot:
             case Wanted(order=order, erp=erp):
                 lines = f"{len(order.lines)} line{'s' if len(order.lines) > 1 else ''}"
-                total = amount_text(order.amount, order.currency)
+                total = money(order.amount, order.currency)
                 self.add(at, f"the record was read: {lines}, **{total}**, for ERP `{erp}`")
             case Declined(note=note):
                 self.add(at, "the record was read: no order is wanted", note)

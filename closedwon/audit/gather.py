@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from closedwon import mapping, names, temporal
+from closedwon import names, temporal
 from closedwon.audit.judge import (
     Booked,
     Deal,
@@ -32,8 +32,10 @@ from closedwon.errors import AttentionError
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import idempotency_key, parse_idempotency_key
 from closedwon.names import RecordKey
+from closedwon.record import Record
 from closedwon.salesforce.rest import with_fields
 from closedwon.salesforce.scan import pages
+from closedwon.write_back import Proof
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
@@ -248,25 +250,28 @@ def _best(views: Iterable[Deal], flow: Flow | None) -> Deal:
     )
 
 
-def _deal(route: Route, key: RecordKey, record: dict[str, Any]) -> Deal:
-    written = mapping.written(route, record)
-    fields = {"number": route.write_back.number, "status": route.write_back.status}
+def _deal(route: Route, key: RecordKey, fields: dict[str, Any]) -> Deal:
+    record = Record(route, key.org, key.record, fields)
+    said = record.claims()
+    names = {"number": route.write_back.number, "status": route.write_back.status}
+    is_copied = route.write_back.key is not None and said.has_given_up and said.proof is not Proof.OWN
     facts: dict[str, Any] = {
         "route": route.name,
-        "modified_at": record["SystemModstamp"],
-        "told": frozenset(name for name, field in fields.items() if field),
-        **{name: written.get(field) for name, field in fields.items() if field},
+        "modified_at": fields["SystemModstamp"],
+        "told": frozenset(name for name, field in names.items() if field),
+        "number": said.number,
+        "status": None if is_copied else said.status,
     }
     policies, by_event = route.policies, route.source == "event"
     facts["by_event"] = by_event
-    if record["IsDeleted"]:
+    if fields["IsDeleted"]:
         return Deal(wanted=False, deleted=True, tolerated=_taken_back(policies.deleted), **facts)
     if by_event:
         return Deal(wanted=None, **facts)
     try:
-        if not mapping.qualifies(route, record):
+        if not record.qualifies():
             return Deal(wanted=False, tolerated=_taken_back(policies.unwon), **facts)
-        order = mapping.map_order(route, key.org, key.record, record)
+        order = record.order()
     except AttentionError as error:
         return Deal(wanted=True, problem=str(error), **facts)
     changed = frozenset({Kind.AMOUNT_DIFFERS} if policies.changed == "ignore" else ())

@@ -13,13 +13,15 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
-from closedwon.model import GIVEN_UP
+from closedwon.model import idempotency_key
+from closedwon.money import amount_text, money
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from closedwon.model import Order
+    from closedwon.model import Order, OrderLine
+    from closedwon.record import Record
     from closedwon.settings import Org, Route, Settings
 
 app = typer.Typer(
@@ -37,9 +39,12 @@ class Trial:
 
     route: Route
     record: dict[str, Any]
-    qualifies: bool = False
+    qualifies: bool | None = False
+    """None: `qualify` yields no value."""
     given_up: bool = False
-    """Its status field says that somebody has given its order up: no message orders it."""
+    """Its status field says that somebody has given its order up, and its key field proves it: no message orders it."""
+    doubt: str | None = None
+    """What the record says about its order, but does not prove."""
     order: Order | None = None
     erp: str | None = None
     now: dict[str, str | None] = field(default_factory=dict)
@@ -83,32 +88,58 @@ def try_route(
 
 
 async def _try(settings: Settings, name: str, record_id: str, payload: Path | None) -> Trial:
-    from closedwon import mapping  # noqa: PLC0415 - `closedwon --help` stays instant
-
     route = _route(settings, name)
     org = settings.org(route.org)
     try:
-        record = RecordId(record_id)
+        record_key = RecordId(record_id)
     except InvalidIdError as error:
         raise TrialError(str(error)) from None
-    if route.source == "event":
-        trial = Trial(route, _from_event(route, record, payload))
-    elif payload is not None:
+    if route.source == "record" and payload is not None:
         raise TrialError(f'Route {name!r} looks at the record (source = "record"): leave --payload out.')
-    else:
-        content = await _read(org, route, record)
-        now = mapping.written(route, content)
-        trial = Trial(route, content, now=now, given_up=now.get(route.write_back.status or "") in GIVEN_UP)
+    is_from_event = route.source == "event"
+    fields = _from_event(route, record_key, payload) if is_from_event else await _read(org, route, record_key)
+    return _trial(settings, route, org, record_key, fields, is_from_event=is_from_event)
+
+
+def _trial(
+    settings: Settings, route: Route, org: Org, record_id: RecordId, fields: dict[str, Any], *, is_from_event: bool
+) -> Trial:
+    from closedwon.record import Record  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.write_back import write_back_fields  # noqa: PLC0415
+
+    trial = Trial(route, fields)
     try:
-        trial = replace(trial, qualifies=mapping.qualifies(route, trial.record))
-        trial = replace(trial, order=mapping.map_order(route, org.id, record, trial.record))
-        trial = replace(trial, erp=_known_erp(settings, mapping.choose_erp(route, trial.record)))
+        record = Record(route, org.id, record_id, fields, is_from_event=is_from_event)
+        given_up, doubt = _said(record)
+        trial = replace(trial, now=record.written(), given_up=given_up, doubt=doubt)
+        trial = replace(trial, qualifies=record.qualifies())
+        trial = replace(trial, order=record.order())
+        trial = replace(trial, erp=_known_erp(settings, record.erp()))
     except AttentionError as error:
         return replace(trial, problem=error)
-    then = mapping.write_back_fields(
-        route, number="<the ERP's number>", status="<its status>", link="<link to it>", error=None, ordered=True
+    then = write_back_fields(
+        route,
+        number="<the ERP's number>",
+        status="<its status>",
+        link="<link to it>",
+        error=None,
+        ordered=True,
+        key=idempotency_key(org.id, record_id),
     )
     return replace(trial, then=then)
+
+
+def _said(record: Record) -> tuple[bool, str | None]:
+    """Whether the record's order is given up for certain, and what is only said."""
+    from closedwon.write_back import Proof  # noqa: PLC0415
+
+    said, key = record.claims(), record.route.write_back.key
+    if said.proof is Proof.OTHER:
+        return False, f"{key} holds the key of another record: number and status were copied with it, and do not count"
+    if said.has_given_up and said.proof is Proof.NONE:
+        status = record.route.write_back.status
+        return False, f"{status} says that its order was given up, but nothing proves it: the ERP is asked"
+    return said.has_given_up, None
 
 
 def _route(settings: Settings, name: str) -> Route:
@@ -132,6 +163,7 @@ def _known_erp(settings: Settings, name: str) -> str:
 
 def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[str, Any]:
     from closedwon import mapping  # noqa: PLC0415
+    from closedwon.expressions import json_number  # noqa: PLC0415
 
     if payload is None:
         raise TrialError(
@@ -139,11 +171,11 @@ def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[st
             "give a JSON file with one by --payload."
         )
     try:
-        event = json.loads(payload.read_text(encoding="utf-8"), parse_float=Decimal)
+        event = json.loads(payload.read_text(encoding="utf-8"), parse_float=json_number)
     except OSError as error:
         raise TrialError(f"{payload} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise TrialError(f"{payload} is no JSON: {error}") from None
+        raise TrialError(f"{payload} is not valid JSON: {error}") from None
     fields = event.get("payload", event) if isinstance(event, dict) else event
     if not isinstance(fields, dict):
         raise TrialError(f"{payload} holds no event: it must be a JSON object with the event's fields")
@@ -181,6 +213,7 @@ def _as_json(trial: Trial) -> dict[str, Any]:
         "record": _without_attributes(trial.record),
         "qualifies": trial.qualifies,
         "given_up": trial.given_up,
+        "doubt": trial.doubt,
         "order": trial.order.model_dump(mode="json") if trial.order else None,
         "erp": trial.erp,
         "write_back": {name: {"now": trial.now.get(name), "then": value} for name, value in trial.then.items()},
@@ -210,13 +243,16 @@ def _show(trial: Trial) -> None:
         said = f"nowhere: {field_name} says that its order was given up; empty that field to order"
         _say(console, "- ", "yellow", said)
     elif trial.qualifies:
+        if trial.doubt:
+            _say(console, "- ", "yellow", trial.doubt)
         _say(console, "✓ ", "green", f"ERP {trial.erp}: the record qualifies ({trial.route.qualify})")
     else:
+        no_value = " yields no value" if trial.qualifies is None else ""
         _say(
             console,
             "- ",
             "yellow",
-            f"nowhere: the record does not qualify ({trial.route.qualify}); else ERP {trial.erp}",
+            f"nowhere: the record does not qualify ({trial.route.qualify}{no_value}); else ERP {trial.erp}",
         )
     console.rule("written back", align="left")
     console.print(_write_back(trial))
@@ -233,11 +269,12 @@ def _order(order: Order) -> tuple[RenderableType, ...]:
     rows = {
         "idempotency key": order.idempotency_key,
         "name": order.name,
-        "customer": f"{customer.name} ({customer.id})",
-        "address": address,
+        "customer": f"{customer.name} ({customer.reference})",
+        "address": address.replace("\n", ", "),
         "reference": order.reference,
         "order date": order.order_date,
         "delivery date": order.delivery_date,
+        "signed total": None if order.total is None else money(order.total, order.currency),
         **order.extra,
     }
     for key, value in rows.items():
@@ -245,21 +282,24 @@ def _order(order: Order) -> tuple[RenderableType, ...]:
             head.add_row(Text(key, "dim"), Text(str(value)))
     lines = Table("product", "description", box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     lines.add_column("quantity", justify="right")
+    lines.add_column("list price", justify="right")
+    lines.add_column("discount", justify="right")
     lines.add_column("unit price", "total", justify="right")
-    lines.add_column("amount", f"{_money(order.amount)} {order.currency}", justify="right")
+    lines.add_column("amount", money(order.amount, order.currency), justify="right")
     for line in order.lines:
-        lines.add_row(
-            Text(line.product),
-            Text(line.description or ""),
-            f"{line.quantity.normalize():,f}",
-            _money(line.unit_price),
-            _money(line.quantity * line.unit_price),
-        )
+        lines.add_row(Text(line.product), Text(line.description or ""), *_figures(line, order.currency))
     return head, lines
 
 
-def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}" if amount == round(amount, 2) else f"{amount.normalize():,f}"
+def _figures(line: OrderLine, currency: str) -> tuple[str, ...]:
+    percent = line.discount_percent
+    return (
+        f"{line.quantity.normalize():f}",
+        "" if line.list_price is None else amount_text(line.list_price, currency),
+        "" if percent is None else f"{percent.normalize():f} %",
+        amount_text(line.unit_price, currency),
+        amount_text(line.amount, currency),
+    )
 
 
 def _write_back(trial: Trial) -> RenderableType:

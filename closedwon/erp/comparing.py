@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine
-from closedwon.money import amount_text, smallest_unit
+from closedwon.money import minor_unit, money
 
 _COARSEST: Final = Decimal(1)
 """A whole unit of a currency: a coarser rounding is not believed, since every amount would agree with every other."""
@@ -25,7 +25,7 @@ _A_DAY: Final = timedelta(days=1)
 def total_agrees(order: Order) -> bool:
     """Whether the lines add up to the total that was signed; true where none is known."""
     return order.total is None or abs(order.total - order.amount) <= _tolerance(
-        smallest_unit(order.currency), len(order.lines)
+        minor_unit(order.currency), len(order.lines)
     )
 
 
@@ -71,8 +71,8 @@ def _amount_differences(found: ErpOrder, order: Order) -> list[str]:
     told = []
     if not same_total(found, order):
         told.append(
-            f"it holds {amount_text(found.amount, found.currency)} on {found.line_count} line(s), and the record "
-            f"{amount_text(order.amount, order.currency)} on {len(order.lines)} line(s)"
+            f"it holds {money(found.amount, found.currency)} on {found.line_count} line(s), and the record "
+            f"{money(order.amount, order.currency)} on {len(order.lines)} line(s)"
         )
     if found.lines is None:
         told.append("the ERP does not tell its lines")
@@ -134,7 +134,7 @@ def _unit(found: ErpOrder) -> Decimal:
     """The ERP's smallest unit of the order's currency, where it is one that can be believed, else that of ISO 4217."""
     if found.rounding is not None and 0 < found.rounding <= _COARSEST:
         return found.rounding
-    return smallest_unit(found.currency)
+    return minor_unit(found.currency)
 
 
 def _tolerance(unit: Decimal, lines: int) -> Decimal:

@@ -41,7 +41,7 @@ from closedwon.errors import (
     UnknownOutcomeError,
 )
 from closedwon.model import ErpOrder, Order
-from closedwon.money import amount_text
+from closedwon.money import money
 
 
 class DuplicateError(ClosedwonError):
@@ -102,10 +102,10 @@ class TotalDiffersError(AmountDiffersError):
 
     def __init__(self, order: Order, found: ErpOrder | None = None) -> None:
         """Name both totals."""
-        total = amount_text(order.total or order.amount, order.currency)
+        total = money(order.total or order.amount, order.currency)
         super().__init__(
             found,
-            f"The deal says {total}, its lines {amount_text(order.amount, order.currency)}",
+            f"The deal says {total}, its lines {money(order.amount, order.currency)}",
             cure="Correct the deal's amount or its lines, or `order.lines` and `order.total` of the route; then send "
             "`retry`.",
         )
@@ -258,6 +258,6 @@ def is_definite(error: BaseException) -> bool:
 def _difference(found: ErpOrder, order: Order) -> str:
     lines = " (a product, quantity or price differs)" if same_total(found, order) else ""
     return (
-        f"ERP order {found.number or found.id} holds {amount_text(found.amount, found.currency)} on {found.line_count} "
-        f"line(s), but the record asks for {amount_text(order.amount, order.currency)} on {len(order.lines)} line(s){lines}"
+        f"ERP order {found.number or found.id} holds {money(found.amount, found.currency)} on {found.line_count} "
+        f"line(s), but the record asks for {money(order.amount, order.currency)} on {len(order.lines)} line(s){lines}"
     )

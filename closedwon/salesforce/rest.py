@@ -12,9 +12,12 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -26,6 +29,7 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError
 
 from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.expressions import json_number
 from closedwon.ids import RecordId
 from closedwon.salesforce.auth import Token, TokenSource, is_local
 from closedwon.salesforce.coalesce import Coalescer, own
@@ -84,6 +88,8 @@ class SalesforceClient:
         """Requests sent to the org so far, for metrics."""
         self.usage: Usage | None = None
         """What the last response said about the org's API calls, for metrics."""
+        self._clock: tuple[datetime, float] | None = None
+        """The time of the last response by Salesforce's own clock, and by ours that only counts."""
 
     async def read(
         self, object_name: str, select: str, record_id: RecordId, *, session: SecretStr | None = None
@@ -91,9 +97,9 @@ class SalesforceClient:
         """Read one record; None when it does not exist or our user may not see it.
 
         `select` is a SOQL SELECT list, child queries included; the answer is as Salesforce gives it, all pages of
-        child queries put together, numbers with a fraction as `Decimal`. A list that the org does not understand
-        raises `ConfigurationError`. A `session` id is tried first, in a call of its own; whatever it cannot do or
-        see, our own user is asked.
+        child queries put together, numbers with a fraction as `Decimal` (`json_number`). A list that the org does not
+        understand raises `ConfigurationError`. A `session` id is tried first, in a call of its own; whatever it cannot
+        do or see, our own user is asked.
         """
         if session is not None:
             found = await _tried(self._read_batch(object_name, select, [record_id], session))
@@ -175,6 +181,16 @@ class SalesforceClient:
         left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
         return f"org {self._org.id} at {self._org.url}, API {self._org.api_version}, user {user}, {left} API calls left"
 
+    def now(self) -> datetime:
+        """Return the time by Salesforce's clock, which stamps its records: at most a second behind it.
+
+        Before the first response it is this machine's.
+        """
+        if self._clock is None:
+            return datetime.now(UTC)
+        then, counted = self._clock
+        return then + timedelta(seconds=time.monotonic() - counted)
+
     async def close(self) -> None:
         """Cancel who still waits and release the connections; running calls end by themselves in their threads."""
         await asyncio.gather(*(group.close() for group in self._reads.values()))
@@ -244,7 +260,7 @@ class SalesforceClient:
             instance_url=self._org.url,
             version=self._org.api_version,
             session=self._session,
-            parse_float=Decimal,
+            parse_float=json_number,
             object_pairs_hook=dict,
         )
         del salesforce.headers["X-PrettyPrint"]
@@ -264,7 +280,7 @@ class SalesforceClient:
     def _new_session(self) -> requests.Session:
         session = requests.Session()
         session.mount("https://", _Adapter(self._org, self._count))
-        session.hooks["response"].append(self._note_usage)
+        session.hooks["response"].append(self._note_headers)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no state shared between threads
         session.max_redirects = 0  # the token stays with the configured host
         session.auth = _as_it_is  # else an entry in .netrc would replace our token
@@ -275,7 +291,9 @@ class SalesforceClient:
         with self._lock:
             self.calls += 1
 
-    def _note_usage(self, response: requests.Response, **_: Any) -> None:
+    def _note_headers(self, response: requests.Response, **_: Any) -> None:
+        with suppress(KeyError, ValueError):
+            self._clock = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC), time.monotonic()
         info = _LIMIT_INFO.search(response.headers.get("Sforce-Limit-Info", ""))
         if info:
             self.usage = Usage(int(info[1]), int(info[2]))

@@ -23,16 +23,14 @@ from closedwon.errors import ClosedwonError
 from closedwon.settings.alerts import Alerts
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
+from closedwon.settings.extras import reserved_names
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
+from closedwon.settings.orders import CustomerMapping, Discount, LinesMapping, Lookup, OrderMapping
 from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
 from closedwon.settings.routes import (
     Callouts,
-    CustomerMapping,
     ErpByExpression,
     Follow,
-    LinesMapping,
-    Lookup,
-    OrderMapping,
     Outbound,
     Route,
     Tombstone,
@@ -51,6 +49,7 @@ __all__ = [
     "Codec",
     "CodecSettings",
     "CustomerMapping",
+    "Discount",
     "Encryption",
     "ErpByExpression",
     "ErpSettings",
@@ -203,7 +202,13 @@ class Settings(CodecSettings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = [*self._doubles(), *self._dangling_names(), *self._shared_channels(), *self._of_intake()]
+        problems = [
+            *self._doubles(),
+            *self._dangling_names(),
+            *self._shared_channels(),
+            *self._of_intake(),
+            *self._free_fields(),
+        ]
         if problems:
             raise ProblemsError(problems)
         return self
@@ -237,6 +242,11 @@ class Settings(CodecSettings):
                 yield Problem(("routes", place, "org"), f"there is no org {route.org!r}; {suggest(route.org, orgs)}")
             if isinstance(route.erp, str) and route.erp not in erps:
                 yield Problem(("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}")
+
+    def _free_fields(self) -> Iterator[Problem]:
+        for place, route in enumerate(self.routes):
+            kinds = {erp.kind for erp in self.erps if route.erp == erp.name or not isinstance(route.erp, str)}
+            yield from reserved_names(place, route, kinds)
 
     def _of_intake(self) -> Iterator[Problem]:
         for place, route in enumerate(self.routes):

@@ -12,7 +12,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
 from closedwon.model import Changed, Following, Policies, TakenBack
-from closedwon.settings.problems import Problem, ProblemsError, suggest
+from closedwon.settings.orders import OrderMapping
+from closedwon.settings.problems import Problem, ProblemsError
+from closedwon.settings.selecting import misspelt, not_selected, selected, with_stamps
 from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import (
     Duration,
@@ -28,89 +30,6 @@ from closedwon.settings.values import (
 )
 
 
-class CustomerMapping(Section):
-    """JMESPath expressions, evaluated on the record, that make the customer."""
-
-    id: Expression
-    name: Expression
-    street: Expression | None = None
-    city: Expression | None = None
-    postal_code: Expression | None = None
-    country: Expression | None = None
-
-
-class LinesMapping(Section):
-    """`each` yields the list of lines; the others are evaluated on one line."""
-
-    each: Expression
-    product: Expression
-    quantity: Expression
-    unit_price: Expression
-    description: Expression | None = None
-
-    def on_line(self) -> Iterator[tuple[str, str]]:
-        """Yield key and expression of everything that is evaluated on one line."""
-        yield from (("product", self.product), ("quantity", self.quantity), ("unit_price", self.unit_price))
-        if self.description is not None:
-            yield "description", self.description
-
-
-class Lookup(Section):
-    """A table that replaces the value of one mapped field, e.g. country names by codes."""
-
-    field: str
-    """The order's text field, dotted: `customer.country`, `currency`, `lines.product`, `extra.warehouse`."""
-    values: dict[str, str]
-    default: str | None = None
-    """Used where the record has no value or one that is not in the table; without it such a value needs attention."""
-
-
-class OrderMapping(Section):
-    """How a record (or an event's payload) becomes an order."""
-
-    name: Expression
-    currency: Expression
-    reference: Expression | None = None
-    order_date: Expression | None = None
-    delivery_date: Expression | None = None
-    customer: CustomerMapping
-    lines: LinesMapping
-    extra: dict[str, Expression] = Field(default_factory=dict)
-    lookups: tuple[Lookup, ...] = ()
-
-    @model_validator(mode="after")
-    def _lookups_name_mapped_fields(self) -> Self:
-        known = {key for key, _ in self.texts()}
-        problems = []
-        for place, lookup in enumerate(self.lookups):
-            if lookup.field not in known:
-                text = f"{lookup.field!r} is no text field that this route maps; {suggest(lookup.field, known)}"
-                problems.append(Problem(("lookups", place, "field"), text))
-            elif lookup.field in {earlier.field for earlier in self.lookups[:place]}:
-                problems.append(Problem(("lookups", place, "field"), "has a table already; put all values into one"))
-        if problems:
-            raise ProblemsError(problems)
-        return self
-
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Yield key and expression of every mapped field that is a text, and so may have a lookup."""
-        for table, prefix, keys in (
-            (self, "", ("name", "currency", "reference")),
-            (self.customer, "customer.", ("name", "street", "city", "postal_code", "country")),
-            (self.lines, "lines.", ("product", "description")),
-        ):
-            yield from ((prefix + key, value) for key in keys if (value := getattr(table, key)) is not None)
-        yield from ((f"extra.{key}", value) for key, value in self.extra.items())
-
-    def on_record(self) -> Iterator[tuple[str, str]]:
-        """Yield key and expression of everything that is evaluated on the record itself, not on a line."""
-        yield from ((key, value) for key, value in self.texts() if not key.startswith("lines."))
-        yield from (("customer.id", self.customer.id), ("lines.each", self.lines.each))
-        for key, value in (("order_date", self.order_date), ("delivery_date", self.delivery_date)):
-            if value is not None:
-                yield key, value
-
-
 class WriteBack(Section):
     """Which fields of the record receive what. A field that is not named is not written."""
 
@@ -118,6 +37,8 @@ class WriteBack(Section):
     status: FieldName | None = None
     link: FieldName | None = None
     error: FieldName | None = None
+    key: FieldName | None = None
+    """Receives the idempotency key: what the others say counts only beside this record's own key."""
     stage: Annotated[str, Field(min_length=1)] | None = None
     """The StageName that the record gets when its order exists, e.g. `Ordered`."""
 
@@ -131,8 +52,13 @@ class WriteBack(Section):
     @property
     def fields(self) -> tuple[str, ...]:
         """The API names of all fields that may be written."""
-        named = (self.number, self.status, self.link, self.error, "StageName" if self.stage else None)
-        return tuple(field for field in named if field)
+        return (*dict(self.named()).values(), *(["StageName"] if self.stage else []))
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield key and API name of each field that is set."""
+        for key in ("number", "status", "link", "error", "key"):
+            if field := getattr(self, key):
+                yield key, field
 
 
 class Follow(Growing):
@@ -222,6 +148,8 @@ class Route(Section):
     write_back: WriteBack = WriteBack()
     grace: Pause = timedelta(seconds=10)
     """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
+    quiet: Pause = timedelta(0)
+    """How long record and lines must have been left alone before the record is ordered."""
     horizon: Duration = timedelta(days=30)
     """How long to retry before the order needs attention."""
     unwon: TakenBack = "attention"
@@ -251,10 +179,12 @@ class Route(Section):
 
     @property
     def query_fields(self) -> str:
-        """The SELECT list to send: `select`, and with it `Id` and the fields that the write-back compares."""
-        selected = _selected(self.select or "")
-        more = [field for field in ("Id", *self.write_back.fields) if field.lower() not in selected]
-        return ", ".join([self.select.strip(), *more] if self.select else more)
+        """The SELECT list to send: `select`, and with it what every reading needs and what the write-back compares."""
+        select = with_stamps(self.select.strip()) if self.select and self.quiet else (self.select or "").strip()
+        names = {name.lower() for name in selected(select)}
+        needed = ("Id", "CreatedDate", "SystemModstamp", *self.write_back.fields)
+        more = [field for field in needed if field.lower() not in names]
+        return ", ".join([select, *more] if select else more)
 
     @property
     def policies(self) -> Policies:
@@ -294,6 +224,8 @@ class Route(Section):
             yield "erp.expression", self.erp.expression
 
     def _source_problems(self) -> Iterator[Problem]:
+        if self.source == "event" and self.quiet:
+            yield Problem(("quiet",), 'needs source = "record": an event does not say when its lines were changed')
         if self.source == "record" and self.select is None:
             yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
         if self.source == "event" and self.select is not None:
@@ -328,51 +260,18 @@ class Route(Section):
             text = "must be `@` or a plain field where the route is swept, so that a record can take its place"
             yield Problem(("payload",), text)
         if select is not None:
-            for problem in _not_selected([*self._on_record()], select):
+            for problem in not_selected([*self._on_record()], select):
                 yield problem._replace(text=problem.text.replace("`select`", "`sweep.select`"))
 
     def _select_problems(self) -> Iterator[Problem]:
         """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""
         if self.select is None:
             return
-        yield from _not_selected([*self._on_record()], self.query_fields)
-        for path in expressions.paths(self.order.lines.each):
-            inner = _selected(self.select).get(path.partition(".")[0].lower())
-            if inner:
-                yield from _not_selected(
-                    [(f"order.lines.{key}", text) for key, text in self.order.lines.on_line()], inner
-                )
-
-
-def _not_selected(read: list[tuple[str, str]], select: str) -> Iterator[Problem]:
-    if re.search(r"\bFIELDS\s*\(|\bTYPEOF\s", select, re.IGNORECASE):
-        return  # what these fetch is not known here
-    selected = _selected(select)
-    for key, expression in read:
-        for path in sorted(expressions.paths(expression)):
-            # Either may be the longer one: `Account` is read as a whole, `BillingAddress` and child queries have parts.
-            if not any(
-                f"{path.lower()}.".startswith(f"{name}.") or name.startswith(f"{path.lower()}.") for name in selected
-            ):
-                yield Problem(
-                    tuple(key.split(".")), f"reads {path}, which `select` does not fetch; mend one of the two"
-                )
-
-
-def _selected(select: str) -> dict[str, str]:
-    """Return the lower-case names of what a SELECT list fetches; a child query's name comes with its own list."""
-    items, depth = [""], 0
-    for char in select:
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            items.append("")
-        else:
-            items[-1] += char
-    selected = {}
-    for item in filter(None, map(str.strip, items)):
-        child = re.match(r"\(\s*SELECT\s+(.*?)\s+FROM\s+(\w+)", item, re.IGNORECASE | re.DOTALL)
-        if child:
-            selected[child[2].lower()] = child[1]
-        else:
-            selected[item.lower()] = ""
-    return selected
+        yield from not_selected([*self._on_record()], self.query_fields)
+        yield from misspelt(self.write_back.named(), self.select)
+        each = self.order.lines.each
+        inner = [selected(self.select).get(path.partition(".")[0], "") for path in expressions.paths(each)]
+        if all(inner):  # a line of something else than a child query is not known here
+            lines = [*inner, *([self.query_fields] if expressions.reads_itself(each) else [])]
+            read = [(f"order.lines.{key}", text) for key, text in self.order.lines.on_line()]
+            yield from not_selected(read, ", ".join(lines)) if lines else ()

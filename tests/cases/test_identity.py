@@ -9,20 +9,25 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 import pytest
+from pydantic import ValidationError
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
-from closedwon.order_state import Problem
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
-from closedwon.errors import AttentionReason
+from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
 from closedwon.model import Changed, Customer, Order, Origin
+from closedwon.order_state import Problem
+from closedwon.record import Erps, snapshot
+from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
+from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
+from tests.support.mapping import deal as fields_of
 
 TODAY = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -440,3 +445,68 @@ async def test_i4_customers_that_the_erp_has_already_are_compared_by_their_numbe
 
         assert result.order is not None
         assert (by_hand.id, "C-7") == (result.order.id, result.order.customer)
+
+
+ERPS = Erps(("tryton",))
+_COPY = {"ERP_Order_Number__c": "SO-1", "ERP_Order_Key__c": OTHER_KEY}
+
+
+def _seen(**fields: Any) -> RecordSnapshot:
+    return snapshot(record_of(fields_of(**fields)), ERPS)
+
+
+@pytest.mark.parametrize("status", ["cancelled", "not needed", "cancelled, no longer won", "confirmed", None])
+def test_i3_a_clone_is_ordered_as_a_new_deal(status: str | None) -> None:
+    """Number and status that were copied with the key of another record do not count: the clone is ordered."""
+    found = _seen(ERP_Order_Status__c=status, **_COPY)
+    assert isinstance(found, Wanted)
+    assert (None, False, False, None) == (
+        found.number, found.number_is_proven, found.reopen, found.unproven_status,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["cancelled", "not needed"])
+def test_i3_a_status_that_nothing_proves_is_handed_on_as_such(status: str) -> None:
+    """Copied without its key, or on a route without a key field: the ERP is asked, and then a person."""
+    found = _seen(ERP_Order_Status__c=status, ERP_Order_Number__c="SO-1")
+    assert isinstance(found, Wanted)
+    assert ("SO-1", False, status) == (found.number, found.number_is_proven, found.unproven_status)
+    without = example_route(('key = "ERP_Order_Key__c"', ""))
+    same = snapshot(record_of(fields_of(ERP_Order_Status__c=status, ERP_Order_Key__c=KEY), without), ERPS)
+    assert isinstance(same, Wanted)
+    assert status == same.unproven_status
+
+
+@pytest.mark.parametrize("key", [KEY, f"{KEY[:15]}:{KEY[19:34]}"])
+@pytest.mark.parametrize("status", ["cancelled", "not needed"])
+def test_i3_a_proven_status_still_counts(status: str, key: str) -> None:
+    """Beside this record's own key, in either form, a late message does not order what was declined."""
+    assert isinstance(_seen(ERP_Order_Status__c=status, ERP_Order_Key__c=key), Declined)
+
+
+def test_i9_a_name_in_the_wrong_case_is_refused_with_the_right_one() -> None:
+    """`qualify = "isWon"` is a mistake in the settings, not a deal that does not qualify; so is a write-back field."""
+    with pytest.raises(
+        ValidationError, match=r"qualify: reads isWon, which `select` does not fetch; did you mean `IsW"
+    ):
+        example_route(('qualify = "IsWon"', 'qualify = "isWon"'))
+    with pytest.raises(ValidationError, match=r"names Erp_Order_Number__c, .*; did you mean `ERP_Order_Number__c`"):
+        example_route(
+            ("PO_Number__c,", "PO_Number__c, ERP_Order_Number__c,"),
+            ('number = "ERP_Order_Number__c"', 'number = "Erp_Order_Number__c"'),
+        )
+
+
+def test_i9_a_field_that_comes_in_another_case_is_not_taken_for_empty() -> None:
+    """Where only Salesforce's answer shows the right case, the order waits instead of being ordered twice."""
+    route = example_route(('number = "ERP_Order_Number__c"', 'number = "Erp_Order_Number__c"'))
+    with pytest.raises(AttentionError, match="has no field Erp_Order_Number__c; did you mean ERP_Order_Number__c"):
+        snapshot(record_of(fields_of(ERP_Order_Number__c="SO-1"), route), ERPS)
+
+
+@pytest.mark.parametrize(("value", "is_certain"), [(False, True), (None, False)])
+def test_i9_no_value_is_not_a_no(value: object, *, is_certain: bool) -> None:
+    """A `qualify` that yields nothing is never a reason to cancel."""
+    found = _seen(IsWon=value)
+    assert isinstance(found, NotWanted)
+    assert is_certain is found.is_certain

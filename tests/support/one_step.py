@@ -16,11 +16,11 @@ from temporalio.worker import Worker
 
 from activities.attempts import Prove, ask_temporal
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult
-from closedwon.order_state import Problem
 from closedwon.erp import open_erp
 from closedwon.erp.base import OnStep, no_step
 from closedwon.localerp.light import LightErp
 from closedwon.model import Order
+from closedwon.order_state import Problem
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import rest_settings
 

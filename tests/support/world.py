@@ -21,12 +21,12 @@ from temporalio.worker import Worker
 from activities.alerts import Need
 from activities.erp import CancelOrder, CreateOrder, ErpResult, FindOrder, FollowOrder, Resolved, ResolveOrder
 from activities.failures import as_failures, to_its_end
-from activities.salesforce import LookAt, Values, WriteBack
+from activities.salesforce import LookAt, WriteBack
 from closedwon import names, temporal
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine
 from closedwon.order_state import OrderStart
-from closedwon.snapshot import Deleted, RecordSnapshot, Wanted
+from closedwon.snapshot import Deleted, RecordSnapshot, Values, Wanted
 from tests.support import handoff
 from tests.support.histories import keep_history
 from workflows.order import OrderWorkflow, Outcome

@@ -104,4 +104,5 @@ def record() -> dict[str, Any]:
         "ERP_Order_Status__c": "confirmed",
         "ERP_Order_Link__c": "",
         "ERP_Order_Error__c": None,
+        "ERP_Order_Key__c": None,
     }

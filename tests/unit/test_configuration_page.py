@@ -31,6 +31,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[routes.order]`": settings.OrderMapping,
     "`[routes.order.customer]`": settings.CustomerMapping,
     "`[routes.order.lines]`": settings.LinesMapping,
+    "`[routes.order.lines.discount]`": settings.Discount,
     "`[[routes.order.lookups]]`": settings.Lookup,
     "`[routes.write_back]`": settings.WriteBack,
     "`[retry]`": settings.Retry,

@@ -9,10 +9,10 @@ from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import Values, WriteBack
+from activities.salesforce import WriteBack
 from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
 from closedwon.names import OrderStage
-from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
+from closedwon.snapshot import NotWanted, RecordSnapshot, Values, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 

@@ -11,7 +11,7 @@ import pytest
 from closedwon.erp.comparing import differences, differs, other_customer, total_agrees
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Customer, ErpLine, ErpOrder, ErpStatus, Order, OrderLine
-from closedwon.money import amount_text, smallest_unit
+from closedwon.money import minor_unit, money
 
 
 def _parts(text: str) -> list[tuple[str, Decimal, Decimal]]:
@@ -227,7 +227,7 @@ def test_a_customer_with_a_number_of_the_erps_own_is_compared_by_it() -> None:
 )
 def test_the_smallest_unit_of_a_currency(currency: str, unit: str) -> None:
     """By ISO 4217; two digits for a code that it does not have."""
-    assert Decimal(unit) == smallest_unit(currency)
+    assert Decimal(unit) == minor_unit(currency)
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,4 @@ def test_the_smallest_unit_of_a_currency(currency: str, unit: str) -> None:
 )
 def test_amounts_as_people_read_them(amount: str, currency: str, expected: str) -> None:
     """With the currency's own digits, and with more only where there are more."""
-    assert expected == amount_text(Decimal(amount), currency)
+    assert expected == money(Decimal(amount), currency)

@@ -1,0 +1,132 @@
+"""Money: the order has the amounts that people signed. One test or more for each case of the page, named by its id."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from closedwon.errors import AttentionReason
+from closedwon.expressions import json_number
+from closedwon.lines import LineDiffersError, UnusualAmountError
+from closedwon.money import money
+from closedwon.record import until_quiet
+from tests.support.mapping import deal, example_route, line, line_of, order_of, record_of
+
+NOISE = 'unit_price = "UnitPrice"', 'unit_price = "round(UnitPrice, `2`)"'
+
+
+def test_m1_a_line_discount_reaches_the_order() -> None:
+    """Two at 100.00 less 10 % make an order of 180.00, with the shipped mapping."""
+    found = line_of(line(2, 100.0, Discount=10.0, TotalPrice=180.0))
+    assert (Decimal(90), Decimal(100), Decimal(10)) == (found.unit_price, found.list_price, found.discount_percent)
+    assert Decimal(180) == found.total == found.amount
+
+
+def test_m1_a_line_that_contradicts_itself_waits() -> None:
+    """Price, discount and total that do not agree need attention, with the line and both totals."""
+    with pytest.raises(LineDiffersError) as caught:
+        order_of(line(), line(2, 100, Discount=10, TotalPrice=200))
+    assert caught.value.reason == AttentionReason.AMOUNT_DIFFERS
+    assert "line 2 says 200.00, quantity x price less discount gives 180.00" == str(caught.value)
+
+
+def test_m2_the_total_that_was_signed_comes_with_the_order() -> None:
+    """The deal's own total is there to be compared with the lines before the ERP hears of the order."""
+    order = order_of(line(2, 100), Amount=180.0)
+    assert (Decimal(180), Decimal(200)) == (order.total, order.amount)
+
+
+def test_m3_noise_is_taken_off_json_numbers() -> None:
+    """16.009999999999998 is 16.01, from a float as from JSON text; 133.3300001 can be rounded, and is not by itself."""
+    assert Decimal("16.01") == line_of(line(1, 16.009999999999998)).unit_price
+    assert Decimal("16.01") == line_of(line(1, json_number("16.009999999999998"))).unit_price
+    assert Decimal("16.009999999999998") == line_of(line(1, "16.009999999999998")).unit_price
+    assert Decimal("133.3300001") == line_of(line(1, 133.3300001)).unit_price
+    assert Decimal("133.33") == line_of(line(1, 133.3300001), example_route(NOISE)).unit_price
+
+
+def test_m5_a_record_that_is_still_changing_waits() -> None:
+    """Until record and lines were left alone for the route's quiet time, by Salesforce's clock, there is no order."""
+    route = example_route(("# quiet = 30", "quiet = 30"))
+    assert "Description, SystemModstamp FROM OpportunityLineItems" in route.query_fields
+    won = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)  # as in the support module
+    late = line(SystemModstamp="2026-11-03T09:00:20.000+0000")
+    cases = [
+        (deal(line()), 0, 30), (deal(line()), 29, 1), (deal(line()), 30, 0),
+        (deal(late), 30, 20), (deal(late), 50, 0), (deal(line(), late, line()), 49, 1),
+    ]  # fmt: skip
+    for fields, age, expected in cases:
+        left = until_quiet(record_of(fields, route), won + timedelta(seconds=age))
+        assert timedelta(seconds=expected) == left
+    assert timedelta(0) == until_quiet(record_of(deal()), won)  # the default
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([line(0)], "line 1 has a quantity of 0"),
+        ([line(), line(-15)], "line 2 has a quantity of -15"),
+        ([line(1, -5)], "the total of the lines is -5.00 EUR"),
+        ([line(1, 10), line(1, -10.01)], "the total of the lines is -0.01 EUR"),
+    ],
+)
+def test_m6_unusual_signs_wait(lines: list[dict[str, Any]], expected: str) -> None:
+    """A quantity that is not positive, or a negative total, needs attention; the sentence names the line."""
+    with pytest.raises(UnusualAmountError, match=expected) as caught:
+        order_of(*lines)
+    assert caught.value.reason == AttentionReason.UNUSUAL_AMOUNT
+    assert 'order.allow = ["' in caught.value.cure
+
+
+def test_m6_a_negative_price_is_a_discount_and_a_route_may_allow_the_rest() -> None:
+    """A line that takes something off is valid; so are free lines, and what `order.allow` names."""
+    assert Decimal(150) == order_of(line(2, 100), line(1, -50)).amount
+    assert Decimal(0) == order_of(line(2, 0)).amount
+    assert Decimal(0) == order_of(line(2, 100, Discount=100, TotalPrice=0)).amount
+    allowed = example_route(
+        ('# allow = ["negative-quantity"]', 'allow = ["negative-quantity", "zero-quantity", "negative-total"]')
+    )
+    assert Decimal(-200) == order_of(line(-2, 100), line(0, 5), route=allowed).amount
+
+
+def test_m7_invisible_characters_become_blanks() -> None:
+    """A tab, a line feed, a no-break space or one of no width in a one-line text is one blank; a street keeps lines."""
+    order = order_of(
+        Name="\tRoof\u200b for\xa0 Acme\n",
+        PO_Number__c="PO\t77",
+        Account={
+            "Id": "0015g00000AbCdEAAV",
+            "Name": "Acme\r\n\tHoldings\ufeff",
+            "BillingCity": "New\x0bYork",
+            "BillingStreet": " Main\tStreet 1\r\n\r\n2nd  floor ",
+        },
+    )
+    customer = order.customer
+    assert ("Roof for Acme", "PO 77", "Acme Holdings", "New York") == (
+        order.name, order.reference, customer.name, customer.city,
+    )  # fmt: skip
+    assert "Main Street 1\n2nd floor" == customer.street
+
+
+def test_m9_a_customer_that_the_erp_has_is_named_by_its_number() -> None:
+    """`order.customer.number` finds the ERP's own customer; without a value the Account's id does, as ever."""
+    route = example_route(
+        ('# number = "Account.AccountNumber"', 'number = "Account.AccountNumber"'),
+        ("Account.Id,", "Account.Id, Account.AccountNumber,"),
+    )
+    account = {"Id": "0015g00000AbCdEAAV", "Name": "Acme"}
+    known = order_of(route=route, Account={**account, "AccountNumber": " D-4711 "}).customer
+    assert ("D-4711", "D-4711") == (known.number, known.reference)
+    new = order_of(route=route, Account={**account, "AccountNumber": None}).customer
+    assert (None, "0015g00000AbCdEAAV") == (new.number, new.reference)
+
+
+def test_m10_amounts_read_the_same_everywhere() -> None:
+    """2.0 x 10.00 is 20.00 EUR, which nobody takes for twenty thousand."""
+    order = order_of(line(2.0, json.loads("10.00")))
+    assert "20.00 EUR" == money(order.amount, order.currency)
+    assert "Roof for Acme · 20.00 EUR" == record_of(deal(line(2.0, 10.00))).summary()

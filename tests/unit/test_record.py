@@ -1,0 +1,197 @@
+"""One reading of a record is exactly one of five cases, and what the record says about its order needs a proof."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from closedwon.errors import AttentionError, AttentionReason
+from closedwon.model import UNWON
+from closedwon.record import Erps, Record, snapshot
+from closedwon.settings import Route
+from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
+from tests.support.mapping import KEY, ORG, OTHER_KEY, RECORD, deal, example_route, line, order_of, record_of
+
+NO_KEY_FIELD = ('key = "ERP_Order_Key__c"', "")
+NO_NUMBER_FIELD = ('\nnumber = "ERP_Order_Number__c"', "")
+
+
+class Shows(NamedTuple):
+    """What the record's fields hold."""
+
+    number: str | None = None
+    status: str | None = None
+    key: str | None = None
+
+
+def seen(shows: Shows, route: Route | None = None, **fields: Any) -> RecordSnapshot:
+    """Read the record under test."""
+    said = {
+        "ERP_Order_Number__c": shows.number,
+        "ERP_Order_Status__c": shows.status,
+        "ERP_Order_Key__c": shows.key,
+    }
+    return snapshot(record_of(deal(**said, **fields), route), Erps(("tryton",)))
+
+
+@pytest.mark.parametrize(
+    ("shows", "number", "is_proven", "reopen", "unproven"),
+    [
+        (Shows(), None, False, False, None),
+        (Shows(key=KEY), None, False, False, None),
+        (Shows("SO-1"), "SO-1", False, False, None),
+        (Shows("SO-1", "confirmed"), "SO-1", False, False, None),
+        (Shows("SO-1", "confirmed", KEY), "SO-1", True, False, None),
+        (Shows("SO-1", "needs attention", KEY), "SO-1", True, False, None),
+        (Shows("SO-1", None, KEY), "SO-1", False, False, None),
+        (Shows("SO-1", UNWON, KEY), "SO-1", True, True, None),
+        (Shows(None, UNWON, KEY), None, False, True, None),
+        (Shows("SO-1", UNWON), "SO-1", False, False, None),
+        (Shows("SO-1", UNWON, OTHER_KEY), None, False, False, None),
+        (Shows("SO-1", "confirmed", OTHER_KEY), None, False, False, None),
+        (Shows("SO-1", "cancelled", OTHER_KEY), None, False, False, None),
+        (Shows("SO-1", "cancelled"), "SO-1", False, False, "cancelled"),
+        (Shows(None, "not needed"), None, False, False, "not needed"),
+        (Shows("SO-1", "cancelled", "rubbish"), None, False, False, None),
+        (Shows("SO-1", "cancelled", " "), "SO-1", False, False, "cancelled"),
+    ],
+)
+def test_a_won_record_says_what_it_can_prove(
+    shows: Shows, number: str | None, is_proven: object, reopen: object, unproven: str | None
+) -> None:
+    """Own key: all counts. Another record's key: nothing does. No key: the number is handed on as unproven."""
+    found = seen(shows)
+    assert isinstance(found, Wanted)
+    assert (number, is_proven, reopen, unproven) == (
+        found.number, found.number_is_proven, found.reopen, found.unproven_status,
+    )  # fmt: skip
+    assert (shows.number, (shows.key and shows.key.strip()) or None) == (
+        found.written["ERP_Order_Number__c"], found.written["ERP_Order_Key__c"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "note"), [("cancelled", "its order was cancelled"), ("not needed", "it was closed as not needed")]
+)
+def test_what_a_person_declined_stays_declined(status: str, note: str) -> None:
+    """The note says how to order after all."""
+    found = seen(Shows(status=status, key=KEY))
+    assert isinstance(found, Declined)
+    assert f"{note}; empty ERP_Order_Status__c to order" == found.note
+
+
+@pytest.mark.parametrize(
+    ("shows", "number", "may_have_order"),
+    [
+        (Shows(), None, False),
+        (Shows("SO-1"), "SO-1", True),
+        (Shows("SO-1", "confirmed", KEY), "SO-1", True),
+        (Shows("SO-1", "confirmed", OTHER_KEY), None, False),
+        (Shows("SO-1", "cancelled", OTHER_KEY), None, False),
+        (Shows("SO-1", "cancelled", KEY), None, True),
+        (Shows("SO-1", "cancelled"), None, True),
+        (Shows(None, "not needed", KEY), None, False),
+        (Shows("SO-1", UNWON, KEY), "SO-1", False),
+        (Shows("SO-1", UNWON), "SO-1", True),
+        (Shows("SO-1", UNWON, OTHER_KEY), None, False),
+    ],
+)
+def test_a_record_that_is_not_won_says_whether_it_may_have_an_order(
+    shows: Shows, number: str | None, may_have_order: object
+) -> None:
+    """By the same rule; that Closedwon cancelled it counts only if it is proven, so else the ERP is asked."""
+    found = seen(shows, IsWon=False)
+    assert isinstance(found, NotWanted)
+    assert (number, may_have_order, True) == (found.number, found.may_have_order, found.is_certain)
+
+
+def test_without_fields_nothing_is_proven_or_excluded() -> None:
+    """No key field: the ERP decides. No number field: there may be an order. No status field: the number is enough."""
+    found = seen(Shows("SO-1", "confirmed", KEY), example_route(NO_KEY_FIELD))
+    assert isinstance(found, Wanted)
+    assert ("SO-1", False) == (found.number, found.number_is_proven)
+    unwon = seen(Shows(key=KEY), example_route(NO_NUMBER_FIELD), IsWon=False)
+    assert isinstance(unwon, NotWanted)
+    assert unwon.may_have_order
+    route = example_route().model_copy(
+        update={"write_back": example_route().write_back.model_copy(update={"status": None})}
+    )
+    proven = seen(Shows("SO-1", None, KEY), route)
+    assert isinstance(proven, Wanted)
+    assert proven.number_is_proven
+
+
+def test_a_record_that_picks_its_erp_may_have_an_order_in_the_others() -> None:
+    """Where an expression picks, all others are asked; a name that is not configured needs attention."""
+    route = example_route(('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } '))
+    record = record_of(deal(PO_Number__c="sap"), route)
+    found = snapshot(record, Erps(("tryton", "sap", "facade")))
+    assert isinstance(found, Wanted)
+    assert ("sap", ("tryton", "facade")) == (found.erp, found.other_erps)
+    unwon = snapshot(record_of(deal(PO_Number__c="sap", IsWon=False), route), Erps(("tryton", "sap")))
+    assert isinstance(unwon, NotWanted)
+    assert unwon.erp is None
+    with pytest.raises(AttentionError, match="does not yield the name of a configured ERP") as caught:
+        snapshot(record, Erps(("tryton",)))
+    assert caught.value.reason == AttentionReason.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("siblings", "number", "expected"),
+    [
+        ([], "SO-1", ()),
+        (["sap"], None, ()),
+        (["sap"], "SO-1", ("sap",)),
+        (["tryton"], "SO-1", ()),
+        (["sap", "sap"], "SO-1", ("sap",)),
+        (["sap", None], "SO-1", ("sap", "facade")),
+    ],
+)
+def test_a_record_that_shows_a_number_may_have_gone_another_route(
+    siblings: list[str | None], number: str | None, expected: tuple[str, ...]
+) -> None:
+    """Only the ERPs of other routes over the same records are asked; all of them where one picks by an expression."""
+    picking = example_route(('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } '))
+    others = tuple(picking if name is None else example_route().model_copy(update={"erp": name}) for name in siblings)
+    record = record_of(deal(ERP_Order_Number__c=number))
+    found = snapshot(record, Erps(("tryton", "sap", "facade"), others))
+    assert isinstance(found, Wanted)
+    assert expected == found.other_erps
+
+
+def test_what_is_not_there_is_not_known() -> None:
+    """A write-back field that was not read is left out instead of counting as empty."""
+    fields = deal()
+    del fields["ERP_Order_Number__c"]
+    assert "ERP_Order_Number__c" not in record_of(fields).written()
+    unwon = snapshot(record_of({**fields, "IsWon": False}), Erps(("tryton",)))
+    assert isinstance(unwon, NotWanted)
+    assert unwon.may_have_order
+
+
+@pytest.mark.parametrize("value", [None, "yesterday", "2026-11-03", "2026-11-03T09:00:00", 5, {}])
+def test_a_moment_that_cannot_be_read_is_not_known(value: Any) -> None:
+    """Neither a wrong type nor a missing offset stops an order; the moment is None."""
+    order = order_of(CreatedDate=value, SystemModstamp=value)
+    assert (None, None) == (order.created_at, order.modified_at)
+    assert record_of(deal(SystemModstamp=value)).changed_at() is None
+
+
+def test_free_fields_of_order_and_lines_are_texts() -> None:
+    """Numbers exactly, booleans as true or false, dates as they are; one without a value is left out."""
+    extra = (
+        '[routes.order.extra]\nwon = "IsWon"\nclosed = "CloseDate"\nfee = "Amount"\n'
+        '[routes.order.lines.extra]\nrate = "Discount"\nnone = "Description"\n'
+    )
+    order = order_of(line(1, 100, Discount=2.5), Amount=97.50, route=example_route(("# [routes.order.extra]", extra)))
+    assert {"won": "true", "closed": "2026-11-03", "fee": "97.5"} == order.extra
+    assert [{"rate": "2.5"}] == [one.extra for one in order.lines]
+
+
+def test_a_record_is_made_exact_once() -> None:
+    """All questions are put to the data that was opened; a change of the caller's data afterwards does not count."""
+    fields = deal()
+    record = Record(example_route(), ORG, RECORD, fields)
+    fields["IsWon"] = False
+    assert record.qualifies()
