@@ -355,7 +355,7 @@ async def test_a_long_history_does_not_forget_a_decision() -> None:
 
     assert OrderStage.NOT_NEEDED is outcome.stage
     assert 1 == world.calls.count("create")
-    assert "a new run goes on" in story
+    assert "a new run continues" in story
     assert "`skip` was sent by jane@desk: a test deal" in story
 
 

@@ -89,14 +89,14 @@ async def test_a_deal_that_is_won_again_while_its_order_is_cancelled_takes_that_
             return erp_order(ErpStatus.CANCELLED)
 
         async def create(request: Any) -> ErpOrder:
-            reopened.append(request.reopen)
+            reopened.append((request.reopen, request.check_since is not None))
             return erp_order()
 
         world.load, world.cancel, world.create = load, cancel, create
         outcome = await (await world.notify()).result()
 
     assert OrderStage.COMPLETED is outcome.stage
-    assert [True] == reopened
+    assert [(True, False), (True, True)] == reopened  # once more when a late cancel can no longer come
 
 
 async def test_a_record_that_is_only_hidden_keeps_its_order(temporal_server: WorkflowEnvironment) -> None:
@@ -176,7 +176,7 @@ async def test_an_order_whose_cancellation_was_not_answered_is_taken_up_again_wh
             raise UnknownError("the reply was lost")
 
         async def create(request: Any) -> ErpOrder:
-            reopened.append(request.reopen)
+            reopened.append((request.reopen, request.check_since is not None))
             return erp_order()
 
         world.load, world.cancel, world.create = load, cancel, create
@@ -187,7 +187,7 @@ async def test_an_order_whose_cancellation_was_not_answered_is_taken_up_again_wh
         outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage
-    assert [True] == reopened
+    assert [(True, False), (True, True)] == reopened  # once more when a late cancel can no longer come
 
 
 async def test_a_new_run_knows_that_the_erp_may_have_an_order_which_the_record_does_not_show() -> None:
