@@ -4,8 +4,10 @@ What shapes it (seen on 8.2.1):
 
 - The API runs none of the desktop client's on-change logic: unit, addresses and taxes must be sent. A line that is
   sent without taxes is silently untaxed.
-- `external_id`, unique per company, comes from the module in `deploy/tryton/`. Its refusal is a 400 whose text begins
-  with a fixed word; nothing else is decided by text.
+- `external_id`, unique per company, comes from the module in `deploy/tryton/`, and so does `external_change`: it
+  carries out several steps in one transaction, on the version of the sale that was looked at or not at all. Every
+  change of a sale goes through it. The module's refusals are 400s whose text begins with a fixed token; nothing else
+  is decided by text.
 - `quote` gives the number; `confirm` makes the order binding and, after its commit, queues or does the processing.
   Both refuse in a wrong state, so a blind repeat does no harm.
 
@@ -17,44 +19,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
-from closedwon.erp.base import (
+from closedwon.erp import tryton_values as values
+from closedwon.erp.checking import only_one
+from closedwon.erp.errors import (
     AuthFailedError,
     DuplicateError,
     OthersOrderError,
     RejectedError,
+    StaleError,
     TooLateError,
     TooLateToAmendError,
-    only_one,
 )
 from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, ServerFaultError, key_batches
 from closedwon.erp.tryton_api import Record, TrytonApi
-from closedwon.erp.tryton_lookups import LookUps, Party, Product
+from closedwon.erp.tryton_lookups import LookUps, Party
+from closedwon.erp.tryton_values import OWN_LINE_FIELDS, OWN_SALE_FIELDS, SALE_FIELDS
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
-from closedwon.model import ErpLine, ErpOrder, ErpStatus, Order, OrderLine, Origin
+from closedwon.model import ErpOrder, ErpStatus, Order, Origin
 from closedwon.settings import TrytonErp
 
 _DUPLICATE: Final = "SALE_EXTERNAL_ID_DUPLICATE"
+_STALE: Final = "SALE_EXTERNAL_VERSION_STALE"
 _SHORTEST_TIMEOUT: Final = timedelta(seconds=60)
 """Confirming makes invoice and shipment in the same request; on a busy server that was seen to take 45 s."""
 _SALE: Final = "sale.sale"
-_FIELDS: Final = (
-    "external_id",
-    "state",
-    "number",
-    "untaxed_amount",
-    "currency.code",
-    "lines.type",
-    "lines.product.code",
-    "lines.quantity",
-    "lines.unit_price",
-)
+_LINE: Final = "sale.line"
+_MODULE_VERSION: Final = "8.2.1"
+_MODULE_FIELDS: Final = frozenset({"external_id", "external_origin", "external_modified_at", "external_version"})
 _INSTALL: Final = "Install the module of deploy/tryton/ in that database (its README says how)"
-_CORRECT: Final = "Correct `order.extra` of the route"
+_UPDATE: Final = "Update the module of deploy/tryton/ in that database (its README says how)"
+_PROCESSED: Final = frozenset({ErpStatus.PROCESSING, ErpStatus.DONE})
+Step = str | Record
+"""What `external_change` of our module carries out: a named action, or values to write."""
 
 
 class TrytonAdapter:
@@ -87,41 +87,40 @@ class TrytonAdapter:
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """Look the order up by its external ID: one call."""
-        sales = await self._sales([["external_id", "=", idempotency_key]], _FIELDS)
-        return only_one(self.name, "the look-up by key", [self._order(sale) for sale in sales])
+        return only_one(self.name, "the look-up by key", await self._orders([["external_id", "=", idempotency_key]]))
 
     async def find_by_number(self, number: str) -> ErpOrder | None:
-        """Look the order up by its number."""
-        sales = await self._sales([["number", "=", number]], _FIELDS)
-        return only_one(self.name, "the look-up by number", [self._order(sale) for sale in sales])
+        """Look the sale up by its number within the key's company; a number is not unique in Tryton."""
+        domain = [["number", "=", number], ["company", "=", await self._look_ups.company()]]
+        return only_one(self.name, "the look-up by number", await self._orders(domain))
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their external IDs."""
         found: dict[str, list[ErpOrder]] = {}
         for batch in key_batches(keys):
-            for sale in await self._sales([["external_id", "in", batch]], _FIELDS):
-                found.setdefault(sale["external_id"], []).append(self._order(sale))
+            for order in await self._orders([["external_id", "in", batch]]):
+                found.setdefault(order.idempotency_key or "", []).append(order)
         return found
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
         """List every sale of `org`'s records that was made or changed since then, by Tryton's own id."""
-        moment = _datetime(since)
-        changed = ["OR", ["create_date", ">=", moment], ["write_date", ">=", moment]]
+        since_then = values.moment(since)
+        changed = ["OR", ["create_date", ">=", since_then], ["write_date", ">=", since_then]]
         last = 0
         while True:
             domain = [["id", ">", last], ["external_id", "like", f"{org}:%"], changed]
-            sales = await self._sales(domain, _FIELDS, page=self._page)
-            for sale in sales:
-                yield sale["external_id"], self._order(sale)
-            if len(sales) < self._page:
+            orders = await self._orders(domain, page=self._page)
+            for order in orders:
+                yield order.idempotency_key or "", order
+            if len(orders) < self._page:
                 return
-            last = sales[-1]["id"]
+            last = int(orders[-1].id)
 
     async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
         """List the parties that were made in this time, have an Account's id as their code, and no sale at all."""
         last = 0
         while True:
-            made = [["create_date", ">=", _datetime(since)], ["create_date", "<", _datetime(until)]]
+            made = [["create_date", ">=", values.moment(since)], ["create_date", "<", values.moment(until)]]
             domain = [["id", ">", last], ["code", "like", f"{KEY_PREFIXES['Account']}%"], *made]
             parties = await self._api.search("party.party", domain, ("code",), page=self._page)
             ids = [party["id"] for party in parties]
@@ -145,81 +144,67 @@ class TrytonAdapter:
                 raise
             draft, party = await self._create_draft(order)  # what was remembered may be what was refused
         try:
-            if party.has_tax_rule:
-                await self._apply_tax_rule(draft["id"])
-            return self._order(await self._api.act(_SALE, draft["id"], "quote", _FIELDS))
-        except RejectedError:
-            # The draft is there all the same, and perhaps a parallel caller has quoted it: `advance` will find out.
-            return self._order(draft)
+            taxes = await self._taxes_by_rule(draft.id) if party.has_tax_rule else []
+            return await self._change(draft, [*taxes, "quote"])
+        except (RejectedError, StaleError):
+            # The draft is there nevertheless, and perhaps a parallel caller has quoted it: `advance` will find out.
+            return draft
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
-        """Quote a draft, confirm a quotation."""
+        """Quote a draft, confirm a quotation: the version that was looked at, so nothing else is made binding."""
         if found.status is ErpStatus.DRAFT:
             sale = await self._api.read(_SALE, found.id, ("party.customer_tax_rule",))
-            if sale["party"]["customer_tax_rule"]:
-                await self._apply_tax_rule(int(found.id))
-            found = self._order(await self._api.act(_SALE, found.id, "quote", _FIELDS))
+            taxes = await self._taxes_by_rule(found.id) if sale["party"]["customer_tax_rule"] else []
+            found = await self._change(found, [*taxes, "quote"])
         if found.status is ErpStatus.QUOTATION:
-            found = self._order(await self._api.act(_SALE, found.id, "confirm", _FIELDS))
+            found = await self._change(found, ["confirm"])
         return found
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
-        """Take the sale back to draft and give it other lines; until it is processed Tryton allows that.
+        """Take the sale back to draft and give it other lines, in one transaction; once it is processed, refuse.
 
-        One write changes everything, and Tryton refuses it unless the sale is a draft: whoever confirms it meanwhile
-        wins. What the order refers to is looked up first, so that an unknown product leaves the sale as it is.
+        What the order refers to is looked up first, so that an unknown product leaves the sale as it is.
         """
-        values = await self._sale_values(order)
+        content = await self._sale_values(order)
+        steps: list[Step] = ["delete_lines", content | _modified_at(order.modified_at)]
         try:
-            if found.status is not ErpStatus.DRAFT:
-                await self._api.act(_SALE, found.id, "draft", _FIELDS)
-            lines = await self._api.search("sale.line", [["sale", "=", int(found.id)]], ("id",))
-            values["lines"].insert(0, ["delete", [line["id"] for line in lines]])
-            await self._api.change(_SALE, found.id, values)
+            return await self._change(found, steps if found.status is ErpStatus.DRAFT else ["draft", *steps])
         except RejectedError:
-            now = self._order(await self._api.read(_SALE, found.id, _FIELDS))
-            if not now.status.exists_as_order:
+            now = await self._read(found)
+            if now.status not in _PROCESSED:
                 raise
-            raise TooLateToAmendError(
-                f"{self.name}: sale {now.number or now.id} is {now.status.value} and can no longer be changed"
-            ) from None
-        return self._order(await self._api.read(_SALE, found.id, _FIELDS))
+        raise TooLateToAmendError(
+            f"{self.name}: sale {now.number or now.id} is {now.status.value} and can no longer be changed"
+        )
 
-    async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:  # noqa: ARG002 - not kept yet
+    async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
         """Cancel the order, by way of draft where it is confirmed. Raises `TooLateError` once it is processed."""
+        changed = _modified_at(modified_at if modified_at != found.modified_at else None)
+        steps: list[Step] = [changed] if changed else []
         if found.status is ErpStatus.CANCELLED:
-            return found
+            return await self._change(found, steps) if steps else found
+        if found.status is ErpStatus.CONFIRMED:
+            steps.append("draft")
         try:
-            if found.status is ErpStatus.CONFIRMED:
-                await self._api.act(_SALE, found.id, "draft", _FIELDS)
-            return self._order(await self._api.act(_SALE, found.id, "cancel", _FIELDS))
+            return await self._change(found, [*steps, "cancel"])
         except RejectedError:
-            now = self._order(await self._api.read(_SALE, found.id, _FIELDS))
-        if now.status is ErpStatus.CANCELLED:
-            return now
+            now = await self._read(found)
+            if now.status not in _PROCESSED:
+                raise
         raise TooLateError(f"{self.name}: sale {now.number or now.id} is {now.status.value} and cannot be cancelled")
 
     async def claim(
-        self,
-        found: ErpOrder,
-        idempotency_key: str,
-        *,
-        origin: Origin,  # noqa: ARG002 - not kept yet
-        modified_at: datetime | None,  # noqa: ARG002 - not kept yet
+        self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
     ) -> ErpOrder | None:
-        """Make the key the external ID of the sale."""
+        """Make the key the external ID of the sale that was looked at, and store where it came from."""
         if found.idempotency_key not in {None, idempotency_key}:
             raise OthersOrderError(f"{self.name}: sale {found.number or found.id} is another record's")
-        if found.idempotency_key is None:
-            reply = await self._api.try_change(_SALE, found.id, {"external_id": idempotency_key})
-            if _is_duplicate(reply):
-                raise DuplicateError(f"{self.name}: the external ID is taken")
-            self._api.accept(reply)
-        return self._order(await self._api.read(_SALE, found.id, _FIELDS))
+        stored = {"external_id": idempotency_key, "external_origin": origin.value} | _modified_at(modified_at)
+        return await self._change(found, [stored])
 
     async def check(self) -> str:
         """Connect, and see that the module is there and that the user has the rights and a company."""
-        await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
+        await self._require_module()
         access = await self._api.ask("ir.model.access/get_access", {"models": [_SALE, "party.party"]})
         if lacking := sorted(model for model, rights in access.items() if not (rights["read"] and rights["create"])):
             cure = "In Tryton, give the key's user the group Sales."
@@ -232,51 +217,101 @@ class TrytonAdapter:
         """Release connections."""
         await self._api.close()
 
-    async def _sales(self, domain: list[Any], fields: tuple[str, ...], page: int | None = None) -> list[Record]:
+    async def _orders(self, domain: list[Any], page: int | None = None) -> list[ErpOrder]:
         try:
-            return await self._api.search(_SALE, domain, fields, page=page)
+            sales = await self._api.search(_SALE, domain, SALE_FIELDS, page=page)
         except ServerFaultError:
-            await self._look_ups.require_sale_fields(["external_id"], _INSTALL)
+            await self._require_module()
             raise
+        return [values.order(sale, self._url) for sale in sales]
 
-    async def _create_draft(self, order: Order) -> tuple[Record, Party]:
-        company = await self._look_ups.company()
-        values = await self._sale_values(order)
-        party = await self._look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
-        sale = party.sale_fields | values | {"company": company, "external_id": order.idempotency_key}
-        reply = await self._api.try_create(_SALE, sale, _FIELDS, company)
-        if _is_duplicate(reply):
+    async def _read(self, found: ErpOrder) -> ErpOrder:
+        return values.order(await self._api.read(_SALE, found.id, SALE_FIELDS), self._url)
+
+    async def _change(self, found: ErpOrder, steps: Sequence[Step]) -> ErpOrder:
+        """Carry out the steps in one transaction, on the version that was looked at or not at all."""
+        arguments = {"version": found.version, "steps": list(steps)}
+        reply = await self._api.try_act(_SALE, found.id, "external_change", arguments, SALE_FIELDS)
+        if _refuses(reply, _STALE) or reply.status == HTTPStatus.NOT_FOUND:  # it was deleted
+            raise StaleError(f"{self.name}: sale {found.number or found.id} has changed since it was looked at")
+        return values.order(self._accept(reply), self._url)
+
+    def _accept(self, reply: Reply) -> Record:
+        if _refuses(reply, _DUPLICATE):
             raise DuplicateError(f"{self.name}: the external ID is taken")
-        return self._api.accept(reply), party
+        record: Record = self._api.accept(reply)
+        return record
+
+    async def _require_module(self) -> None:
+        """See that Tryton has our module, that it is new enough, and that the database was updated for it."""
+        known = await self._look_ups.fields(_SALE, _MODULE_FIELDS)
+        if lacking := sorted(_MODULE_FIELDS - known.keys()):
+            is_absent = len(lacking) == len(_MODULE_FIELDS)
+            raise self._api.misconfigured(
+                f"Tryton {'lacks' if is_absent else 'has an old version of'} the module sale_external_id "
+                f"({_MODULE_VERSION} or later is needed): a sale has no field {', '.join(lacking)}",
+                _INSTALL if is_absent else _UPDATE,
+            )
+        domain = [["model", "=", _SALE], ["name", "in", sorted(_MODULE_FIELDS)]]
+        in_database = {field["name"] for field in await self._api.search("ir.model.field", domain, ("name",))}
+        if lacking := sorted(_MODULE_FIELDS - in_database):
+            raise self._api.misconfigured(
+                f"Tryton's database was not updated for version {_MODULE_VERSION} of the module sale_external_id: it "
+                f"has no field {', '.join(lacking)} of a sale",
+                _UPDATE,
+            )
+
+    async def _create_draft(self, order: Order) -> tuple[ErpOrder, Party]:
+        company = await self._look_ups.company()
+        content = await self._sale_values(order)
+        party = await self._look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
+        own = {"company": company, "external_id": order.idempotency_key, "external_origin": Origin.CREATED.value}
+        sale = party.sale_fields | content | own | _modified_at(order.modified_at)
+        try:
+            reply = await self._api.try_create(_SALE, sale, SALE_FIELDS, company)
+        except ServerFaultError:
+            await self._require_module()
+            raise
+        return values.order(self._accept(reply), self._url), party
 
     async def _sale_values(self, order: Order) -> Record:
-        """What the order itself tells of a sale: all but company, key and customer."""
+        """What the order itself says of a sale: all but company, key and customer."""
         look_ups = self._look_ups
-        currency = await look_ups.currency(order.currency)
+        money = await look_ups.money(order.currency)
         products = await look_ups.products([line.product for line in order.lines], await look_ups.company())
-        await look_ups.require_sale_fields(order.extra, _CORRECT)
-        return order.extra | {
-            "currency": currency,
+        header = await look_ups.fields(_SALE, order.extra)
+        of_lines = await look_ups.fields(_LINE, {name for line in order.lines for name in line.extra})
+        lines = [
+            values.line(
+                line,
+                products[line.product],
+                money,
+                values.free_fields(line.extra, of_lines, OWN_LINE_FIELDS, "order.lines.extra"),
+            )
+            for line in order.lines
+        ]
+        return values.free_fields(order.extra, header, OWN_SALE_FIELDS, "order.extra") | {
+            "currency": money.currency,
             "description": order.name,
             "reference": order.reference,
-            "sale_date": _date(order.order_date),
-            "shipping_date": _date(order.delivery_date),
-            "lines": [["create", [_line(line, products[line.product]) for line in order.lines]]],
+            "sale_date": values.day(order.order_date),
+            "shipping_date": values.day(order.delivery_date),
+            "lines": [["create", lines]],
         }
 
-    async def _apply_tax_rule(self, sale_id: int) -> None:
-        """Let Tryton compute what the customer's tax rule makes of the products' taxes, and write that.
+    async def _taxes_by_rule(self, sale_id: str) -> list[Step]:
+        """The step that writes what the customer's tax rule makes of the products' taxes; none if it leaves them.
 
-        Only Tryton can: modules add fields that a rule matches on. Its on-change works on stored lines, so this comes
-        after the creation and again before a found draft is quoted.
+        Only Tryton can compute it: modules add fields that a rule matches on. Its on-change works on stored lines, so
+        this comes after the creation and again before a found draft is quoted.
         """
-        lines = await self._api.search("sale.line", [["sale", "=", sale_id], ["type", "=", "line"]], ("id",))
-        changes = [await self._taxes_by_rule(line["id"]) for line in lines]
-        if writes := [change for change in changes if change]:
-            await self._api.change(_SALE, sale_id, {"lines": writes})
+        lines = await self._api.search(_LINE, [["sale", "=", int(sale_id)], ["type", "=", "line"]], ("id",))
+        changes = [await self._line_taxes(line["id"]) for line in lines]
+        writes = [change for change in changes if change]
+        return [{"lines": writes}] if writes else []
 
-    async def _taxes_by_rule(self, line_id: int) -> list[Any] | None:
-        changed = await self._api.ask(f"sale.line/{line_id}/on_change", {"fieldnames": ["product"]})
+    async def _line_taxes(self, line_id: int) -> list[Any] | None:
+        changed = await self._api.ask(f"{_LINE}/{line_id}/on_change", {"fieldnames": ["product"]})
         taxes = changed.get("taxes")
         if not taxes:
             return None  # the rule leaves this line as it is
@@ -284,51 +319,15 @@ class TrytonAdapter:
         added = [tax["id"] for _position, tax in taxes.get("add", [])]
         return ["write", [line_id], {"taxes": [["remove", removed], ["add", added]]}]
 
-    def _order(self, sale: Record) -> ErpOrder:
-        server, _, database = self._url.rpartition("/")
-        lines = [line for line in sale["lines"] if line["type"] == "line"]
-        return ErpOrder(
-            id=str(sale["id"]),
-            idempotency_key=sale["external_id"] or None,
-            number=sale["number"],
-            status=ErpStatus(sale["state"]),
-            currency=sale["currency"]["code"],
-            amount=Decimal(sale["untaxed_amount"]["decimal"]),
-            line_count=len(lines),
-            lines=tuple(
-                ErpLine(
-                    product=(line["product"] or {}).get("code"),
-                    quantity=Decimal(str(line["quantity"])),
-                    unit_price=Decimal(line["unit_price"]["decimal"]),
-                )
-                for line in lines
-            ),
-            url=f"{server}/#{database}/model/sale.sale/{sale['id']}",  # the web client's address of a record
-        )
+
+def _refuses(reply: Reply, token: str) -> bool:
+    said = reply.body.get("message") if isinstance(reply.body, dict) else None
+    return reply.status == HTTPStatus.BAD_REQUEST and str(said).startswith(token)
 
 
-def _is_duplicate(reply: Reply) -> bool:
-    return reply.status == HTTPStatus.BAD_REQUEST and _DUPLICATE in str(reply.body)
-
-
-def _line(line: OrderLine, product: Product) -> Record:
-    return {
-        "product": product.id,
-        "unit": product.unit,
-        "quantity": _number(line.quantity),
-        "unit_price": _number(line.unit_price),
-        "taxes": [["add", product.taxes]],
-        "description": line.description,
-    }
-
-
-def _number(value: Decimal) -> str:
-    """As text, without the trailing zeros that Tryton would count as too many digits; an inexact float is refused."""
-    return format(value.normalize(), "f")
-
-
-def _date(value: date | None) -> Record | None:
-    return None if value is None else {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
+def _modified_at(value: datetime | None) -> Record:
+    """The values that store it; what is not known does not replace what is."""
+    return {} if value is None else {"external_modified_at": values.moment(value)}
 
 
 def _record_id(code: str) -> RecordId | None:
@@ -336,10 +335,3 @@ def _record_id(code: str) -> RecordId | None:
         return RecordId(code)
     except InvalidIdError:
         return None
-
-
-def _datetime(value: datetime) -> Record:
-    """As Tryton keeps its own times: UTC, without a zone."""
-    utc = value.astimezone(UTC)
-    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-    return {"__class__": "datetime"} | {part: getattr(utc, part) for part in parts}

@@ -11,7 +11,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from closedwon.erp.base import RejectedError
+from closedwon.erp.errors import RejectedError
 from closedwon.erp.http import HttpClient, Reply, quote
 from closedwon.errors import AttentionReason
 
@@ -21,7 +21,7 @@ Company = int | None
 
 
 class TrytonApi:
-    """Search, create, change, act; every call says which fields of the record shall be answered.
+    """Search, create, act; every call says which fields of the record shall be answered.
 
     Raises, beside what `HttpClient` raises, `RejectedError` with Tryton's own words.
     """
@@ -63,19 +63,12 @@ class TrytonApi:
             "POST", f"/rest/model/{model}", params=_fields(fields), body=values, headers=_context(company)
         )
 
-    async def change(self, model: str, record_id: int | str, values: Record) -> None:
-        """Write `values` to one record."""
-        self.accept(await self.try_change(model, record_id, values))
-
-    async def try_change(self, model: str, record_id: int | str, values: Record) -> Reply:
-        """As `change`, for callers that read a refusal themselves."""
-        path = f"/rest/model/{model}/{record_id}"
-        return await self._http.call("PUT", path, params=_fields(("id",)), body=values)
-
-    async def act(self, model: str, record_id: int | str, action: str, fields: tuple[str, ...]) -> Record:
-        """Push a button of one record. One that its state does not allow is refused."""
+    async def try_act(
+        self, model: str, record_id: int | str, action: str, arguments: Record, fields: tuple[str, ...]
+    ) -> Reply:
+        """Call a method on one record and answer the record as it is afterwards. The caller reads a refusal itself."""
         path = f"/rest/model/{model}/{record_id}/{action}"
-        return self._record(await self._http.call("POST", path, params=_fields(fields), body={}))
+        return await self._http.call("POST", path, params=_fields(fields), body=arguments)
 
     async def ask(self, path: str, arguments: Record) -> Record:
         """Call a method that answers with something else than a record: `MODEL/METHOD` or `MODEL/ID/METHOD`."""

@@ -6,18 +6,24 @@ refusal while something was remembered should `forget` and ask again, so that a 
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from closedwon.erp.base import RejectedError
+from closedwon.erp.errors import RejectedError
+from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.erp.tryton_api import Record, TrytonApi
+from closedwon.erp.tryton_values import Money, ProductFacts, price_decimals
 from closedwon.errors import AttentionReason
 from closedwon.model import Customer
 
 _REMEMBER_SECONDS: Final = 60
 """How long a changed tax or unit may go unnoticed."""
+_LONGEST_LIST: Final = 2000
+"""Characters of a list in one search: as base64 it stays below the 4 kB of a URL that gunicorn takes."""
 _PRODUCT_FIELDS: Final = ("code", "salable", "sale_uom", "account_category.customer_taxes_used")
 _PARTY_FIELDS: Final = (
     "addresses.invoice",
@@ -35,14 +41,6 @@ class Party(NamedTuple):
     sale_fields: Record
     """What the party decides of a sale: party, addresses, and where it has its own, payment term and methods."""
     has_tax_rule: bool
-
-
-class Product(NamedTuple):
-    """A product as a sale's line needs it. The API adds neither unit nor taxes by itself."""
-
-    id: int
-    unit: int
-    taxes: list[int]
 
 
 class LookUps:
@@ -74,21 +72,26 @@ class LookUps:
             raise self._api.misconfigured("the key's user has no current company", "Give that user one in Tryton")
         return int(company)
 
-    async def currency(self, code: str) -> int:
-        """The currency with this ISO code."""
+    async def money(self, code: str) -> Money:
+        """How Tryton keeps amounts and prices in the currency with this ISO code."""
         memory = self._remembered()
         if ("currency", code) not in memory:
-            found = await self._api.search("currency.currency", [["code", "=", code]], ("id",))
+            found = await self._api.search("currency.currency", [["code", "=", code]], ("rounding",))
             if not found:
                 raise RejectedError(f"{self._api.name}: Tryton has no currency {code}")
-            memory["currency", code] = found[0]["id"]
-        return int(memory["currency", code])
+            memory["currency", code] = found[0]
+        currency = memory["currency", code]
+        price = await self.fields("sale.line", ["unit_price"])
+        return Money(
+            int(currency["id"]), Decimal(currency["rounding"]["decimal"]), price_decimals(price.get("unit_price", {}))
+        )
 
-    async def products(self, codes: Iterable[str], company: int) -> dict[str, Product]:
+    async def products(self, codes: Iterable[str], company: int) -> dict[str, ProductFacts]:
         """The salable products with these codes, which are unique among active ones."""
         memory, wanted = self._remembered(), sorted(set(codes))
-        if missing := [code for code in wanted if ("product", code) not in memory]:
-            found = await self._api.search("product.product", [["code", "in", missing]], _PRODUCT_FIELDS, company)
+        missing = [code for code in wanted if ("product", code) not in memory]
+        for batch in _batches(missing):
+            found = await self._api.search("product.product", [["code", "in", batch]], _PRODUCT_FIELDS, company)
             memory.update({("product", each["code"]): _product(each) for each in found if each["salable"]})
         if unknown := [code for code in wanted if ("product", code) not in memory]:
             raise RejectedError(
@@ -98,22 +101,29 @@ class LookUps:
             )
         return {code: memory["product", code] for code in wanted}
 
-    async def require_sale_fields(self, names: Iterable[str], cure: str) -> None:
-        """See that the sale has fields of these names: an unknown one in a request would be answered by a bare 500."""
+    async def fields(self, model: str, names: Iterable[str]) -> dict[str, Record]:
+        """The definitions of those fields that the model has; a request with any other is answered by a bare 500."""
         memory, wanted = self._remembered(), sorted(set(names))
-        if missing := [name for name in wanted if ("field", name) not in memory]:
-            known = await self._api.ask("sale.sale/fields_get", {"fields_names": missing})
-            memory.update({("field", name): True for name in known})
-        if unknown := [name for name in wanted if ("field", name) not in memory]:
-            raise self._api.misconfigured(f"Tryton's sale has no field {', '.join(unknown)}", cure)
+        if missing := [name for name in wanted if (model, name) not in memory]:
+            known = await self._api.ask(f"{model}/fields_get", {"fields_names": missing})
+            memory.update({(model, name): definition for name, definition in known.items()})
+        return {name: memory[model, name] for name in wanted if (model, name) in memory}
 
     async def party(self, customer: Customer, company: int) -> Party:
-        """The party whose code is the Account id; made when there is none, afterwards Tryton's to keep.
+        """The party whose code is the customer's number or, without one, the Account id.
 
-        Never remembered: people change addresses and payment terms. An unknown country is left out of a new address.
+        A party of an Account id is made when there is none, and is Tryton's to keep afterwards; one of a number never
+        is: a number says that the customer is there. Nothing is remembered: people change addresses and payment terms.
+        An unknown country is left out of a new address.
         """
-        by_code = [["code", "=", customer.id]]  # party.code is unique
+        by_code = [["code", "=", customer.reference]]  # party.code is unique
         found = await self._api.search("party.party", by_code, _PARTY_FIELDS, company)
+        if not found and customer.number is not None:
+            raise RejectedError(
+                f"{self._api.name}: Tryton has no active party whose code is the customer number of this record",
+                cure="Correct the number in Salesforce (`order.customer.number` of the route says where it is), or "
+                "give that code to the party in Tryton; then send `retry`.",
+            )
         if not found:
             address = {
                 "street": customer.street,
@@ -153,10 +163,25 @@ class LookUps:
         return self._memory
 
 
-def _product(record: Record) -> Product:
+def _product(record: Record) -> ProductFacts:
     """Taxes as the desktop client would propose them: those of the product's accounting category."""
     category = record["account_category"]
-    return Product(record["id"], record["sale_uom"], category["customer_taxes_used"] if category else [])
+    return ProductFacts(record["id"], record["sale_uom"], category["customer_taxes_used"] if category else [])
+
+
+def _batches(codes: list[str]) -> Iterator[list[str]]:
+    """Split codes into as many as one search takes; they may be of any length."""
+    batch: list[str] = []
+    size = 0
+    for code in codes:
+        length = len(json.dumps(code)) + 2
+        if batch and (size + length > _LONGEST_LIST or len(batch) == KEYS_PER_CALL):
+            yield batch
+            batch, size = [], 0
+        batch.append(code)
+        size += length
+    if batch:
+        yield batch
 
 
 def _first(addresses: list[Record], use: str) -> int:

@@ -1,7 +1,9 @@
 """The finished database of the local Tryton: tables, modules, demo company. Built once, then copied.
 
 On SQLite the cache is `<cache dir>/tryton-<fingerprint>.sqlite`; on PostgreSQL it is a template database on the same
-server. The fingerprint changes with every version of Tryton and every byte of our own package, so nothing is stale.
+server. The fingerprint changes with every version of Tryton and every byte of our own package, so nothing is stale. A
+database that is in use already keeps the fingerprint that it was made or updated with; when our package has changed
+since, the module is updated there, as it is in a customer's Tryton.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ _WEB_ROOT: Final = Path(__file__).with_name("tryton_web")
 _NEEDED: Final = ("trytond", "trytond.modules.sale", "proteus", _PACKAGE)
 # Without an e-mail address it would prompt, meet the end of its input and leave no usable admin behind.
 _ADMIN_ARGUMENTS: Final = ("-u", "sale", _MODULE, "--activate-dependencies", "--email", "admin@example.com")
+_UPDATE_ARGUMENTS: Final = ("-u", _MODULE)
+_FINGERPRINT_FILE: Final = "tryton-fingerprint"
 _NO_CACHE_SYNC: Final = str(10**9)
 """Seconds. On SQLite, Tryton's cache sync switches the connection of the very request that does it to autocommit, so
 that this request cannot be rolled back: an order that is refused at its second line stays there half-made (seen on
@@ -92,8 +96,15 @@ class Place:
 
 def finished_database(place: Place) -> bool:
     """See to it that the database is there; true when it was put there now and has no known secrets yet."""
-    if place.postgres is not None:
-        return _on_postgres(place, place.postgres.rstrip("/"))
+    fresh = _on_sqlite(place) if place.postgres is None else _on_postgres(place, place.postgres.rstrip("/"))
+    mark = place.data_dir / _FINGERPRINT_FILE
+    if not fresh and (not mark.exists() or mark.read_text(encoding="utf-8") != _fingerprint()):
+        _update(place)
+    mark.write_text(_fingerprint(), encoding="utf-8")
+    return fresh
+
+
+def _on_sqlite(place: Place) -> bool:
     database = place.data_dir / f"{DATABASE}.sqlite"
     if database.exists():
         return False
@@ -167,6 +178,13 @@ def _build(config: Path, database: str) -> None:
     finally:
         password.unlink()
     _run("demo company", python(f"{_PACKAGE}.demo", "build", str(config), database), {})
+
+
+def _update(place: Place) -> None:
+    """Give a database that is in use the tables of the module as it is now; its orders stay."""
+    _log.info("updating the ERP's database: the module %s has changed since it was made", _MODULE)
+    config = place.write_config(place.data_dir, port=0)
+    _run("module", python("trytond.cli.admin", "-c", str(config), "-d", DATABASE, *_UPDATE_ARGUMENTS), {})
 
 
 def _run(what: str, command: list[str], environment: dict[str, str]) -> None:

@@ -74,8 +74,11 @@ async def tryton_world(process: TrytonProcess) -> AsyncIterator[World]:
     async def by_hand(order: Order) -> ErpOrder:
         other = new_order().model_copy(update={"customer": order.customer, "lines": order.lines})
         made = (await find_or_create(erp, other)).order
-        await process.rpc("model.sale.sale.write", [int(made.id)], {"external_id": None})
-        return made.model_copy(update={"idempotency_key": None})
+        ours = dict.fromkeys(("external_id", "external_origin", "external_modified_at"))
+        await process.rpc("model.sale.sale.write", [int(made.id)], ours)
+        by_hand = await erp.find_by_number(made.number or "")
+        assert by_hand is not None
+        return by_hand
 
     erp = open_erp(process.settings)
     yield World(erp, process.settings, count, process_order, by_hand)

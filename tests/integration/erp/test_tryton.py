@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from closedwon.erp.base import AuthFailedError, RejectedError, amend_to, find_or_create
+from closedwon.erp.base import AuthFailedError, RejectedError, StaleError, amend_to, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpStatus
-from tests.integration.erp.worlds import TrytonProcess, new_order, new_org, until_done
+from closedwon.model import ErpStatus, Origin
+from tests.integration.erp.worlds import TrytonProcess, new_order, new_org, new_product, until_done
 
 PRODUCT = "model.product.template"
 
@@ -44,27 +44,6 @@ async def erp(tryton: TrytonProcess, clock: Clock) -> AsyncIterator[TrytonAdapte
     adapter = TrytonAdapter(tryton.settings, clock=clock)
     yield adapter
     await adapter.close()
-
-
-async def new_product(tryton: TrytonProcess, **changes: Any) -> tuple[str, int]:
-    """A product of this test alone, like the demo's generator: its code and its template's id."""
-    (like,) = await tryton.rpc(
-        f"{PRODUCT}.search_read", [["code", "=", "GC1040"]], 0, 1, None, ["default_uom", "account_category"]
-    )
-    code = f"P-{uuid.uuid4().hex[:8]}"
-    values = {
-        "name": code,
-        "code": code,
-        "type": "goods",
-        "salable": True,
-        "default_uom": like["default_uom"],
-        "sale_uom": like["default_uom"],
-        "account_category": like["account_category"],
-        "list_price": "10.00",
-        "products": [["create", [{}]]],
-    }
-    (template,) = await tryton.rpc(f"{PRODUCT}.create", [values | changes])
-    return code, template
 
 
 async def tax_of(tryton: TrytonProcess, key: str) -> Decimal:
@@ -350,7 +329,7 @@ async def test_a_new_order_takes_six_calls(tryton: TrytonProcess, erp: TrytonAda
     erp._api._http.call = counted  # type: ignore[method-assign]  # a counter in front of the real thing
     await find_or_create(erp, new_order(customer=customer))
 
-    expected = ["GET sale.sale", "GET party.party", "POST sale.sale", "POST quote", "POST confirm", "GET sale.sale"]
+    expected = ["GET sale.sale", "GET party.party", "POST sale.sale", *["POST external_change"] * 2, "GET sale.sale"]
     assert expected == calls
     assert tryton.settings.url  # the real one answered
 
@@ -372,3 +351,120 @@ async def test_a_confirmed_sale_that_is_not_processed_yet_can_still_be_changed(t
     assert (ErpStatus.CONFIRMED, ErpStatus.CONFIRMED) == (confirmed.status, amended.status)
     assert (confirmed.number, Decimal(35000)) == (amended.number, amended.amount)
     assert [1] == [len(line["taxes"]) for line in sale["lines"]]
+
+
+async def test_a_total_decides_where_a_price_cannot(erp: TrytonAdapter) -> None:
+    """Discounted lines hold their signed totals in Tryton, though no price divides them; the deal agrees afterwards."""
+    order = new_order((("GC1040", "3", "33.33"), ("GC3020", "2", "100.00"), ("SL9080", "7", "16.009999999999998")))
+    totals = ("100.00", "180.00", "112.07")
+    lines = [line.model_copy(update={"total": Decimal(total)}) for line, total in zip(order.lines, totals, strict=True)]
+    order = order.model_copy(update={"lines": tuple(lines), "total": Decimal("392.07")})
+
+    found = (await find_or_create(erp, order)).order
+
+    assert Decimal("392.07") == found.amount
+    assert (await find_or_create(erp, order)).adopted
+
+
+async def test_a_price_with_too_many_decimals_is_refused_before_anything_is_made(
+    tryton: TrytonProcess, erp: TrytonAdapter
+) -> None:
+    """Tryton keeps four decimals of a price and says so; a person reads how to round, and no customer was made."""
+    order = new_order((("GC1040", "2", "133.3300001"),))
+
+    with pytest.raises(RejectedError, match="4 decimals") as caught:
+        await find_or_create(erp, order)
+
+    assert "round(…, 4)" in caught.value.cure
+    assert not await tryton.rpc("model.party.party.search", [["code", "=", order.customer.id]], 0, None, None)
+
+
+async def test_many_products_are_looked_up_in_short_requests(erp: TrytonAdapter) -> None:
+    """Three hundred long codes never make an address that a server refuses; all that are missing are named."""
+    longest = 0
+    call = erp._api._http.call
+
+    async def measured(method: str, path: str, **rest: Any) -> Any:
+        nonlocal longest
+        longest = max(longest, sum(len(name) + len(value) + 2 for name, value in rest.get("params") or []))
+        return await call(method, path, **rest)
+
+    erp._api._http.call = measured  # type: ignore[method-assign]  # a measure in front of the real thing
+    codes = [f"NO-SUCH-{n}-{'x' * (n % 60)}" for n in range(300)]
+
+    with pytest.raises(RejectedError, match="NO-SUCH-299") as caught:
+        await find_or_create(erp, new_order([(code, "1", "1.00") for code in codes]))
+
+    assert AttentionReason.UNKNOWN_PRODUCT is caught.value.reason
+    assert 1000 < longest < 4000
+
+
+async def test_what_a_person_changes_makes_the_look_stale(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
+    """Head, a line in the form, and a line by itself: after each of them no change based on the old look is made."""
+    order = new_order(modified_at=datetime.now(UTC))
+    found = await erp.create(order)
+    await tryton.rpc("model.sale.sale.draft", [int(found.id)])
+    (sale,) = await tryton.sales(order.idempotency_key, "lines.id")
+    line = sale["lines"][0]["id"]
+    changes: list[tuple[str, *tuple[Any, ...]]] = [
+        ("model.sale.sale.write", [int(found.id)], {"comment": "by hand"}),
+        ("model.sale.sale.write", [int(found.id)], {"lines": [["write", [line], {"quantity": 3}]]}),
+        ("model.sale.line.write", [line], {"quantity": 4}),
+        ("model.sale.line.delete", [line]),
+    ]
+    for change in changes:
+        looked = await erp.find(order.idempotency_key)
+        assert looked is not None
+        await tryton.rpc(*change)
+        now = await erp.find(order.idempotency_key)
+        for write in (
+            erp.amend(looked, order),
+            erp.cancel(looked, modified_at=order.modified_at),
+            erp.advance(looked),
+            erp.claim(looked, order.idempotency_key, origin=Origin.RESOLVED, modified_at=None),
+        ):
+            with pytest.raises(StaleError):
+                await write
+        assert now == await erp.find(order.idempotency_key)
+
+
+async def test_of_eight_callers_with_one_look_one_changes_the_sale(erp: TrytonAdapter) -> None:
+    """Seven are refused, and the sale is what the eighth has written, wholly."""
+    order = new_order()
+    looked = await erp.create(order)
+    wanted = [
+        order.model_copy(update={"name": f"caller {n}", "lines": new_order([("GC1040", str(n), "1.00")]).lines})
+        for n in range(1, 9)
+    ]
+
+    outcomes = await asyncio.gather(*(erp.amend(looked, each) for each in wanted), return_exceptions=True)
+
+    (winner,) = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    assert 7 == sum(isinstance(outcome, StaleError) for outcome in outcomes)
+    assert winner == await erp.find(order.idempotency_key)
+    assert winner.amount == wanted[outcomes.index(winner)].amount
+
+
+async def test_a_copy_of_a_sale_is_no_record_of_ours(tryton: TrytonProcess, erp: TrytonAdapter) -> None:
+    """Key, origin and time stay with the original, so that a person may duplicate a sale."""
+    found = (await find_or_create(erp, new_order(modified_at=datetime.now(UTC)))).order
+
+    (copy,) = await tryton.rpc("model.sale.sale.copy", [int(found.id)])
+
+    fields = ["external_id", "external_origin", "external_modified_at"]
+    (sale,) = await tryton.rpc("model.sale.sale.read", [copy], fields)
+    assert [None] * 3 == [sale[name] or None for name in fields]
+
+
+async def test_a_cancelled_sale_keeps_what_was_newest(erp: TrytonAdapter) -> None:
+    """The time of the newest notification is stored with a cancellation, and later ones with the cancelled sale."""
+    order = new_order(modified_at=datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC))
+    cancelled = await erp.cancel(await erp.create(order), modified_at=datetime(2026, 1, 2, tzinfo=UTC))
+    later = datetime(2026, 1, 3, 12, 0, 0, 654321, tzinfo=UTC)
+
+    again = await erp.cancel(cancelled, modified_at=later)
+    claimed = await erp.claim(again, order.idempotency_key, origin=Origin.CREATED, modified_at=None)
+
+    assert (ErpStatus.CANCELLED, datetime(2026, 1, 2, tzinfo=UTC)) == (cancelled.status, cancelled.modified_at)
+    assert claimed is not None
+    assert (later, later) == (again.modified_at, claimed.modified_at)

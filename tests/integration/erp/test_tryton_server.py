@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +15,8 @@ import pytest
 
 from closedwon.erp.base import RejectedError, Step, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
+from closedwon.errors import AttentionReason, RetryError
+from closedwon.model import ErpStatus
 from tests.integration.erp.worlds import TrytonProcess, new_order, until_done
 
 ORDERS = 12
@@ -67,6 +72,75 @@ async def test_orders_survive_a_server_that_is_killed(victim: TrytonProcess) -> 
     for order in orders:
         (sale,) = await victim.sales(order.idempotency_key)
         assert sale["state"] in {"confirmed", "processing"}
+
+
+def is_writing(process: TrytonProcess) -> bool:
+    """Whether Tryton is within a transaction that changes something: SQLite lets nobody else begin one."""
+    with closing(sqlite3.connect(process.data_dir / "erp.sqlite", timeout=0, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        db.execute("ROLLBACK")
+        return False
+
+
+async def test_a_change_that_the_server_dies_in_is_whole_or_not_there(victim: TrytonProcess) -> None:
+    """Draft, other lines, texts and time are one transaction: after a kill the sale is the old one or the new one."""
+    erp = TrytonAdapter(victim.settings)
+    order = new_order([("GC1040", "1", "100.00")], modified_at=datetime(2026, 1, 1, tzinfo=UTC))
+    looked = await erp.create(order)
+
+    for n in range(2, 5):
+        new = new_order(
+            [("GC1040", str(n), "100.00"), ("GC3020", str(n), "1.00")],
+            record=order.record,
+            customer=order.customer,
+            modified_at=datetime(2026, 1, n, tzinfo=UTC),
+        )
+        attempt = asyncio.create_task(erp.amend(looked, new))
+        while not is_writing(victim) and not attempt.done():  # noqa: ASYNC110 - the condition is in another process
+            await asyncio.sleep(0)
+        await victim.kill()
+        with suppress(RetryError):
+            await attempt
+        await victim.start()
+        now = await erp.find(order.idempotency_key)
+        assert now is not None
+        held = (now.amount, now.line_count, now.modified_at, now.status)
+        as_new = (new.amount, 2, new.modified_at, ErpStatus.DRAFT)
+        assert held in {as_new, (looked.amount, looked.line_count, looked.modified_at, looked.status)}
+        looked = now
+
+    assert 1 == len(await victim.sales(order.idempotency_key))
+    await erp.close()
+
+
+async def test_a_database_of_an_old_module_is_named_and_updated(tmp_path: Path) -> None:
+    """`config check` names the missing update; a local Tryton carries it out at its next start."""
+    process = TrytonProcess(tmp_path / "tryton")
+    await process.start()
+    await process.stop()
+    new_fields = ("external_origin", "external_modified_at", "external_version")
+    with closing(sqlite3.connect(process.data_dir / "erp.sqlite")) as db, db:
+        db.execute("ALTER TABLE sale_sale DROP COLUMN external_origin")
+        db.execute("ALTER TABLE sale_sale DROP COLUMN external_modified_at")
+        db.execute("DELETE FROM ir_model_field WHERE name IN (?, ?, ?)", new_fields)
+    await process.start()
+    erp = TrytonAdapter(process.settings)
+    with pytest.raises(RejectedError, match=r"not updated for version 8\.2\.1.*external_origin") as caught:
+        await erp.check()
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+    assert "deploy/tryton/" in caught.value.cure
+    await process.stop()
+
+    (process.data_dir / "tryton-fingerprint").write_text("of another version")
+    await process.start()
+
+    assert process.settings.url in await erp.check()
+    assert (await find_or_create(erp, new_order())).order.status.exists_as_order
+    await erp.close()
+    await process.stop()
 
 
 async def test_state_credentials_and_port_outlive_the_process(victim: TrytonProcess) -> None:

@@ -151,3 +151,28 @@ class TrytonProcess:
         async with aiohttp.request("GET", url, params=params, headers=headers) as response:
             found: list[dict[str, Any]] = await response.json()
         return found
+
+
+async def new_product(tryton: TrytonProcess, **changes: Any) -> tuple[str, int]:
+    """A product of one test alone, like the demo's generator: its code and its template's id.
+
+    With `account_category=None` a sale of it stays confirmed, since Tryton cannot process it: it can still be changed.
+    """
+    template = "model.product.template"
+    (like,) = await tryton.rpc(
+        f"{template}.search_read", [["code", "=", "GC1040"]], 0, 1, None, ["default_uom", "account_category"]
+    )
+    code = f"P-{uuid.uuid4().hex[:8]}"
+    values = {
+        "name": code,
+        "code": code,
+        "type": "goods",
+        "salable": True,
+        "default_uom": like["default_uom"],
+        "sale_uom": like["default_uom"],
+        "account_category": like["account_category"],
+        "list_price": "10.00",
+        "products": [["create", [{}]]],
+    }
+    (made,) = await tryton.rpc(f"{template}.create", [values | changes])
+    return code, made
