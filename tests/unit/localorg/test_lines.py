@@ -241,7 +241,7 @@ def test_a_rule_of_the_deal_refuses_a_line() -> None:
 
 
 def test_a_line_that_was_deleted_by_itself_does_not_come_back_with_its_deal(org: Org) -> None:
-    """It does not go to the recycle bin; the lines that went with their deal do. Deleting a deal is no change of it."""
+    """It does not go to the recycle bin; the lines that went with their deal do. Deleting a deal does not change its amount."""
     record = an_opportunity(org, StageName="Closed Won")
     gone, kept, other = (a_line(org, record, Quantity=1, UnitPrice=price) for price in (1, 20, 300))
     org.delete("OpportunityLineItem", gone)
@@ -284,7 +284,7 @@ def test_a_deal_of_very_many_lines_can_be_won(org: Org) -> None:
     assert (record, 750, None) == (event["Opportunity_Id__c"], event["Amount__c"], event["Payload__c"])
 
 
-def test_the_payload_tells_the_prices_of_each_line(org: Org) -> None:
+def test_the_payload_has_the_prices_of_each_line(org: Org) -> None:
     """Discount, total and list price of every line, and when deal and lines were changed."""
     product = a_product(org, list_price=120)
     record = an_opportunity(org)
