@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from closedwon.ids import RecordId
+from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.calls import NEWEST
 from closedwon.localorg.connection import Connection
 
@@ -45,6 +45,7 @@ class OrgClient:
         self._connection = connection
         self._http = http
         self._token: str | None = None
+        self.org_id = OrgId(connection.org_id)
 
     @classmethod
     @asynccontextmanager

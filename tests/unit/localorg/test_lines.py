@@ -241,7 +241,7 @@ def test_a_rule_of_the_deal_refuses_a_line() -> None:
 
 
 def test_a_line_that_was_deleted_by_itself_does_not_come_back_with_its_deal(org: Org) -> None:
-    """It does not go to the recycle bin; the lines that went with their deal do. Deleting a deal does not change its amount."""
+    """It does not go to the recycle bin; the lines that went with their deal do, and its amount stays."""
     record = an_opportunity(org, StageName="Closed Won")
     gone, kept, other = (a_line(org, record, Quantity=1, UnitPrice=price) for price in (1, 20, 300))
     org.delete("OpportunityLineItem", gone)
