@@ -28,6 +28,7 @@ from closedwon.audit.judge import (
     doubtful,
     orphan,
 )
+from closedwon.audit.totals import totals_right
 from closedwon.errors import AttentionError
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
 from closedwon.model import idempotency_key, parse_idempotency_key
@@ -99,6 +100,7 @@ async def audit(
         since=since,
         until=until or now,
         counts=count(facts, keys),
+        totals_right=totals_right(facts, keys),
         settled=count(facts, set(keys) - {(one.org, one.record) for one in under_way}),
         findings=(*findings, *(await books.orphans(since, min(until or now, now - lag)) if route is None else ())),
         under_way=tuple(under_way),

@@ -237,6 +237,8 @@ class Report(Frozen):
     counts: Counts
     settled: Counts
     """The same without what is under way."""
+    totals_right: int = 0
+    """Won deals whose one order has the total that the record says was signed."""
     findings: tuple[Finding, ...] = ()
     under_way: tuple[Finding, ...] = ()
     """What does not agree yet, of records that are too young or whose workflow goes on."""

@@ -28,6 +28,7 @@ app.add_typer(org_callout.app)
 
 
 _Record = Annotated[str, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")]
+_Account = Annotated[str, typer.Argument(help="The id of an Account, 15 or 18 characters.")]
 
 
 @app.command()
@@ -60,14 +61,16 @@ def serve(
 def seed(
     opportunities: Annotated[int, typer.Option(min=0, help="How many open Opportunities to add.")] = 100,
     seed_number: Annotated[int, typer.Option("--seed", help="The same number makes the same data.")] = 1,
+    varied: Annotated[bool, typer.Option("--varied", help="With discounts, and a tab in a name.")] = False,  # noqa: FBT002 - a flag
     data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
     """Fill the org with accounts, products and **open Opportunities**, each with one to three line items.
 
-    Example:
+    Examples:
     - `closedwon org seed --opportunities 100`
+    - `closedwon org seed --opportunities 20 --varied`
     """
-    arguments = {"opportunities": opportunities, "seed": seed_number}
+    arguments = {"opportunities": opportunities, "seed": seed_number, "varied": varied}
     answer = talk(data_dir, lambda client: client.admin("POST", "seed", arguments))
     typer.echo(f"Added {len(answer['ids'])} open Opportunities. Win some with: closedwon org win --count 5")
 
@@ -105,16 +108,53 @@ def unwin(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
 @app.command()
 def change(
     record: _Record,
-    quantity: Annotated[float, typer.Option(min=1, help="Of its first product.")],
+    quantity: Annotated[float | None, typer.Option(min=1, help="Of its first product.")] = None,
+    discount: Annotated[
+        float | None, typer.Option(min=0, max=100, help="On its first product, in percent; 0 takes it away.")
+    ] = None,
     data_dir: DataDir = DEFAULT_DIR,
 ) -> None:
-    """**Change what a deal sells**: another quantity of its first product, so another amount.
+    """**Change what a deal sells**: another quantity of its first product, or another discount, so another amount.
+
+    Examples:
+    - `closedwon org change 006Qy000008rpQaIAI --quantity 7`
+    - `closedwon org change 006Qy000008rpQaIAI --discount 12.5`
+    """
+    if quantity is None and discount is None:
+        raise typer.BadParameter("give --quantity, --discount or both")
+    deal = _after(data_dir, record, lambda client, wanted: client.change(wanted, quantity=quantity, discount=discount))
+    typer.echo(f"Changed: {deal.name} ({deal.id}), now {deal.amount or 0:,.2f} {deal.currency}")
+
+
+@app.command()
+def move(record: _Record, account: _Account, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """**Make a deal another customer's**: its Account becomes another one. The flow publishes an event.
 
     Example:
-    - `closedwon org change 006Qy000008rpQaIAI --quantity 7`
+    - `closedwon org move 006Qy000008rpQaIAI 001Qy000008rpQaIAI`
     """
-    deal = _after(data_dir, record, lambda client, wanted: client.change(wanted, quantity))
-    typer.echo(f"Changed: {deal.name} ({deal.id}), now {deal.amount or 0:,.2f} {deal.currency}")
+    customer = _id_of(account)
+    deal = _after(data_dir, record, lambda client, wanted: client.move(wanted, customer))
+    typer.echo(f"Moved: {deal.name} ({deal.id}) to the Account {customer}")
+
+
+@app.command()
+def clone(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """**Copy a deal**, as a renewal is made from last year's: all fields that can be written, line items included.
+
+    The copy is open, and has the order number, status and key of its original, as copies by clone tools, flows and
+    administrators have.
+
+    Example:
+    - `closedwon org clone 006Qy000008rpQaIAI`
+    """
+    wanted = _id_of(record)
+
+    async def copy(client: OrgClient) -> Deal:
+        return await client.deal(await client.clone(wanted))
+
+    deal = talk(data_dir, copy)
+    typer.echo(f"Copied: {deal.name} ({deal.id}), stage {deal.stage}. Win it with: closedwon org win {deal.id}")
 
 
 @app.command()
@@ -127,6 +167,17 @@ def delete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
     wanted = _id_of(record)
     talk(data_dir, lambda client: client.delete(wanted))
     typer.echo(f"Deleted: {wanted}")
+
+
+@app.command()
+def undelete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
+    """**Restore a deleted deal** from the recycle bin, with its line items. No flow publishes an event; sweeps find it.
+
+    Example:
+    - `closedwon org undelete 006Qy000008rpQaIAI`
+    """
+    deal = _after(data_dir, record, lambda client, wanted: client.undelete(wanted))
+    typer.echo(f"Restored: {deal.name} ({deal.id}), stage {deal.stage}")
 
 
 def _after(data_dir: Path, record: str, act: Callable[[OrgClient, Any], Awaitable[None]]) -> Deal:

@@ -18,12 +18,13 @@ from typing import Any, Final
 from pydantic import AwareDatetime, Field
 
 from closedwon.audit.judge import Counts, Report
-from closedwon.ids import RecordId
+from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.client import OrgClient
-from closedwon.model import Frozen
+from closedwon.model import Frozen, idempotency_key
 
 _FIELDS: Final = (
-    "Id, Name, Account.Name, Amount, CurrencyIsoCode, IsWon, ERP_Order_Number__c, ERP_Order_Status__c, SystemModstamp"
+    "Id, Name, Account.Name, Amount, CurrencyIsoCode, IsWon, ERP_Order_Number__c, ERP_Order_Status__c, "
+    "ERP_Order_Key__c, SystemModstamp"
 )
 _PAGE: Final = 1000
 
@@ -38,8 +39,9 @@ class Deal(Frozen):
     currency: str
     won: bool
     number: str | None
-    """The ERP's order number on the record."""
+    """The ERP's order number on the record; None where it was copied with the record."""
     status: str | None = None
+    """Likewise."""
     modified_at: AwareDatetime
 
     @property
@@ -51,6 +53,8 @@ class Deal(Frozen):
 class Summary(Counts):
     """The counts of one run with its pace."""
 
+    totals_right: int
+    """Won deals whose order has the total that Salesforce says was signed."""
     median_s: float | None
     """Seconds from won to written back; None where nothing was written back."""
     p95_s: float | None
@@ -72,21 +76,23 @@ class SalesforceBooks:
         while True:
             after = f"WHERE Id > '{found[-1].id}'" if found else ""
             page = await self._org.query(f"SELECT {_FIELDS} FROM Opportunity {after} ORDER BY Id LIMIT {_PAGE}")  # noqa: S608 - SOQL with an id
-            found += [_deal(row) for row in page]
+            found += [_deal(row, self._org.org_id) for row in page]
             if len(page) < _PAGE:
                 return found
 
 
-def _deal(row: Mapping[str, Any]) -> Deal:
+def _deal(row: Mapping[str, Any], org: OrgId) -> Deal:
+    record, key = RecordId(row["Id"]), row["ERP_Order_Key__c"]
+    is_own = key in (None, idempotency_key(org, record))
     return Deal(
-        id=RecordId(row["Id"]),
+        id=record,
         name=row["Name"],
         account=row["Account"]["Name"],
         amount=Decimal(str(row["Amount"] or 0)),
         currency=row["CurrencyIsoCode"],
         won=row["IsWon"],
-        number=row["ERP_Order_Number__c"],
-        status=row["ERP_Order_Status__c"],
+        number=row["ERP_Order_Number__c"] if is_own else None,
+        status=row["ERP_Order_Status__c"] if is_own else None,
         modified_at=datetime.fromisoformat(row["SystemModstamp"]),
     )
 
@@ -105,6 +111,7 @@ def summarise(run: Report, all_runs: Report, deals: Sequence[Deal], won_at: Mapp
     taken = seconds(deals, won_at)
     return Summary(
         **run.counts.model_dump(),
+        totals_right=run.totals_right,
         median_s=round(statistics.median(taken), 2) if taken else None,
         p95_s=round(percentile(taken, 95), 2) if taken else None,
         all_runs=all_runs.counts,

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +32,13 @@ _TICK: Final = 0.2
 """Seconds between two looks at Temporal and Salesforce."""
 _WINNING: Final = 8.0
 """Seconds in which all deals are won: slow enough to be watched."""
+_FEWEST_WITH_RENEWAL: Final = 2
+"""Deals of a run that has a renewal: it needs the deal that it renews."""
 _BURST: Final = 3
 """Deals won at once before a worker is killed, so that some are half-way."""
 _LEFT_OVER: Final = 60.0
 """Seconds that deals of an earlier run have, at most, to come through before this one begins."""
+_YEAR: Final = timedelta(days=365)
 _STAMP: Final = timedelta(seconds=1)
 """How exact the time is by which Salesforce is asked for what has changed."""
 _MORE: Final = 12
@@ -128,11 +131,19 @@ class _Run:
         self._began = datetime.now(UTC)
 
     async def go(self) -> None:
-        """Seed, win, watch. Raises `PartError` and `StuckError`."""
+        """Seed, win, watch. Raises `PartError` and `StuckError`.
+
+        The last deal is a renewal: a clone of the first one, made when that has its order.
+        """
         await self._end_earlier_runs()
-        wanted = self._options.deals + (_MORE if self._options.keep else 0)
-        seeded = await self._people.admin("POST", "seed", {"opportunities": wanted, "seed": secrets.randbelow(10**6)})
-        new = set(seeded["ids"][: self._options.deals])
+        seeded_deals = self._options.deals - self._has_renewal
+        wanted = {
+            "opportunities": seeded_deals + (_MORE if self._options.keep else 0),
+            "seed": secrets.randbelow(10**6),
+            "varied": True,
+        }
+        seeded = await self._people.admin("POST", "seed", wanted)
+        new = set(seeded["ids"][:seeded_deals])
         self._tracks = {deal.id: Track(deal) for deal in await self._salesforce.deals() if deal.id in new}
         self._began = datetime.now(UTC)
         with self._screen:
@@ -165,19 +176,42 @@ class _Run:
         run, all_runs = await asyncio.gather(self._stack.audit(self._began), self._stack.audit())
         return summarise(run, all_runs, await self._salesforce.deals(), won_at)
 
+    @property
+    def _has_renewal(self) -> bool:
+        return self._options.deals >= _FEWEST_WITH_RENEWAL
+
     async def _win_all(self) -> None:
         tracks = list(self._tracks.values())
         pause = _WINNING / len(tracks)
         first = tracks[: -(-len(tracks) // 3)] if self._options.kill else tracks
+        rest: Sequence[Track] = tracks[len(first) :]
         for track in first:
             await self._win(track)
             await asyncio.sleep(pause)
+        if self._has_renewal:
+            rest = [*rest, await self._renew(first[0])]
         if self._options.kill:
             while not all(track.written for track in first):  # noqa: ASYNC110 - `_watch` looks
                 await asyncio.sleep(_TICK)
-            for track in await self._kill_worker(tracks[len(first) :]):
-                await self._win(track)
-                await asyncio.sleep(pause)
+            rest = await self._kill_worker(rest)
+        for track in rest:
+            await self._win(track)
+            await asyncio.sleep(pause)
+
+    async def _renew(self, original: Track) -> Track:
+        """Clone a deal that has its order, as a renewal is made of last year's deal: order number, status, key and all.
+
+        What was copied must not keep the renewal from having an order of its own.
+        """
+        while not original.written:  # noqa: ASYNC110 - `_watch` looks
+            await asyncio.sleep(_TICK)
+        deal = original.deal
+        row = (await self._people.query(f"SELECT CloseDate FROM Opportunity WHERE Id = '{deal.id}'"))[0]  # noqa: S608 - SOQL with an id
+        next_year = date.fromisoformat(row["CloseDate"]) + _YEAR
+        clone = await self._people.clone(deal.id, Name=f"{deal.name}, renewal", CloseDate=next_year.isoformat())
+        renewal = Track(next(one for one in await self._salesforce.deals() if one.id == clone))
+        self._tracks[clone] = renewal
+        return renewal
 
     async def _win(self, track: Track) -> None:
         await self._people.win(track.deal.id)
@@ -216,9 +250,9 @@ class _Run:
             await self._look()
             self._draw()
             behind = [track for track in self._tracks.values() if not track.written]
-            if not behind:
+            if not behind and len(self._tracks) == self._options.deals:
                 return
-            hopeless = all(track.stage == OrderStage.ATTENTION for track in behind)
+            hopeless = behind and all(track.stage == OrderStage.ATTENTION for track in behind)
             if hopeless or self._passed() > self._options.patience:
                 raise self._stuck(behind)
             await asyncio.sleep(_TICK)

@@ -184,7 +184,7 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
         name = track.deal.name
         table.add_row(
             name if len(name) <= room else f"{name[: room - _NAME_END - 1]}…{name[-_NAME_END:]}",
-            *([track.deal.account] if customers else []),
+            *([" ".join(track.deal.account.split())] if customers else []),  # a tab would shift the columns
             f"{track.deal.amount:,.0f} {track.deal.currency}",
             Text(words if track.written else f"• {words}", style),
             Text(track.deal.number or "", "green"),
@@ -195,8 +195,9 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
 
 
 def good(summary: Summary, deals: int) -> bool:
-    """Whether all `deals` were won, ordered and written back, and nothing of any run disagrees."""
-    return summary.clean and deals == summary.won == summary.ordered == summary.written_back
+    """Whether all `deals` were won, ordered for their amount and written back, and nothing of any run disagrees."""
+    counts = (summary.won, summary.ordered, summary.written_back, summary.totals_right)
+    return summary.clean and {deals} == set(counts)
 
 
 def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableType:
@@ -208,7 +209,7 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
         Text.assemble(
             (f"{_DONE} " if well else "✘ ", style),
             (f"won {summary.won}{sign} ordered {summary.ordered}{sign} written back {summary.written_back}", style),
-            f"   doubled {summary.doubled}   lost {summary.lost}",
+            f"   totals right {summary.totals_right}   doubled {summary.doubled}   lost {summary.lost}",
         )
     ]
     if summary.median_s is not None:

@@ -316,7 +316,7 @@ class Stack:
         self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         table, path = ("outbound_messages", "outbound") if self._via is Via.OUTBOUND else ("callouts", "callouts")
         lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"', 'field = "IsWon"', "becomes = true"]
-        lines.append('or_changes = ["IsWon", "Amount"]')
+        lines.append('or_changes = ["IsWon", "Amount", "AccountId"]')
         lines.append(f'endpoint = "http://localhost:{self._intake_port}/{path}/won-deals"')
         if self._via is Via.CALLOUT:
             lines.append(f'key = "{self._callout_key}"')

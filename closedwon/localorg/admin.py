@@ -7,7 +7,9 @@ Every request carries `Authorization: Bearer <admin_token>` of `connection.json`
     GET  /_admin/faults                      the names of all faults with what each does
     POST /_admin/faults/<name> {arguments}   arm a fault, or strike at once
     POST /_admin/clock {"advance_s": 3600}   move the org's clock
-    POST /_admin/seed {"opportunities": 100, "seed": 1}   add accounts, products and open Opportunities
+    POST /_admin/seed {"opportunities": 100, "seed": 1}   add accounts, products and open Opportunities;
+                                             with "varied": true some have discounts and a customer with a tab
+    POST /_admin/undelete {"object", "record"}   take a record out of the recycle bin, which REST cannot do
     POST /_admin/events {"channel", "data"}  put anything on the bus
     GET  /_admin/messages                    outbound messages and callouts that wait or have failed
     POST /_admin/messages {"id", "action"}   `retry` or `delete` one, as the links in Setup do
@@ -34,6 +36,7 @@ from pydantic import TypeAdapter, validate_call
 from closedwon.ids import RecordId
 from closedwon.localorg.clock import rest_time
 from closedwon.localorg.config import Definition
+from closedwon.localorg.errors import ApiError
 from closedwon.localorg.faults import Faults
 from closedwon.localorg.oauth import bearer
 from closedwon.localorg.org import Org
@@ -112,7 +115,8 @@ class Admin:
             ("GET", "opportunities"): lambda: self._org.query(_AUDIT),
             ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self._faults.items())},
             ("POST", "clock"): lambda: self._advance(float(body["advance_s"])),
-            ("POST", "seed"): lambda: {"ids": self._seed(int(body["opportunities"]), int(body.get("seed", 1)))},
+            ("POST", "seed"): lambda: {"ids": self._seed(body)},
+            ("POST", "undelete"): lambda: self._undelete(str(body["object"]), str(body["record"])),
             ("POST", "events"): lambda: self._org.publish_raw(str(body["channel"]), dict(body["data"])),
         }
         answers |= {
@@ -145,8 +149,16 @@ class Admin:
         self._org.clock.advance(timedelta(seconds=seconds))
         return {"now": rest_time(self._org.clock.now_ms())}
 
-    def _seed(self, opportunities: int, number: int) -> list[RecordId]:
-        return seed(self._org, opportunities=opportunities, seed=number)
+    def _seed(self, body: dict[str, Any]) -> list[RecordId]:
+        opportunities, number = int(body["opportunities"]), int(body.get("seed", 1))
+        return seed(self._org, opportunities=opportunities, seed=number, varied=bool(body.get("varied")))
+
+    def _undelete(self, object_name: str, record: str) -> dict[str, str]:
+        try:
+            self._org.undelete(object_name, record)
+        except ApiError as error:
+            raise ValueError(str(error)) from None
+        return {"id": RecordId(record)}
 
     def state(self) -> dict[str, Any]:
         """The body of `/_admin/state`."""

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from closedwon.ids import RecordId
+from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.calls import NEWEST
 from closedwon.localorg.connection import Connection
 
 _API = f"/services/data/v{NEWEST}.0"
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 _FIRST_FAILURE = 400
+_COLLECTION = 200
+"""Records in one call."""
 
 
 class OrgRefusedError(Exception):
@@ -43,6 +45,7 @@ class OrgClient:
         self._connection = connection
         self._http = http
         self._token: str | None = None
+        self.org_id = OrgId(connection.org_id)
 
     @classmethod
     @asynccontextmanager
@@ -71,14 +74,50 @@ class OrgClient:
         """Take a won Opportunity back to a stage before the end."""
         await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"StageName": "Negotiation/Review"})
 
-    async def change(self, record: RecordId, quantity: float) -> None:
-        """Sell another quantity of an Opportunity's first product. Raises `OrgRefusedError` where it has none."""
+    async def change(self, record: RecordId, *, quantity: float | None = None, discount: float | None = None) -> None:
+        """Sell an Opportunity's first product in another quantity, or with another discount in percent.
+
+        The sales price stays, as on the page in the browser. Raises `OrgRefusedError` where there is no product.
+        """
         lines = await self.query(
-            f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id LIMIT 1"  # noqa: S608 - SOQL
+            f"SELECT Id, UnitPrice FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id LIMIT 1"  # noqa: S608 - SOQL
         )
         if not lines:
             raise OrgRefusedError(f"Opportunity {record} has no line items")
-        await self._rest("PATCH", f"/sobjects/OpportunityLineItem/{lines[0]['Id']}", json={"Quantity": quantity})
+        wanted = {"UnitPrice": lines[0]["UnitPrice"], "Quantity": quantity, "Discount": discount}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        await self._rest("PATCH", f"/sobjects/OpportunityLineItem/{lines[0]['Id']}", json=body)
+
+    async def move(self, record: RecordId, account: RecordId) -> None:
+        """Make an Opportunity another Account's."""
+        await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"AccountId": account})
+
+    async def clone(self, record: RecordId, **changes: Any) -> RecordId:
+        """Copy an Opportunity with its line items, every field that can be written included; returns the copy's id.
+
+        So do clone tools, flows, Apex and administrators in a real org: the copy has order number, status and key of
+        its original. Only its stage is an open one. `changes` are fields that get other values.
+        """
+        original = await self._rest("GET", f"/sobjects/Opportunity/{record}")
+        fields = await self._copied("Opportunity")
+        body = {name: original[name] for name in fields} | {"StageName": "Prospecting"} | changes
+        clone = RecordId((await self._rest("POST", "/sobjects/Opportunity", json=body))["id"])
+        # Of both prices a new line takes one only.
+        names = [name for name in await self._copied("OpportunityLineItem") if name != "TotalPrice"]
+        found = await self.query(
+            f"SELECT {', '.join(names)} FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id"  # noqa: S608 - SOQL
+        )
+        lines = [one | {"OpportunityId": clone, "attributes": {"type": "OpportunityLineItem"}} for one in found]
+        for start in range(0, len(lines), _COLLECTION):
+            body = {"allOrNone": True, "records": lines[start : start + _COLLECTION]}
+            for result in await self._rest("POST", "/composite/sobjects", json=body):
+                if not result["success"]:
+                    raise OrgRefusedError(f"{result['errors'][0]['statusCode']}: {result['errors'][0]['message']}")
+        return clone
+
+    async def undelete(self, record: RecordId) -> None:
+        """Take an Opportunity out of the recycle bin."""
+        await self.admin("POST", "undelete", {"object": "Opportunity", "record": record})
 
     async def delete(self, record: RecordId) -> None:
         """Put an Opportunity into the recycle bin."""
@@ -101,6 +140,10 @@ class OrgClient:
             if response.status >= _FIRST_FAILURE:
                 raise OrgRefusedError(answer["error"])
             return answer
+
+    async def _copied(self, object_name: str) -> list[str]:
+        described = await self._rest("GET", f"/sobjects/{object_name}/describe")
+        return [one["name"] for one in described["fields"] if one["createable"]]
 
     async def _deals(self, where: str) -> list[Deal]:
         query = f"SELECT Id, Name, StageName, Amount, CurrencyIsoCode FROM Opportunity WHERE {where}"  # noqa: S608 - SOQL

@@ -27,7 +27,9 @@ class CustomField(_Frozen):
 
     on: str
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*__c$")
-    type: Literal["string", "textarea", "url", "double", "currency", "boolean", "date", "datetime"] = "string"
+    type: Literal["string", "textarea", "url", "double", "currency", "percent", "boolean", "date", "datetime"] = (
+        "string"
+    )
     length: int = 255
 
 
@@ -79,7 +81,7 @@ class PushDefinition(_Frozen):
     field: str = "StageName"
     becomes: str | bool | float = "Closed Won"
     or_changes: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ("Id", "Name", "Amount", "SystemModstamp")
+    fields: tuple[str, ...] = ("Id", "Name", "Amount", "CreatedDate", "SystemModstamp")
     endpoint: str = Field(pattern=r"^https?://")
 
 
@@ -118,7 +120,7 @@ ORDER_REQUESTED = Flow(
         "Account_Name__c": "Account.Name",
         "Payload__c": WHOLE_DEAL,
     },
-    or_changes=("IsWon", "Amount"),
+    or_changes=("IsWon", "Amount", "AccountId"),
 )
 
 

@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from closedwon.localorg.config import ORGANIZATION_ID, WHOLE_DEAL, Flow, PushDefinition, Trigger
-from closedwon.localorg.schema import SObject
+from closedwon.localorg.schema import LONGEST_PAYLOAD, SObject
 from closedwon.localorg.soql import Record, Soql
 from closedwon.localorg.store import Row
 
 _DEAL = (
     "SELECT Id, Name, StageName, IsWon, IsClosed, Amount, CurrencyIsoCode, CloseDate, Description, PO_Number__c, "
+    "CreatedDate, SystemModstamp, HasOpportunityLineItem, "
     "AccountId, Account.Id, Account.Name, Account.AccountNumber, Account.BillingStreet, Account.BillingCity, "
     "Account.BillingPostalCode, Account.BillingState, Account.BillingCountry, Account.BillingCountryCode, "
-    "(SELECT Id, Product2Id, ProductCode, Product2.Name, Quantity, UnitPrice, TotalPrice, Description "
-    "FROM OpportunityLineItems ORDER BY SortOrder) FROM Opportunity WHERE Id = '{record}'"
+    "(SELECT Id, Product2Id, ProductCode, Product2.ProductCode, Product2.Name, Quantity, UnitPrice, ListPrice, "
+    "Discount, TotalPrice, ServiceDate, Description, SystemModstamp FROM OpportunityLineItems ORDER BY SortOrder) "
+    "FROM Opportunity WHERE Id = '{record}'"
 )
 
 
@@ -42,7 +44,7 @@ class Flows:
         paths = {path for path in flow.assignments.values() if not path.startswith("$")}
         query = f"SELECT {', '.join(sorted(paths | {'Id'}))} FROM {flow.on} WHERE Id = '{record}'"  # noqa: S608 - SOQL, of our own configuration
         found = soql.records(query, url="")[0]
-        special: dict[str, Callable[[], str]] = {
+        special: dict[str, Callable[[], str | None]] = {
             WHOLE_DEAL: lambda: _deal(soql, record),
             ORGANIZATION_ID: lambda: str(soql.records("SELECT Id FROM Organization", url="")[0]["Id"]),
         }
@@ -87,9 +89,11 @@ def _at(record: Record, path: str) -> Any:
     return value
 
 
-def _deal(soql: Soql, record: str) -> str:
+def _deal(soql: Soql, record: str) -> str | None:
+    """The deal as JSON text; None where that is too long for its field, as our Apex has it."""
     found = soql.records(_DEAL.format(record=record), url="")[0]
-    return json.dumps(_without_attributes(found), ensure_ascii=False)
+    text = json.dumps(_without_attributes(found), ensure_ascii=False)
+    return text if len(text) <= LONGEST_PAYLOAD else None
 
 
 def _without_attributes(value: Any) -> Any:

@@ -165,7 +165,13 @@ class Org:
             return self.records.create(self.object(object_name), fields, actor=self.sales_user)
 
     def update(self, object_name: str, record: str, **fields: Any) -> None:
-        """Change fields of a record. Raises `ApiError`."""
+        """Change fields of a record. Raises `ApiError`.
+
+        Of a line item the browser's form sends the sales price along, so that the total follows a new quantity.
+        """
+        with self.records.undisturbed():
+            if object_name == "OpportunityLineItem" and "Quantity" in fields and "TotalPrice" not in fields:
+                fields = {"UnitPrice": self.get(object_name, record)["UnitPrice"], **fields}
         with self.records.undisturbed():
             self.records.update(self.object(object_name), record, fields, actor=self.sales_user)
 

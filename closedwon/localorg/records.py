@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from closedwon.ids import InvalidIdError, RecordId
+from closedwon.ids import RecordId
+from closedwon.localorg.bodies import checked, column, key_of, missing_fields
 from closedwon.localorg.clock import Clock
 from closedwon.localorg.config import OrgConfig
 from closedwon.localorg.errors import ApiError, not_found
 from closedwon.localorg.eventbus import EventBus
 from closedwon.localorg.faults import Fault, Faults
 from closedwon.localorg.flows import Flows
+from closedwon.localorg.lines import Lines
 from closedwon.localorg.outbound import Outbox
 from closedwon.localorg.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
 from closedwon.localorg.soql import Record, Soql
@@ -26,6 +28,7 @@ from closedwon.localorg.store import Row, Store, record_id
 from closedwon.localorg.values import Stored, to_json, to_stored
 
 API = "/services/data/v67.0"
+_OPPORTUNITY, _LINE = "Opportunity", "OpportunityLineItem"
 _DEFAULTS: dict[str, dict[str, Stored]] = {
     "Opportunity": {"CurrencyIsoCode": "EUR"},
     "Product2": {"IsActive": 0},
@@ -71,6 +74,7 @@ class Records:
         self._config = config
         self._soql = Soql(schema, store)
         self._flows = Flows(config.flows)
+        self._lines = Lines(store)
         self._before: deque[_Before] = deque()
         self._after_commit: list[_Publication] = []
         self._at_once: list[_Publication] = []
@@ -164,12 +168,12 @@ class Records:
 
     def retrieve(self, owner: SObject, record: str, fields: list[str] | None = None, *, base: str = API) -> Record:
         """One record by id in either length. Raises NOT_FOUND, also for a deleted one, and INVALID_FIELD."""
-        key = _key(record)
+        key = key_of(record)
         with self.as_seen():
             row = self._store.get(owner.name, key)
         if row is None or row["IsDeleted"]:
             raise not_found()
-        wanted = [_column(owner, name) for name in fields] if fields else list(owner.fields)
+        wanted = [column(owner, name) for name in fields] if fields else list(owner.fields)
         attributes = {"type": owner.name, "url": f"{base}/sobjects/{owner.name}/{key}"}
         return {"attributes": attributes, **{one.name: to_json(one, row[one.name]) for one in wanted}}
 
@@ -179,10 +183,12 @@ class Records:
         """Insert a record and return its id."""
         with self.transaction():
             self._disturb()
-            values = self._checked(owner, body)
+            values = checked(owner, body, self._exists)
             missing = [one.name for one in owner.fields if one.required and values.get(one.name) is None]
             if missing:
-                raise _missing(missing)
+                raise missing_fields(missing)
+            if owner.name == _LINE:
+                values = self._lines.new(values)
             return self._insert(owner, values, actor)
 
     def create_result(self, owner: SObject, body: Mapping[str, Any], *, actor: str) -> dict[str, Any]:
@@ -201,42 +207,70 @@ class Records:
         with self.transaction():
             before = self._existing(owner, record)
             self._disturb()
-            values = self._checked(owner, body)
+            values = checked(owner, body, self._exists, is_new=False)
             cleared = [
                 one.name for one in owner.fields if one.required and one.name in values and values[one.name] is None
             ]
             if cleared:
-                raise _missing(cleared)
-            self._write(owner, before, {**before, **values}, actor)
+                raise missing_fields(cleared)
+            if owner.name == _OPPORTUNITY:
+                _keep_currency(before, values)
+            is_line = owner.name == _LINE
+            after = self._lines.changed(before, values) if is_line else {**before, **values}
+            self._write(owner, before, after, actor)
             return RecordId(before["Id"])
 
     def delete(self, owner: SObject, record: str, *, actor: str) -> RecordId:
-        """Mark a record deleted, with its line items if it is an Opportunity. Its delete trigger leaves a tombstone."""
+        """Put a record into the recycle bin, with its line items. Its delete trigger leaves a tombstone.
+
+        A line item that is deleted by itself is gone for good.
+        """
         with self.transaction():
             before = self._existing(owner, record)
             self._disturb()
-            for child, lookup in owner.children.values():
-                owned = self.schema.find(child)
-                if owned is not None and (field := owned.find(lookup)) is not None and field.required:
-                    for row in self._rows_of(owned, lookup, str(before["Id"])):
-                        self._write(owned, row, {**row, "IsDeleted": 1}, actor)
+            if owner.name == _LINE:
+                self._erase_line(before, actor)
+                return RecordId(before["Id"])
             self._write(owner, before, {**before, "IsDeleted": 1}, actor)
+            for owned, lookup in self._parts(owner):
+                for row in self._rows_of(owned, lookup, str(before["Id"])):
+                    self._put(owned.name, row, {**row, "IsDeleted": 1})
             if owner.name in self._config.tombstones_of:
                 tombstone = self.schema.find(TOMBSTONE)
                 assert tombstone is not None, "every org has it"
                 self._insert(tombstone, {"Record_Id__c": before["Id"], "Object__c": owner.name}, actor)
             return RecordId(before["Id"])
 
-    def undelete(self, owner: SObject, record: str, *, actor: str) -> None:
-        """Take a record and its parts out of the recycle bin. No flow hears of it, as in a real org."""
+    def undelete(self, owner: SObject, record: str, *, actor: str) -> RecordId:
+        """Take a record and its parts out of the recycle bin. No flow hears of it, as in a real org.
+
+        Raises NOT_FOUND and UNDELETE_FAILED.
+        """
         with self.transaction():
-            for child, lookup in owner.children.values():
-                owned = self.schema.find(child)
-                for row in self._rows_of(owned, lookup, record, deleted=True) if owned else ():
-                    self._put(child, row, {**row, "IsDeleted": 0})
-            before = self._store.get(owner.name, _key(record))
-            assert before is not None, "it lies in the recycle bin"
+            before = self._store.get(owner.name, key_of(record))
+            if before is None:
+                raise not_found()
+            if not before["IsDeleted"]:
+                raise ApiError("UNDELETE_FAILED", "Entity is not in the recycle bin")
+            for owned, lookup in self._parts(owner):
+                for row in self._rows_of(owned, lookup, str(before["Id"]), deleted=True):
+                    self._put(owned.name, row, {**row, "IsDeleted": 0})
             self._write(owner, before, {**before, "IsDeleted": 0}, actor)
+            return RecordId(before["Id"])
+
+    def _parts(self, owner: SObject) -> Iterator[tuple[SObject, str]]:
+        """The objects whose records belong to one of `owner`, and so come and go with it, each with its lookup."""
+        for child, lookup in owner.children.values():
+            owned = self.schema.find(child)
+            field = owned.find(lookup) if owned is not None else None
+            if owned is not None and field is not None and field.required:
+                yield owned, lookup
+
+    def _erase_line(self, line: Row, actor: str) -> None:
+        if self._faults.read_lag_s > 0:
+            self._before.append(_Before(self._clock.now_ms(), _LINE, RecordId(line["Id"]), line))
+        self._store.erase(_LINE, str(line["Id"]))
+        self._save_deal_of(line, actor)
 
     def publish(self, event: SObject, body: Mapping[str, Any], *, actor: str) -> str:
         """Publish a platform event at the end of the transaction, or at once, as the event's publish behaviour says.
@@ -247,7 +281,7 @@ class Records:
             payload: dict[str, Any] = {one.name: None for one in event.fields}
             for name, value in body.items():
                 if name != "attributes":
-                    one = _column(event, name)
+                    one = column(event, name)
                     payload[one.name] = "" if value == "" else to_json(one, to_stored(one, value))
             target = self._at_once if event.name in self._config.publish_immediately else self._after_commit
             event_uuid = str(uuid.uuid4())
@@ -280,44 +314,24 @@ class Records:
         return row is not None and not row["IsDeleted"]
 
     def _existing(self, owner: SObject, record: str) -> Row:
-        row = self._store.get(owner.name, _key(record))
+        row = self._store.get(owner.name, key_of(record))
         if row is None:
             raise not_found()
         if row["IsDeleted"]:
             raise ApiError("ENTITY_IS_DELETED", "entity is deleted", fields=())
         return row
 
-    def _checked(self, owner: SObject, body: Mapping[str, Any]) -> Row:
-        """The body's fields as stored values, or the refusal of the first bad one."""
-        values: Row = {}
-        for name, value in body.items():
-            if name == "attributes":
-                continue
-            one = _column(owner, name)
-            if not one.writable:
-                raise ApiError(
-                    "INVALID_FIELD_FOR_INSERT_UPDATE",
-                    f"Unable to create/update fields: {one.name}. Please check the security settings of this field "
-                    "and verify that it is read/write for your profile or permission set.",
-                    fields=(one.name,),
-                )
-            values[one.name] = to_stored(one, value)
-            target = values[one.name]
-            if one.refers_to and target is not None and not self._exists(one.refers_to, str(target)):
-                raise ApiError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", fields=(one.name,))
-        return values
-
     def _write(self, owner: SObject, before: Row | None, after: Row, actor: str) -> None:
         """Derive, stamp, store, check the rules, roll up, run the flows."""
-        self._derive(owner, before, after)
+        self._derive(owner, after)
         now = self._clock.now_ms()
         after |= {"LastModifiedDate": now, "LastModifiedById": actor, "SystemModstamp": now}
         if before is None:
             after["CreatedDate"] = now
         self._put(owner.name, before, after)
         self._check_rules(owner, RecordId(after["Id"]))
-        if owner.name == "OpportunityLineItem":
-            self._roll_up(str(after["OpportunityId"]), actor)
+        if owner.name == _LINE:
+            self._save_deal_of(after, actor)
         self._speak(owner, before, after, actor)
 
     def _speak(self, owner: SObject, before: Row | None, after: Row, actor: str) -> None:
@@ -328,39 +342,23 @@ class Records:
             self.publish(event, self._flows.payload(flow, str(after["Id"]), self._soql), actor=actor)
         self._outbox.fire(owner, before, after, actor)
 
-    def _derive(self, owner: SObject, before: Row | None, after: Row) -> None:
-        if owner.name == "Opportunity":
+    def _derive(self, owner: SObject, after: Row) -> None:
+        if owner.name == _OPPORTUNITY:
             after["IsWon"] = int(after["StageName"] in WON_STAGES)
             after["IsClosed"] = int(after["StageName"] in CLOSED_STAGES)
-            total = self._lines_total(str(after["Id"])) if before else None
-            if total is not None:  # with line items the amount is theirs; a written one is ignored
-                after["Amount"] = total
-        elif owner.name == "OpportunityLineItem":
-            product = self._store.get("Product2", str(after["Product2Id"]))
-            after["ProductCode"] = product["ProductCode"] if product else None
-            after["TotalPrice"] = round(float(after["Quantity"] or 0) * float(after["UnitPrice"] or 0), 2)
+            self._lines.roll_up(after)
+        elif owner.name == _LINE:
+            self._lines.describe(after)
 
-    def _lines_total(self, opportunity: str) -> float | None:
-        rows = self._store.select(
-            'SELECT sum(TotalPrice) AS total FROM "OpportunityLineItem" WHERE OpportunityId = ? AND IsDeleted = 0',
-            (opportunity,),
-        )
-        total = rows[0]["total"]
-        return None if total is None else round(float(total), 2)
+    def _save_deal_of(self, line: Row, actor: str) -> None:
+        """Save the Opportunity of a line that was saved: with its amount, stamps, rules, flows and messages.
 
-    def _roll_up(self, opportunity: str, actor: str) -> None:
-        """Bring the Amount up to date, which runs the Opportunity's own automation.
-
-        A system change: it moves SystemModstamp, not LastModifiedDate.
+        Source: "New Opportunity Save Behavior": a save of a child of an Opportunity is a save of the Opportunity.
         """
-        before = self._store.get("Opportunity", opportunity)
-        total = self._lines_total(opportunity)
-        if before is not None and total is not None and before["Amount"] != total:
-            after = {**before, "Amount": total, "SystemModstamp": self._clock.now_ms()}
-            self._put("Opportunity", before, after)
-            owner = self.schema.find("Opportunity")
-            assert owner is not None
-            self._speak(owner, before, after, actor)
+        deal = self._store.get(_OPPORTUNITY, str(line["OpportunityId"]))
+        owner = self.schema.find(_OPPORTUNITY)
+        if deal is not None and owner is not None:
+            self._write(owner, deal, dict(deal), actor)
 
     def _put(self, object_name: str, before: Row | None, after: Row) -> None:
         if self._faults.read_lag_s > 0:
@@ -378,20 +376,12 @@ class Records:
         return [dict(row) for row in self._store.select(sql, (parent, int(deleted)))]
 
 
-def _key(record: str) -> RecordId:
-    try:
-        return RecordId(record)
-    except InvalidIdError:
-        raise ApiError("MALFORMED_ID", f"malformed id {record[:40]}", fields=("Id",)) from None
-
-
-def _column(owner: SObject, name: str) -> SField:
-    found = owner.find(name)
-    if found is None:
-        raise ApiError("INVALID_FIELD", f"No such column '{name[:80]}' on sobject of type {owner.name}")
-    return found
-
-
-def _missing(names: list[str]) -> ApiError:
-    listed = ", ".join(names)
-    return ApiError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{listed}]", fields=tuple(names))
+def _keep_currency(before: Row, values: Row) -> None:
+    """Refuse another currency for an Opportunity with line items (Object Reference, "OpportunityLineItem")."""
+    wanted = values.get("CurrencyIsoCode", before["CurrencyIsoCode"])
+    if before["HasOpportunityLineItem"] and wanted != before["CurrencyIsoCode"]:
+        raise ApiError(
+            "FIELD_INTEGRITY_EXCEPTION",
+            "field integrity exception: CurrencyIsoCode (cannot be changed while there are line items)",
+            fields=("CurrencyIsoCode",),
+        )

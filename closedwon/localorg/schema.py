@@ -25,6 +25,7 @@ class FieldType(StrEnum):
     PICKLIST = "picklist"
     CURRENCY = "currency"
     DOUBLE = "double"
+    PERCENT = "percent"
     BOOLEAN = "boolean"
     DATE = "date"
     DATETIME = "datetime"
@@ -32,14 +33,17 @@ class FieldType(StrEnum):
 
 TEXTS = frozenset({FieldType.STRING, FieldType.TEXTAREA, FieldType.URL, FieldType.EMAIL, FieldType.PICKLIST})
 IDS = frozenset({FieldType.ID, FieldType.REFERENCE})
-NUMBERS = frozenset({FieldType.CURRENCY, FieldType.DOUBLE})
+NUMBERS = frozenset({FieldType.CURRENCY, FieldType.DOUBLE, FieldType.PERCENT})
 LONG_TEXT = 255
 """A text area longer than this is a Long Text Area, which no query may filter or sort by."""
 
 
 @dataclass(frozen=True)
 class SField:
-    """One field. `values` restrict a picklist; `refers_to` and `relationship` describe a lookup."""
+    """One field. `values` restrict a picklist; `refers_to` and `relationship` describe a lookup.
+
+    A `fixed` one is given when a record is created, and never changed; `external` marks another system's id.
+    """
 
     name: str
     type: FieldType = FieldType.STRING
@@ -47,6 +51,8 @@ class SField:
     length: int = 255
     required: bool = False
     writable: bool = True
+    fixed: bool = False
+    external: bool = False
     refers_to: str | None = None
     values: tuple[str, ...] = ()
 
@@ -100,8 +106,8 @@ WON_STAGES = frozenset({"Closed Won", "Ordered"})
 CLOSED_STAGES = WON_STAGES | {"Closed Lost"}
 
 
-def _lookup(name: str, to: str, *, required: bool = False, writable: bool = True) -> SField:
-    return SField(name, FieldType.REFERENCE, length=18, refers_to=to, required=required, writable=writable)
+def _lookup(name: str, to: str, *, required: bool = False, writable: bool = True, fixed: bool = False) -> SField:
+    return SField(name, FieldType.REFERENCE, length=18, refers_to=to, required=required, writable=writable, fixed=fixed)
 
 
 def _system(name: str, kind: FieldType) -> SField:
@@ -139,6 +145,12 @@ _PRODUCT = (
     SField("IsActive", FieldType.BOOLEAN),
     SField("Family", FieldType.PICKLIST),
 )
+_PRICEBOOK_ENTRY = (
+    _lookup("Product2Id", "Product2", required=True, fixed=True),
+    SField("UnitPrice", FieldType.CURRENCY, required=True, label="List Price"),
+    SField("IsActive", FieldType.BOOLEAN),
+)
+"""Of the standard price book, which is the only one here."""
 _OPPORTUNITY = (
     SField("Name", required=True, length=120),
     _lookup("AccountId", "Account"),
@@ -147,25 +159,31 @@ _OPPORTUNITY = (
     SField("CloseDate", FieldType.DATE, label="Close Date", required=True),
     _system("IsWon", FieldType.BOOLEAN),
     _system("IsClosed", FieldType.BOOLEAN),
+    _system("HasOpportunityLineItem", FieldType.BOOLEAN),
     SField("CurrencyIsoCode", FieldType.PICKLIST, label="Currency", length=3),
     SField("Description", FieldType.TEXTAREA, length=32000),
     SField("NextStep"),
     _lookup("OwnerId", "User"),
     SField("PO_Number__c", label="PO Number", length=80),
     SField("ERP_Order_Number__c", label="ERP Order Number", length=80),
+    SField("ERP_Order_Key__c", label="ERP Order Key", length=80, external=True),
     SField("ERP_Order_Status__c", label="ERP Order Status", length=80),
     SField("ERP_Order_Link__c", FieldType.URL, label="ERP Order Link"),
     SField("ERP_Order_Error__c", FieldType.TEXTAREA, label="ERP Order Error", length=32768),
 )
 _LINE_ITEM = (
-    _lookup("OpportunityId", "Opportunity", required=True),
-    _lookup("Product2Id", "Product2", required=True),
+    _lookup("OpportunityId", "Opportunity", required=True, fixed=True),
+    _lookup("PricebookEntryId", "PricebookEntry", fixed=True),
+    _lookup("Product2Id", "Product2", fixed=True),
     SField("ProductCode", writable=False),
     SField("Quantity", FieldType.DOUBLE, required=True),
-    SField("UnitPrice", FieldType.CURRENCY, required=True, label="Sales Price"),
-    _system("TotalPrice", FieldType.CURRENCY),
+    SField("UnitPrice", FieldType.CURRENCY, label="Sales Price"),
+    SField("Discount", FieldType.PERCENT),
+    SField("TotalPrice", FieldType.CURRENCY, label="Total Price"),
+    _system("ListPrice", FieldType.CURRENCY),
+    SField("CurrencyIsoCode", FieldType.PICKLIST, label="Currency", length=3, writable=False),
     SField("Description"),
-    SField("ServiceDate", FieldType.DATE),
+    SField("ServiceDate", FieldType.DATE, label="Date"),
     SField("SortOrder", FieldType.DOUBLE),
 )
 _USER = (
@@ -187,12 +205,13 @@ _TOMBSTONE = (
     SField("Object__c", length=80, label="Object", required=True),
     _lookup("OwnerId", "User"),
 )
+LONGEST_PAYLOAD = 131_072
 _ORDER_REQUESTED = (
     SField("Opportunity_Id__c", length=18, label="Opportunity Id"),
     SField("Amount__c", FieldType.DOUBLE, label="Amount"),
     SField("Account_Name__c", label="Account Name"),
     SField("Organization_Id__c", length=18, label="Organization Id"),
-    SField("Payload__c", FieldType.TEXTAREA, label="Payload", length=131072),
+    SField("Payload__c", FieldType.TEXTAREA, label="Payload", length=LONGEST_PAYLOAD),
 )
 
 
@@ -207,6 +226,7 @@ class Schema:
             for name, prefix, fields, children in (
                 ("Account", "001", _ACCOUNT, {"Opportunities": ("Opportunity", "AccountId")}),
                 ("Product2", "01t", _PRODUCT, {}),
+                ("PricebookEntry", "01u", _PRICEBOOK_ENTRY, {}),
                 (
                     "Opportunity",
                     "006",

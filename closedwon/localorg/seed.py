@@ -1,9 +1,14 @@
-"""Plausible data for a fresh org: accounts, products, open Opportunities with line items. Same seed, same data."""
+"""Plausible data for a fresh org: accounts, products, open Opportunities with line items. Same seed, same data.
+
+Plain deals are sold at list price. Varied ones have line discounts, sales prices below the list price and delivery
+dates, and some are of a customer whose name contains a tab, as names that come from spreadsheets do.
+"""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 from random import Random
+from typing import Any
 
 from closedwon.ids import RecordId
 from closedwon.localorg.org import Org
@@ -23,23 +28,34 @@ _ACCOUNTS = (
     ("Ó Briain Dairies Ltd", "3 Mill Lane", "Cork", "T12 X70A", "Ireland", "IE"),
     ("Øresund Kraft A/S", "Nyhavn 17", "København", "1051", "Denmark", "DK"),
 )
+_TABBED = ("Zandstra\tTransport B.V.", "Kade 7", "Groningen", "9711", "Netherlands", "NL")
+_DISCOUNTS = (5.0, 7.25, 12.5, 33.33)
 _OPEN_STAGES = ("Prospecting", "Qualification", "Proposal/Price Quote", "Negotiation/Review")
 _FIRST_CLOSE = date(2026, 1, 31)
 
 
-def seed(org: Org, *, opportunities: int, seed: int = 1) -> list[RecordId]:
-    """Add open Opportunities of 1 to 3 lines each, and accounts and products if missing; returns their ids."""
+def seed(org: Org, *, opportunities: int, seed: int = 1, varied: bool = False) -> list[RecordId]:
+    """Add open Opportunities of 1 to 3 lines each, and accounts and products if missing; returns their ids.
+
+    Of varied ones the first has discounts, the second the customer with the tab, and so on every third and fifth.
+    """
     random = Random(seed)  # noqa: S311 - made-up data, no secret
     with org.records.transaction():
         products = [_product(org, code) for code in PRODUCTS]
-        accounts = [_account(org, index) for index in range(len(_ACCOUNTS))]
-        return [_opportunity(org, random, accounts, products, number) for number in range(1, opportunities + 1)]
+        accounts = [_account(org, index) for index in range(len(_ACCOUNTS) + varied)]
+        return [
+            _opportunity(org, random, accounts, products, number, varied=varied)
+            for number in range(1, opportunities + 1)
+        ]
 
 
 def _product(org: Org, code: str) -> RecordId:
     found = org.query(f"SELECT Id FROM Product2 WHERE ProductCode = '{code}'")  # noqa: S608 - SOQL with a constant
-    name, _ = PRODUCTS[code]
-    return RecordId(found[0]["Id"]) if found else org.create("Product2", Name=name, ProductCode=code, IsActive=True)
+    name, price = PRODUCTS[code]
+    product = RecordId(found[0]["Id"]) if found else org.create("Product2", Name=name, ProductCode=code, IsActive=True)
+    if not org.query(f"SELECT Id FROM PricebookEntry WHERE Product2Id = '{product}'"):  # noqa: S608 - SOQL with an id
+        org.create("PricebookEntry", Product2Id=product, UnitPrice=price, IsActive=True)
+    return product
 
 
 def _account(org: Org, index: int) -> RecordId:
@@ -47,7 +63,7 @@ def _account(org: Org, index: int) -> RecordId:
     found = org.query(f"SELECT Id FROM Account WHERE AccountNumber = '{number}'")  # noqa: S608 - SOQL with a constant
     if found:
         return RecordId(found[0]["Id"])
-    name, street, city, postal_code, country, code = _ACCOUNTS[index]
+    name, street, city, postal_code, country, code = (*_ACCOUNTS, _TABBED)[index]
     return org.create(
         "Account",
         Name=name,
@@ -60,11 +76,16 @@ def _account(org: Org, index: int) -> RecordId:
     )
 
 
-def _opportunity(org: Org, random: Random, accounts: list[RecordId], products: list[RecordId], number: int) -> RecordId:
-    account = random.randrange(len(accounts))
+def _opportunity(
+    org: Org, random: Random, accounts: list[RecordId], products: list[RecordId], number: int, *, varied: bool
+) -> RecordId:
+    account = random.randrange(len(_ACCOUNTS))
+    if varied and number % 5 == 2:  # noqa: PLR2004 - see `seed`
+        account = len(_ACCOUNTS)
+    name = (*_ACCOUNTS, _TABBED)[account][0].replace("\t", " ")
     created = org.create(
         "Opportunity",
-        Name=f"{_ACCOUNTS[account][0].rpartition(' ')[0]} deal {number}",
+        Name=f"{name.rpartition(' ')[0]} deal {number}",
         AccountId=accounts[account],
         StageName=random.choice(_OPEN_STAGES),
         CloseDate=(_FIRST_CLOSE + timedelta(days=random.randrange(300))).isoformat(),
@@ -72,14 +93,21 @@ def _opportunity(org: Org, random: Random, accounts: list[RecordId], products: l
         PO_Number__c=f"PO-{random.randrange(10_000, 100_000)}",
     )
     for position, index in enumerate(sorted(random.sample(range(len(products)), random.randint(1, 3))), start=1):
-        code = list(PRODUCTS)[index]
-        org.create(
-            "OpportunityLineItem",
-            OpportunityId=created,
-            Product2Id=products[index],
-            Quantity=random.randint(1, 5),
-            UnitPrice=PRODUCTS[code][1],
-            Description=PRODUCTS[code][0],
-            SortOrder=position,
-        )
+        description, price = PRODUCTS[list(PRODUCTS)[index]]
+        line = {
+            "OpportunityId": created,
+            "Product2Id": products[index],
+            "Quantity": random.randint(1, 5),
+            "UnitPrice": price,
+            "Description": description,
+            "SortOrder": position,
+        }
+        org.create("OpportunityLineItem", **line | (_terms(random, number, price) if varied else {}))
     return created
+
+
+def _terms(random: Random, number: int, price: float) -> dict[str, Any]:
+    """What a line of a varied deal was sold at."""
+    if number % 3 == 1:
+        return {"Discount": random.choice(_DISCOUNTS), "ServiceDate": "2026-12-01"}
+    return {"UnitPrice": price - random.choice((0, 0.01, 100))}

@@ -118,9 +118,9 @@ class LocalOrg(Org):
             await self._runner.cleanup()
             self._runner = None
 
-    def seed(self, opportunities: int, *, seed_number: int = 1) -> list[RecordId]:
-        """Add open Opportunities with accounts, products and line items; returns their ids."""
-        return seed(self, opportunities=opportunities, seed=seed_number)
+    def seed(self, opportunities: int, *, seed_number: int = 1, varied: bool = False) -> list[RecordId]:
+        """Add open Opportunities with accounts, products and line items; returns their ids. See `seed.seed`."""
+        return seed(self, opportunities=opportunities, seed=seed_number, varied=varied)
 
     def connection(self, private_key_file: Path | None = None) -> Connection:
         """What `connection.json` says."""

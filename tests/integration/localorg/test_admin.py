@@ -1,5 +1,7 @@
 """The administration: faults, clock, counters, audits."""
 
+# ruff: noqa: S608 - SOQL of our own making
+
 from __future__ import annotations
 
 from typing import Any
@@ -124,6 +126,39 @@ async def test_audit_and_seed(wire: Wire) -> None:
     wire.org.update("Opportunity", ids[0], ERP_Order_Number__c="SO1")
     listed = (await wire.admin("GET", "opportunities")).body
     assert dict.fromkeys(ids) | {ids[0]: "SO1"} == {one["Id"]: one["ERP_Order_Number__c"] for one in listed}
+
+
+async def test_a_varied_seed_has_what_deals_have(wire: Wire) -> None:
+    """Discounts, prices below the list price, a customer whose name has a tab; the same seed makes the same deals."""
+    ids = (await wire.admin("POST", "seed", {"opportunities": 10, "seed": 4, "varied": True})).body["ids"]
+    lines = "(SELECT UnitPrice, ListPrice, Discount, TotalPrice FROM OpportunityLineItems)"
+    deals = wire.org.query(f"SELECT Id, Name, Amount, Account.Name, {lines} FROM Opportunity ORDER BY Id")
+    priced = [line for deal in deals for line in deal["OpportunityLineItems"]["records"]]
+
+    assert ids == [deal["Id"] for deal in deals]
+    assert {1, 4, 7, 10} == {
+        n for n, deal in enumerate(deals, 1) if deal["OpportunityLineItems"]["records"][0]["Discount"]
+    }
+    assert ["Zandstra\tTransport B.V."] * 2 == [deals[n]["Account"]["Name"] for n in (1, 6)]
+    assert not any("\t" in deal["Name"] for deal in deals)
+    assert any(line["UnitPrice"] < line["ListPrice"] for line in priced)
+    for deal in deals:
+        shown = sum(line["TotalPrice"] for line in deal["OpportunityLineItems"]["records"])
+        assert shown == pytest.approx(deal["Amount"], abs=0.015)
+
+
+async def test_a_deleted_record_is_restored(wire: Wire) -> None:
+    """What REST cannot do: a record comes out of the recycle bin, once, with its line items."""
+    record = wire.org.seed(1)[0]
+    before = wire.org.query(f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}'")
+    await wire.rest("DELETE", f"/sobjects/Opportunity/{record}")
+    restored = await wire.admin("POST", "undelete", {"object": "Opportunity", "record": record})
+
+    assert (200, {"id": record}) == restored[:2]
+    assert before == wire.org.query(f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}'")
+    for one in (record, "006000000000001AAA", "006"):
+        assert (await wire.admin("POST", "undelete", {"object": "Opportunity", "record": one})).status == 400
+    assert (await wire.admin("POST", "undelete", {"object": "Deal__c", "record": record})).status == 400
 
 
 async def test_a_running_org_is_described_by_its_connection(org: LocalOrg) -> None:

@@ -188,6 +188,20 @@ async def test_the_commands_of_a_sales_person(tmp_path: Path) -> None:
         assert (0, True) == _said(await run("win", deals[3].id[:15], *where), deals[3].id)
         assert (1, True) == _said(await run("win", "006", *where), "not 15 or 18")
         assert (1, True) == _said(await run("win", "006000000000001AAA", *where), "there is no Opportunity")
+        deal = deals[2].id
+        for command, said in (
+            (("change", deal, "--discount", "12.5"), "Changed: "),
+            (("change", deal, "--quantity", "7", "--discount", "0"), "Changed: "),
+            (("clone", deals[0].id), "Copied: "),
+            (("delete", deal), f"Deleted: {deal}"),
+            (("undelete", deal), "Restored: "),
+        ):
+            assert (0, True) == _said(await run(*command, *where), said)
+        assert (2, True) == _said(await run("change", deal, *where), "give --quantity, --discount or both")
+        assert (1, True) == _said(await run("undelete", deal, *where), "not in the recycle bin")
+        async with OrgClient.open(served.connection) as client:
+            (customer,) = await client.query("SELECT Id, Name FROM Account ORDER BY Id LIMIT 1")
+        assert (0, True) == _said(await run("move", deal, customer["Id"], *where), customer["Id"])
         assert (0, True) == _said(await run("fault", "lock-rows", "--times", "2", *where), "lock-rows: done")
         assert (1, True) == _said(await run("win", *where), "UNABLE_TO_LOCK_ROW")
         assert (0, True) == _said(await run("fault", "state", *where), '"record_error": 1')

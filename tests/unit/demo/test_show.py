@@ -75,6 +75,16 @@ def test_deals_of_one_customer_can_be_told_apart(width: int) -> None:
     assert ["deal 11 ", "deal 12 "] == [line[line.index("deal") :][:8] for line in picture[3:5]]
 
 
+def test_a_tab_in_a_customers_name_does_not_shift_the_columns() -> None:
+    """It is shown as a blank."""
+    tabbed = track(1)
+    tabbed.deal = tabbed.deal.model_copy(update={"account": "Zandstra\tTransport B.V."})
+    picture = lines([track(2), tabbed], width=140, height=24)
+
+    assert "Zandstra Transport B.V. " in picture[4]
+    assert picture[3].index("72,500 EUR") == picture[4].index("72,500 EUR")
+
+
 def test_a_low_terminal_shows_what_moves() -> None:
     """Everything fits; what is under way is shown before what is done, and that before what is open."""
     tracks = [track(n, stage=OrderStage.COMPLETED, order=f"S-{n}") for n in range(1, 20)]
@@ -95,16 +105,18 @@ def test_an_unknown_stage_is_shown_by_its_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ordered", "clean", "deals", "said"),
+    ("ordered", "right", "clean", "deals", "said"),
     [
-        (2, True, 2, "✔ won 2 = ordered 2 = written back 2"),
-        (1, True, 2, "✘ won 2, ordered 1, written back 2"),
-        (2, False, 2, "✘ won 2 = ordered 2"),
-        (2, True, 3, "✘ won 2 = ordered 2"),
+        (2, 2, True, 2, "✔ won 2 = ordered 2 = written back 2   totals right 2"),
+        (1, 1, True, 2, "✘ won 2, ordered 1, written back 2"),
+        (2, 1, True, 2, "✘ won 2 = ordered 2 = written back 2   totals right 1"),
+        (2, 2, False, 2, "✘ won 2 = ordered 2"),
+        (2, 2, True, 3, "✘ won 2 = ordered 2"),
     ],
 )
 def test_the_end_says_whether_all_is_well(
     ordered: int,
+    right: int,
     clean: bool,  # noqa: FBT001
     deals: int,
     said: str,
@@ -112,7 +124,7 @@ def test_the_end_says_whether_all_is_well(
 ) -> None:
     """Only when every deal that was asked for is won, ordered and written back, and no run has left a disagreement."""
     counts = Counts(won=2, ordered=ordered, written_back=2)
-    summary = Summary(**counts.model_dump(), median_s=0.5, p95_s=1.2, all_runs=counts, clean=clean)
+    summary = Summary(**counts.model_dump(), totals_right=right, median_s=0.5, p95_s=1.2, all_runs=counts, clean=clean)
 
     Screen().say(result(summary, deals=deals, erp="Tryton", file="summary.json"))
 
@@ -125,6 +137,7 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
     counts = Counts(won=2, ordered=2, written_back=2)
     summary = Summary(
         **counts.model_dump(),
+        totals_right=2,
         median_s=0.5,
         p95_s=1.2,
         all_runs=Counts(won=5, ordered=4, written_back=4, cancelled=1),

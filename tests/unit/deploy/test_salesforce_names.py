@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from closedwon.ids import OrgId, RecordId
 from closedwon.localorg.config import ORDER_REQUESTED, OrgConfig
 from closedwon.localorg.flows import Flows
 from closedwon.localorg.schema import TOMBSTONE, FieldType, Schema, SObject
 from closedwon.localorg.store import Row
+from closedwon.model import idempotency_key
 from tests.support import sfdx
 from tests.support.sfdx import DEFAULT, NS
 
@@ -29,10 +31,15 @@ _TYPES: Final = {
 _NEED_NO_RIGHT: Final = {
     *("Opportunity.Id", "Opportunity.Name", "Opportunity.StageName", "Opportunity.CloseDate", "Opportunity.IsWon"),
     *("Opportunity.CurrencyIsoCode", "Opportunity.SystemModstamp", "Account.Id", "Account.Name"),
+    *("Opportunity.CreatedDate", "OpportunityLineItem.SystemModstamp"),
     *("OpportunityLineItem.Quantity", "OpportunityLineItem.UnitPrice"),
 }
 """Needed or the system's: whoever sees the object sees them, and a right to them cannot be deployed (as exported
 profiles show, which list none of them)."""
+_KEY: Final = "ERP_Order_Key__c"
+"""Where the record's own key is written, which tells a copied order number from an own one."""
+_OFFERED: Final = {f"OpportunityLineItem.{field}" for field in ("Discount", "ListPrice", "ServiceDate", "TotalPrice")}
+"""What the event by Apex holds of a line: a route that reads the record may select it, too."""
 _PUBLISH: Final = "flows/Closedwon_Publish_Order_Requested.flow-meta.xml"
 _SEND: Final = "flows/Closedwon_Send_Order_Requested.flow-meta.xml"
 _SEND_DELETED: Final = "flows/Closedwon_Send_Record_Deleted.flow-meta.xml"
@@ -76,7 +83,7 @@ def test_the_example_configuration_and_the_package_name_the_same() -> None:
     told = set(re.findall(r"\b\w+__[ce]\b", example)) - {"Warehouse__c"}  # shown as an extra of somebody's own
     used = "\n".join(line for line in example.splitlines() if not line.lstrip().startswith("#"))
     named = set(re.findall(r"\b\w+__[ce]\b", used))
-    shown_to_people = {"Amount__c", "Account_Name__c", "Object__c"}
+    shown_to_people = {"Amount__c", "Account_Name__c", "Object__c", _KEY}
 
     assert named <= told
     assert told | shown_to_people == set(chain.from_iterable(map(sfdx.fields, _SHARED))) | set(_SHARED[1:])
@@ -111,7 +118,8 @@ def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None
     formula = sfdx.text(flow, "start/filterFormula")
     local = Flows((ORDER_REQUESTED,))
     states: list[Row] = [
-        {"IsWon": won, "Amount": amount, "IsDeleted": False} for won, amount in product((False, True), (1.0, 2.0))
+        {"IsWon": won, "Amount": amount, "AccountId": account, "IsDeleted": False}
+        for won, amount, account in product((False, True), (1.0, 2.0), ("001A", "001B"))
     ]
     occasions = [*product([None, *states], states)]
     deployed = [sfdx.holds(formula, before, after) for before, after in occasions]
@@ -125,6 +133,27 @@ def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None
     assert developed == deployed
     assert formula in (sfdx.PACKAGE.parents[1] / "docs" / "salesforce-setup.md").read_text(encoding="utf-8")
     assert {True, False} == set(deployed)
+
+
+def test_an_order_key_can_be_copied_with_its_record() -> None:
+    """Were it unique, no record with an order could be cloned; and 80 characters hold org id, colon and record id."""
+    field = sfdx.root(f"objects/Opportunity/fields/{_KEY}.field-meta.xml")
+
+    assert ("true", "false") == (sfdx.text(field, "externalId"), sfdx.text(field, "unique"))
+    assert len(idempotency_key(OrgId("00D000000000001"), RecordId("006000000000001"))) <= int(
+        sfdx.text(field, "length")
+    )
+
+
+def test_apex_knows_an_own_order_by_the_key_that_is_written() -> None:
+    """Built of org id, colon and record id, as the key in the ERP is."""
+    org, record = OrgId("00D000000000001"), RecordId("006000000000001")
+    built = re.search(
+        r"String key = UserInfo\.getOrganizationId\(\) \+ '(.*)' \+ deal\.Id;", sfdx.apex()["ClosedwonDeals"]
+    )
+    assert built is not None
+
+    assert idempotency_key(org, record) == f"{org}{built[1]}{record}"
 
 
 def test_the_triggers_speak_of_the_same_deals() -> None:
@@ -181,7 +210,7 @@ def test_the_named_credential_leads_to_the_examples_route() -> None:
 
 
 def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
-    """It writes the four fields; it sends no outbound messages, so that a write-back cannot loop."""
+    """It writes the five fields; it sends no outbound messages, so that a write-back cannot loop."""
     rights = sfdx.root(_INTEGRATION)
     editable = {
         permission.findtext(f"{NS}field")
@@ -189,7 +218,7 @@ def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
         if permission.findtext(f"{NS}editable") == "true"
     }
 
-    assert {f"Opportunity.{field}" for field in sfdx.route()["write_back"].values()} == editable
+    assert {f"Opportunity.{field}" for field in {_KEY, *sfdx.route()["write_back"].values()}} == editable
     assert {"ApiEnabled"} == sfdx.texts(rights, "userPermissions/name")
     assert {"Account", "Opportunity", "Product2", "Order_Requested__e", TOMBSTONE} == _allowed(
         _INTEGRATION, "allowRead"
@@ -205,11 +234,11 @@ def test_the_integration_user_may_see_every_field_that_is_read_or_sent_and_no_ot
     read = {_right_to(name, "Opportunity") for name in _names(select.replace(lines[0], ""))}
     read |= {_right_to(name, "OpportunityLineItem") for name in _names(lines[1])}
     sent = sfdx.texts(sfdx.root("workflows/Opportunity.workflow-meta.xml"), "outboundMessages/fields")
-    written = set(sfdx.route()["write_back"].values())
+    written = {_KEY, *sfdx.route()["write_back"].values()}
     # Whoever has no right to the lookup sees no field of the account.
     needed = read | {f"Opportunity.{name}" for name in sent | written | {"AccountId"}}
 
-    assert needed - _NEED_NO_RIGHT == sfdx.texts(sfdx.root(_INTEGRATION), "fieldPermissions/field")
+    assert _OFFERED | needed - _NEED_NO_RIGHT == sfdx.texts(sfdx.root(_INTEGRATION), "fieldPermissions/field")
 
 
 def _names(select: str) -> list[str]:
