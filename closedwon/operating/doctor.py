@@ -24,7 +24,7 @@ from closedwon import names, temporal, visibility
 from closedwon.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
-from closedwon.settings import Org, Settings
+from closedwon.settings import Org, Settings, warnings
 from closedwon.settings.values import is_loopback
 from workers.connections import Connections
 from workflows.order_table import KEPT_BY_RETRY
@@ -307,6 +307,7 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
     async with Connections(settings) as connections:
         wrong = [finding async for finding in checks.remote(settings, connections) if finding.wrong]
         found = [Trouble(Harm.WAITING, finding.subject, finding.text, finding.cure) for finding in wrong]
+        found += [Trouble(Harm.RISK, "intake", warning, "") for warning in warnings(settings)]
         for org in settings.orgs:
             usage = connections.salesforce[org.id].usage
             if usage is not None and usage.used > _API_SHARE * usage.max:
