@@ -72,6 +72,16 @@ def _request(path: str, body: bytes, *, close: bool = False) -> bytes:
     ).encode() + body
 
 
+async def _speak_no_http(address: str, path: str) -> None:
+    """Requests that no server can read: a line too long, of a wrong version, with a header that is none."""
+    host, port = address.removeprefix("http://").split(":")
+    for line in (f"{path * 300} HTTP/1.1", f"{path} HTTP/9.x", f"{path} HTTP/1.1\r\n{path}", f"{path}\x01 HTTP/1.1"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST {line}\r\nHost: x\r\n\r\n".encode())
+        assert b" 400 " in await reader.readline()
+        writer.close()
+
+
 def _event(**outbound: Any) -> dict[str, Any]:
     return {"outbound": {**PROVEN, **outbound}, "events": (), "source": "event", "payload": "@"}
 
@@ -101,6 +111,21 @@ async def test_every_wrong_path_is_answered_like_one_that_does_not_exist() -> No
         assert problem == as_callout
         assert {} == {name: answer for name, answer in answers.items() if answer != nowhere}
         assert not await world.has_begun(_RECORD)
+
+
+async def test_a_route_without_a_secret_takes_none() -> None:
+    """Who has removed the secret by mistake hears of it: the old address does not exist any more."""
+    async with handoff(outbound={"tombstone": _TOMBSTONE}, events=()) as world, intake(world) as address:
+        buried = tombstones(world.org.org_id, [_RECORD])
+        with_secret = [
+            (await deliver(address, body, route=f"won-0/{PATH_SECRET}{tail}"))[0]
+            for body, tail in ((_body(world), ""), (buried, "/tombstones"))
+        ]
+        has_begun = await world.has_begun(_RECORD)
+        bare, _ = await deliver(address, _body(world))
+
+        assert [404, 404] == with_secret
+        assert (False, 200) == (has_begun, bare)
 
 
 async def test_a_wrong_secret_is_refused_before_the_body_is_read_and_uses_up_nothing() -> None:
@@ -185,6 +210,7 @@ async def test_a_hundred_requests_of_every_outcome_leave_no_secret_in_logs_and_m
         paths = [*_WRONG_PATHS.values(), f"/outbound/{PROVEN_ROUTE}", f"/outbound/{PROVEN_ROUTE}/tombstones"]
         paths += [f"/outbound/won-0/{_ENCODED}", f"/x/../outbound/won-0/{PATH_SECRET}"]
         statuses = Counter([(await _post(address, path, body))[0] for path in paths for body in bodies])
+        await _speak_no_http(address, f"/outbound/{PROVEN_ROUTE}")
         for _ in range(3):
             await deliver(strict, good, route=PROVEN_ROUTE)
         async with aiohttp.ClientSession() as http:
