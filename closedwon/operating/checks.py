@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     wrong: bool = False
     cure: str = ""
     warns: bool = False
-    """Allowed, but worth a thought; the check does not fail because of it."""
+    """Not wrong, but it will cost something."""
 
 
 async def remote(settings: Settings, connections: Connections) -> AsyncIterator[Finding]:

@@ -307,7 +307,6 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
     async with Connections(settings) as connections:
         wrong = [finding async for finding in checks.remote(settings, connections) if finding.wrong]
         found = [Trouble(Harm.WAITING, finding.subject, finding.text, finding.cure) for finding in wrong]
-        found += [Trouble(Harm.RISK, "intake", warning, "") for warning in warnings(settings)]
         for org in settings.orgs:
             usage = connections.salesforce[org.id].usage
             if usage is not None and usage.used > _API_SHARE * usage.max:
@@ -315,7 +314,7 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
                 cure = "See in Setup, Company Information, who calls; at the limit orders wait, but are not lost."
                 found.append(Trouble(Harm.RISK, f"org {org.name}", text, cure))
             found += [trouble async for trouble in _skew(org)]
-    return found
+    return [*found, *(Trouble(Harm.RISK, "intake", warning, "") for warning in warnings(settings))]
 
 
 async def _skew(org: Org) -> AsyncIterator[Trouble]:
