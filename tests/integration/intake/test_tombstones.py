@@ -61,7 +61,8 @@ async def test_a_tombstone_that_names_no_record_is_refused() -> None:
         ]
         elsewhere, _ = await deliver(address, soap_message(world.org.org_id, ["006000000000001AAA"]), route=_HERE)
 
-        assert [500] * 3 == [status for status, _ in wrong]
-        assert all("outbound.tombstone.record_id" in answer for _, answer in wrong)
+        assert [422, 500, 500] == [status for status, _ in wrong]
+        assert "prefix" in wrong[0][1]
+        assert all("outbound.tombstone.record_id" in answer for _, answer in wrong[1:])
         assert 500 == elsewhere
         assert [] == [execution async for execution in world.client.list_workflows()]
