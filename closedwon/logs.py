@@ -33,6 +33,8 @@ _SECRET_TEXTS: Final = (
         r"(?i)([\"']?\b(?:\w*secret|\w*token|password|assertion|sessionid|sid)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;}]+"
     ),
     re.compile(r"(://)[^/\s:@]*:[^/\s@]+(?=@)"),  # user and password in an address
+    # What follows a route in the address of outbound messages is a path secret.
+    re.compile(r"(?i)(/outbound/+[^/\s\"'?#]+/+)(?!tombstones(?![\w%-]))[^/\s\"'?#]+"),
     re.compile(r"()\b00D\w{9,15}![\w.]+"),  # a Salesforce access token or session id
     re.compile(r"()\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"),  # a JSON web token
     re.compile(r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
-from closedwon.settings import SettingsError, load_settings
+from closedwon.settings import SettingsError, load_settings, warnings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ async def _check(config: Path) -> None:
 def _print(console: Console, finding: Finding) -> None:
     from rich.text import Text  # noqa: PLC0415
 
-    mark = ("✗ ", "bold red") if finding.wrong else ("✓ ", "green")
+    mark = ("✗ ", "bold red") if finding.wrong else ("! ", "yellow") if finding.warns else ("✓ ", "green")
     console.print(Text.assemble(mark, (f"{finding.subject}  ", "bold"), finding.text))
     if finding.cure:
         console.print(Text.assemble("    ", (finding.cure, "yellow")))
@@ -69,6 +69,8 @@ async def _findings(config: Path) -> AsyncIterator[Finding]:
     parts = (f"{len(settings.orgs)} org", f"{len(settings.erps)} ERP", f"{len(settings.routes)} route")
     counted = ", ".join(part if part.startswith("1 ") else f"{part}s" for part in parts)
     yield checks.Finding("settings", f"{config}: {counted}")
+    for warning in warnings(settings):
+        yield checks.Finding("intake", warning, warns=True)
     async with Connections(settings) as connections:
         async for finding in checks.remote(settings, connections):
             yield finding

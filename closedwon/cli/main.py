@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, sweeps, top
+from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, secret, sweeps, top
 from closedwon.cli.common import Panel
 
 
@@ -34,6 +34,7 @@ app.add_typer(org.app, rich_help_panel=Panel.TRY)
 app.add_typer(config.app, rich_help_panel=Panel.SET_UP)
 app.add_typer(route.app, rich_help_panel=Panel.SET_UP)
 app.add_typer(codec.app, rich_help_panel=Panel.SET_UP)
+app.add_typer(secret.app)
 app.add_typer(run.app)
 app.add_typer(top.app)
 app.add_typer(doctor.app)

@@ -32,6 +32,8 @@ class Finding(NamedTuple):
     text: str
     wrong: bool = False
     cure: str = ""
+    warns: bool = False
+    """Not wrong, but it will cost something."""
 
 
 async def remote(settings: Settings, connections: Connections) -> AsyncIterator[Finding]:
@@ -98,7 +100,11 @@ async def _try_sweeping(route: Route, client: SalesforceClient) -> None:
 
 def _heard(route: Route) -> str:
     pushes = {"outbound": route.outbound, "callouts": route.callouts}
-    paths_of_intake = ", ".join(f"/{path}/{route.name}" for path, table in pushes.items() if table is not None)
+    secret = "/{secret}" if route.outbound is not None and route.outbound.path_secrets else ""
+    tails = {"outbound": secret, "callouts": ""}
+    paths_of_intake = ", ".join(
+        f"/{path}/{route.name}{tails[path]}" for path, table in pushes.items() if table is not None
+    )
     heard = [*route.events, *([f"intake's {paths_of_intake}"] if paths_of_intake else [])]
     return f", hears {', '.join(heard)}" if heard else ""
 

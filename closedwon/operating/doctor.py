@@ -24,7 +24,7 @@ from closedwon import names, temporal, visibility
 from closedwon.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operating import checks, overview
-from closedwon.settings import Org, Settings
+from closedwon.settings import Org, Settings, warnings
 from closedwon.settings.values import is_loopback
 from workers.connections import Connections
 from workflows.order_table import KEPT_BY_RETRY
@@ -314,7 +314,7 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
                 cure = "See in Setup, Company Information, who calls; at the limit orders wait, but are not lost."
                 found.append(Trouble(Harm.RISK, f"org {org.name}", text, cure))
             found += [trouble async for trouble in _skew(org)]
-    return found
+    return [*found, *(Trouble(Harm.RISK, "intake", warning, "") for warning in warnings(settings))]
 
 
 async def _skew(org: Org) -> AsyncIterator[Trouble]:

@@ -32,6 +32,10 @@ LATEST: Final = "-1"
 """Position: only what is new. What is published before the first event has been seen can be lost: start at EARLIEST."""
 
 
+SKEW: Final = timedelta(minutes=5)
+"""How far another clock may be ahead of ours and still be believed; as much as signatures allow."""
+
+
 class Event(Frozen):
     """One event of the bus. An event that has not the usual form is still one: nothing is dropped here."""
 
@@ -92,14 +96,6 @@ def parse_event(channel: str, data: Any) -> Event:
     )
 
 
-_CLOCK_SKEW: Final = timedelta(minutes=5)
-
-
-def believable(moment: datetime | None, received_at: datetime) -> datetime | None:
-    """A time of change, or None for one in the future beyond clock skew: it would make every true one look older."""
-    return None if moment is None or moment > received_at + _CLOCK_SKEW else moment
-
-
 def aware(text: Any) -> datetime | None:
     """Read a time that names its zone (ISO 8601); None for anything else."""
     try:
@@ -107,3 +103,13 @@ def aware(text: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return moment if moment.tzinfo else None
+
+
+def believable(modified_at: datetime | None, received_at: datetime, *, skew: timedelta = SKEW) -> datetime | None:
+    """Return `modified_at` unless it lies in the future of `received_at` (both aware) by more than `skew`.
+
+    The newest notification wins permanently, so a moment that has not come yet must not be remembered: after one
+    message with a time of 2099, forged or from a broken clock, every true one would count as older. A notification
+    without a believable time is one without a time.
+    """
+    return modified_at if modified_at is not None and modified_at <= received_at + skew else None

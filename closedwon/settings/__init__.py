@@ -23,6 +23,8 @@ from closedwon.errors import ClosedwonError
 from closedwon.settings.alerts import Alerts
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
+from closedwon.settings.exposure import problems as problems_of_origin
+from closedwon.settings.exposure import warnings
 from closedwon.settings.extras import reserved_names
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.orders import CustomerMapping, Discount, LinesMapping, Lookup, OrderMapping
@@ -81,6 +83,7 @@ __all__ = [
     "load_codec",
     "load_encryption",
     "load_settings",
+    "warnings",
 ]
 
 DEFAULT_FILE = "closedwon.toml"
@@ -259,6 +262,7 @@ class Settings(CodecSettings):
         for place, erp in enumerate(self.erps):
             if erp.webhook is not None and self.intake is None:
                 yield Problem(("erps", place, "webhook"), "nobody listens; add an [intake] table")
+        yield from problems_of_origin(self.routes, self.intake)
 
     def _shared_channels(self) -> Iterator[Problem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from closedwon.settings.values import Secret, Section, Url, shaped
+from closedwon.settings.values import Secret, Section, Url, shaped, strong
 
 Origin = Annotated[
     str, shaped(r"https?://[^/\s*]+", 'the address of a UI, without a path, as in "https://ui.example.com"')
@@ -28,7 +28,7 @@ class Codec(Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8086
-    token: Secret | None = None
+    token: Annotated[Secret, strong("codec")] | None = None
     """For Temporal's command line: `--codec-auth "Bearer <token>"`."""
     tokens: Tokens | None = None
     """For Temporal's UI, which passes on the token of whoever has signed in."""

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
 from closedwon.model import Changed, Following, Policies, TakenBack
+from closedwon.settings.intake import Fingerprint
 from closedwon.settings.orders import OrderMapping
 from closedwon.settings.problems import Problem, ProblemsError
 from closedwon.settings.selecting import misspelt, not_selected, selected, with_stamps
@@ -24,9 +25,11 @@ from closedwon.settings.values import (
     File,
     Growing,
     Name,
+    PathSecret,
     Pause,
     Secret,
     Section,
+    strong,
 )
 
 
@@ -87,7 +90,11 @@ class Tombstone(Section):
 
 
 class Outbound(Section):
-    """Outbound messages of a route. An empty table takes any fields."""
+    """Outbound messages of a route. An empty table takes any fields.
+
+    An outbound message is not signed, and an org id is not a secret. Everything that proves where one comes from is
+    here: a path secret, or a certificate that only the route's org has. With both, a message must have both.
+    """
 
     tombstone: Tombstone | None = None
     """Present: `/outbound/<route>/tombstones` takes word of deleted records; their orders are cancelled."""
@@ -98,12 +105,22 @@ class Outbound(Section):
     unqualified: Literal["ack", "refuse"] = "ack"
     """With source `event`, a message whose record does not qualify: `ack` takes it, and its workflow ends as not
     needed; `refuse` answers with a fault, and starts nothing."""
+    path_secrets: Annotated[tuple[PathSecret, ...], Field(min_length=1, max_length=2)] = ()
+    """Present: the endpoint is `/outbound/<route>/<secret>`. Two are valid while one replaces the other."""
+    client_fingerprints: Annotated[tuple[Fingerprint, ...], Field(min_length=1)] = ()
+    """Present: the client's certificate must be one of these, which the org shares with no other org. What Salesforce
+    uses by default (`proxy.salesforce.com`) is the certificate of all orgs."""
+
+    @property
+    def proves_org(self) -> bool:
+        """Whether a message that is let in is known to come from the route's org."""
+        return bool(self.path_secrets or self.client_fingerprints)
 
 
 class Callouts(Section):
     """Callouts of a route."""
 
-    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
+    keys: Annotated[tuple[Annotated[Secret, strong("callout")], ...], Field(min_length=1, max_length=2)]
     """Shared with Apex, which signs with one of them; two while one replaces the other."""
 
 

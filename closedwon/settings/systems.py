@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from closedwon.ids import OrgId
-from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, shaped
+from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, shaped, strong
 
 
 def _at_most(longest: timedelta) -> AfterValidator:
@@ -63,7 +63,7 @@ class Org(Section):
 class Webhook(Section):
     """Word from the ERP that an order has changed there."""
 
-    keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=2)]
+    keys: Annotated[tuple[Annotated[Secret, strong("webhook")], ...], Field(min_length=1, max_length=2)]
     """Shared with the ERP, which signs with one of them as Apex does; two while one replaces the other."""
 
 

@@ -11,13 +11,18 @@ import re
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from closedwon import expressions
 from closedwon.settings.problems import Problem, ProblemsError
+
+SHORTEST_SECRET: Final = 32
+"""Characters of a secret that proves who is speaking. Random base64 of that length holds 192 bits, hexadecimal 128."""
+_FEWEST_DIFFERENT: Final = 10
+"""Characters that must differ: a random secret of 32 hexadecimal digits has 14, a repeated word or digit far fewer."""
 
 base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
 """Where the settings file lies, while it is read: paths of secrets are relative to it."""
@@ -48,6 +53,33 @@ def _read_secret(value: object) -> object:
 def _check_token(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value().isprintable():
         raise ValueError("holds a line break or another control character, as no token does; set it anew")
+    return secret
+
+
+def strong(kind: str) -> AfterValidator:
+    """Make a check that refuses secrets that can be guessed; its hint is the command that prints a strong one.
+
+    Length and variety are all that can be seen of a text: a strong secret is one that was generated.
+    """
+
+    def check(secret: SecretStr) -> SecretStr:
+        text = secret.get_secret_value()
+        if len(text) < SHORTEST_SECRET or len(set(text)) < _FEWEST_DIFFERENT:
+            raise ValueError(
+                f"can be guessed: it needs at least {SHORTEST_SECRET} characters, {_FEWEST_DIFFERENT} of them "
+                f"different; `closedwon secret {kind}` prints a strong one"
+            )
+        return secret
+
+    return AfterValidator(check)
+
+
+def _check_path_segment(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", secret.get_secret_value(), re.ASCII):
+        raise ValueError(
+            "becomes a part of an address: it may hold letters, digits, `-` and `_`, at most 128 in all; "
+            "`closedwon secret path` prints one"
+        )
     return secret
 
 
@@ -118,6 +150,8 @@ File = Annotated[Path, AfterValidator(_existing)]
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 Token = Annotated[Secret, AfterValidator(_check_token)]
 """A secret that travels in the header of a request."""
+PathSecret = Annotated[Secret, strong("path"), AfterValidator(_check_path_segment)]
+"""A secret that is one segment of an endpoint's path."""
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""
 Url = Annotated[str, AfterValidator(_check_url)]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote, unquote
 
+import aiohttp
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -23,9 +31,13 @@ from closedwon.localerp.light import Lie, LightErp
 from closedwon.model import Changed, Customer, Order, Origin
 from closedwon.order_state import Problem
 from closedwon.record import Erps, snapshot
+from closedwon.settings import Callouts, Intake, Outbound, Settings, Webhook
+from closedwon.settings.codec import Codec
 from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
+from tests.support.handoff import handoff
+from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, deliver, intake, soap_message
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
 
@@ -510,3 +522,165 @@ def test_i9_no_value_is_not_a_no(value: object, *, is_certain: bool) -> None:
     found = _seen(IsWon=value)
     assert isinstance(found, NotWanted)
     assert is_certain is found.is_certain
+
+
+_KEY = "a key that both ends know, made for one test"
+_ONE_LINE: dict[str, Any] = {
+    "source": "event",
+    "payload": "@",
+    "events": (),
+    "qualify": "IsWon == 'true'",
+    "order": {
+        "name": "Name",
+        "currency": "'EUR'",
+        "customer": {"id": "AccountId", "name": "'Edge'"},
+        "lines": {"each": "[@]", "product": "Product_Code__c", "quantity": "'1'", "unit_price": "Amount"},
+    },
+}
+"""A route that makes the order of the message's own fields."""
+
+
+def _told(org: str, record: str, *, first: int = 1, **fields: str) -> bytes:
+    """A message that says of a deal what `fields` say."""
+    said = {"Name": "Roof", "AccountId": "001000000000001", "Product_Code__c": "GC1040", "IsWon": "true", **fields}
+    values = "".join(f"<sf:{name}>{value}</sf:{name}>" for name, value in said.items())
+    return soap_message(org, [record], first=first).replace(b"</sObject>", f"{values}</sObject>".encode())
+
+
+def _signed(body: bytes) -> dict[str, str]:
+    timestamp = str(int(time.time()))
+    digest = hmac.new(_KEY.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"X-Closedwon-Timestamp": timestamp, "X-Closedwon-Signature": f"v1={digest}"}
+    return {"Content-Type": "application/json", **headers}
+
+
+async def test_i7_a_forged_message_about_a_deal_in_prospecting_makes_no_order() -> None:
+    """Whoever knows the org id but not the path secret starts nothing; the org's own message is taken."""
+    guesses = ["", "/", *(f"/{guess}" for guess in (PATH_SECRET[:-1], f"{PATH_SECRET}x", PATH_SECRET.lower()))]
+    async with (
+        handoff(outbound=PROVEN, **_ONE_LINE) as world,
+        world.working(subscriber=False),
+        intake(world) as address,
+    ):
+        record, won = world.org.seed(2)
+        forged = _told(world.org.org_id, record, Amount="999999.00")
+        answers = {await deliver(address, forged, route=f"won-0{guess}") for guess in guesses}
+        unknown = await deliver(address, forged, route="no-such-route")
+        status, _ = await deliver(address, _told(world.org.org_id, won, Amount="10.00"), route=PROVEN_ROUTE)
+        await world.until_written_back(won)
+
+        assert {unknown} == answers
+        assert (404, 200) == (unknown[0], status)
+        assert not await world.has_begun(record)
+        assert ["10.00"] == [str(order["amount"]) for order in world.erp.orders()]
+
+
+async def test_i7_settings_refuse_orders_made_of_messages_that_prove_nothing() -> None:
+    """`source = "event"` by outbound message needs a path secret or the org's own certificate; a hint needs neither."""
+    async with handoff(outbound=PROVEN, **_ONE_LINE) as world:
+        (route,) = world.settings.routes
+
+        def with_outbound(outbound: dict[str, Any], **more: Any) -> Settings:
+            changed = route.model_copy(update={"outbound": Outbound.model_validate(outbound), **more})
+            return Settings.model_validate({**dict(world.settings), "routes": (changed,)})
+
+        with pytest.raises(ValidationError) as caught:
+            with_outbound({})
+        assert "`closedwon secret path` prints one" in str(caught.value)
+        with pytest.raises(ValidationError, match="no client is asked for a certificate"):
+            with_outbound({"client_fingerprints": ["ab" * 32]})
+        with_outbound({}, source="record", select="Name, IsWon, AccountId, Product_Code__c, Amount")
+
+
+async def test_i7_a_moment_in_the_future_makes_no_true_message_older() -> None:
+    """A message of the year 2099 comes first, the true one afterwards: the order is made of the true one."""
+    async with handoff(outbound=PROVEN, **_ONE_LINE) as world, intake(world) as address:
+        (record,) = world.org.seed(1)
+        for number, (amount, at) in enumerate((("999.00", "2099-01-01"), ("20.00", "2026-01-01")), 1):
+            stamp = f"{at}T10:00:00.000Z"
+            body = _told(world.org.org_id, record, first=number, Amount=amount, SystemModstamp=stamp)
+            assert 200 == (await deliver(address, body, route=PROVEN_ROUTE))[0]
+        async with world.working(subscriber=False):
+            await world.until_written_back(record)
+
+        assert ["20.00"] == [str(order["amount"]) for order in world.erp.orders()]
+
+
+async def test_i7_a_certificate_proves_an_org_only_where_it_is_that_orgs_own(tmp_path: Path) -> None:
+    """Another org's certificate of the same authority, of the same name, is let in by the door, not by the route."""
+    authority = Authority(tmp_path, "ours")
+    own, other = [_escaped(authority.issue("proxy.salesforce.com")[0]) for _ in range(2)]
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(unquote(own))).hexdigest()
+    forwarded = {"client_subjects": ["proxy.salesforce.com"]}
+    door: dict[str, Any] = {"proxies": ["127.0.0.0/8"], "forwarded_certificate": forwarded}
+    async with handoff(outbound=PROVEN, **_ONE_LINE) as world:
+        outbound = Outbound(client_fingerprints=(fingerprint.upper(),))
+        changed = world.settings.routes[0].model_copy(update={"outbound": outbound})
+        settings = {**dict(world.settings), "intake": door, "routes": (changed,)}
+        world.settings = Settings.model_validate(settings)
+        record, won = world.org.seed(2)
+        answers = []
+        async with intake(world, **door) as address:
+            for deal, certificate in ((record, other), (record, ""), (won, own)):
+                body = _told(world.org.org_id, deal, Amount="10.00")
+                answers.append((await deliver(address, body, headers={"Client-Cert": certificate}))[0])
+
+        assert [403, 403, 200] == answers
+        assert not await world.has_begun(record)
+        assert await world.has_begun(won)
+
+
+def _escaped(pem: Path) -> str:
+    """A certificate as nginx forwards it."""
+    return quote(pem.read_text(encoding="ascii"))
+
+
+@pytest.mark.parametrize("secret", ["k", "k" * 100, "abcdefghi" * 4, "0123456789abcdef0123456789abcde", ""])
+def test_i7_a_weak_secret_is_refused(secret: str) -> None:
+    """One letter, one repeated letter, nine different letters, 31 characters: each can be guessed."""
+    for kind, key in ((Outbound, "path_secrets"), (Callouts, "keys"), (Webhook, "keys")):
+        with pytest.raises(ValidationError, match=r"can be guessed.*`closedwon secret (path|callout|webhook)`"):
+            kind.model_validate({key: [SecretStr(secret)]})
+        kind.model_validate({key: [SecretStr("0123456789abcdef0123456789abcdef")]})
+    with pytest.raises(ValidationError, match="can be guessed"):
+        Codec(token=SecretStr(secret))
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"host": "0.0.0.0"}, "messages would arrive in clear"),  # noqa: S104 - that is the point
+        ({"host": "::"}, "messages would arrive in clear"),
+        ({"host": ""}, "messages would arrive in clear"),
+        ({"host": "intake.example.com", "allow": ["13.108.0.0/14"]}, "messages would arrive in clear"),
+        ({"proxies": ["0.0.0.0/0"]}, "every sender in it could forge"),
+        ({"proxies": ["0.0.0.0/1", "128.0.0.0/1"]}, "every sender in it could forge"),
+        ({"proxies": ["10.0.0.0/8", "::/0"]}, "every sender in it could forge"),
+        ({"proxies": ["2000::/3"]}, "every sender in it could forge"),
+    ],
+)
+def test_i7_an_open_intake_is_refused(settings: dict[str, Any], complaint: str) -> None:
+    """Messages in clear from other machines, and proxies that are everybody, are refused with what to do."""
+    with pytest.raises(ValidationError, match=complaint):
+        Intake.model_validate(settings)
+
+
+@pytest.mark.parametrize("channel", ["outbound", "callouts"])
+@pytest.mark.parametrize("stranger", ["001000000000001AAA", "500000000000001AAA"])
+async def test_i8_a_pushed_record_of_another_object_is_refused(channel: str, stranger: str) -> None:
+    """The id of an Account or a Case on a route of Opportunities starts nothing, as by an event or a tombstone."""
+    callouts = {"keys": [SecretStr(_KEY)]}
+    async with handoff(outbound=PROVEN, callouts=callouts, **_ONE_LINE) as world, intake(world) as address:
+        record = RecordId(stranger)
+        if channel == "outbound":
+            status, _ = await deliver(address, _told(world.org.org_id, record, Amount="1.00"), route=PROVEN_ROUTE)
+        else:
+            fields = {"Name": "Roof", "AccountId": "001000000000001", "IsWon": "true", "Amount": 1.0}
+            call = {"org": world.org.org_id, "records": [{"recordId": record, "id": "n-1", "fields": fields}]}
+            body = json.dumps(call).encode()
+            url = f"{address}/callouts/won-0"
+            async with aiohttp.request("POST", url, data=body, headers=_signed(body)) as answer:
+                status = answer.status
+
+        assert status >= 400
+        assert not await world.has_begun(record)

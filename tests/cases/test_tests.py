@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
+from pydantic import SecretStr
 
 from closedwon.errors import AttentionError, AttentionReason
+from closedwon.ids import OrgId, RecordId
 from closedwon.mapping import record_id_of
 from closedwon.model import Channel, Message
 from closedwon.record import Erps, Record, gone, snapshot
+from closedwon.salesforce import outbound, soap
+from closedwon.salesforce.outbound import OutboundMessageError
+from closedwon.salesforce.soap import SoapError
 from closedwon.snapshot import Deleted, Hidden, Wanted
+from tests.support import outbound as sent
+from tests.support.handoff import Handoff, handoff
+from tests.support.hostile import BOMBS, LARGEST, MOST_MEMORY, cost_of
+from tests.support.intake import intake
 from tests.support.mapping import ORG, RECORD, deal, example_route, line, record_of
 
 _AT = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
@@ -68,3 +82,133 @@ def test_t5_a_record_that_is_not_there() -> None:
     assert Deleted(erp="tryton", policies=route.policies) == gone(route, plain, is_deleted=True)
     assert Hidden(erp="tryton", policies=route.policies) == gone(route, plain, is_deleted=False)
     assert Hidden(erp="tryton", policies=route.policies) == gone(route, None, is_deleted=False)
+
+
+_KEY = "a key that production and its sandbox share"
+_SANDBOX = OrgId("00D000000000009")
+_RECORD = RecordId("006000000000001AAA")
+_MOST = 200_000
+"""Elements of one document."""
+
+
+def _call(org: str) -> bytes:
+    return json.dumps({"org": org, "records": [{"recordId": _RECORD, "id": "job-1"}]}).encode()
+
+
+def _soap_call(org: str) -> bytes:
+    return (
+        '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><submit '
+        f'xmlns="urn:closedwon:callout:1"><org>{org}</org><records><recordId>{_RECORD}</recordId><id>job-1</id>'
+        "</records></submit></s:Body></s:Envelope>"
+    ).encode()
+
+
+async def _post(url: str, body: bytes, *, signed: bytes | None = None) -> tuple[int, str]:
+    """Post `body` with the signature of `signed`, which is the body itself unless somebody has changed it."""
+    timestamp = str(int(time.time()))
+    digest = hmac.new(_KEY.encode(), f"{timestamp}.".encode() + (signed or body), hashlib.sha256).hexdigest()
+    media_type = "text/xml; charset=utf-8" if url.endswith("/soap") else "application/json"
+    headers = {
+        "Content-Type": media_type,
+        "X-Closedwon-Timestamp": timestamp,
+        "X-Closedwon-Signature": f"v1={digest}",
+    }
+    async with aiohttp.request("POST", url, data=body, headers=headers) as response:
+        return response.status, await response.text()
+
+
+def _world_of_callouts(world: Handoff, address: str) -> list[tuple[str, bytes, bytes]]:
+    url = f"{address}/callouts/won-0"
+    own = str(world.org.org_id)
+    return [(url, _call(_SANDBOX), _call(own)), (f"{url}/soap", _soap_call(_SANDBOX), _soap_call(own))]
+
+
+async def test_t8_a_callout_of_another_org_is_refused_though_the_key_is_right() -> None:
+    """A sandbox that was refreshed from production signs with production's key: its records are not production's."""
+    async with handoff(events=(), callouts={"keys": [SecretStr(_KEY)]}) as world, intake(world) as address:
+        for url, of_sandbox, own in _world_of_callouts(world, address):
+            status, answer = await _post(url, of_sandbox)
+            forged, _ = await _post(url, own, signed=of_sandbox)
+            begun = await world.has_begun(_RECORD)
+
+            assert (500 if url.endswith("/soap") else 403) == status
+            assert f"OrganizationId {_SANDBOX} is not the org of route" in answer
+            assert (500 if url.endswith("/soap") else 401) == forged  # the org id is part of what is signed
+            assert not begun
+        for url, _, own in _world_of_callouts(world, address):
+            assert (await _post(url, own))[0] in (200, 202)
+        assert await world.has_begun(_RECORD)
+
+
+@pytest.mark.parametrize("element", [b"<b/>", b"<b></b>", b"<b>&lt;</b>"])
+def test_t9_the_number_of_elements_is_bounded_exactly(element: bytes) -> None:
+    """The largest document that is allowed is read, one more element is refused unparsed, however it is written."""
+    largest = b"<a>" + element * (_MOST - 1) + b"</a>"
+    assert _MOST == sum(1 for _ in soap.read_xml(largest).iter())
+    with pytest.raises(SoapError, match=f"more than {_MOST} elements"):
+        soap.read_xml(largest.replace(b"</a>", element + b"</a>"))
+
+
+@pytest.mark.parametrize("hidden", [b"<!-- </a></a></a></a> -->", b"<b><![CDATA[</a></a></a></a>]]></b>"])
+def test_t9_ends_of_elements_that_are_only_text_do_not_raise_the_bound(hidden: bytes) -> None:
+    """What looks like an end inside a comment or a text is not one, and makes room for nothing."""
+    body = b"<a>" + hidden * 1000 + b"<b/>" * _MOST + b"</a>"
+    with pytest.raises(SoapError, match=f"more than {_MOST} elements"):
+        soap.read_xml(body)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_t9_time_and_memory_of_one_body_are_bounded(name: str) -> None:
+    """Each hostile body of the size that intake lets through, read by a process of its own, stays below both bounds."""
+    assert len(BOMBS[name]) <= 2 * LARGEST
+    seconds, kibibytes = cost_of(name)
+
+    assert 4.0 > seconds
+    assert MOST_MEMORY > kibibytes
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [("1", True), ("true", True), ("0", False), ("false", False)])
+def test_t9_a_header_that_must_be_understood_is_refused(value: str, is_refused: bool) -> None:  # noqa: FBT001
+    """Both spellings of true count (SOAP 1.1, section 4.2.3); a header that need not be understood is passed over."""
+    header = f'<soapenv:Header><a soapenv:mustUnderstand="{value}"/></soapenv:Header> <soapenv:Body>'
+    body = sent.message([sent.deal(1, Name="Roof")]).replace(b" <soapenv:Body>", header.encode())
+    if not is_refused:
+        assert 1 == len(outbound.parse(body).notifications)
+        return
+    with pytest.raises(OutboundMessageError) as caught:
+        outbound.parse(body)
+    assert "MustUnderstand" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec", "name"),
+    [
+        ("us-ascii", "ascii", "Roof"),
+        ("utf-8", "utf-8", "Dächer €"),
+        ("utf-16", "utf-16-le", "Dächer €"),
+        ("utf-16le", "utf-16-le", "Dächer €"),
+        ("utf-16be", "utf-16-be", "Dächer €"),
+        ("iso-8859-1", "iso8859-1", "Dächer"),
+        ("windows-1252", "cp1252", "Dächer €"),
+    ],
+)
+def test_t9_each_encoding_is_read_as_the_header_declares_it(charset: str, codec: str, name: str) -> None:
+    """Without a mark at its beginning the body is read as the HTTP header says, also where the document says else."""
+    text = sent.message([sent.deal(1, Name=name)]).decode()
+    for declared in ("UTF-8", "ISO-8859-1", "windows-1252"):
+        body = ("\n" + text.replace('encoding="UTF-8"', f'encoding="{declared}"')).encode(codec)
+        fields = outbound.parse(body, charset).notifications[0].fields
+        assert fields is not None
+        assert name == fields["Name"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "codec", "name"),
+    [("UTF-8", "utf-8", "Dächer €"), ("ISO-8859-1", "iso8859-1", "Dächer"), ("windows-1252", "cp1252", "Dächer €")],
+)
+def test_t9_each_encoding_is_read_as_the_document_declares_it(declared: str, codec: str, name: str) -> None:
+    """Where the HTTP header says nothing, the declaration counts."""
+    text = sent.message([sent.deal(1, Name=name)]).decode().replace('encoding="UTF-8"', f'encoding="{declared}"')
+    fields = outbound.parse(text.encode(codec)).notifications[0].fields
+    assert fields is not None
+    assert name == fields["Name"]

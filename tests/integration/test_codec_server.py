@@ -125,8 +125,8 @@ async def test_temporals_command_line_shows_and_sends_through_it() -> None:
         await world.until_stage(record, OrderStage.ATTENTION)
         customer = world.org.query("SELECT Account.Name FROM Opportunity")[0]["Account"]["Name"]
         order = ("-w", world.order(record).id)
-        async with running(encryption, token=SecretStr("a-token")) as server:
-            asked = ("--codec-endpoint", server.address, "--codec-auth", "Bearer a-token")
+        async with running(encryption, token=SecretStr("a-token-that-was-made-for-one-test")) as server:
+            asked = ("--codec-endpoint", server.address, "--codec-auth", "Bearer a-token-that-was-made-for-one-test")
             sent = await temporal(
                 world.client,
                 "workflow",
@@ -165,7 +165,7 @@ async def test_a_page_of_our_ui_may_ask_and_no_other_page() -> None:
 async def test_a_browser_is_told_beforehand_what_it_may_send() -> None:
     """Also when the UI stands on the internet and the server in the office."""
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type,x-namespace"}
-    async with running(token=SecretStr("a-token")) as server:
+    async with running(token=SecretStr("a-token-that-was-made-for-one-test")) as server:
         leave = await server.ask("/decode", method="OPTIONS", Origin=UI, **asked)
         assert (204, UI) == (leave.status, leave.headers["Access-Control-Allow-Origin"])
         assert "content-type,x-namespace" == leave.headers["Access-Control-Allow-Headers"]
@@ -180,9 +180,14 @@ async def test_a_browser_is_told_beforehand_what_it_may_send() -> None:
 
 async def test_with_a_token_only_its_holder_is_answered() -> None:
     """The right one, and nothing that resembles it; the browser may read the refusal."""
-    async with running(token=SecretStr("the-right-token")) as server:
-        assert 200 == (await server.decode(Authorization="Bearer the-right-token")).status
-        for wrong in ("Bearer the-wrong-token", "Bearer ", "the-right-token", "Basic the-right-token"):
+    async with running(token=SecretStr("the-right-token-made-for-one-test")) as server:
+        assert 200 == (await server.decode(Authorization="Bearer the-right-token-made-for-one-test")).status
+        for wrong in (
+            "Bearer the-wrong-token",
+            "Bearer ",
+            "the-right-token-made-for-one-test",
+            "Basic the-right-token-made-for-one-test",
+        ):
             answer = await server.decode(Authorization=wrong)
             assert (401, "Bearer") == (answer.status, answer.headers["WWW-Authenticate"])
         refused = await server.decode(Origin=UI)
@@ -202,7 +207,8 @@ def test_a_server_that_would_decode_for_everybody_does_not_start() -> None:
     for host in ("0.0.0.0", "::", "codec.example.com"):  # noqa: S104 - that is the point
         with pytest.raises(CodecServerError, match=r"set codec.token or codec.tokens, or codec.host"):
             CodecServer(CodecSettings(encryption=keyed(), codec=Codec(host=host)))
-    CodecServer(CodecSettings(encryption=keyed(), codec=Codec(host="0.0.0.0", token=SecretStr("a-token"))))  # noqa: S104
+    codec = Codec(host="0.0.0.0", token=SecretStr("a-token-that-was-made-for-one-test"))  # noqa: S104
+    CodecServer(CodecSettings(encryption=keyed(), codec=codec))
 
 
 ISSUER, AUDIENCE = "https://idp.example.com", "temporal-ui"
@@ -267,7 +273,7 @@ async def test_headers_that_are_no_text_are_refused() -> None:
     async with with_sign_in() as server:
         assert 401 == await server.status(b"Authorization: Bearer " + broken)
         assert 401 == await server.status(b"Authorization: Bearer x\r\nAuthorization-Extras: " + broken)
-    async with running(token=SecretStr("a-token")) as server:
+    async with running(token=SecretStr("a-token-that-was-made-for-one-test")) as server:
         assert 401 == await server.status(b"Authorization: Bearer " + broken)
 
 

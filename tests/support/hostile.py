@@ -5,6 +5,9 @@ Used by the tests (hypothesis) and by the coverage-guided fuzzer (`tests/fuzz`).
 
 from __future__ import annotations
 
+import json
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -123,3 +126,48 @@ def read(body: bytes, charset: str | None) -> str:
             complaints.append(str(error))
     assert SLOWEST > time.process_time() - start
     return "\n".join(complaints)
+
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes that intake lets through."""
+MOST_MEMORY = 300 * 1024
+"""KiB that one body of that size may take."""
+FIELDS = "".join(f"<sf:F{number}>x</sf:F{number}>" for number in range(900))
+BOMBS = {
+    "depth": b"<a>" * (LARGEST // 7) + b"</a>" * (LARGEST // 7),
+    "elements": b"<a>" + b"<b/>" * (LARGEST // 4) + b"</a>",
+    "elements below the limit": b"<a>" + b"<b></b>" * 199_000 + b"</a>",
+    "attributes": b"<a " + b" ".join(b'a%x=""' % number for number in range(LARGEST // 10)) + b"/>",
+    "the same attribute": b"<a" + b" a=''" * (LARGEST // 5) + b"/>",
+    "namespaces": b"<a " + b" ".join(b'xmlns:a%x="u%x"' % (number, number) for number in range(LARGEST // 21)) + b"/>",
+    "comments": b"<!---->" * (LARGEST // 7) + b"<a/>",
+    "open comments": b"<!--" * (LARGEST // 4),
+    "instructions": b"<?a?>" * (LARGEST // 5) + b"<a/>",
+    "declaration": b"<?xml " + b" " * LARGEST + b"?>",
+    "blanks": b" " * LARGEST,
+    "one text": b"<a>" + b"x" * LARGEST + b"</a>",
+    "character references": b"<a>" + b"&#65;" * (LARGEST // 5) + b"</a>",
+    "long name": b"<" + b"a" * LARGEST + b"/>",
+    "fields": sent.message([sent.deal(number).replace("</sf:Id>", f"</sf:Id>{FIELDS}") for number in range(100)]),
+}
+
+
+def cost_of(name: str) -> tuple[float, int]:
+    """Read one of the `BOMBS` in a process of its own: seconds of processor time, and KiB of memory at most."""
+    run = [sys.executable, "-m", __name__, name]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    seconds, kibibytes = json.loads(done.stdout)
+    return seconds, kibibytes
+
+
+def _measure(name: str) -> tuple[float, int]:
+    body = BOMBS[name]
+    read(DEAL, None)  # whatever is loaded only once
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    read(body, None)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss - before.ru_maxrss
+
+
+if __name__ == "__main__":
+    json.dump(_measure(sys.argv[1]), sys.stdout)

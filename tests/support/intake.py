@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from cryptography import x509
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from multidict import CIMultiDict
+from pydantic import SecretStr
 from temporalio.common import MetricMeter
 
 from closedwon.demo.stack import Stack
@@ -26,6 +28,12 @@ from closedwon.telemetry import Metrics
 from tests.support.handoff import Handoff
 from tests.support.outbound import message, notification
 from workers.intake import IntakeServer
+
+PATH_SECRET = "c2VjcmV0-of-one-test_4fGz81QwLmNpX7Yh"
+PROVEN: dict[str, Any] = {"path_secrets": [SecretStr(PATH_SECRET)]}
+"""The `outbound` of a route whose messages prove their org."""
+PROVEN_ROUTE = f"won-0/{PATH_SECRET}"
+"""Where they go."""
 
 
 def soap_message(org: str, records: Iterable[str], *, first: int = 1, object_name: str = "Opportunity") -> bytes:

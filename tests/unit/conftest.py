@@ -33,6 +33,8 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the environment that the example names."""
     monkeypatch.setenv("SALESFORCE_CLIENT_SECRET", "the-client-secret")
     monkeypatch.setenv("TRYTON_KEY", "the-tryton-key")
+    monkeypatch.setenv("CLOSEDWON_CALLOUT_KEY", "the-callout-key-of-the-example-settings")
+    monkeypatch.setenv("CLOSEDWON_PATH_SECRET", "the-path-secret-of-the-example-settings")
     monkeypatch.setenv("PAYLOAD_KEY", base64.b64encode(bytes(32)).decode())
 
 

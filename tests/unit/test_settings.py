@@ -30,7 +30,7 @@ def test_the_commented_parts_of_the_example_can_be_used(example: str, load: Load
     (tmp_path / "salesforce.pem").write_text("key")
     (tmp_path / "salesforce-networks.txt").write_text("13.108.0.0/14")
     opened = opened.replace("PO_Number__c,", "PO_Number__c, Warehouse__c, Account.AccountNumber,")
-    opened = opened.replace("ERP_TOKEN", "TRYTON_KEY").replace("CLOSEDWON_CALLOUT_KEY", "TRYTON_KEY")
+    opened = opened.replace("ERP_TOKEN", "TRYTON_KEY")
     settings = load(opened)
     assert ("tryton", "facade") == tuple(erp.name for erp in settings.erps)
     route = settings.routes[0]

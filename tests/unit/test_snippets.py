@@ -22,7 +22,7 @@ SNIPPETS = [
         re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL), 1
     )
 ]
-SECRETS = ("ERP_TOKEN", "CODEC_TOKEN", "CLOSEDWON_CALLOUT_KEY")
+SECRETS = ("ERP_TOKEN", "CODEC_TOKEN", "CLOSEDWON_CALLOUT_KEY", "CLOSEDWON_PATH_SECRET", "CLOSEDWON_WEBHOOK_KEY")
 
 
 def toml(value: Any) -> str:
@@ -63,7 +63,7 @@ def test_what_a_page_shows_can_be_copied(
         read_config(tmp_path / "org.toml")
         return
     for name in SECRETS:
-        monkeypatch.setenv(name, f"the secret {name}")
+        monkeypatch.setenv(name, f"the-secret-{name}-made-for-one-test".replace("_", "-"))
     monkeypatch.setenv("ALERT_WEBHOOK", "https://alerts.example.com/closedwon")
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "alert-key").write_text("the key of the alerts")

@@ -12,7 +12,6 @@ import ipaddress
 import ssl
 from collections.abc import Iterable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +20,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from closedwon.settings import ForwardedCertificate, Intake, Tls
+from closedwon.settings.exposure import NetworksError, networks_in, plain_fingerprint
 from workers.intake.delivery import IntakeError, RefusedError
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -33,9 +33,16 @@ _FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 class Access:
     """The rules of one server."""
 
-    def __init__(self, intake: Intake) -> None:
-        """Read the list of networks. Raises `IntakeError` for a file that is no such list."""
-        self._allowed = (*intake.allow, *(_networks(intake.allow_file) if intake.allow_file else ()))
+    def __init__(self, intake: Intake, of_routes: Iterable[str] = ()) -> None:
+        """Read the list of networks. Certificates whose fingerprints are `of_routes` are let in, too.
+
+        Raises `IntakeError` for a file that is no such list.
+        """
+        try:
+            self._allowed = (*intake.allow, *(networks_in(intake.allow_file) if intake.allow_file else ()))
+        except NetworksError as error:
+            raise IntakeError(str(error)) from error
+        self._of_routes = frozenset(map(plain_fingerprint, of_routes))
         self._proxies = intake.proxies
         self._tls = intake.tls
         self._forwarded = intake.forwarded_certificate
@@ -48,18 +55,40 @@ class Access:
         if self._allowed and (client is None or not _within(client, self._allowed)):
             raise RefusedError(HTTPStatus.FORBIDDEN, "address", "this address is not on the allow list")
         if self._tls is not None and (self._tls.client_subjects or self._tls.client_fingerprints):
-            secured = request.get_extra_info("ssl_object")
-            _check_certificate(secured.getpeercert(binary_form=True) if secured else None, self._tls)
+            self._check_certificate(_of_connection(request), self._tls)
         if self._forwarded is not None:
-            told = request.headers.getall(self._forwarded.header, []) if is_proxy else []
-            # Two of them: one is the sender's own, and nobody knows which.
-            _check_certificate(_certificate(told[0]) if len(told) == 1 else None, self._forwarded)
+            self._check_certificate(self.certificate(request), self._forwarded)
+
+    def certificate(self, request: web.Request) -> bytes | None:
+        """Return the client's certificate in DER form: as a listed proxy tells it, else as the connection has it.
+
+        Where proxies tell certificates, that of the connection is the proxy's own and proves no org.
+        """
+        if self._forwarded is None:
+            return _of_connection(request)
+        peer = _address(request.remote or "")
+        is_proxy = peer is not None and _within(peer, self._proxies)
+        told = request.headers.getall(self._forwarded.header, []) if is_proxy else []
+        # Two of them: one is the sender's own, and nothing says which.
+        return _certificate(told[0]) if len(told) == 1 else None
 
     def as_called(self, request: web.Request) -> web.Request:
         """Return the request as its sender has made it: by https, where one of our proxies has ended TLS."""
         peer = _address(request.remote or "")
         is_told = peer is not None and _within(peer, self._proxies) and request.headers.get(_FORWARDED_PROTO) == "https"
         return request.clone(scheme="https") if is_told else request
+
+    def _check_certificate(self, der: bytes | None, wanted: Tls | ForwardedCertificate) -> None:
+        """Salesforce's default client certificate is shared by all orgs: ask for a name or a fingerprint."""
+        if der is not None:
+            if hashlib.sha256(der).hexdigest() in {
+                *map(plain_fingerprint, wanted.client_fingerprints),
+                *self._of_routes,
+            }:
+                return
+            if wanted.client_subjects and not _common_names(der).isdisjoint(wanted.client_subjects):
+                return
+        raise RefusedError(HTTPStatus.FORBIDDEN, "certificate", "this client certificate is not let in")
 
     def _behind(self, request: web.Request, peer: _Address | None) -> _Address | None:
         """Return who speaks through our proxies: each adds at the end whom it hears, so the end is what we believe."""
@@ -76,14 +105,9 @@ class Access:
         return client
 
 
-def _check_certificate(der: bytes | None, wanted: Tls | ForwardedCertificate) -> None:
-    """Salesforce's default client certificate is shared by all orgs: ask for a name or a fingerprint."""
-    if der is not None:
-        if hashlib.sha256(der).hexdigest() in {one.replace(":", "").lower() for one in wanted.client_fingerprints}:
-            return
-        if wanted.client_subjects and not _common_names(der).isdisjoint(wanted.client_subjects):
-            return
-    raise RefusedError(HTTPStatus.FORBIDDEN, "certificate", "this client certificate is not let in")
+def _of_connection(request: web.Request) -> bytes | None:
+    secured = request.get_extra_info("ssl_object")
+    return secured.getpeercert(binary_form=True) if secured else None
 
 
 def _common_names(der: bytes) -> set[str]:
@@ -102,25 +126,6 @@ def _certificate(told: str) -> bytes | None:
         return ssl.PEM_cert_to_DER_cert(unquote_to_bytes(told).decode("ascii").strip())
     except (ValueError, binascii.Error):
         return None
-
-
-def _networks(file: Path) -> list[_Network]:
-    """Read one network or address a line; `#` begins a comment."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise IntakeError(f"intake.allow_file {file} cannot be read: {type(error).__name__}") from error
-    networks = []
-    for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
-        if text:
-            try:
-                networks.append(ipaddress.ip_network(text))
-            except ValueError as error:
-                raise IntakeError(f"intake.allow_file {file}, line {number}: {error}") from None
-    if not networks:  # an empty list would let in everybody
-        raise IntakeError(f"intake.allow_file {file} names no network; put one a line, as in 13.108.0.0/14")
-    return networks
 
 
 def _address(text: str) -> _Address | None:

@@ -23,6 +23,7 @@ from closedwon.salesforce.contract import Contract
 from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError
 from closedwon.settings import Route, Tombstone
 from workers.intake.delivery import Delivery, IntakeError, RefusedError
+from workers.intake.origin import NOTHING_HERE, check_origin, endpoint
 from workers.intake.sessions import Sessions
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,10 @@ class OutboundMessages:
         except OutboundMessageError as error:
             ids = ids or error.notification_ids
             _log.warning(
-                "outbound message to %s is malformed: %s; %s", request.path, error, ", ".join(ids) or "no readable ids"
+                "outbound message to route %s is malformed: %s; %s",
+                route.name,
+                error,
+                ", ".join(ids) or "no readable ids",
             )
             self._delivery.count("malformed", max(len(ids), 1))
             return _answer(outbound.fault(error.code, str(error)), HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -87,7 +91,11 @@ class OutboundMessages:
         """Serve the contract as a WSDL."""
         route = self._route(request)
         contract = self._contracts.get(route.name) or Contract(object=route.object, fields=_WITHOUT_CONTRACT)
-        return _answer(contract.wsdl(str(request.url.with_query(None))), HTTPStatus.OK)
+        return _answer(contract.wsdl(endpoint(request, route)), HTTPStatus.OK)
+
+    def check_origin(self, request: web.Request, certificate: bytes | None) -> None:
+        """Raise `RefusedError` unless the request may come from the org of its route; its body is not read yet."""
+        check_origin(self._routes, request, certificate)
 
     def refuse(self, error: RefusedError) -> web.Response:
         """Tell a caller that a request is not taken; a Fault comes with HTTP 500 (SOAP 1.1, section 6.2) or worse."""
@@ -98,9 +106,7 @@ class OutboundMessages:
     def _route(self, request: web.Request) -> Route:
         route = self._routes.get(request.match_info["route"])
         if route is None:
-            raise RefusedError(
-                HTTPStatus.NOT_FOUND, "no-route", "no route of this name takes outbound messages; see `routes.outbound`"
-            )
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no-route", NOTHING_HERE)
         return route
 
     def _notifications(self, route: Route, message: OutboundMessage) -> list[Notification]:

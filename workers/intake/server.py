@@ -16,12 +16,13 @@ from aiohttp import web
 from temporalio.client import Client
 
 from closedwon.model import Channel
-from closedwon.settings import Intake, Settings
+from closedwon.settings import Intake, Settings, warnings
 from closedwon.telemetry import Metrics
 from workers.intake.access import Access
 from workers.intake.callouts import Callouts
 from workers.intake.delivery import Delivery, IntakeError, OnDurable, Rates, RefusedError, answer_until, nothing
 from workers.intake.erp import ErpChanges
+from workers.intake.origin import NOTHING_HERE, Paths
 from workers.intake.outbound import OutboundMessages
 from workers.intake.sessions import Sessions
 from workers.intake.tls import Handshake, expiry, tls_context
@@ -60,9 +61,11 @@ class IntakeServer:
     ) -> None:
         """Take the client that makes messages durable. Raises `IntakeError` for a contract that is none."""
         self._intake = intake
-        self._access = Access(intake)
         outbound = {route.name: route for route in settings.routes if route.outbound is not None}
         callouts = {route.name: route for route in settings.routes if route.callouts is not None}
+        of_routes = [one for route in outbound.values() if route.outbound for one in route.outbound.client_fingerprints]
+        self._access = Access(intake, of_routes)
+        self._warnings = warnings(settings.model_copy(update={"intake": intake}))
         rates = Rates(intake.requests_per_second)
         self._deliveries = {
             channel: Delivery(settings, client, metrics, channel, rates, on_durable)
@@ -72,6 +75,7 @@ class IntakeServer:
         self._callouts = Callouts(callouts, self._deliveries[Channel.CALLOUT])
         self._erp_changes = ErpChanges({erp.name: erp for erp in settings.erps}, client)
         self._routes = sorted({*outbound, *callouts})
+        self._paths = Paths([*self._routes, *(erp.name for erp in settings.erps)])
         self._at_work = 0
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
@@ -82,9 +86,10 @@ class IntakeServer:
     async def start(self) -> None:
         """Open the port. Raises `IntakeError` with the cure."""
         app = web.Application(middlewares=[self._guard], client_max_size=self._intake.largest_body)
-        app.router.add_post("/outbound/{route}", self._outbound.take)
-        app.router.add_post("/outbound/{route}/tombstones", self._outbound.take_tombstones)
-        app.router.add_get("/outbound/{route}", self._outbound.describe)
+        for path in ("/outbound/{route}", "/outbound/{route}/{secret}"):
+            app.router.add_post(f"{path}/tombstones", self._outbound.take_tombstones)
+            app.router.add_post(path, self._outbound.take)
+            app.router.add_get(path, self._outbound.describe)
         app.router.add_post("/callouts/{route}", self._callouts.take_json)
         app.router.add_post("/callouts/{route}/soap", self._callouts.take_soap)
         app.router.add_get("/callouts/{route}/soap", self._callouts.describe)
@@ -113,6 +118,8 @@ class IntakeServer:
             ) from error
         port = self._listener.sockets[0].getsockname()[1]
         self.address = f"{'https' if self._intake.tls else 'http'}://{host}:{port}"
+        for warning in self._warnings:
+            _log.warning("%s", warning)
         _log.info("intake at %s, for the routes %s", self.address, ", ".join(self._routes) or "(none)")
 
     async def stop(self) -> None:
@@ -141,6 +148,8 @@ class IntakeServer:
             self._check_room()
             self._access.check(request)
             self._check_form(request)
+            if _is_outbound(request):
+                self._outbound.check_origin(request, self._access.certificate(request))
             request = self._access.as_called(request)
             await self._read(request)
             return await handler(request)
@@ -149,7 +158,7 @@ class IntakeServer:
         except Exception as error:  # noqa: BLE001 - whatever it is: it is not durable
             # Frames only: the text of an exception that nobody foresaw may hold the record.
             frames = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("request to %s failed with %s\n%s", request.rel_url.raw_path, type(error).__name__, frames)
+            _log.error("request to %s failed with %s\n%s", self._paths.shown(request), type(error).__name__, frames)
             failed = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "intake failed; see its log; send again")
             return self._refuse(request, failed)
         finally:
@@ -178,7 +187,7 @@ class IntakeServer:
         channel = _channel(request)
         self._deliveries[channel].count(error.reason)
         about = f"; {', '.join(error.ids)}" if error.ids else ""
-        _log.warning("request to %s refused (%s): %s%s", request.rel_url.raw_path, error.reason, error, about)
+        _log.warning("request to %s refused (%s): %s%s", self._paths.shown(request), error.reason, error, about)
         return self._callouts.refuse(request, error) if channel is Channel.CALLOUT else self._outbound.refuse(error)
 
     def _check_room(self) -> None:
@@ -188,11 +197,17 @@ class IntakeServer:
     def _check_form(self, request: web.Request) -> None:
         unfit = request.match_info.http_exception
         if unfit is not None:
-            raise RefusedError(HTTPStatus(unfit.status), "no-route", "there is nothing at this address for this method")
+            raise RefusedError(HTTPStatus(unfit.status), "no-route", NOTHING_HERE)
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding", "compressed bodies are not taken")
         if (request.content_length or 0) > self._intake.largest_body:
             raise _too_large()
+
+
+def _is_outbound(request: web.Request) -> bool:
+    """Whether the address is one of outbound messages, as far as its form goes."""
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical.startswith("/outbound/")
 
 
 def _channel(request: web.Request) -> Channel:

@@ -82,6 +82,8 @@ def installation(
         environment = {
             "SALESFORCE_CLIENT_SECRET": org["client_secret"],
             "ERP_TOKEN": erp["token"],
+            "CLOSEDWON_CALLOUT_KEY": "a key that both ends know, made for one test",
+            "CLOSEDWON_PATH_SECRET": "a-secret-segment-that-was-made-for-one-test",
             "PAYLOAD_KEY": base64.b64encode(bytes(32)).decode(),
             "TEMPORAL_ADDRESS": temporal_server.client.service_client.config.target_host,
         }

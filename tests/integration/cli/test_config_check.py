@@ -15,7 +15,7 @@ def lines(output: str) -> dict[str, str]:
     found: dict[str, str] = {}
     subject = ""
     for line in output.splitlines():
-        if line[:2] in {"✓ ", "✗ "}:
+        if line[:2] in {"✓ ", "✗ ", "! "}:
             subject = line[2:].partition("  ")[0]
             found[subject] = line
         elif subject:
@@ -38,10 +38,28 @@ def test_everything_that_the_file_names_is_asked(closedwon: Closedwon) -> None:
 
 def test_a_route_that_is_pushed_to_says_where(closedwon: Closedwon) -> None:
     """The path is what Salesforce must be given."""
-    pushed = 'outbound = {}\ncallouts = { keys = [{ env = "ERP_TOKEN" }] }'
+    pushed = 'outbound = {}\ncallouts = { keys = [{ env = "CLOSEDWON_CALLOUT_KEY" }] }'
     changes = ('events = ["/event/Order_Requested__e"]', pushed), ("# A route:", "[intake]\n#")
     found = lines(closedwon("config", "check", changes=changes).output)
     assert found["route won-deals"].endswith("hears intake's /outbound/won-deals, /callouts/won-deals")
+
+
+def test_a_path_secret_is_shown_as_a_placeholder_and_an_open_intake_is_warned_of(
+    closedwon: Closedwon, installation: Installation
+) -> None:
+    """A warning is no failure: whoever has decided so is not stopped by the check."""
+    pushed = 'outbound = { path_secrets = [{ env = "CLOSEDWON_PATH_SECRET" }] }'
+    opened = '[intake]\nallow = ["0.0.0.0/0"]\n#'
+    result = closedwon(
+        "config", "check", changes=(('events = ["/event/Order_Requested__e"]', pushed), ("# A route:", opened))
+    )
+    found = lines(result.output)
+
+    assert 0 == result.exit_code, result.output
+    assert found["route won-deals"].endswith("hears intake's /outbound/won-deals/{secret}")
+    assert "`intake.allow` holds 0.0.0.0/0" in result.output
+    assert "! intake" in result.output
+    assert installation.environment["CLOSEDWON_PATH_SECRET"] not in result.output
 
 
 def test_no_secret_is_shown(closedwon: Closedwon, installation: Installation) -> None:
@@ -144,7 +162,8 @@ _EVENTS = 'events = ["/event/Order_Requested__e"]'
 
 def _with_outbound(folder: Path, wsdl: Contract, *more: tuple[str, str], tombstone: str = "") -> list[tuple[str, str]]:
     (folder / "won.wsdl").write_bytes(wsdl.wsdl("https://example.com/outbound/won-deals"))
-    outbound = f'outbound = {{ wsdl = "won.wsdl"{tombstone} }}'
+    secret = 'path_secrets = [{ env = "CLOSEDWON_PATH_SECRET" }]'
+    outbound = f'outbound = {{ wsdl = "won.wsdl", {secret}{tombstone} }}'
     return [(_EVENTS, outbound), ("[[orgs]]", "[intake]\n\n[[orgs]]"), *more]
 
 

@@ -61,7 +61,9 @@ async def test_a_contract_names_the_address_that_its_reader_has_called() -> None
     """Behind a listed proxy that ends TLS it is one of https: Salesforce calls no other."""
     told = {"X-Forwarded-Proto": "https", "Host": "closedwon.acme.com"}
     addresses = []
-    async with handoff(outbound={}, callouts={"keys": [SecretStr("a key of one org")]}, events=()) as world:
+    async with handoff(
+        outbound={}, callouts={"keys": [SecretStr("a key of one org, made for this one test")]}, events=()
+    ) as world:
         for proxies in ([], [_HERE]):
             async with intake(world, proxies=proxies) as address, aiohttp.ClientSession(headers=told) as http:
                 for path in ("/outbound/won-0", "/callouts/won-0/soap"):
@@ -123,3 +125,11 @@ async def test_a_forwarded_certificate_is_believed_from_listed_proxies_only(tmp_
         assert [200, 403, 200, 200, 403, 200, 403, 403, 403, 403, 403] == statuses
         assert 403 == spoofed
         assert "certificate" in answer
+
+
+async def test_what_is_open_is_said_when_intake_starts(caplog: pytest.LogCaptureFixture) -> None:
+    """The log of each start holds what the settings allow but should not."""
+    async with handoff(outbound={}, events=()) as world, intake(world, allow=["0.0.0.0/0", "::/0"]):
+        warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    assert 2 == sum("keeps out no stranger" in text for text in warned)

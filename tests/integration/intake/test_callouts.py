@@ -16,7 +16,7 @@ from tests.support.handoff import handoff
 from tests.support.intake import intake
 from tests.support.servers import start_temporal
 
-_KEY, _NEW_KEY = "an old key of one org", "its new key"
+_KEY, _NEW_KEY = "an old key of one org, made for this test", "its new key, as long as the old one"
 _ROUTE: dict[str, Any] = {"events": (), "callouts": {"keys": [SecretStr(_KEY), SecretStr(_NEW_KEY)]}}
 
 

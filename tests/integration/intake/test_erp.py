@@ -18,7 +18,7 @@ from closedwon.settings import Webhook
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import intake
 
-_KEY = "what the ERP signs with"
+_KEY = "what the ERP signs with, made for this test"
 _FOLLOW: dict[str, Any] = {"first_interval": "PT12H", "longest_interval": "PT12H"}
 
 

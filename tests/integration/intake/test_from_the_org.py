@@ -57,7 +57,7 @@ async def test_a_hundred_deals_by_disordered_doubled_and_unheard_messages_make_a
 @pytest.mark.timeout(240)
 async def test_the_same_deals_by_events_messages_and_callouts_at_once_are_ordered_once() -> None:
     """Whoever comes first starts the workflow, whoever comes later is one more hint."""
-    key = "a key that both ends know"
+    key = "a key that both ends know, made for one test"
     route = {"events": [CHANNEL], "callouts": {"keys": [SecretStr(key)]}}
     async with pushing(key, **route) as (world, org), world.working(), intake(world) as address:
         org.outbox.set_endpoint("won", f"{address}/outbound/won-0")

@@ -9,12 +9,14 @@ import ssl
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from closedwon.settings import Tls
+from closedwon.ids import RecordId
+from closedwon.settings import Outbound, Settings, Tls
 from tests.support.handoff import handoff, until
 from tests.support.intake import Authority, deliver, intake, soap_message
 from workers.intake.tls import expiry
@@ -51,6 +53,29 @@ async def test_only_the_right_certificate_of_the_right_authority_is_let_in(tmp_p
 
         assert [200, 200] == let_in
         assert 403 == wrong_name
+
+
+@pytest.mark.parametrize("door", ["open", "by name"])
+async def test_a_route_is_open_to_the_certificate_of_its_org_only(tmp_path: Path, door: str) -> None:
+    """Another org's certificate of the same authority passes the handshake, and the route refuses it."""
+    ours = Authority(tmp_path, "ours")
+    certificate, key, _ = ours.issue("localhost")
+    own, other = ours.issue("acme"), ours.issue("salesforce")
+    tls: dict[str, Any] = {"certificate": certificate, "key": key, "client_ca": ours.file}
+    if door == "by name":
+        tls["client_subjects"] = ["salesforce"]  # the route's own certificate needs no second entry here
+    async with handoff(outbound={}, events=()) as world:
+        outbound = Outbound(client_fingerprints=(own[2],))
+        route = world.settings.routes[0].model_copy(update={"outbound": outbound})
+        settings = {**dict(world.settings), "routes": (route,), "intake": {"tls": tls}}
+        world.settings = Settings.model_validate(settings)
+        async with intake(world, tls=tls) as address:
+            body = soap_message(world.org.org_id, ["006000000000001AAA"])
+            refused, _ = await deliver(address, body, tls=_client(ours, other))
+            has_begun = await world.has_begun(RecordId("006000000000001AAA"))
+            taken, _ = await deliver(address, body, tls=_client(ours, own))
+
+    assert (403, False, 200) == (refused, has_begun, taken)
 
 
 def _failures(buffer: MetricBuffer) -> Counter[str]:

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.support.handoff import handoff
 from tests.support.intake import intake
 
-_KEY = "a key that both ends know"
+_KEY = "a key that both ends know, made for one test"
 _CHECKS = [
     not_a_server_error,
     status_code_conformance,

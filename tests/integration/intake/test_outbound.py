@@ -13,7 +13,7 @@ import pytest
 from closedwon.ids import RecordId
 from closedwon.model import Message
 from tests.support.handoff import handoff, until
-from tests.support.intake import deliver, intake, soap_message
+from tests.support.intake import PROVEN, PROVEN_ROUTE, deliver, intake, soap_message
 from tests.support.servers import start_temporal
 
 _ACK = "<Ack>true</Ack>"
@@ -86,7 +86,7 @@ async def test_no_ack_while_temporal_is_away_and_the_same_message_is_taken_later
     [
         ("00D000000000009", "won-0", "Opportunity", "is not the org of route"),
         (None, "won-0", "Account", "takes Opportunity"),
-        (None, "nobody", "Opportunity", "no route of this name"),
+        (None, "nobody", "Opportunity", "nothing at this address"),
     ],
 )
 async def test_a_stranger_gets_a_fault_that_says_why(
@@ -147,9 +147,9 @@ async def test_a_message_about_a_deleted_record_is_acknowledged_and_starts_nothi
 async def test_a_route_may_take_the_order_from_the_message() -> None:
     """With source = "event" the message's own fields go along as the payload; otherwise no field does."""
     for source, goes_along in (("event", True), ("record", False)):
-        async with handoff(outbound={}, events=(), source=source) as world, intake(world) as address:
+        async with handoff(outbound=PROVEN, events=(), source=source) as world, intake(world) as address:
             record = RecordId("006000000000001")
-            await deliver(address, soap_message(world.org.org_id, [record]))
+            await deliver(address, soap_message(world.org.org_id, [record]), route=PROVEN_ROUTE)
             history = await world.order(record).fetch_history()
             (signal,) = [
                 event.workflow_execution_signaled_event_attributes
@@ -171,14 +171,15 @@ async def test_an_order_of_one_line_is_made_of_the_messages_texts_and_the_newest
     }
     qualify = "IsWon == 'true' && to_number(Amount) > `0`"
     route: dict[str, Any] = {"source": "event", "payload": "@", "qualify": qualify, "order": order}
-    async with handoff(outbound={}, events=(), **route) as world, intake(world) as address:
+    async with handoff(outbound=PROVEN, events=(), **route) as world, intake(world) as address:
         (record,) = world.org.seed(1)
         fields = {"AccountId": "001000000000001", "Account_Name__c": "Edge", "Product_Code__c": "GC1040"}
         for second, amount in ((2, "120.5"), (1, "99.0")):
             told = {**fields, "IsWon": "true", "Amount": amount, "SystemModstamp": f"2026-11-03T10:00:0{second}.000Z"}
             values = "".join(f"<sf:{name}>{value}</sf:{name}>" for name, value in {"Name": "Roof", **told}.items())
             body = soap_message(world.org.org_id, [record], first=second)
-            await deliver(address, body.replace(b"</sObject>", f"{values}</sObject>".encode()))
+            body = body.replace(b"</sObject>", f"{values}</sObject>".encode())
+            await deliver(address, body, route=PROVEN_ROUTE)
         async with world.working(subscriber=False):
             await world.until_written_back(record)
 

@@ -14,11 +14,11 @@ from yarl import URL
 
 from closedwon.ids import RecordId
 from tests.support.handoff import handoff, until
-from tests.support.intake import deliver, intake, soap_message
+from tests.support.intake import PROVEN, PROVEN_ROUTE, deliver, intake, soap_message
 
 _ACK = "<Ack>true</Ack>"
 _SECRET = "4711 Confidential Street"
-_EVENT: dict[str, Any] = {"outbound": {}, "events": (), "source": "event", "select": None, "payload": "@"}
+_EVENT: dict[str, Any] = {"outbound": PROVEN, "events": (), "source": "event", "select": None, "payload": "@"}
 
 
 def _counts(buffer: MetricBuffer) -> Counter[str]:
@@ -36,7 +36,7 @@ def _with_field(body: bytes, name: str, value: str) -> bytes:
 async def _hang_up(address: str) -> None:
     host, port = address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /outbound/won-0 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + _SECRET.encode())
+    writer.write(f"POST /outbound/{PROVEN_ROUTE} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{_SECRET}".encode())
     await writer.drain()
     await asyncio.sleep(0)
     writer.close()
@@ -47,7 +47,7 @@ async def _speak_no_http(address: str) -> bytes:
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
-        f"POST /outbound/won-0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{_SECRET}\r\n".encode()
+        f"POST /outbound/{PROVEN_ROUTE} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{_SECRET}\r\n".encode()
     )
     answer = await reader.readline()
     writer.close()
@@ -73,15 +73,15 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
         intake(world, meter, requests_per_second=0.1) as strict,
     ):
         good = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "Street__c", _SECRET)
-        await deliver(address, good)
-        await deliver(address, good.replace(b"006000000000001AAA", b"006000000000001AAB"))
-        await deliver(address, good.replace(world.org.org_id.encode(), b"00D000000000009"))
+        await deliver(address, good, route=PROVEN_ROUTE)
+        await deliver(address, good.replace(b"006000000000001AAA", b"006000000000001AAB"), route=PROVEN_ROUTE)
+        await deliver(address, good.replace(world.org.org_id.encode(), b"00D000000000009"), route=PROVEN_ROUTE)
         await deliver(address, good, route="nobody")
         await deliver(address, good, route="won-0/else/where")
-        await deliver(address, _with_field(good, "Long__c", _SECRET * 200_000))
-        await deliver(address, _with_field(good, "Long__c", _SECRET * 100_000))
-        await deliver(strict, good)
-        await deliver(strict, good)
+        await deliver(address, _with_field(good, "Long__c", _SECRET * 200_000), route=PROVEN_ROUTE)
+        await deliver(address, _with_field(good, "Long__c", _SECRET * 100_000), route=PROVEN_ROUTE)
+        await deliver(strict, good, route=PROVEN_ROUTE)
+        await deliver(strict, good, route=PROVEN_ROUTE)
         await _hang_up(address)
         answer = await _speak_no_http(address)
         await until(lambda: was_counted("gone"))
@@ -127,7 +127,7 @@ async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again(
             body = soap_message(world.org.org_id, ["006000000000001AAA", "006000000000002AAA"])
             start, end = body.rsplit(b"</sObject>", 1)
             long = b"<sf:Long__c>" + b"x" * size + b"</sf:Long__c></sObject>"
-            status, answer = await deliver(address, start + long + end)
+            status, answer = await deliver(address, start + long + end, route=PROVEN_ROUTE)
 
             assert 422 == status
             assert "soapenv:Client" in answer
@@ -138,13 +138,13 @@ async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again(
 async def test_a_route_may_refuse_what_does_not_qualify() -> None:
     """By default such a message is taken and its workflow ends as not needed; with `refuse` nothing starts."""
     for policy, status, started in (("ack", 200, True), ("refuse", 500, False)):
-        route = {**_EVENT, "outbound": {"unqualified": policy}, "qualify": "IsWon == 'true'"}
+        route = {**_EVENT, "outbound": {**PROVEN, "unqualified": policy}, "qualify": "IsWon == 'true'"}
         async with handoff(**route) as world, intake(world) as address:
             lost = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "IsWon", "false")
             won = _with_field(soap_message(world.org.org_id, ["006000000000002AAA"]), "IsWon", "true")
-            answered, why = await deliver(address, lost)
+            answered, why = await deliver(address, lost, route=PROVEN_ROUTE)
             has_begun = await world.has_begun(RecordId("006000000000001AAA"))
-            _, taken = await deliver(address, won)
+            _, taken = await deliver(address, won, route=PROVEN_ROUTE)
 
             assert status == answered
             assert started is has_begun

@@ -18,7 +18,7 @@ from closedwon.ids import RecordId
 from tests.support.handoff import handoff
 from tests.support.intake import intake
 
-_KEY = "a key that both ends know"
+_KEY = "a key that both ends know, made for one test"
 _URL = "https://example.my.salesforce.com/services/Soap/c/67.0"
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from closedwon.model import ErpStatus
 from closedwon.names import OrderStage
 from tests.support.handoff import handoff
-from tests.support.intake import deliver, intake, soap_message, tombstones
+from tests.support.intake import PROVEN, PROVEN_ROUTE, deliver, intake, soap_message, tombstones
 
 _ROUTE: dict[str, Any] = {
     "events": (),
-    "outbound": {"tombstone": {"object": "Deleted_Record__c", "record_id": "Record_Id__c"}},
+    "outbound": {**PROVEN, "tombstone": {"object": "Deleted_Record__c", "record_id": "Record_Id__c"}},
 }
-_HERE = "won-0/tombstones"
+_HERE = f"{PROVEN_ROUTE}/tombstones"
 
 
 async def test_the_order_of_a_deleted_record_is_cancelled_in_the_erp() -> None:
@@ -21,7 +21,7 @@ async def test_the_order_of_a_deleted_record_is_cancelled_in_the_erp() -> None:
     async with handoff(**_ROUTE) as world, world.working(subscriber=False), intake(world) as address:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
-        await deliver(address, soap_message(world.org.org_id, [record]))
+        await deliver(address, soap_message(world.org.org_id, [record]), route=PROVEN_ROUTE)
         await world.until_written_back(record)
         await world.order(record).result()
         world.org.records.delete(world.org.object("Opportunity"), record, actor=world.org.sales_user)
@@ -46,7 +46,7 @@ async def test_a_message_that_comes_after_its_tombstone_makes_no_order() -> None
             world.org.records.delete(world.org.object("Opportunity"), record, actor=world.org.sales_user)
             await deliver(address, tombstones(world.org.org_id, [record]), route=_HERE)
             await world.until_stage(record, OrderStage.CANCELLED)
-            await deliver(address, soap_message(world.org.org_id, [record]))
+            await deliver(address, soap_message(world.org.org_id, [record]), route=PROVEN_ROUTE)
             await world.until_stage(record, OrderStage.NOT_NEEDED if source == "record" else OrderStage.CANCELLED)
 
             assert [] == world.erp.orders()
@@ -61,7 +61,8 @@ async def test_a_tombstone_that_names_no_record_is_refused() -> None:
         ]
         elsewhere, _ = await deliver(address, soap_message(world.org.org_id, ["006000000000001AAA"]), route=_HERE)
 
-        assert [500] * 3 == [status for status, _ in wrong]
-        assert all("outbound.tombstone.record_id" in answer for _, answer in wrong)
+        assert [422, 500, 500] == [status for status, _ in wrong]
+        assert "prefix" in wrong[0][1]
+        assert all("outbound.tombstone.record_id" in answer for _, answer in wrong[1:])
         assert 500 == elsewhere
         assert [] == [execution async for execution in world.client.list_workflows()]

@@ -17,7 +17,7 @@ from closedwon.salesforce import callout, outbound
 from tests.support.handoff import until
 
 FIELDS = ("Id", "Name", "Amount", "StageName")
-KEY = "a key that both ends know"
+KEY = "a key that both ends know, made for one test"
 
 
 class Receiver:

@@ -22,6 +22,7 @@ from closedwon.operating.doctor import Harm, Trouble
 from closedwon.settings import Alerts, Intake, Workers
 from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until
+from tests.support.intake import intake
 from tests.support.servers import free_port
 from workers.sweeps import keep_schedules
 
@@ -102,12 +103,22 @@ async def test_an_intake_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -
     """What Salesforce pushes is lost after a day; whether somebody listens is seen by trying, and only then told."""
     port = free_port()
     async with handoff(events=(), outbound={}) as world, world.working(subscriber=False):
-        intake = Intake(host="0.0.0.0", port=port)  # noqa: S104 - nobody listens there
+        intake = Intake(host="0.0.0.0", port=port, proxies=["10.0.0.0/8"], allow=["10.0.0.0/8"])  # noqa: S104 - nobody listens there
         world.settings = world.settings.model_copy(update={"intake": intake})
         gone = (await _examine(world, monkeypatch))["intake"]
         assert (Harm.LOSS, True) == (gone.harm, "closedwon intake" in gone.cure)
         async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port):
             assert "intake" not in await _examine(world, monkeypatch)
+
+
+async def test_an_intake_that_is_open_to_all_is_a_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allowed by the settings, and reported until somebody closes it."""
+    async with handoff(callouts={"keys": [SecretStr("a key that both ends know, made for one test")]}) as world:
+        async with intake(world) as address:
+            opened = Intake(port=int(address.rpartition(":")[2]), allow=["::/0"])
+            world.settings = world.settings.model_copy(update={"intake": opened})
+            risk = (await _examine(world, monkeypatch))["intake"]
+        assert (Harm.RISK, True) == (risk.harm, "`intake.allow` holds ::/0" in risk.text)
 
 
 async def test_temporal_that_cannot_be_reached_is_the_first_thing_told(monkeypatch: pytest.MonkeyPatch) -> None:

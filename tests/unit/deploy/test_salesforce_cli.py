@@ -42,6 +42,7 @@ def test_the_cli_converts_what_a_manifest_names(manifest: Path, tmp_path: Path) 
         "SF_AUTOUPDATE_DISABLE": "true",
         "SF_APPLY_REPLACEMENTS_ON_CONVERT": "true",
         "CLOSEDWON_HOST": "closedwon.acme.test",
+        "CLOSEDWON_PATH_SECRET": "a-secret-segment-that-was-made-for-one-test",
         "CLOSEDWON_USER": "integration@acme.test",
     }
     done = subprocess.run(

@@ -168,8 +168,8 @@ def test_the_triggers_speak_of_the_same_deals() -> None:
 @pytest.mark.parametrize(
     ("path", "owner", "endpoint"),
     [
-        (_SEND, "Opportunity", "/outbound/{route}"),
-        (_SEND_DELETED, TOMBSTONE, "/outbound/{route}/tombstones"),
+        (_SEND, "Opportunity", "/outbound/{route}/the-path-secret"),
+        (_SEND_DELETED, TOMBSTONE, "/outbound/{route}/the-path-secret/tombstones"),
     ],
 )
 def test_a_flow_sends_an_outbound_message_that_intake_takes(path: str, owner: str, endpoint: str) -> None:

@@ -43,7 +43,7 @@ Salesforce publishes (npm: @salesforce/types 1.7.1, metadata.d.ts): look up ther
 _VALUES: Final = {"string": r"(?s).*\S.*", "boolean": "true|false", "number": r"\d+(\.\d+)?"}
 _METADATA: Final = sorted(DEFAULT.rglob("*-meta.xml"))
 _MANIFESTS: Final = sorted((PACKAGE / "manifest").glob("*.xml"))
-_PLACEHOLDERS: Final = {"closedwon.example.com", "integration@example.com"}
+_PLACEHOLDERS: Final = {"closedwon.example.com", "integration@example.com", "the-path-secret"}
 
 
 def _kind(path: Path) -> tuple[str, str]:
@@ -171,7 +171,7 @@ def test_all_is_of_one_api_version() -> None:
 
 
 def test_the_placeholders_are_replaced_wherever_they_stand() -> None:
-    """A deployment asks for host and user; neither example.com reaches an org."""
+    """A deployment asks for host, user and path secret; no placeholder reaches an org."""
     assert [{"path": "force-app", "default": True}] == _project()["packageDirectories"]
     replaced = {
         (path, one["stringToReplace"])
