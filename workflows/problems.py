@@ -60,7 +60,7 @@ def order_differs(number: str, differences: str) -> Problem:
         reason=AttentionReason.ORDER_DIFFERS,
         message=f"ERP order {number} was not used: {differences}",
         cure="Make both agree and send `retry`; or send `resolve` again with `accept_differences` "
-        "(`closedwon orders resolve RECORD NUMBER --accept-differences`), or with the right number.",
+        "(`closedwon orders resolve` with `--accept-differences`), or with the right number.",
     )
 
 

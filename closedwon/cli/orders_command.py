@@ -32,6 +32,7 @@ class _How(NamedTuple):
     command: str
     why: str | None
     number: str | None = None
+    accept_differences: bool = False
     rate: float = 1
     yes: bool = False
     dry_run: bool = False
@@ -110,18 +111,29 @@ def _command(word: str, text: str) -> Callable[..., None]:
 def _resolve(
     record: Annotated[str, typer.Argument(metavar="RECORD_ID", help="The Salesforce record id.")],
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="The order's number in the ERP.")],
+    *,
+    accept_differences: Annotated[
+        bool,
+        typer.Option("--accept-differences", help="Use it although it differs from the record, as shown before."),
+    ] = False,
     why: Why = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Say that the order **exists already**, made by hand: its number is written to Salesforce, and none is made.
 
-    Example:
+    It is compared with the record first. If customer, total, currency, lines or date differ, nothing is changed, and
+    the order needs attention with the differences.
+
+    Examples:
     - `closedwon orders resolve 0065g00000XyZabAAF SO-4711 --why "by phone"`
+    - `closedwon orders resolve 0065g00000XyZabAAF SO-4711 --accept-differences`
     """
     from closedwon.operating.orders import Selection  # noqa: PLC0415
 
     selection = Selection(record=as_record_id(record))
-    complete(_run(config, selection, _How(names.SIGNAL_RESOLVE, why, number=number)))
+    complete(
+        _run(config, selection, _How(names.SIGNAL_RESOLVE, why, number=number, accept_differences=accept_differences))
+    )
 
 
 async def _run(config: Path, selection: Selection, how: _How) -> None:
@@ -150,7 +162,7 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
         _show(console, found, how)
         typer.confirm("Go on?", abort=True)
     ids = [execution.id for execution in found]
-    given = Command(by=orders.operator(), reason=how.why, number=how.number)
+    given = Command(by=orders.operator(), reason=how.why, number=how.number, accept_differences=how.accept_differences)
     sending = orders.send(client, ids, how.command, given, rate=how.rate)
     _tell(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.mapping import record_id_of
+from closedwon.mapping import check_prefix, record_id_of
 from closedwon.model import Channel, Message
 from closedwon.record import Erps, Record, gone, snapshot
 from closedwon.salesforce import outbound, soap
@@ -52,9 +52,11 @@ def test_t6_a_custom_object_is_mapped_too() -> None:
 def test_t6_a_message_of_a_custom_object_is_taken() -> None:
     """The prefix of a custom object is not known, so no id is refused for it; that of a standard object is checked."""
     custom = example_route(('object = "Opportunity"', 'object = "Deal__c"'))
-    assert "a015g00000AbCdEAAV" == record_id_of(custom, {"Opportunity_Id__c": "a015g00000AbCdE"})
+    record = record_id_of(custom, {"Opportunity_Id__c": "a015g00000AbCdE"})
+    check_prefix(custom, record)
+    assert "a015g00000AbCdEAAV" == record
     with pytest.raises(AttentionError, match="prefix 'a01', but Opportunity has '006'"):
-        record_id_of(example_route(), {"Opportunity_Id__c": "a015g00000AbCdE"})
+        check_prefix(example_route(), record)
 
 
 def test_t5_messages_with_and_without_time_and_payload() -> None:

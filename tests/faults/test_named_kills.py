@@ -100,7 +100,7 @@ async def test_death_between_the_erps_change_of_an_order_and_its_completion_chan
                 await world.win(deal)
             await _assert_all_is_well(world)
             for deal in deals:
-                await world.people.change(deal, 77)
+                await world.people.change(deal, quantity=77)
             await world.until(lambda: len(list(struck.iterdir())) == len(deals), "three orders changed")
             await world.until(world.is_idle, "every order workflow at its end")
 
