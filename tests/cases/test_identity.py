@@ -20,7 +20,7 @@ from closedwon.erp.base import Erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
-from closedwon.model import Changed, Customer, Order, Origin
+from closedwon.model import Changed, Customer, Order, Origin, parse_idempotency_key
 from closedwon.order_state import Problem
 from closedwon.record import Erps, snapshot
 from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
@@ -510,3 +510,99 @@ def test_i9_no_value_is_not_a_no(value: object, *, is_certain: bool) -> None:
     found = _seen(IsWon=value)
     assert isinstance(found, NotWanted)
     assert is_certain is found.is_certain
+
+
+def earlier(order: Order, price: str, *, hours: int = 1) -> Order:
+    """The deal as it was before: another price, an older message."""
+    lines = new_order([("GC1040", "1", price)]).lines
+    return order.model_copy(update={"lines": lines, "modified_at": TODAY - timedelta(hours=hours)})
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+async def test_i6_an_older_message_changes_nothing(changed: Changed) -> None:
+    """The message of 11:00 arrives after the order of 12:00 was made and its workflow has ended: the order stays."""
+    async with stub_world() as world:
+        mine = deal()
+        made = (await world.create(mine)).order
+        before = world.rows()
+
+        late = await world.create(earlier(mine, "10.00"), changed=changed)
+        unwon = await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY - timedelta(seconds=1))
+
+        assert ErpResult(order=made, kept=True) == late == unwon
+        assert before == world.rows()
+
+
+async def test_i6_a_person_cancels_whatever_the_messages_say() -> None:
+    """A command has no older or newer; after it, an older message does not bring the order back."""
+    async with stub_world() as world:
+        mine = deal()
+        await world.create(mine)
+
+        cancelled = await world.cancel(mine.idempotency_key)
+        late = await world.create(earlier(mine, "10.00"), reopen=True)
+
+        assert cancelled.order is not None
+        assert ("cancelled", False) == (cancelled.order.status, cancelled.kept)
+        assert ErpResult(order=cancelled.order, kept=True) == late
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+async def test_i6_a_newer_message_without_a_change_is_remembered_where_it_matters(remembers: bool) -> None:  # noqa: FBT001
+    """10:00 and 12:00 say the same, 11:00 says something else and comes last. Without `remembers` it costs no call."""
+    async with stub_world() as world:
+        now = deal()
+        await world.create(now.model_copy(update={"modified_at": TODAY - timedelta(hours=2)}))
+        calls = world.light.calls
+
+        again = await world.create(now, remembers=remembers)
+        assert (2 if remembers else 1) == world.light.calls - calls
+        calls = world.light.calls
+        await world.create(now, remembers=remembers)
+        assert 1 == world.light.calls - calls
+        late = await world.create(earlier(now, "10.00"), changed="amend", remembers=remembers)
+
+        assert again.order is not None
+        assert again.order.origin is Origin.CREATED
+        assert remembers is late.kept
+        assert ("11200.00" if remembers else "10.00") == world.rows()[0]["amount"]
+
+
+async def test_i6_a_newer_unwon_of_a_cancelled_order_is_remembered() -> None:
+    """Cancelled at 10:00, no longer won at 12:00: a late message of 11:00 that it is won does not reopen the order."""
+    async with stub_world() as world:
+        mine = deal(modified_at=TODAY - timedelta(hours=2))
+        await world.create(mine)
+        await world.cancel(mine.idempotency_key, by_policy=True, modified_at=mine.modified_at)
+        await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY)
+
+        late = await world.create(earlier(mine, "5000.00"), reopen=True)
+
+        assert late.kept
+        assert "cancelled" == world.rows()[0]["status"]
+
+
+async def test_i6_a_change_and_its_time_are_stored_together() -> None:
+    """An amended order is as new as the message that it was amended by."""
+    async with stub_world() as world:
+        await world.create(earlier(deal(), "10.00"))
+        first = world.rows()[0]
+        mine = deal(record=parse_idempotency_key(first["idempotency_key"])[1])
+        mine = mine.model_copy(update={"customer": mine.customer.model_copy(update={"number": first["customer"]})})
+
+        amended = (await world.create(mine, changed="amend")).order
+
+        assert amended is not None
+        assert (TODAY, Decimal(11200)) == (amended.modified_at, amended.amount)
+
+
+async def test_a_new_order_takes_as_many_calls_as_before() -> None:
+    """Four for an ERP with drafts: a look, a creation, a confirmation, a look. A record that is touched again: one."""
+    async with stub_world() as world:
+        mine = deal()
+
+        await world.create(mine)
+        assert 4 == world.light.calls
+        await world.create(mine.model_copy(update={"modified_at": TODAY + timedelta(minutes=1)}))
+
+        assert 5 == world.light.calls
