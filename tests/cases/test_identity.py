@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -15,17 +16,20 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
+from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
-from closedwon.model import Changed, Customer, Order, Origin, parse_idempotency_key
+from closedwon.model import Changed, Channel, Customer, Message, Order, Origin, idempotency_key, parse_idempotency_key
 from closedwon.order_state import Problem
 from closedwon.record import Erps, snapshot
 from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
 
@@ -606,3 +610,77 @@ async def test_a_new_order_takes_as_many_calls_as_before() -> None:
         await world.create(mine.model_copy(update={"modified_at": TODAY + timedelta(minutes=1)}))
 
         assert 5 == world.light.calls
+
+
+def _win(world: Handoff) -> RecordId:
+    """A deal is won; no message arrives yet."""
+    world.org.seed(1)
+    (record,) = world.org.win_next(1)
+    return record
+
+
+async def _say(world: Handoff, record: RecordId, **fields: Any) -> None:
+    """Change the deal, if there are `fields`; a message about it arrives."""
+    if fields:
+        world.org.update("Opportunity", record, **fields)
+    message = Message(id=uuid.uuid4().hex, channel=Channel.SWEEP, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
+
+
+async def _reason(world: Handoff, record: RecordId) -> str | None:
+    description = await world.order(record).describe()
+    return description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+
+
+@pytest.mark.parametrize("agrees", [True, False], ids=["amounts agree", "amounts differ"])
+async def test_i1_a_deal_never_touches_the_order_that_its_number_names(
+    agrees: bool,  # noqa: FBT001
+) -> None:
+    """From the message to the un-win, with every policy that changes something, the other customer's order stays."""
+    policies: dict[str, Any] = {"changed": "amend", "unwon": "cancel", "grace": timedelta(seconds=0.1)}
+    async with handoff(**policies) as world, world.working(subscriber=False):
+        record = _win(world)
+        asked = await (world.made_by_hand(record) if agrees else made_by_hand(world.erp, deal(OTHERS)))
+        world.erp.table.db.execute("UPDATE orders SET customer = '001000000000009AAA'")
+        before = world.erp.orders()
+
+        await _say(world, record, ERP_Order_Number__c=asked.number)
+        await world.until_stage(record, names.OrderStage.ATTENTION)
+
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, record)
+        assert before == world.erp.orders()
+        await _say(world, record, StageName="Negotiation/Review")
+        await until(lambda: _has_looked(world, record))
+        assert before == world.erp.orders()
+
+
+async def _has_looked(world: Handoff, record: RecordId) -> bool:
+    """Whether the order has acted on the un-win: it asks for something else than before, or has ended."""
+    return AttentionReason.ORDER_EXISTS != await _reason(world, record)
+
+
+@pytest.mark.parametrize(
+    "lie", [Lie.FIND_OTHER, Lie.FIND_STALE, Lie.FIND_TWO, Lie.FIND_NO_KEY, Lie.CREATE_OTHER, Lie.CONFIRM_OTHER]
+)
+async def test_i2_a_deal_is_not_ordered_as_another_deals_number(lie: Lie) -> None:
+    """A wrong answer needs attention, nothing is written back; once the facade is corrected, `retry` orders."""
+    async with handoff() as world, world.working(subscriber=False):
+        first = _win(world)
+        await _say(world, first)
+        await world.until_written_back(first)
+        await world.order(first).result()
+        world.erp.faults.lie = lie
+        if lie is Lie.FIND_STALE:
+            await world.connections.erps["light"].find(idempotency_key(world.org.org_id, first))
+
+        record = _win(world)
+        await _say(world, record)
+        await world.until_stage(record, names.OrderStage.ATTENTION)
+
+        assert AttentionReason.ERP_ANSWER_WRONG == await _reason(world, record)
+        assert world.number_of(record) is None
+        world.erp.faults.lie = None
+        await world.order(record).signal(names.SIGNAL_RETRY)
+        await world.until_written_back(record)
+        assert world.number_of(first) != world.number_of(record)
+        assert 2 == len(world.erp.orders())
