@@ -6,7 +6,7 @@ found is compared before it is touched, with what was sold and with whose it is.
     errors      what a call may raise              comparing   what "the same order" means
     protocol    what an adapter offers             adopting    orders that were made by hand
     checking    which answers are believed         resolving   orders that a person has named
-    fencing     which attempts may still write
+    fencing     which attempts may still write     blanking    what an ERP quotes of the customer
 
 Every function here is safe to repeat and to run in parallel, in one process or in many: it begins with a look, and what
 it does is guarded by the order's state, by its key, and by its version where the ERP has versions. No Temporal here, no
@@ -15,12 +15,12 @@ HTTP, and nothing that only one ERP needs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, Literal
 
 from closedwon.erp.adopting import OnRecord, adopt
+from closedwon.erp.blanking import blanked
 from closedwon.erp.checking import checked, only_one
 from closedwon.erp.comparing import differs, other_customer, total_agrees
 from closedwon.erp.errors import (
@@ -118,8 +118,6 @@ OnStep = Callable[[Step], Awaitable[None]]
 
 _ADVANCES: Final = 3
 """Rounds of advance-and-look. Parallel callers may each take one of the two steps; more is not ours to sort out."""
-_TELLING: Final = 3
-"""Characters; blanking anything shorter would only make the message unreadable."""
 
 
 async def no_step(_step: Step) -> None:
@@ -151,7 +149,7 @@ async def find_or_create(
     `UnknownError`, `BusyError`, `StaleError` or `LostAttemptError` when calling again is the answer.
     """
     call = _Call(erp, order, guard, on_step, remembers=remembers)
-    with _blanked(order):
+    with blanked(order):
         if not total_agrees(order):
             raise TotalDiffersError(order)
         return await call.settle(await call.look(), said)
@@ -178,7 +176,7 @@ async def amend_to(
     even after it was amended, and `TooLateToAmendError` or `CannotAmendError` when it cannot be changed.
     """
     call = _Call(erp, order, guard, on_step, remembers=remembers)
-    with _blanked(order):
+    with blanked(order):
         if not total_agrees(order):
             raise TotalDiffersError(order)
         found = await call.look()
@@ -350,21 +348,3 @@ def _cancelled(found: ErpOrder) -> RejectedError:
         f"ERP order {found.number or found.id} of this record has been cancelled in the ERP",
         cure="Take that order back to draft in the ERP and send `retry`, or send `cancel` to give the order up.",
     )
-
-
-@contextmanager
-def _blanked(order: Order) -> Iterator[None]:
-    """Blank what the ERP quotes of the customer and the deal: its words end in logs and in Temporal's UI."""
-    try:
-        yield
-    except RejectedError as error:
-        raise _without_customer(error, order) from error.__cause__
-
-
-def _without_customer(error: RejectedError, order: Order) -> RejectedError:
-    customer = order.customer
-    texts = (customer.name, customer.street, customer.city, customer.postal_code, order.name, order.reference)
-    message = str(error)
-    for text in sorted((text for text in texts if text and len(text) >= _TELLING), key=len, reverse=True):
-        message = message.replace(text, "…")
-    return RejectedError(message, reason=error.reason, cure=error.cure)

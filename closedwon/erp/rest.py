@@ -38,6 +38,7 @@ from closedwon.erp.errors import (
     StaleError,
     TooLateError,
     TooLateToAmendError,
+    WrongAnswerError,
 )
 from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, key_batches, quote
 from closedwon.errors import AttentionReason
@@ -172,7 +173,8 @@ class RestAdapter:
 
     async def check(self) -> str:
         """Ask for an order that cannot exist: that needs the address, the contract and the credential."""
-        await self.find("closedwon-check")
+        if await self.find("closedwon-check") is not None:
+            raise WrongAnswerError(self.name, "the look-up by key", "has an order for a key that no order has")
         return f"{self._url} answers by the contract and accepts the token"
 
     async def close(self) -> None:

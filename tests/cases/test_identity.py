@@ -7,6 +7,7 @@ import hmac
 import json
 import ssl
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -23,12 +24,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
+from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
-from closedwon.model import Changed, Customer, Order, Origin
+from closedwon.model import Changed, Channel, Customer, Message, Order, Origin, idempotency_key, parse_idempotency_key
 from closedwon.order_state import Problem
 from closedwon.record import Erps, snapshot
 from closedwon.settings import Callouts, Intake, Outbound, Settings, Webhook
@@ -36,7 +39,7 @@ from closedwon.settings.codec import Codec
 from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
-from tests.support.handoff import handoff
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, deliver, intake, soap_message
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
@@ -684,3 +687,173 @@ async def test_i8_a_pushed_record_of_another_object_is_refused(channel: str, str
 
         assert status >= 400
         assert not await world.has_begun(record)
+
+
+def earlier(order: Order, price: str, *, hours: int = 1) -> Order:
+    """The deal as it was before: another price, an older message."""
+    lines = new_order([("GC1040", "1", price)]).lines
+    return order.model_copy(update={"lines": lines, "modified_at": TODAY - timedelta(hours=hours)})
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+async def test_i6_an_older_message_changes_nothing(changed: Changed) -> None:
+    """The message of 11:00 arrives after the order of 12:00 was made and its workflow has ended: the order stays."""
+    async with stub_world() as world:
+        mine = deal()
+        made = (await world.create(mine)).order
+        before = world.rows()
+
+        late = await world.create(earlier(mine, "10.00"), changed=changed)
+        unwon = await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY - timedelta(seconds=1))
+
+        assert ErpResult(order=made, kept=True) == late == unwon
+        assert before == world.rows()
+
+
+async def test_i6_a_person_cancels_whatever_the_messages_say() -> None:
+    """A command has no older or newer; after it, an older message does not bring the order back."""
+    async with stub_world() as world:
+        mine = deal()
+        await world.create(mine)
+
+        cancelled = await world.cancel(mine.idempotency_key)
+        late = await world.create(earlier(mine, "10.00"), reopen=True)
+
+        assert cancelled.order is not None
+        assert ("cancelled", False) == (cancelled.order.status, cancelled.kept)
+        assert ErpResult(order=cancelled.order, kept=True) == late
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+async def test_i6_a_newer_message_without_a_change_is_remembered_where_it_matters(remembers: bool) -> None:  # noqa: FBT001
+    """10:00 and 12:00 say the same, 11:00 says something else and comes last. Without `remembers` it costs no call."""
+    async with stub_world() as world:
+        now = deal()
+        await world.create(now.model_copy(update={"modified_at": TODAY - timedelta(hours=2)}))
+        calls = world.light.calls
+
+        again = await world.create(now, remembers=remembers)
+        assert (2 if remembers else 1) == world.light.calls - calls
+        calls = world.light.calls
+        await world.create(now, remembers=remembers)
+        assert 1 == world.light.calls - calls
+        late = await world.create(earlier(now, "10.00"), changed="amend", remembers=remembers)
+
+        assert again.order is not None
+        assert again.order.origin is Origin.CREATED
+        assert remembers is late.kept
+        assert ("11200.00" if remembers else "10.00") == world.rows()[0]["amount"]
+
+
+async def test_i6_a_newer_unwon_of_a_cancelled_order_is_remembered() -> None:
+    """Cancelled at 10:00, no longer won at 12:00: a late message of 11:00 that it is won does not reopen the order."""
+    async with stub_world() as world:
+        mine = deal(modified_at=TODAY - timedelta(hours=2))
+        await world.create(mine)
+        await world.cancel(mine.idempotency_key, by_policy=True, modified_at=mine.modified_at)
+        await world.cancel(mine.idempotency_key, by_policy=True, modified_at=TODAY)
+
+        late = await world.create(earlier(mine, "5000.00"), reopen=True)
+
+        assert late.kept
+        assert "cancelled" == world.rows()[0]["status"]
+
+
+async def test_i6_a_change_and_its_time_are_stored_together() -> None:
+    """An amended order is as new as the message that it was amended by."""
+    async with stub_world() as world:
+        await world.create(earlier(deal(), "10.00"))
+        first = world.rows()[0]
+        mine = deal(record=parse_idempotency_key(first["idempotency_key"])[1])
+        mine = mine.model_copy(update={"customer": mine.customer.model_copy(update={"number": first["customer"]})})
+
+        amended = (await world.create(mine, changed="amend")).order
+
+        assert amended is not None
+        assert (TODAY, Decimal(11200)) == (amended.modified_at, amended.amount)
+
+
+async def test_a_new_order_takes_as_many_calls_as_before() -> None:
+    """Four for an ERP with drafts: a look, a creation, a confirmation, a look. A record that is touched again: one."""
+    async with stub_world() as world:
+        mine = deal()
+
+        await world.create(mine)
+        assert 4 == world.light.calls
+        await world.create(mine.model_copy(update={"modified_at": TODAY + timedelta(minutes=1)}))
+
+        assert 5 == world.light.calls
+
+
+def _win(world: Handoff) -> RecordId:
+    """A deal is won; no message arrives yet."""
+    world.org.seed(1)
+    (record,) = world.org.win_next(1)
+    return record
+
+
+async def _say(world: Handoff, record: RecordId, **fields: Any) -> None:
+    """Change the deal, if there are `fields`; a message about it arrives."""
+    if fields:
+        world.org.update("Opportunity", record, **fields)
+    message = Message(id=uuid.uuid4().hex, channel=Channel.SWEEP, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
+
+
+async def _reason(world: Handoff, record: RecordId) -> str | None:
+    description = await world.order(record).describe()
+    return description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+
+
+@pytest.mark.parametrize("agrees", [True, False], ids=["amounts agree", "amounts differ"])
+async def test_i1_a_deal_never_touches_the_order_that_its_number_names(
+    agrees: bool,  # noqa: FBT001
+) -> None:
+    """From the message to the un-win, with every policy that changes something, the other customer's order stays."""
+    policies: dict[str, Any] = {"changed": "amend", "unwon": "cancel", "grace": timedelta(seconds=0.1)}
+    async with handoff(**policies) as world, world.working(subscriber=False):
+        record = _win(world)
+        asked = await (world.made_by_hand(record) if agrees else made_by_hand(world.erp, deal(OTHERS)))
+        world.erp.table.db.execute("UPDATE orders SET customer = '001000000000009AAA'")
+        before = world.erp.orders()
+
+        await _say(world, record, ERP_Order_Number__c=asked.number)
+        await world.until_stage(record, names.OrderStage.ATTENTION)
+
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, record)
+        assert before == world.erp.orders()
+        await _say(world, record, StageName="Negotiation/Review")
+        await until(lambda: _has_looked(world, record))
+        assert before == world.erp.orders()
+
+
+async def _has_looked(world: Handoff, record: RecordId) -> bool:
+    """Whether the order has acted on the un-win: it asks for something else than before, or has ended."""
+    return AttentionReason.ORDER_EXISTS != await _reason(world, record)
+
+
+@pytest.mark.parametrize(
+    "lie", [Lie.FIND_OTHER, Lie.FIND_STALE, Lie.FIND_TWO, Lie.FIND_NO_KEY, Lie.CREATE_OTHER, Lie.CONFIRM_OTHER]
+)
+async def test_i2_a_deal_is_not_ordered_as_another_deals_number(lie: Lie) -> None:
+    """A wrong answer needs attention, nothing is written back; once the facade is corrected, `retry` orders."""
+    async with handoff() as world, world.working(subscriber=False):
+        first = _win(world)
+        await _say(world, first)
+        await world.until_written_back(first)
+        await world.order(first).result()
+        world.erp.faults.lie = lie
+        if lie is Lie.FIND_STALE:
+            await world.connections.erps["light"].find(idempotency_key(world.org.org_id, first))
+
+        record = _win(world)
+        await _say(world, record)
+        await world.until_stage(record, names.OrderStage.ATTENTION)
+
+        assert AttentionReason.ERP_ANSWER_WRONG == await _reason(world, record)
+        assert world.number_of(record) is None
+        world.erp.faults.lie = None
+        await world.order(record).signal(names.SIGNAL_RETRY)
+        await world.until_written_back(record)
+        assert world.number_of(first) != world.number_of(record)
+        assert 2 == len(world.erp.orders())

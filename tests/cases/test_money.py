@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from closedwon.erp import open_erp
+from closedwon.erp.base import AmountDiffersError, Erp, amend_to, find_or_create
 from closedwon.errors import AttentionReason
 from closedwon.expressions import json_number
 from closedwon.lines import LineDiffersError, UnusualAmountError
+from closedwon.localerp.light import Faults, LightErp
+from closedwon.model import OrderLine
 from closedwon.money import money
 from closedwon.record import until_quiet
+from tests.integration.erp.worlds import new_order, rest_settings
 from tests.support.mapping import deal, example_route, line, line_of, order_of, record_of
 
 NOISE = 'unit_price = "UnitPrice"', 'unit_price = "round(UnitPrice, `2`)"'
@@ -130,3 +137,71 @@ def test_m10_amounts_read_the_same_everywhere() -> None:
     order = order_of(line(2.0, json.loads("10.00")))
     assert "20.00 EUR" == money(order.amount, order.currency)
     assert "Roof for Acme · 20.00 EUR" == record_of(deal(line(2.0, 10.00))).summary()
+
+
+@asynccontextmanager
+async def _stub(**faults: Any) -> AsyncIterator[tuple[LightErp, Erp]]:
+    """The stub ERP behind its adapter."""
+    async with LightErp.running() as light:
+        light.faults = Faults.model_validate(faults)
+        erp = open_erp(rest_settings(light.url, light.token))
+        yield light, erp
+        await erp.close()
+
+
+@pytest.mark.parametrize("call", [find_or_create, amend_to])
+async def test_m2_lines_that_do_not_add_up_are_not_sent(call: Any) -> None:
+    """The deal says 180.00, its lines 200.00: a person reads both, and the ERP is not asked anything."""
+    async with _stub() as (light, erp):
+        order = new_order([("GC1040", "2", "100.00")], total=Decimal("180.00"))
+
+        with pytest.raises(AmountDiffersError, match=r"The deal says 180\.00 EUR, its lines 200\.00 EUR"):
+            await call(erp, order)
+
+        assert 0 == light.calls
+
+
+async def test_m1_the_total_of_a_line_counts_where_it_cannot_be_divided() -> None:
+    """Three for 100.00 become an order of 100.00, not of 99.99, and agree with it ever after."""
+    async with _stub() as (light, erp):
+        line = OrderLine(product="A", quantity=Decimal(3), unit_price=Decimal("33.33"), total=Decimal("100.00"))
+        order = new_order(total=Decimal("100.00")).model_copy(update={"lines": (line,)})
+
+        made = (await find_or_create(erp, order)).order
+
+        assert Decimal(100) == made.amount
+        assert made == (await find_or_create(erp, order)).order
+        assert ["100.00"] == [held["amount"] for held in light.orders()]
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "rounding", "held"),
+    [
+        ("HUF", "10.40", {"HUF": "1"}, "31"),
+        ("HUF", "10.60", {"HUF": "1"}, "32"),
+        ("JPY", "333.5", {}, "1000.50"),
+        ("JPY", "333.5", {"JPY": "1"}, "1000"),
+        ("KWD", "0.3335", {"KWD": "0.001"}, "1.000"),
+    ],
+)
+async def test_m4_the_erps_own_rounding_makes_no_difference(
+    currency: str, price: str, rounding: dict[str, str], held: str
+) -> None:
+    """Whatever the ERP rounds this currency to, an order that it has just made agrees with what was sold."""
+    async with _stub(rounding=rounding) as (light, erp):
+        order = new_order([("A", "3", price)], currency=currency)
+
+        made = await find_or_create(erp, order)
+
+        assert (await find_or_create(erp, order)).order == made.order
+        assert [held] == [row["amount"] for row in light.orders()]
+
+
+async def test_m4_less_than_the_erps_rounding_is_a_difference() -> None:
+    """Where the ERP keeps two decimals of a currency that has none by ISO 4217, half a unit is 0.005, not 0.5."""
+    async with _stub() as (_, erp):
+        order = new_order([("A", "3", "333.5")], currency="JPY")
+        await find_or_create(erp, order)
+
+        with pytest.raises(AmountDiffersError):
+            await find_or_create(erp, order.model_copy(update={"lines": new_order([("A", "3", "333.4")]).lines}))

@@ -19,6 +19,7 @@ from closedwon.errors import AttentionReason
 from closedwon.model import Order
 from tests.faults import doomed_step
 from tests.integration.erp.worlds import new_order
+from tests.support.encryption import keyed, with_keys
 from tests.support.handoff import until
 from tests.support.one_step import Steps, steps_world
 
@@ -108,11 +109,14 @@ async def test_r2_a_late_cancellation_does_not_last(temporal_server: WorkflowEnv
         assert ("confirmed", "10000.00") == row(world)
 
 
+@pytest.mark.parametrize("encrypted", [True, False])
 async def test_r3_a_refusal_remembers_that_an_earlier_attempt_is_still_at_work(
     temporal_server: WorkflowEnvironment,
+    encrypted: bool,  # noqa: FBT001
 ) -> None:
     """Create 1 gets no answer, create 2 is refused: the need for attention says since when an attempt is in doubt."""
-    async with steps_world(temporal_server.client) as world, world.worker():
+    client = with_keys(temporal_server.client, keyed()) if encrypted else temporal_server.client
+    async with steps_world(client) as world, world.worker():
         hold(world, "create")
         world.light.faults.reject = 1
         began = datetime.now(UTC)

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,16 +15,24 @@ from typing import Any
 import aiohttp
 import pytest
 from pydantic import SecretStr
+from temporalio.common import MetricMeter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from activities.erp import CreateOrder, ErpActivities
+from closedwon.erp import open_erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import OrgId, RecordId
+from closedwon.localerp.light import LightErp
 from closedwon.mapping import check_prefix, record_id_of
-from closedwon.model import Channel, Message
+from closedwon.model import Changed, Channel, Message
 from closedwon.record import Erps, Record, gone, snapshot
 from closedwon.salesforce import outbound, soap
 from closedwon.salesforce.outbound import OutboundMessageError
 from closedwon.salesforce.soap import SoapError
 from closedwon.snapshot import Deleted, Hidden, Wanted
+from closedwon.telemetry import Metrics
+from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
 from tests.support import outbound as sent
 from tests.support.handoff import Handoff, handoff
 from tests.support.hostile import BOMBS, LARGEST, MOST_MEMORY, cost_of
@@ -214,3 +224,75 @@ def test_t9_each_encoding_is_read_as_the_document_declares_it(declared: str, cod
     fields = outbound.parse(text.encode(codec)).notifications[0].fields
     assert fields is not None
     assert name == fields["Name"]
+
+
+@asynccontextmanager
+async def _two_erps() -> AsyncIterator[tuple[LightErp, LightErp, ErpActivities]]:
+    """Two stub ERPs behind the activities that an order workflow calls."""
+    async with LightErp.running() as first, LightErp.running() as second:
+        erps = {name: open_erp(rest_settings(erp.url, erp.token)) for name, erp in (("a", first), ("b", second))}
+        yield first, second, ErpActivities(erps, Metrics(MetricMeter.noop), prove=no_proof)
+        for erp in erps.values():
+            await erp.close()
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+@pytest.mark.parametrize("reopen", [True, False])
+async def test_t2_a_number_that_another_erp_may_know_makes_no_second_order(changed: Changed, reopen: bool) -> None:  # noqa: FBT001
+    """With several ERPs, a record whose number this one does not know waits for a person, by every policy."""
+    async with _two_erps() as (first, second, activities):
+        order = new_order(created_at=_AT)
+        by_hand = await made_by_hand(second, order)
+        request = CreateOrder(
+            erp="a", order=order, other_erps=("b",), number=f"{by_hand.number}9", changed=changed, reopen=reopen
+        )
+
+        with pytest.raises(ApplicationError, match="nothing says whether another ERP has that one") as caught:
+            await ActivityEnvironment().run(activities.create_order, request)
+
+        assert AttentionReason.ORDER_EXISTS is caught.value.details[0].reason
+        assert ([], 1) == (first.orders(), len(second.orders()))
+
+
+async def test_t2_an_order_in_another_erp_is_neither_amended_nor_made_again() -> None:
+    """A deal whose route now picks another ERP keeps its one order, also if it has changed and is to be amended."""
+    async with _two_erps() as (first, second, activities):
+        order = new_order()
+        await ActivityEnvironment().run(activities.create_order, CreateOrder(erp="b", order=order))
+        before = second.orders()
+        changed = order.model_copy(update={"lines": order.lines[:1]})
+        request = CreateOrder(erp="a", order=changed, other_erps=("b",), changed="amend")
+
+        with pytest.raises(ApplicationError, match="ERP b has order L000001 of this record"):
+            await ActivityEnvironment().run(activities.create_order, request)
+
+        assert ([], before) == (first.orders(), second.orders())
+
+
+@pytest.mark.parametrize(
+    ("lines", "agrees"),
+    [
+        ((("B", "1", "5.00"), ("A", "2", "10.00")), True),
+        ((("A", "2", "5.00"), ("B", "1", "15.00")), False),
+        ((("A", "1", "10.00"), ("B", "3", "5.00")), False),
+    ],
+    ids=["another order", "prices changed", "quantities changed"],
+)
+async def test_t3_lines_are_compared_whatever_their_order(
+    lines: tuple[tuple[str, str, str], ...],
+    agrees: bool,  # noqa: FBT001
+) -> None:
+    """An ERP that lists its lines otherwise parks no order; another price or quantity does, at an equal total."""
+    async with _two_erps() as (first, _, activities):
+        order = new_order((("A", "2", "10.00"), ("B", "1", "5.00")))
+        await ActivityEnvironment().run(activities.create_order, CreateOrder(erp="a", order=order))
+        same_total = new_order(lines)
+        (held,) = first.orders()
+        assert same_total.amount == Decimal(held["amount"])
+        request = CreateOrder(erp="a", order=order.model_copy(update={"lines": same_total.lines}))
+
+        if agrees:
+            await ActivityEnvironment().run(activities.create_order, request)
+        else:
+            with pytest.raises(ApplicationError, match="a product, quantity or price differs"):
+                await ActivityEnvironment().run(activities.create_order, request)

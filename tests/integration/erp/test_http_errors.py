@@ -21,6 +21,7 @@ from closedwon.erp.base import (
     StaleError,
     TooLateError,
     UnknownError,
+    WrongAnswerError,
 )
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
@@ -343,3 +344,10 @@ async def test_a_write_names_the_version_that_was_looked_at() -> None:
 
     paths = [f"/orders/1{action}" for action in ("/confirm", "", "/cancel", "/claim")]
     assert [*((path, '"v7"') for path in paths), ("/orders/2/confirm", None)] == seen
+
+
+async def test_a_facade_that_forgets_the_filter_is_found_by_config_check() -> None:
+    """It answers a question about a key that no order has with an order."""
+    async with rest_before({"orders": [FOUND.model_dump(mode="json")]}) as erp:
+        with pytest.raises(WrongAnswerError, match="has an order for a key that no order has"):
+            await erp.check()

@@ -11,7 +11,6 @@ import pytest
 from closedwon.erp.comparing import differences, differs, other_customer, total_agrees
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Customer, ErpLine, ErpOrder, ErpStatus, Order, OrderLine
-from closedwon.money import minor_unit, money
 
 
 def _parts(text: str) -> list[tuple[str, Decimal, Decimal]]:
@@ -211,38 +210,3 @@ def test_a_customer_with_a_number_of_the_erps_own_is_compared_by_it() -> None:
     assert not other_customer(held(TWO, "25.00", customer="C-7"), sold(TWO, customer=by_number))
     assert other_customer(held(TWO, "25.00"), sold(TWO, customer=by_number))
     assert not other_customer(held(TWO, "25.00", customer=None), sold(TWO, customer=by_number))
-
-
-@pytest.mark.parametrize(
-    ("currency", "unit"),
-    [
-        ("EUR", "0.01"),
-        ("HUF", "0.01"),
-        ("JPY", "1"),
-        ("VND", "1"),
-        ("BHD", "0.001"),
-        ("CLF", "0.0001"),
-        ("XQQ", "0.01"),
-    ],
-)
-def test_the_smallest_unit_of_a_currency(currency: str, unit: str) -> None:
-    """By ISO 4217; two digits for a code that it does not have."""
-    assert Decimal(unit) == minor_unit(currency)
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "expected"),
-    [
-        ("20.000", "EUR", "20.00 EUR"),
-        ("20", "EUR", "20.00 EUR"),
-        ("0.333", "EUR", "0.333 EUR"),
-        ("40400", "EUR", "40400.00 EUR"),
-        ("31.0", "JPY", "31 JPY"),
-        ("1", "KWD", "1.000 KWD"),
-        ("-2.5", "EUR", "-2.50 EUR"),
-        ("1E+3", "EUR", "1000.00 EUR"),
-    ],
-)
-def test_amounts_as_people_read_them(amount: str, currency: str, expected: str) -> None:
-    """With the currency's own digits, and with more only where there are more."""
-    assert expected == money(Decimal(amount), currency)

@@ -303,6 +303,30 @@ async def test_the_customer_is_not_quoted() -> None:
     assert 'Party "…" in …: "…" refused' == str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("No party EDGE COMMUNICATIONS", "No party …"),
+        ("Field PO number: PO 77 a is wrong", "Field PO number: … is wrong"),
+        ("Term Net 30 days, line first year", "Term …, line …"),
+        ("Warehouse of Acme and Sons", "Warehouse of …"),
+        ("The record of Edge Commun…", "The record of …"),
+        ("The record of Ed…", "The record of Ed…"),
+        ("There is no product GC1040", "There is no product GC1040"),
+    ],
+)
+async def test_m7_what_is_quoted_is_found_in_every_form(words: str, expected: str) -> None:
+    """White space is normalized before texts are compared; lines, free fields and a cut end count, too."""
+    line = ORDER.lines[0].model_copy(update={"description": "first\tyear", "extra": {"for": "Acme and\nSons"}})
+    order = ORDER.model_copy(update={"reference": "PO\t77  a", "extra": {"term": "Net 30 days"}, "lines": (line,)})
+    erp = ScriptedErp({"create": [raising(RejectedError(words))]})
+
+    with pytest.raises(RejectedError) as caught:
+        await find_or_create(erp, order)
+
+    assert expected == str(caught.value)
+
+
 async def test_an_order_that_never_becomes_confirmed_is_retried() -> None:
     """An ERP that accepts every step and moves nothing does not hold the caller in a loop, nor count as success."""
     erp = ScriptedErp()

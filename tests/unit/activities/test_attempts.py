@@ -1,0 +1,121 @@
+"""What an attempt knows of itself and of the one before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from activities.attempts import HEARTBEAT_TIMEOUT, Attempt
+from closedwon.erp.errors import LostAttemptError
+
+SCHEDULED = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
+EARLIER = SCHEDULED - timedelta(minutes=5)
+
+
+def environment(
+    *, attempt: int = 1, details: tuple[Any, ...] = (), started: datetime | None = None
+) -> ActivityEnvironment:
+    """An attempt that Temporal has begun now, or at `started`."""
+    surroundings = ActivityEnvironment()
+    surroundings.info = replace(
+        surroundings.info,
+        attempt=attempt,
+        heartbeat_details=details,
+        current_attempt_scheduled_time=SCHEDULED,
+        started_time=started or datetime.now(UTC),
+    )
+    return surroundings
+
+
+def ended(attempt: int, in_doubt_since: datetime | None = None, **fields: Any) -> tuple[dict[str, Any]]:
+    """What an attempt has stated at its end."""
+    since = in_doubt_since.isoformat() if in_doubt_since else None
+    return ({"attempt": attempt, "ended": True, "in_doubt_since": since} | fields,)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "details", "expected"),
+    [
+        (1, (), None),
+        (2, ended(1), None),
+        (2, ended(1, EARLIER), EARLIER),
+        (2, (), SCHEDULED),
+        (2, ("something else",), SCHEDULED),
+        (3, ended(1), SCHEDULED),
+        (3, ended(1, EARLIER), SCHEDULED),
+        (3, ended(2), None),
+        (3, ended(3), SCHEDULED),
+        (2, ended(1, ended=False), SCHEDULED),
+        (2, ({"attempt": 1, "ended": True},), SCHEDULED),
+    ],
+)
+def test_only_the_statement_of_the_attempt_before_is_believed(
+    attempt: int, details: tuple[Any, ...], expected: datetime | None
+) -> None:
+    """No statement, or one of an older attempt, counts as doubt since this attempt was scheduled."""
+    assert expected == environment(attempt=attempt, details=details).run(lambda: Attempt().in_doubt_since)
+
+
+@pytest.mark.parametrize("doubt", [True, False])
+def test_what_is_stated_at_the_end_is_what_the_next_attempt_reads(doubt: bool) -> None:  # noqa: FBT001
+    """A write without an answer is carried on; an attempt without one says that there is none."""
+    stated: list[Any] = []
+    first = environment()
+    first.on_heartbeat = lambda *details: stated.extend(details)
+
+    def fail() -> datetime | None:
+        attempt = Attempt()
+        if doubt:
+            attempt.unanswered()
+        attempt.record_end()
+        return attempt.in_doubt_since
+
+    since = first.run(fail)
+
+    assert doubt is (since is not None)
+    assert since == environment(attempt=2, details=tuple(stated)).run(lambda: Attempt().in_doubt_since)
+
+
+@pytest.mark.parametrize(
+    ("age", "asked"),
+    [
+        (timedelta(0), 0),
+        (HEARTBEAT_TIMEOUT / 2 - timedelta(seconds=2), 0),
+        (HEARTBEAT_TIMEOUT / 2 + timedelta(seconds=1), 1),
+        (timedelta(days=1), 1),
+    ],
+)
+async def test_an_old_proof_is_renewed_before_a_write_and_a_young_one_is_not(age: timedelta, asked: int) -> None:
+    """The first proof is the start of the attempt by Temporal's clock: a task may lie about in a paused worker."""
+    proofs: list[None] = []
+
+    async def prove() -> None:
+        proofs.append(None)
+
+    async def write_twice() -> None:
+        attempt = Attempt(prove)
+        await attempt.before_write()
+        await attempt.before_write()
+
+    await environment(started=datetime.now(UTC) - age).run(write_twice)
+
+    assert asked == len(proofs)
+
+
+async def test_a_proof_that_fails_is_no_permission() -> None:
+    """The write is not sent, and the next one is not either."""
+
+    async def prove() -> None:
+        raise LostAttemptError("lost")
+
+    async def write_twice() -> None:
+        attempt = Attempt(prove)
+        for _ in range(2):
+            with pytest.raises(LostAttemptError):
+                await attempt.before_write()
+
+    await environment(started=datetime.now(UTC) - timedelta(minutes=1)).run(write_twice)
