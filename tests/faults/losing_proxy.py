@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from aiohttp import web
 
 
 class LosingProxy:
-    """Stands before Tryton. A write is known by its last word: `sale.sale` (create), `quote`, `confirm`."""
+    """Stands before Tryton. A write is known by its last step: `sale.sale` (create), `quote`, `confirm`."""
 
     def __init__(self, target: str, http: aiohttp.ClientSession) -> None:
         self.url = ""
@@ -43,20 +44,25 @@ class LosingProxy:
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         headers = {name: value for name, value in request.headers.items() if name not in {"Host", "Content-Length"}}
+        body = await request.read()
         try:
             async with self._http.request(
-                request.method, self._target + request.raw_path, data=await request.read(), headers=headers
+                request.method, self._target + request.raw_path, data=body, headers=headers
             ) as reply:
                 content = await reply.read()
         except aiohttp.ClientError:
             return _cut(request)
-        armed = (
-            self._armed.pop(request.path.rpartition("/")[2], None) if request.method == "POST" and reply.ok else None
-        )
+        armed = self._armed.pop(_write(request.path, body), None) if request.method == "POST" and reply.ok else None
         if armed is not None:
             armed.set_result(None)
             return _cut(request)
         return web.Response(status=reply.status, body=content, headers={"Content-Type": reply.content_type})
+
+
+def _write(path: str, body: bytes) -> str:
+    """`external_change` of our Tryton module carries out several steps; the last one names it."""
+    last = path.rpartition("/")[2]
+    return str(json.loads(body)["steps"][-1]) if last == "external_change" else last
 
 
 def _cut(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -250,17 +251,21 @@ async def test_a_write_is_sent_once(write: str) -> None:
     assert 2 == len(received)
 
 
-async def test_tryton_without_our_module_is_told_what_to_install() -> None:
-    """Without the field external_id Tryton answers a bare 500; a person is told to install the module."""
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({}, "lacks the module .*8.2.1.* external_id"), ({"external_id": {}}, "old version of .*8.2.1.* external_origin")],
+)
+async def test_tryton_without_our_module_is_told_what_to_install(known: dict[str, Any], expected: str) -> None:
+    """Without the module's fields Tryton answers a bare 500; a person reads which version to install."""
 
     async def plain_tryton(request: web.Request) -> web.Response:
         if request.path.endswith("/fields_get"):
-            return web.json_response({})
+            return web.json_response(known)
         return web.Response(status=500, text="<html>'external_id'</html>")
 
     async with answering(plain_tryton) as url:
         erp = TrytonAdapter(TrytonErp(kind="tryton", name="tryton", url=f"{url}/erp", key=SecretStr("k")))
-        with pytest.raises(RejectedError, match="external_id") as caught:
+        with pytest.raises(RejectedError, match=expected) as caught:
             await erp.find("key")
         await erp.close()
 
