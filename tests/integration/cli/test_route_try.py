@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ from closedwon.settings import load_settings
 from tests.integration.cli.conftest import Closedwon, Installation
 
 
-async def _say_status(settings: Path, record: str, status: str | None) -> None:
-    """Write a status to the record, as the integration does."""
+async def _say_status(settings: Path, record: str, status: str | None, key: str | None = None) -> None:
+    """Write a status to the record, with the key that proves it, as the integration does."""
     org = load_settings(settings).orgs[0]
     login = TokenSource(org)
     client = SalesforceClient(org, login)
-    await client.update("Opportunity", RecordId(record), {"ERP_Order_Status__c": status})
+    await client.update("Opportunity", RecordId(record), {"ERP_Order_Status__c": status, "ERP_Order_Key__c": key})
     await client.close()
     await login.close()
 
@@ -48,7 +50,7 @@ def test_programs_get_json(closedwon: Closedwon, installation: Installation) -> 
     assert installation.won == trial["record"]["Id"] == order["record"]
     assert ("light", "EUR") == (trial["erp"], order["currency"])
     assert [line["Product2"]["ProductCode"] for line in lines] == [line["product"] for line in order["lines"]]
-    assert [str(line["UnitPrice"]) for line in lines] == [line["unit_price"] for line in order["lines"]]
+    assert [Decimal(str(line["TotalPrice"])) for line in lines] == [Decimal(line["total"]) for line in order["lines"]]
     assert {"now": None, "then": "<the ERP's number>"} == trial["write_back"]["ERP_Order_Number__c"]
     assert first.stdout == closedwon("route", "try", "won-deals", installation.won, "--json").stdout
 
@@ -70,17 +72,41 @@ def test_a_record_that_does_not_qualify_shows_its_order_all_the_same(
     assert "idempotency key" in text
 
 
+@pytest.fixture
+def try_with(closedwon: Closedwon, installation: Installation, tmp_path: Path) -> Iterator[Callable[[str | None], str]]:
+    """Return a function that tries the won deal with the status `cancelled` beside a key."""
+    closedwon("route", "try", "won-deals", installation.won)  # writes the settings file
+    settings = tmp_path / "closedwon.toml"
+
+    def run(key: str | None) -> str:
+        asyncio.run(_say_status(settings, installation.won, "cancelled", key))
+        return " ".join(closedwon("route", "try", "won-deals", installation.won).output.split())
+
+    yield run
+    asyncio.run(_say_status(settings, installation.won, None))
+
+
 def test_a_deal_whose_order_was_given_up_goes_nowhere(
-    closedwon: Closedwon, installation: Installation, tmp_path: Path
+    try_with: Callable[[str | None], str], installation: Installation, tmp_path: Path
 ) -> None:
     """What no message would order is not shown as if it were."""
-    closedwon("route", "try", "won-deals", installation.won)  # writes the settings file
-    asyncio.run(_say_status(tmp_path / "closedwon.toml", installation.won, "cancelled"))
-    result = closedwon("route", "try", "won-deals", installation.won)
-    asyncio.run(_say_status(tmp_path / "closedwon.toml", installation.won, None))
-    text = " ".join(result.output.split())
+    org = load_settings(tmp_path / "closedwon.toml").orgs[0].id
+    text = try_with(f"{org}:{installation.won}")
     assert "nowhere: ERP_Order_Status__c says that its order was given up; empty that field to order" in text
     assert "the record qualifies" not in text
+
+
+def test_a_status_that_nothing_proves_is_shown_as_a_doubt(
+    try_with: Callable[[str | None], str], installation: Installation, tmp_path: Path
+) -> None:
+    """A copied status does not count; without any key the ERP is asked."""
+    org = load_settings(tmp_path / "closedwon.toml").orgs[0].id
+    copied = try_with(f"{org}:{installation.unwon}")
+    assert "ERP_Order_Key__c holds the key of another record: number and status were copied with it" in copied
+    assert "✓ ERP light: the record qualifies (IsWon)" in copied
+    unproven = try_with(None)
+    assert "ERP_Order_Status__c says that its order was given up, but nothing proves it: the ERP is asked" in unproven
+    assert "✓ ERP light: the record qualifies (IsWon)" in unproven
 
 
 def test_a_mapping_that_fails_is_told_beside_the_record(closedwon: Closedwon, installation: Installation) -> None:
@@ -172,9 +198,8 @@ def test_an_event_is_tried_from_a_file(
     file.write_text(json.dumps(event))
     arguments = ("route", "try", "won-deals", "0065g00000AbCdEAAV", "--payload", str(file))
     trial = json.loads(closedwon(*arguments, "--json", changes=(from_event,)).stdout)
-    assert {"product": "GC1040", "quantity": "3", "unit_price": "0.1", "description": None} == trial["order"]["lines"][
-        0
-    ]
+    (line,) = trial["order"]["lines"]
+    assert ("GC1040", "3", "0.1") == (line["product"], line["quantity"], line["unit_price"])
     assert "ERP_Order_Number__c not read" in " ".join(closedwon(*arguments, changes=(from_event,)).output.split())
 
 
@@ -182,8 +207,8 @@ def test_an_event_is_tried_from_a_file(
     ("content", "expected"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("{", "is no JSON: "),
-        ("[" * 100_000, "is no JSON: "),
+        ("{", "is not valid JSON: "),
+        ("[" * 100_000, "is not valid JSON: "),
         ("[]", "holds no event: it must be a JSON object"),
         ('{"Opportunity_Id__c": "0065g00000AbCdF"}', "is about record 0065g00000AbCdFAAV, not 0065g00000AbCdEAAV"),
         ("{}", "record_id: the expression 'Opportunity_Id__c' gives no value, but one is needed"),
