@@ -74,7 +74,7 @@ class OrgClient:
         """Take a won Opportunity back to a stage before the end."""
         await self._rest("PATCH", f"/sobjects/Opportunity/{record}", json={"StageName": "Negotiation/Review"})
 
-    async def change(self, record: RecordId, *, quantity: float | None = None, discount: float | None = None) -> None:
+    async def change(self, record: RecordId, quantity: float | None = None, *, discount: float | None = None) -> None:
         """Sell an Opportunity's first product in another quantity, or with another discount in percent.
 
         The sales price stays, as on the page in the browser. Raises `OrgRefusedError` where there is no product.
