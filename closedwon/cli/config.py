@@ -50,7 +50,7 @@ async def _check(config: Path) -> None:
 def _print(console: Console, finding: Finding) -> None:
     from rich.text import Text  # noqa: PLC0415
 
-    mark = ("✗ ", "bold red") if finding.wrong else ("✓ ", "green")
+    mark = ("✗ ", "bold red") if finding.wrong else ("! ", "yellow") if finding.warns else ("✓ ", "green")
     console.print(Text.assemble(mark, (f"{finding.subject}  ", "bold"), finding.text))
     if finding.cure:
         console.print(Text.assemble("    ", (finding.cure, "yellow")))
