@@ -32,7 +32,7 @@ from closedwon.settings import Alerts, Settings
 SIGNATURE: Final = "Closedwon-Signature"
 
 
-NeedKind = Literal["order", "message", "subscription", "sweep"]
+NeedKind = Literal["order", "message", "subscription", "sweep", "check"]
 
 
 class Need(Frozen):
@@ -44,7 +44,12 @@ class Need(Frozen):
     at: AwareDatetime
     reason: AttentionReason
     cure: str
-    org: OrgId
+    text: str | None = None
+    """What is wrong, where it can be said without a customer's data; else the reason's own sentence is sent."""
+    org: OrgId | None = None
+    """None only for the check of an ERP."""
+    erp: str | None = None
+    """For checks of an ERP."""
     record: RecordId | None = None
     route: str | None = None
     channel: str | None = None
@@ -93,7 +98,8 @@ class AlertActivities:
 
 def _body(need: Need, settings: Alerts, namespace: str) -> dict[str, Any]:
     """What `docs/operating.md` tells of the body."""
-    body = need.model_dump(mode="json") | {"sentence": need.reason.sentence, "url": None}
+    body = need.model_dump(mode="json", exclude={"text"})
+    body |= {"sentence": need.text or need.reason.sentence, "url": None}
     if settings.ui is not None:
         path = f"/namespaces/{quote(namespace, safe='')}/workflows/{quote(need.workflow_id, safe='')}/{need.run_id}"
         body["url"] = f"{settings.ui}{path}"

@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities.attempts import Attempt, Prove, ask_temporal
 from activities.failures import as_failures, to_its_end
+from activities.holds import Holds
 from closedwon.erp.base import (
     AmountDiffersError,
     CannotLookUpError,
@@ -151,19 +152,27 @@ class ErpActivities:
     """Activities over the configured ERPs, by name."""
 
     def __init__(
-        self, erps: Mapping[str, Erp], metrics: Metrics, *, on_step: OnStep = no_step, prove: Prove = ask_temporal
+        self,
+        erps: Mapping[str, Erp],
+        metrics: Metrics,
+        *,
+        on_step: OnStep = no_step,
+        prove: Prove = ask_temporal,
+        holds: Holds | None = None,
     ) -> None:
         """Take the open adapters; `on_step` lets a test strike at a named moment, `prove` do without Temporal."""
         self._erps = {name: checked(erp) for name, erp in erps.items()}
         self._metrics = metrics
         self._on_step = on_step
         self._prove = prove
+        self._holds = holds or Holds()
 
     @activity.defn
     async def create_order(self, request: CreateOrder) -> ErpResult:
         """Find the order by its idempotency key or create it; return it as the ERP has it, confirmed or beyond."""
         attempt = Attempt(self._prove)
         with as_failures(attempt), self._timed(request.erp):
+            self._holds.check_erp(request.erp, request.order.org)
             handoff = await to_its_end(self._create(request, attempt))
             return ErpResult(order=handoff.order, kept=handoff.kept, in_doubt_since=attempt.in_doubt_since)
 

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime
 from temporalio import activity
 
 from activities.failures import as_failures
+from activities.holds import Holds
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import UNWON, ErpStatus, Frozen, Gap, SweepReading
@@ -108,8 +109,11 @@ class NotSweptError(AttentionError):
 class ReconciliationActivities:
     """Reads what is to be compared."""
 
-    def __init__(self, settings: Settings, clients: Mapping[OrgId, SalesforceClient]) -> None:
+    def __init__(
+        self, settings: Settings, clients: Mapping[OrgId, SalesforceClient], *, holds: Holds | None = None
+    ) -> None:
         """Take one open client per org."""
+        self._holds = holds or Holds()
         self._settings = settings
         self._clients = clients
 
@@ -125,6 +129,7 @@ class ReconciliationActivities:
         """Read the next records; waits while the org's API calls are used up to the route's `sweep.api_share`."""
         with as_failures():
             route, sweep = route_of(self._settings, request.route, request.org)
+            self._holds.check(route)
             client = self._clients[request.org]
             await spare(client, sweep)
             condition = self._condition(route, _where(route), qualifying=request.reading.qualifying)
@@ -137,6 +142,7 @@ class ReconciliationActivities:
 
     async def _open(self, request: OpenSweep) -> OpenedSweep:
         route, sweep = route_of(self._settings, request.route, request.org)
+        self._holds.check(route)
         where = _where(route)
         until = datetime.now(UTC) - sweep.lag
         if request.gap is not None and until < request.gap.until:

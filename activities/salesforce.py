@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, SecretStr
 from temporalio import activity
 
 from activities.failures import as_failures, to_its_end
+from activities.holds import Holds
 from closedwon.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
@@ -85,12 +86,14 @@ class SalesforceActivities:
         metrics: Metrics,
         *,
         on_written: OnWritten = nothing,
+        holds: Holds | None = None,
     ) -> None:
         """Take one open client per org; `on_written` lets a test strike between a write-back and its completion."""
         self._settings = settings
         self._clients = clients
         self._metrics = metrics
         self._on_written = on_written
+        self._holds = holds or Holds()
 
     @activity.defn
     async def load_order(self, request: LookAt) -> RecordSnapshot:
@@ -103,6 +106,7 @@ class SalesforceActivities:
         """
         with as_failures():
             route, message = self._route(request.route), request.message
+            self._holds.check(route)
             says_deleted = message is not None and message.deleted
             if route.source == "event":
                 if says_deleted:

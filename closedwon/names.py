@@ -27,6 +27,7 @@ UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
 ALERT_WORKFLOW: Final = "AlertWorkflow"
 RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
 ERP_LIMIT_WORKFLOW: Final = "ErpLimitWorkflow"
+HOLD_WORKFLOW: Final = "HoldWorkflow"
 
 SIGNAL_NOTIFIED: Final = "notified"
 SIGNAL_RETRY: Final = "retry"
@@ -36,6 +37,8 @@ SIGNAL_SKIP: Final = "skip"
 """The last four are the names of updates, too, which do the same and answer yes or no."""
 SIGNAL_ERP_CHANGED: Final = "erp-changed"
 SIGNAL_LIFTED: Final = "lifted"
+SIGNAL_CHECK_FAILED: Final = "check-failed"
+SIGNAL_CHECK_PASSED: Final = "check-passed"
 SIGNAL_GAP_COVERED: Final = "gap-covered"
 """Told to a subscription by the sweep of one of its gaps; carries that sweep's workflow id."""
 
@@ -52,6 +55,8 @@ ATTENTION_REASON: Final = "AttentionReason"
 ERP_ORDER_NUMBER: Final = "ErpOrderNumber"
 ROUTE: Final = "Route"
 CHANNEL: Final = "Channel"
+MEMO_HOLD: Final = "hold"
+"""Holds the failed check that a hold is about, for lists of holds."""
 DEAL: Final = "Deal"
 """A memo, not a search attribute: name and amount of the deal are encrypted like everything else of a customer."""
 SEARCH_ATTRIBUTES: Final = (
@@ -176,6 +181,11 @@ def _moment(moment: datetime) -> str:
 def erp_limit_workflow_id(erp: str) -> str:
     """`erp-limit:<name>`, the note that an ERP is paused or limited."""
     return f"erp-limit:{erp}"
+
+
+def hold_workflow_id(check: str, subject: str) -> str:
+    """`hold:<check>@<org id or ERP>`: open while orders wait because a safety check has failed."""
+    return f"hold:{check}@{subject}"
 
 
 def alert_workflow_id(need: str) -> str:

@@ -93,6 +93,9 @@ class Metrics:
         self.certificate_expires_at = meter.create_gauge_float(
             "closedwon_certificate_expires_timestamp_seconds", "When intake's own certificate expires, Unix time"
         )
+        self.check_failed = meter.create_gauge(
+            "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"
+        )
         # What the observer sees (workers.observer); every process that observes reports the same.
         self.open_orders = meter.create_gauge("closedwon_open_orders", "Unfinished orders, now [stage]")
         self.oldest_order = meter.create_gauge_float(

@@ -10,6 +10,7 @@ from temporalio.worker import Worker
 
 from activities.alerts import AlertActivities
 from activities.erp import ErpActivities
+from activities.holds import Holds
 from activities.messages import MessageActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.salesforce import OnWritten, SalesforceActivities, nothing
@@ -22,6 +23,7 @@ from workers.connections import Connections
 from workers.deployment import deployment
 from workflows.alerts import AlertWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
+from workflows.hold import HoldWorkflow
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
@@ -32,6 +34,7 @@ _WORKFLOWS: Final = (
     ReconciliationWorkflow,
     ErpLimitWorkflow,
     AlertWorkflow,
+    HoldWorkflow,
 )
 
 
@@ -43,18 +46,20 @@ def order_workers(
     *,
     on_step: OnStep = no_step,
     on_written: OnWritten = nothing,
+    holds: Holds | None = None,
 ) -> tuple[Worker, ...]:
     """Make the workers of this role: one of `orders`, one for each ERP, one for what concerns several ERPs.
 
     The ERPs' queues have no workflows, so their activities are never started eagerly: a queue's rate limit always
-    holds. `on_step` and `on_written` let a test strike at a named moment.
+    holds. `on_step` and `on_written` let a test strike at a named moment. `holds` is what the running checks
+    close; without it nothing is held.
     """
-    salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written)
+    salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written, holds=holds)
     messages = MessageActivities(settings, client, metrics)
-    sweeps = ReconciliationActivities(settings, connections.salesforce)
+    sweeps = ReconciliationActivities(settings, connections.salesforce, holds=holds)
     starts = SweepStarts(settings, connections.salesforce, client, metrics)
     alerts = AlertActivities(settings, client)
-    erp = ErpActivities(connections.erps, metrics, on_step=on_step)
+    erp = ErpActivities(connections.erps, metrics, on_step=on_step, holds=holds)
     of_erp: list[Callable[..., Any]] = [
         erp.create_order,
         erp.cancel_order,

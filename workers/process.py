@@ -16,10 +16,12 @@ from typing import Final
 
 from temporalio.client import Client
 
+from activities.holds import Holds
 from closedwon import temporal
 from closedwon.errors import ClosedwonError
 from closedwon.settings import Settings
 from closedwon.telemetry import Metrics, Telemetry
+from workers.checks import Checks, checking
 from workers.connections import Connections
 from workers.intake import IntakeServer
 from workers.observer import observing
@@ -125,11 +127,6 @@ class _Process:
         connections = await stack.enter_async_context(Connections(self._settings))
         usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
         stack.callback(usage.cancel)
-        if Role.ORDERS in self._roles:
-            for worker in order_workers(client, self._settings, connections, metrics):
-                await stack.enter_async_context(worker)
-                self._ends.append(worker.shutdown)
-            await stack.enter_async_context(observing(client, self._settings, metrics))
         if Role.SUBSCRIBER in self._roles:
             end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
             self._ends.append(end)
@@ -138,6 +135,15 @@ class _Process:
             stack.push_async_callback(intake.stop)
             self._ends.append(intake.stop)
             await intake.start()
+        if Role.ORDERS in self._roles:
+            # Last: messages are accepted while the first checks are made; no order goes on before they have ended.
+            holds = Holds()
+            checks = Checks(client, self._settings, connections, holds, metrics)
+            await stack.enter_async_context(checking(checks))
+            for worker in order_workers(client, self._settings, connections, metrics, holds=holds):
+                await stack.enter_async_context(worker)
+                self._ends.append(worker.shutdown)
+            await stack.enter_async_context(observing(client, self._settings, metrics))
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
 

@@ -46,8 +46,10 @@ class Alerts:
         """What the next run must know, as fields of its input."""
         return {"alerted": self._told, "alert_raising": self._raising}
 
-    def tell(self, problem: Problem) -> None:
+    def tell(self, problem: Problem, *, text: str | None = None) -> None:
         """Tell of a need, unless it is the one that was told last and is not over.
+
+        `text` is what is wrong, where that may leave Temporal in clear; else the reason's own sentence is sent.
 
         One whose alert the run before was just raising is told again, under the same id: it is delivered once.
         """
@@ -62,6 +64,7 @@ class Alerts:
             at=workflow.now(),
             reason=problem.reason,
             cure=problem.cure,
+            text=text,
             workflow_id=info.workflow_id,
             run_id=info.run_id,
             **self._about,

@@ -31,7 +31,8 @@ def page(seen: Overview, told: Figures, namespace: str) -> RenderableType:
         f", the oldest for {age(seen.oldest)}" if seen.unfinished else "",
     )  # fmt: skip
     halves = Columns([_stages(seen), Group(_pace(seen), "", _reasons(seen))], padding=(0, 4))
-    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, told), "", *_gaps(seen), *_api(told))
+    notes = (*_held(seen), *_gaps(seen), *_api(told))
+    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, told), "", *notes)
 
 
 def age(time: timedelta) -> str:
@@ -123,6 +124,13 @@ def _channel(channel: Channel, told: Figures, now: datetime) -> tuple[Renderable
         f"{age(now - last)} ago" if last else "",
         reader,
     )
+
+
+def _held(seen: Overview) -> Iterator[RenderableType]:
+    for held in seen.held:
+        since = age(seen.at - held.since)
+        yield Text(f"held for {since}: {held.failed.subject}, the check of its {held.failed.check} fails: "
+                   "closedwon doctor", style="bold red")  # fmt: skip
 
 
 def _gaps(seen: Overview) -> Iterator[RenderableType]:

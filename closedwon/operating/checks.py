@@ -1,10 +1,13 @@
-"""Does everything answer that the settings name? Each org, route, ERP and Temporal is asked; nothing is changed."""
+"""Does everything answer that the settings name? Each org, route, ERP and Temporal is asked; nothing is changed.
+
+What the workers check while they run (`workers.checks`) is asked by the same functions, and found in the same words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from temporalio.service import RPCError
 
@@ -12,17 +15,16 @@ from closedwon import temporal
 from closedwon.codec import KmsError
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import paths
-from closedwon.ids import OrgId, RecordId
+from closedwon.ids import OrgId
 from closedwon.salesforce.contract import Contract, ContractError
-from closedwon.salesforce.errors import ConfigurationError, RefusedError
+from closedwon.salesforce.errors import ConfigurationError, WrongOrgError
 from closedwon.salesforce.events import LATEST
+from closedwon.salesforce.fields import Complaint, complaints_of
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.salesforce.scan import pages
 from closedwon.settings import Route, Settings, Tombstone
+from workers.checks import NO_RECORD, as_error, read_nothing
 from workers.connections import Connections
-
-_NOBODY: Final = RecordId("000000000000000")
-"""A well-formed id that no record has: a query for it shows whether object and fields exist, and fetches nothing."""
 
 
 class Finding(NamedTuple):
@@ -45,7 +47,8 @@ async def remote(settings: Settings, connections: Connections) -> AsyncIterator[
             if route.org == org.name:
                 for of_wsdl in _wsdl_findings(route):
                     yield of_wsdl
-                yield await _route_finding(route, settings, connections, org_answers=not finding.wrong)
+                async for of_route in _route_findings(route, settings, connections, org_answers=not finding.wrong):
+                    yield of_route
     for erp in settings.erps:
         yield await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check)
 
@@ -60,30 +63,38 @@ async def of_temporal(settings: Settings) -> Finding:
         return Finding("temporal", said, wrong=True, cure=cure)
 
 
-async def _route_finding(route: Route, settings: Settings, connections: Connections, *, org_answers: bool) -> Finding:
+async def _route_findings(
+    route: Route, settings: Settings, connections: Connections, *, org_answers: bool
+) -> AsyncIterator[Finding]:
     subject = f"route {route.name}"
     if not org_answers:
-        return Finding(subject, f"not checked: org {route.org} does not answer", wrong=True)
+        yield Finding(subject, f"not checked: org {route.org} does not answer", wrong=True)
+        return
     org = settings.org(route.org)
-
     client = connections.salesforce[org.id]
+    complaints: list[Complaint] = []
 
     async def try_reading() -> str:
-        await client.read(route.object, route.query_fields, _NOBODY)
+        complaints.extend((await complaints_of([route], client.describe))[route.name])
+        await read_nothing(client, route)
         if route.outbound is not None and route.outbound.tombstone is not None:
             buried = route.outbound.tombstone
-            await client.read(buried.object, _fields_of(buried), _NOBODY)
+            await client.read(buried.object, _fields_of(buried), NO_RECORD)
         await _try_sweeping(route, client)
-        if read_only := await client.read_only(route.object, route.write_back.fields):
-            raise RefusedError(
-                f"the integration user may not edit {', '.join(read_only)} of {route.object}",
-                cure="Let the user edit them (field-level security, permission set), or name others in `write_back`.",
-            )
         for channel in route.events:
             await _subscribe(connections, org.id, channel)
         return f"reads {route.object} with all its fields{_heard(route)}"
 
-    return await _found(subject, "orgs.url", try_reading)
+    read = await _found(subject, "orgs.url", try_reading)
+    holding = [one for one in complaints if one.holds]
+    for one in holding:
+        error = as_error(route, one)
+        yield Finding(subject, str(error), wrong=True, cure=error.cure)
+    if not holding or read.wrong:
+        yield read
+    for one in complaints:
+        if not one.holds:
+            yield Finding(subject, f"{one.key}: {one.text}", cure=one.hint, warns=True)
 
 
 async def _try_sweeping(route: Route, client: SalesforceClient) -> None:
@@ -152,7 +163,7 @@ async def _temporal(settings: Settings) -> str:
 async def _found(subject: str, key: str, probe: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(subject, await probe())
-    except AttentionError as error:
+    except (AttentionError, WrongOrgError) as error:
         return Finding(subject, str(error), wrong=True, cure=error.cure)
     except KmsError as error:
         return Finding(subject, str(error), wrong=True, cure="Mend `encryption.kms`, or what it names.")

@@ -72,7 +72,9 @@ async def examine(settings: Settings, *, old: timedelta = timedelta(hours=1)) ->
     """Find all that is wrong; the worst first. An order that is under way for longer than `old` waits for something."""
     of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings, old), _of_the_rest(settings))
     order = list(Harm)
-    return sorted([*of_temporal, *of_the_rest], key=lambda trouble: order.index(trouble.harm))
+    stopped = {trouble.subject for trouble in of_temporal if trouble.harm is Harm.STOPPED}  # a worker found the same
+    rest = [trouble for trouble in of_the_rest if trouble.harm is not Harm.WAITING or trouble.subject not in stopped]
+    return sorted([*of_temporal, *rest], key=lambda trouble: order.index(trouble.harm))
 
 
 async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
@@ -94,6 +96,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
             Trouble(Harm.STOPPED, "encryption", str(error), cure),
         ]
     return [
+        *_held(seen),
         *[trouble async for trouble in _pollers(client, settings)],
         *[trouble async for trouble in _no_current_build(client, settings)],
         *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
@@ -107,6 +110,14 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *[trouble async for trouble in _schedules(client, settings)],
         *[trouble async for trouble in _retention(client)],
     ]
+
+
+def _held(seen: overview.Overview) -> Iterator[Trouble]:
+    """Safety checks that fail in running workers: all orders of an org or an ERP wait."""
+    for held in seen.held:
+        text = f"{held.failed.text}. Its orders have waited since {_clock(held.since)}; nothing is lost"
+        cure = f"{held.failed.hint} Workers check again every 15 minutes and when they start; orders then go on."
+        yield Trouble(Harm.STOPPED, held.failed.subject, text, cure)
 
 
 async def _pollers(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
@@ -305,8 +316,10 @@ async def _retention(client: Client) -> AsyncIterator[Trouble]:
 async def _of_the_rest(settings: Settings) -> list[Trouble]:
     """What `config check` asks, each org's share of API calls, and the clock."""
     async with Connections(settings) as connections:
-        wrong = [finding async for finding in checks.remote(settings, connections) if finding.wrong]
+        asked = [finding async for finding in checks.remote(settings, connections)]
+        wrong = [finding for finding in asked if finding.wrong]
         found = [Trouble(Harm.WAITING, finding.subject, finding.text, finding.cure) for finding in wrong]
+        found += [Trouble(Harm.RISK, one.subject, one.text, one.cure) for one in asked if one.warns]
         for org in settings.orgs:
             usage = connections.salesforce[org.id].usage
             if usage is not None and usage.used > _API_SHARE * usage.max:

@@ -12,6 +12,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.holds import FailedCheck
 from activities.subscription import Cursor
 from closedwon import names, temporal, visibility
 from closedwon.operating import erps
@@ -50,6 +51,13 @@ class Channel(NamedTuple):
     attempt: int
 
 
+class Held(NamedTuple):
+    """A safety check that fails in a running worker; orders wait for it."""
+
+    failed: FailedCheck
+    since: datetime
+
+
 class Overview(NamedTuple):
     """One look."""
 
@@ -60,6 +68,7 @@ class Overview(NamedTuple):
     queues: Sequence[erps.Queue]
     channels: Sequence[Channel]
     gaps: Sequence[temporal.OpenGap] = ()
+    held: Sequence[Held] = ()
 
     @property
     def unfinished(self) -> int:
@@ -74,21 +83,31 @@ class Overview(NamedTuple):
 
 async def look(client: Client, settings: Settings) -> Overview:
     """Look once. Raises Temporal's `RPCError`."""
-    counted, pace, queues, read, gaps = await asyncio.gather(
+    counted, pace, queues, read, gaps, held = await asyncio.gather(
         asyncio.gather(*(visibility.census(client, visibility.at_stage(stage)) for stage in names.UNFINISHED)),
         _pace(client),
         erps.queues(client, [erp.name for erp in settings.erps]),
         channels(client, settings),
         _gaps(client),
+        _held(client),
     )
     stages = dict(zip(names.UNFINISHED, counted, strict=True))
     attention = stages[names.OrderStage.ATTENTION]
     reasons = await visibility.reasons(client, attention)
-    return Overview(datetime.now(UTC), stages, reasons, pace, queues, read, gaps)
+    return Overview(datetime.now(UTC), stages, reasons, pace, queues, read, gaps, held)
 
 
 async def _gaps(client: Client) -> list[temporal.OpenGap]:
     return [gap async for gap in temporal.open_gaps(client)]
+
+
+async def _held(client: Client) -> list[Held]:
+    found = []
+    async for one in client.list_workflows(f"WorkflowType = '{names.HOLD_WORKFLOW}' AND ExecutionStatus = 'Running'"):
+        failed = await one.memo_value(names.MEMO_HOLD, None, type_hint=FailedCheck)
+        if failed is not None:
+            found.append(Held(failed, one.start_time))
+    return sorted(found, key=lambda held: held.since)
 
 
 async def _pace(client: Client) -> Pace:

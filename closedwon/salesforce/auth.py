@@ -4,12 +4,18 @@ The OAuth flows are the two that run without a person: client credentials and JW
 lifetime, so a token is used until it is refused (`invalidate`). Every refused or failed login is remembered for a
 growing while, in which callers get the same failure at once: nobody hammers Salesforce's login, and a mended
 configuration is still found within about a minute. Secrets and tokens go to the configured My Domain host only.
+
+A login counts only when Salesforce says that it is for the org of `orgs.id`. With settings that name another org (a
+file copied from production to a sandbox, a refreshed sandbox) every record would be ordered again under another key.
+The answer to a login names the org in `id`, an address that ends with `/id/<org id>/<user id>`
+(Salesforce Help, "Identity URLs"); where it is missing, userinfo is asked, the only call that such a token is used for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -22,7 +28,8 @@ import aiohttp
 import jwt
 
 from closedwon.errors import ClosedwonError
-from closedwon.salesforce.errors import NO_ROUTING, AuthFailedError, UnavailableError, shortened
+from closedwon.ids import InvalidIdError, OrgId
+from closedwon.salesforce.errors import NO_ROUTING, AuthFailedError, UnavailableError, WrongOrgError, shortened
 from closedwon.settings import ClientCredentials, Org
 
 _JWT_LIFETIME: Final = 180
@@ -50,10 +57,12 @@ def is_local(org: Org) -> bool:
 class _LoginFailedError(Exception):
     """`refused`: a person must mend something; otherwise it gets better by itself."""
 
-    def __init__(self, message: str, *, refused: bool) -> None:
+    def __init__(self, message: str, *, refused: bool, found: OrgId | None = None) -> None:
+        """`found`: the org that has let us in, where it is another one than the settings name."""
         super().__init__(message)
         self.message = message
         self.refused = refused
+        self.found = found
 
 
 class TokenSource:
@@ -80,8 +89,9 @@ class TokenSource:
     async def token(self) -> Token:
         """Return the present token, or log in.
 
-        Raises `AuthFailedError` when Salesforce refuses and `UnavailableError` when it cannot be reached; while such
-        a failure is fresh, at once and without asking Salesforce.
+        Raises `AuthFailedError` when Salesforce refuses, `WrongOrgError` when another org than that of `orgs.id` lets
+        us in, and `UnavailableError` when it cannot be reached; while such a failure is fresh, at once and without
+        asking Salesforce.
         """
         if self._token is not None:
             return self._token
@@ -129,6 +139,11 @@ class TokenSource:
 
     def _error(self, failure: _LoginFailedError) -> ClosedwonError:
         pause = max(self._not_before - self._clock(), 0.0)
+        if failure.found is not None:
+            later = timedelta(seconds=pause)
+            return WrongOrgError(
+                self._org.name, self._org.url, found=failure.found, wanted=self._org.id, retry_after=later
+            )
         if not failure.refused:
             return UnavailableError(failure.message, retry_after=timedelta(seconds=pause))
         return AuthFailedError(
@@ -148,11 +163,27 @@ class TokenSource:
                 session.post(url, data=form, headers=headers, allow_redirects=False) as response,
             ):
                 body = await _json(response)
-                return _read_token(response.status, body)
+                token = _read_token(response.status, body)
+                self._check_org(_org_in(body) or await self._org_of(session, token))
+                return token
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _LoginFailedError(
                 f"Salesforce's login cannot be reached: {type(error).__name__}", refused=False
             ) from error
+
+    async def _org_of(self, session: aiohttp.ClientSession, token: Token) -> OrgId | None:
+        """Ask whose token it is."""
+        url, headers = f"{self._org.url}/services/oauth2/userinfo", {"Authorization": f"Bearer {token.access_token}"}
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            body = await _json(response)
+        return _org_id(body.get("organization_id")) if isinstance(body, dict) else None
+
+    def _check_org(self, found: OrgId | None) -> None:
+        """Raise unless it is the org of the settings; one that is not named cannot be told from a wrong one."""
+        if found is None:
+            raise _LoginFailedError("Salesforce's login does not say for which org it is", refused=False)
+        if found != self._org.id:
+            raise _LoginFailedError("Salesforce's login is for another org", refused=True, found=found)
 
     def _grant(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the headers and the form of the token request (OAuth 2.0; RFC 7523 for the JWT)."""
@@ -180,6 +211,20 @@ async def _json(response: aiohttp.ClientResponse) -> Any:
     try:
         return await response.json(content_type=None)
     except ValueError:
+        return None
+
+
+def _org_in(body: Any) -> OrgId | None:
+    """Find the org in the answer of the token endpoint: `"id": "https://…/id/<org id>/<user id>"`."""
+    identity = body.get("id") if isinstance(body, dict) else None
+    found = re.search(r"/id/(\w+)/\w+/?$", identity) if isinstance(identity, str) else None
+    return _org_id(found[1]) if found else None
+
+
+def _org_id(text: object) -> OrgId | None:
+    try:
+        return OrgId(text)
+    except InvalidIdError:
         return None
 
 

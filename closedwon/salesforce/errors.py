@@ -6,7 +6,8 @@
     ├── BenignError
     │   ├── ThrottledError          a limit is used up or the server is busy; says when to come back
     │   │   └── DeliveryLimitError  the event bus delivers nothing more for hours
-    │   └── LockedError             another transaction holds the record
+    │   ├── LockedError             another transaction holds the record
+    │   └── WrongOrgError           the login is for another org than `orgs.id`; its token is never used
     ├── SessionExpiredError         the token is no longer accepted; the clients replace it once themselves
     ├── TooLargeError               the call is too big or too slow; the clients cut it in halves themselves
     ├── StreamInterruptedError      a connection to the event bus has ended; open a new one from the last position
@@ -72,6 +73,19 @@ class DeliveryLimitError(ThrottledError):
 
 class LockedError(BenignError):
     """UNABLE_TO_LOCK_ROW: another transaction holds the record or its parent."""
+
+
+class WrongOrgError(BenignError):
+    """The org that has let us in is not the one of `orgs.id`. Nothing is sent with the token of such a login.
+
+    Not an `AttentionError`: orders wait, and go on by themselves when the settings name one org. The running checks
+    (`workers.checks`) raise the one alert.
+    """
+
+    def __init__(self, name: str, url: str, *, found: str, wanted: str, retry_after: timedelta | None = None) -> None:
+        """Name both ids, `found` behind `url` and `wanted` by the settings of the org called `name`."""
+        super().__init__(f"{url} is org {found}, but `orgs.id` of {name!r} says {wanted}", retry_after=retry_after)
+        self.cure = "Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant, and restart all processes."
 
 
 class SessionExpiredError(RetryError):

@@ -33,6 +33,7 @@ from closedwon.expressions import json_number
 from closedwon.ids import RecordId
 from closedwon.salesforce.auth import Token, TokenSource, is_local
 from closedwon.salesforce.coalesce import Coalescer, own
+from closedwon.salesforce.describe import Description
 from closedwon.salesforce.errors import (
     AuthFailedError,
     ConfigurationError,
@@ -101,7 +102,7 @@ class SalesforceClient:
         understand raises `ConfigurationError`. A `session` id is tried first, in a call of its own; whatever it cannot
         do or see, our own user is asked.
         """
-        if session is not None:
+        if session is not None and self._is_of_org(session):
             found = await _tried(self._read_batch(object_name, select, [record_id], session))
             if found not in ([], [None]):
                 return cast("dict[str, Any]", found[0])
@@ -120,9 +121,11 @@ class SalesforceClient:
         A `session` id is tried first, as in `read`.
         """
         json.dumps(dict(fields))  # a value that is no JSON fails its own caller, not the whole batch
-        if session is not None and await _tried(
-            self._update_batch(object_name, [_Update(record_id, fields)], session)
-        ) == [None]:
+        if (
+            session is not None
+            and self._is_of_org(session)
+            and await _tried(self._update_batch(object_name, [_Update(record_id, fields)], session)) == [None]
+        ):
             return
         # Records with other fields travel apart: a field that the org does not know spoils the whole collection.
         group = (object_name, frozenset(fields))
@@ -150,18 +153,29 @@ class SalesforceClient:
         await self.call(lambda salesforce: salesforce.restful(""))
         return self.usage
 
-    async def read_only(self, object_name: str, fields: Sequence[str]) -> list[str]:
-        """Name those of an object's fields that our user may not edit, by their own kind or by his rights."""
+    async def log_in(self) -> None:
+        """Have a token. Raises `AuthFailedError`, `WrongOrgError`, or `UnavailableError`; costs no API call."""
+        await self._tokens.token()
 
-        def describe(salesforce: Salesforce) -> set[str]:
-            about = salesforce.restful(f"sobjects/{object_name}/describe") or {}
-            return {str(field["name"]).lower() for field in about["fields"] if field["updateable"]}
+    async def describe(self, object_name: str) -> Description:
+        """Ask which fields and relationships an object has for our user, and which of them he may edit; one API call.
 
-        may_edit = await self.call(describe)
-        return [field for field in fields if field.lower() not in may_edit]
+        Raises `ConfigurationError` where there is no such object, or our user may not see it.
+        """
+        try:
+            body = await self.call(lambda salesforce: salesforce.restful(f"sobjects/{object_name}/describe"))
+        except RecordGoneError:  # there is no such path
+            raise ConfigurationError(
+                f"org {self._org.name} has no object {object_name}, or our user may not see it",
+                cure=f"Correct the name in closedwon.toml, or let the integration user read {object_name}.",
+            ) from None
+        try:
+            return Description.read(body or {})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UnavailableError(f"Salesforce describes {object_name} without its fields") from None
 
     async def check(self) -> str:
-        """Log in and say in one line what was found. Raises `ConfigurationError` when it is another org."""
+        """Log in and say in one line what was found. Raises `WrongOrgError` when it is another org."""
         # First, since userinfo says 403 where REST says that a token has expired; it also checks the version.
         try:
             await self.look_at_usage()
@@ -171,12 +185,6 @@ class SalesforceClient:
                 cure="Set `orgs.api_version` to a version that the org offers.",
             ) from None
         who = await self.call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
-        found = str(who.get("organization_id"))
-        if found[:15] != self._org.id.short:
-            raise ConfigurationError(
-                f"{self._org.url} is org {found}, but `orgs.id` of {self._org.name!r} says {self._org.id}",
-                cure="Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant.",
-            )
         user = who.get("preferred_username") or who.get("user_id")
         left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
         return f"org {self._org.id} at {self._org.url}, API {self._org.api_version}, user {user}, {left} API calls left"
@@ -197,6 +205,11 @@ class SalesforceClient:
         await asyncio.gather(*(group.close() for group in self._updates.values()))
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._session.close()
+
+    def _is_of_org(self, session: SecretStr) -> bool:
+        """Whether a session id may be sent to the org: it begins with the id of its own org, and `!`."""
+        org, mark, _ = session.get_secret_value().partition("!")
+        return not mark or org[:15] == self._org.id.short
 
     async def _read_batch(
         self, object_name: str, select: str, ids: Sequence[RecordId], session: SecretStr | None = None

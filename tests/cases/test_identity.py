@@ -31,7 +31,10 @@ from closedwon.erp.base import Erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
+from closedwon.localorg.server import LocalOrg
 from closedwon.model import Changed, Channel, Customer, Message, Order, Origin, idempotency_key, parse_idempotency_key
+from closedwon.operating import doctor, overview
+from closedwon.operating.doctor import Harm
 from closedwon.order_state import Problem
 from closedwon.record import Erps, snapshot
 from closedwon.settings import Callouts, Intake, Outbound, Settings, Webhook
@@ -39,7 +42,8 @@ from closedwon.settings.codec import Codec
 from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
 from closedwon.telemetry import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
-from tests.support.handoff import Handoff, handoff, until
+from tests.support import checks as support
+from tests.support.handoff import Handoff, handoff, settings_for, until
 from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, deliver, intake, soap_message
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
@@ -857,3 +861,164 @@ async def test_i2_a_deal_is_not_ordered_as_another_deals_number(lie: Lie) -> Non
         await world.until_written_back(record)
         assert world.number_of(first) != world.number_of(record)
         assert 2 == len(world.erp.orders())
+
+
+async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that name one org and lead to another order nothing, alert once, and orders go on when corrected."""
+    callouts = {"keys": [SecretStr("k" * 40)]}
+    async with (
+        LocalOrg.running() as elsewhere,
+        handoff(outbound={}, callouts=callouts) as world,
+        support.alerting(world) as hook,
+    ):
+        monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+        right = world.settings
+        there = settings_for([elsewhere], world.erp).orgs[0]
+        wrong = right.orgs[0].model_copy(update={"url": there.url, "auth": there.auth})
+        world.settings = right.model_copy(update={"orgs": (wrong,)})
+        world.org.seed(3)
+        elsewhere.seed(1)
+        elsewhere.win_next(1)  # its event is on the bus of the org that is not meant
+        swept, pushed, called = world.org.win_next(3)
+        async with support.checked(world) as checks, support.another(world), intake(world) as address:
+            statuses = [
+                (await deliver(address, soap_message(world.org.org_id, [pushed])))[0],
+                await support.call_out(address, "k" * 40, world.org.org_id, called),
+            ]
+            message = Message(id="m-1", channel=Channel.SWEEP, received_at=datetime.now(UTC))
+            start = order_start(world.settings, world.settings.routes[0], swept)
+            await temporal.start_order(world.client, start, message)
+            await until(lambda: _waits(world, swept))
+            await until(lambda: _waits(world, pushed))
+            await until(lambda: _waits(world, called))
+            await checks.round()
+            await checks.round()
+            found = (await doctor.examine(world.settings))[0]
+            (held,) = (await overview.look(world.client, world.settings)).held
+            reader = names.subscription_workflow_id(world.org.org_id, "/event/Order_Requested__e")
+            await until(lambda: support.waits_for(world, reader))
+            assert "orgs.id" in await support.waits_for(world, reader)
+            await until(lambda: hook.taken)
+
+        assert [200, 202] == statuses
+        assert [] == world.erp.orders()
+        assert 0 == elsewhere.api_calls.total()
+        assert 0 == elsewhere.cometd.events_sent
+        assert (Harm.STOPPED, "org org-0") == (found.harm, found.subject)
+        for part in (elsewhere.org_id, world.org.org_id, "`orgs.id`"):
+            assert part in found.text
+            assert part in held.failed.text
+        assert "`orgs.url`" in found.cure
+
+        world.settings = right.model_copy(update={"alerts": world.settings.alerts})
+        async with support.checked(world):
+            await world.until_written_back(swept, pushed, called)
+            await until(lambda: _none(world))
+        assert 0 == await support.needed_attention(world)
+        assert 3 == len(world.erp.orders())
+        (alert,) = hook.taken
+        assert ("check", world.org.org_id, held.failed.text) == (alert["kind"], alert["org"], alert["sentence"])
+
+
+async def _waits(world: Handoff, record: RecordId) -> bool:
+    return "held: org org-0: " in await support.waits_for(world, names.order_workflow_id(world.org.org_id, record))
+
+
+async def _none(world: Handoff) -> bool:
+    return await support.holds(world) == []
+
+
+async def test_i5_an_org_that_is_exchanged_while_workers_run_is_noticed_by_the_login() -> None:
+    """A sandbox that is refreshed behind the same address gets nothing from its next login on; orders wait."""
+    async with handoff() as world, support.checked(world) as checks:
+        world.org.seed(2)
+        await world.until_written_back(*world.org.win_next(1))
+        was, made = world.org.org_id, len(world.erp.orders())
+        # Another org lets us in, and knows nothing of the old one's tokens.
+        world.org.oauth._org_id = type(was)("00D00000000Fred")
+        world.org.oauth.expire_all()
+        calls = world.org.api_calls.total()
+        (record,) = await world.win(1)
+        workflow_id = names.order_workflow_id(was, record)
+        await until(lambda: support.waits_for(world, workflow_id))
+        assert "orgs.id" in await support.waits_for(world, workflow_id)
+        await checks.round()
+        assert [names.hold_workflow_id("login", was)] == await support.holds(world)
+        assert made == len(world.erp.orders())
+        world.org.oauth._org_id = was
+        await until(lambda: _logs_in(world))
+        await checks.round()
+        await world.until_written_back(record)
+        assert 0 == await support.needed_attention(world)
+        assert calls < world.org.api_calls.total()
+
+
+async def _logs_in(world: Handoff) -> bool:
+    """Whether the pause after the failed login is over, and the next one succeeds."""
+    try:
+        await world.connections.salesforce[world.org.org_id].log_in()
+    except Exception:  # noqa: BLE001 - whatever it is
+        return False
+    return True
+
+
+async def test_i9_a_name_in_the_wrong_case_is_never_a_reason_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`qualify = "isWon"` holds the route with a sentence that names the field; a won deal's order stays as it is."""
+    async with handoff(unwon="cancel") as world, support.alerting(world) as hook:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+        right = world.settings
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        async with support.checked(world):
+            await world.until_written_back(record)
+            await world.order(record).result()
+        route = right.routes[0].model_copy(update={"qualify": "isWon"})
+        world.settings = right.model_copy(update={"routes": (route,)})
+        async with support.checked(world):
+            message = Message(id="m-2", channel=Channel.SWEEP, received_at=datetime.now(UTC))
+            start = order_start(world.settings, world.settings.routes[0], record)
+            await temporal.start_order(world.client, start, message)
+            await until(lambda: _waits(world, record))
+            found = (await doctor.examine(world.settings))[0]
+            await until(lambda: hook.taken)
+        assert "Opportunity has no field isWon; it is IsWon" in found.text
+        assert ("org org-0", True) == (found.subject, "`qualify` of route 'won-0'" in found.cure)
+        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+
+        world.settings = right
+        async with support.checked(world):
+            await world.order(record).result()
+            await until(lambda: _none(world))
+        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+        assert 0 == await support.needed_attention(world)
+
+
+@pytest.mark.parametrize("changes", [{}, {"writable": False}], ids=["renamed", "read-only"])
+async def test_i9_a_field_that_is_renamed_under_running_workers_holds_its_orders(changes: dict[str, Any]) -> None:
+    """The next round finds it; two processes alert once; orders go on by themselves when it is there again."""
+    async with (
+        handoff() as world,
+        support.alerting(world) as hook,
+        support.checked(world) as one,
+        support.another(world) as other,
+    ):
+        world.org.seed(2)
+        await world.until_written_back(*world.org.win_next(1))
+        with support.changed(world.org, "Opportunity", "ERP_Order_Number__c", **changes):
+            await one.round()
+            await other.round()
+            calls = world.org.api_calls.total()
+            (record,) = await world.win(1)
+            await until(lambda: _waits(world, record))
+            assert calls == world.org.api_calls.total()
+            assert [names.hold_workflow_id("fields", world.org.org_id)] == await support.holds(world)
+            await until(lambda: hook.taken)
+            await one.round()
+        assert 1 == len(world.erp.orders())
+        await one.round()
+        await other.round()
+        await world.until_written_back(record)
+        await until(lambda: _none(world))
+        (alert,) = hook.taken
+        assert "ERP_Order_Number__c" in alert["sentence"]
+        assert 0 == await support.needed_attention(world)

@@ -15,6 +15,7 @@ from temporalio.worker import Plugin, Replayer
 from closedwon import names
 from workflows.alerts import AlertWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
+from workflows.hold import HoldWorkflow
 from workflows.message import UnreadableMessageWorkflow
 from workflows.order import OrderWorkflow
 from workflows.reconciliation import ReconciliationWorkflow
@@ -41,6 +42,7 @@ async def _replay(path: Path, *plugins: Plugin) -> None:
             ReconciliationWorkflow,
             AlertWorkflow,
             ErpLimitWorkflow,
+            HoldWorkflow,
         ],
         data_converter=pydantic_data_converter,
         plugins=plugins,

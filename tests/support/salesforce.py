@@ -59,11 +59,12 @@ async def serving(handlers: Mapping[str, Handler]) -> AsyncIterator[str]:
 
 
 class Logins:
-    """A token endpoint that counts. It answers what `answers` says, in turn; after that, fresh tokens."""
+    """A token endpoint that counts. It answers what `answers` says, in turn; after that, fresh tokens of `org`."""
 
-    def __init__(self, *answers: tuple[int, Any]) -> None:
+    def __init__(self, *answers: tuple[int, Any], org: str = ORG_ID) -> None:
         """Take (HTTP status, JSON body) pairs."""
         self.answers = list(answers)
+        self._identity = f"https://login.salesforce.com/id/{org}/005000000000001AAA"
         self.requests: list[tuple[Mapping[str, str], Mapping[str, str]]] = []
         """Headers and form of every request."""
 
@@ -75,7 +76,11 @@ class Logins:
     async def _answer(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
         self.requests.append((dict(request.headers), form))
-        fresh = {"access_token": f"00D!token-{len(self.requests)}", "instance_url": "https://instance.example.com"}
+        fresh = {
+            "access_token": f"00D!token-{len(self.requests)}",
+            "instance_url": "https://instance.example.com",
+            "id": self._identity,
+        }
         status, body = self.answers.pop(0) if self.answers else (200, fresh)
         return web.json_response(body, status=status)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from closedwon.ids import RecordId
+from closedwon.ids import OrgId, RecordId
 from closedwon.localorg import LocalOrg, OrgConfig, ValidationRule
 from closedwon.salesforce.auth import TokenSource
 from closedwon.salesforce.errors import (
@@ -20,6 +20,7 @@ from closedwon.salesforce.errors import (
     ThrottledError,
     UnavailableError,
     ValidationError,
+    WrongOrgError,
 )
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Org
@@ -92,8 +93,8 @@ async def test_check_says_what_it_found() -> None:
 
 async def test_check_finds_another_org() -> None:
     """Settings that name one org and lead to another one are refused."""
-    async with org_and_client(settings={"id": RecordId("00D000000000001")}) as (org, client):
-        with pytest.raises(ConfigurationError, match=org.org_id) as raised:
+    async with org_and_client(settings={"id": OrgId("00D000000000001")}) as (org, client):
+        with pytest.raises(WrongOrgError, match=org.org_id) as raised:
             await client.check()
 
     assert "orgs.id" in raised.value.cure

@@ -13,9 +13,10 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from closedwon.errors import RetryError
 from closedwon.salesforce.auth import Token, TokenSource
-from closedwon.salesforce.errors import AuthFailedError, UnavailableError
-from tests.support.salesforce import Logins, org_at, serving, with_jwt
+from closedwon.salesforce.errors import AuthFailedError, UnavailableError, WrongOrgError
+from tests.support.salesforce import ORG_ID, Logins, org_at, serving, with_jwt
 
 REFUSED = (400, {"error": "invalid_client", "error_description": "invalid client credentials"})
 
@@ -227,3 +228,57 @@ def test_no_secret_is_shown() -> None:
     """Neither a token nor a source shows its secret when it is printed."""
     assert "geheim" not in repr(Token("geheim"))
     assert "geheim" not in repr(TokenSource(org_at("https://acme.my.salesforce.com", secret="geheim")))
+
+
+async def test_a_login_for_another_org_gives_no_token() -> None:
+    """The sentence names both ids and the setting; callers can wait, for the settings can be corrected."""
+    logins = Logins(org="00D000000000002EAA")
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=Clock())
+        with pytest.raises(WrongOrgError) as raised:
+            await source.token()
+        with pytest.raises(WrongOrgError):
+            await source.token()
+
+    assert f"{url} is org 00D000000000002EAA, but `orgs.id` of 'test' says {ORG_ID}" == str(raised.value)
+    assert "orgs.id" in raised.value.cure
+    assert isinstance(raised.value, RetryError)
+    assert 1 == len(logins.requests)
+
+
+@pytest.mark.parametrize("userinfo", ["00D000000000002EAA", None, "not an id"])
+async def test_a_login_that_does_not_say_its_org_is_asked_for_it(userinfo: str | None) -> None:
+    """Without `id` in the answer userinfo decides; an org that nothing names is not taken for the right one."""
+    asked: list[str] = []
+
+    async def whose(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        return web.json_response({"organization_id": userinfo})
+
+    logins = Logins((200, {"access_token": "t-1"}), (200, {"access_token": "t-2", "id": "https://x/id/none"}))
+    async with serving({**logins.handlers, "GET /services/oauth2/userinfo": whose}) as url:
+        for _ in range(2):
+            with pytest.raises((WrongOrgError, UnavailableError)) as raised:
+                await TokenSource(org_at(url)).token()
+            assert isinstance(raised.value, WrongOrgError) is (userinfo == "00D000000000002EAA")
+
+    assert ["Bearer t-1", "Bearer t-2"] == asked
+
+
+@pytest.mark.parametrize("identity", [str(ORG_ID), ORG_ID.short])
+async def test_a_login_for_the_right_org_costs_one_call(identity: str) -> None:
+    """Salesforce writes ids with 15 or 18 characters."""
+    logins = Logins(org=identity)
+    async with serving(logins.handlers) as url:
+        assert "00D!token-1" == (await TokenSource(org_at(url)).token()).access_token
+
+
+async def test_userinfo_that_names_the_right_org_is_believed() -> None:
+    """An answer without `id` still gives a token."""
+
+    async def whose(_request: web.Request) -> web.Response:
+        return web.json_response({"organization_id": ORG_ID})
+
+    logins = Logins((200, {"access_token": "t-1"}))
+    async with serving({**logins.handlers, "GET /services/oauth2/userinfo": whose}) as url:
+        assert "t-1" == (await TokenSource(org_at(url)).token()).access_token

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from closedwon.salesforce.auth import TokenSource
 from closedwon.salesforce.errors import (
@@ -339,3 +340,13 @@ def test_no_secret_is_shown() -> None:
     org = org_at("https://acme.my.salesforce.com", secret="geheim")
 
     assert "geheim" not in repr(SalesforceClient(org, TokenSource(org)))
+
+
+async def test_a_session_of_another_org_is_not_sent() -> None:
+    """A session id names its org before the `!`; one of another org would give that org's access away."""
+    rest = Rest()
+    async with rest.client() as client:
+        for session in ("00D000000000002!AQ.secret", "00D000000000001!AQ.ours"):
+            await client.read("Opportunity", SELECT, record_ids(1)[0], session=SecretStr(session))
+
+    assert ["00D!token-1", "00D000000000001!AQ.ours"] == rest.tokens

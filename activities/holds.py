@@ -1,0 +1,85 @@
+"""What orders wait for because a safety check has failed: the gate in front of an order's calls.
+
+The checks (`workers.checks`) close and open it; activities ask it before they call Salesforce or an ERP. A hold fails
+an attempt as benign, to be tried again: orders wait and go on by themselves, and none of them needs attention.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from closedwon.errors import AttentionReason, BenignError
+from closedwon.ids import OrgId
+from closedwon.model import Frozen
+from closedwon.settings import Org, Route
+
+CheckName = Literal["login", "fields", "erp"]
+
+
+class FailedCheck(Frozen):
+    """A safety check that has failed, as people and Temporal see it."""
+
+    check: CheckName
+    """`login`: the org and our user; `fields`: the names that routes use; `erp`: what the ERP says of itself."""
+    subject: str
+    """For people, such as `org production` or `erp tryton`."""
+    org: OrgId | None = None
+    erp: str | None = None
+    reason: AttentionReason
+    text: str
+    """What is wrong, in one sentence that names settings, ids and fields; no customer's data."""
+    hint: str
+    by: str = ""
+    """The process that found it."""
+
+
+class HeldError(BenignError):
+    """A safety check has failed: nothing is called until it passes."""
+
+
+class Holds:
+    """Which orgs and ERPs are held in this process. A new one holds nothing: tests and tools without checks."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._held: dict[str, dict[str, str]] = {}
+
+    def check(self, route: Route) -> None:
+        """Raise `HeldError` while the org of the route is held."""
+        self._raise_for(_of_org(route.org))
+
+    def check_erp(self, name: str, org: OrgId | None = None) -> None:
+        """Raise `HeldError` while the ERP is held, or the org from which its order comes."""
+        self._raise_for(_of_erp(name))
+        if org is not None:
+            self._raise_for(_of_org(org))
+
+    def hold_org(self, org: Org, failed: FailedCheck) -> None:
+        """Let the orders of an org wait."""
+        for name in (org.name, org.id):
+            self._held.setdefault(_of_org(name), {})[failed.check] = failed.text
+
+    def hold_erp(self, name: str, failed: FailedCheck) -> None:
+        """Let the orders for an ERP wait."""
+        self._held.setdefault(_of_erp(name), {})[failed.check] = failed.text
+
+    def release_org(self, org: Org, check: CheckName) -> None:
+        """The check has passed."""
+        for name in (org.name, org.id):
+            self._held.get(_of_org(name), {}).pop(check, None)
+
+    def release_erp(self, name: str) -> None:
+        """The check has passed."""
+        self._held.pop(_of_erp(name), None)
+
+    def _raise_for(self, key: str) -> None:
+        for text in self._held.get(key, {}).values():
+            raise HeldError(f"held: {key}: {text}")
+
+
+def _of_org(name: str) -> str:
+    return f"org {name}"
+
+
+def _of_erp(name: str) -> str:
+    return f"erp {name}"

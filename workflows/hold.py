@@ -1,0 +1,90 @@
+"""A note in Temporal's list of workflows: a safety check fails, and orders of an org or an ERP wait for it.
+
+Every worker process checks for itself (`workers.checks`) and holds by what it finds; this workflow holds nothing. It
+makes of the reports of any number of processes one alert and one line for `closedwon doctor` and `closedwon top`. It
+ends when a process reports that the check passes, or when no process has reported for `_SILENCE`: those that found it
+are gone then.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.holds import FailedCheck
+    from closedwon import names
+    from closedwon.model import Frozen
+    from closedwon.order_state import Problem
+    from workflows.alerts import Alerts
+
+_SILENCE: Final = timedelta(hours=1)
+"""Four rounds of checks."""
+
+
+class Hold(Frozen):
+    """The input of the workflow."""
+
+    failed: FailedCheck
+    alerted: str | None = None
+    """From the run before: the reason that was alerted already."""
+    alert_raising: str | None = None
+    """From the run before: the id of its alert, if that was just being raised."""
+
+
+@workflow.defn(name=names.HOLD_WORKFLOW)
+class HoldWorkflow:
+    """Open for as long as the check fails."""
+
+    @workflow.init
+    def __init__(self, hold: Hold) -> None:
+        """Show what is wrong."""
+        self._has_passed = False
+        self._is_silent = True
+        self._failed = hold.failed
+        self._alerts = Alerts(
+            "check", told=hold.alerted, raising=hold.alert_raising, org=hold.failed.org, erp=hold.failed.erp
+        )
+        self._show()
+
+    @workflow.signal(name=names.SIGNAL_CHECK_FAILED, description="A worker reports that the check fails.")
+    def failed(self, failed: FailedCheck) -> None:
+        """Keep the newest report."""
+        self._is_silent = False
+        if failed.text != self._failed.text:
+            self._failed = failed
+            workflow.upsert_memo({names.MEMO_HOLD: failed})
+            self._show()
+
+    @workflow.signal(name=names.SIGNAL_CHECK_PASSED, description="A worker reports that the check passes.")
+    def passed(self, *given: Any) -> None:
+        """End."""
+        del given
+        self._has_passed = True
+
+    @workflow.run
+    async def run(self, hold: Hold) -> None:
+        """Alert once, and wait for the end of it."""
+        del hold  # held since __init__
+        self._alerts.tell(
+            Problem(reason=self._failed.reason, message=self._failed.text, cure=self._failed.hint),
+            text=self._failed.text,
+        )
+        while not self._has_passed:
+            self._is_silent = True
+            try:
+                await workflow.wait_condition(lambda: self._has_passed or not self._is_silent, timeout=_SILENCE)
+            except TimeoutError:
+                return
+            if workflow.info().is_continue_as_new_suggested() and not self._has_passed:
+                workflow.continue_as_new(Hold(failed=self._failed, **self._alerts.carried))
+
+    def _show(self) -> None:
+        failed = self._failed
+        workflow.set_current_details(
+            f"### {failed.subject}: the check of its {failed.check} fails\n\n- **What** {failed.text}\n"
+            f"- **Hint** {failed.hint}\n- **Found by** {failed.by}\n"
+            "- Orders wait; they go on by themselves when the check passes. Nothing is lost."
+        )
