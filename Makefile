@@ -80,6 +80,10 @@ histories: setup ## Record the golden histories anew; only for workflows that we
 		tests/integration/test_alerts.py tests/integration/operating/test_erps.py \
 		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps"
 
+.PHONY: docs
+docs: setup ## Write the generated pages in docs/ again
+	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md
+
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images anew (needs Chromium)
 	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
