@@ -865,10 +865,10 @@ async def test_i2_a_deal_is_not_ordered_as_another_deals_number(lie: Lie) -> Non
 
 async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that name one org and lead to another order nothing, alert once, and orders go on when corrected."""
-    callouts = {"keys": [SecretStr("k" * 40)]}
+    callouts = {"keys": [SecretStr(support.CALLOUT_KEY)]}
     async with (
         LocalOrg.running() as elsewhere,
-        handoff(outbound={}, callouts=callouts) as world,
+        handoff(outbound=PROVEN, callouts=callouts) as world,
         support.alerting(world) as hook,
     ):
         monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
@@ -882,8 +882,8 @@ async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: p
         swept, pushed, called = world.org.win_next(3)
         async with support.checked(world) as checks, support.another(world), intake(world) as address:
             statuses = [
-                (await deliver(address, soap_message(world.org.org_id, [pushed])))[0],
-                await support.call_out(address, "k" * 40, world.org.org_id, called),
+                (await deliver(address, soap_message(world.org.org_id, [pushed]), route=PROVEN_ROUTE))[0],
+                await support.call_out(address, world.org.org_id, called),
             ]
             message = Message(id="m-1", channel=Channel.SWEEP, received_at=datetime.now(UTC))
             start = order_start(world.settings, world.settings.routes[0], swept)
@@ -893,6 +893,7 @@ async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: p
             await until(lambda: _waits(world, called))
             await checks.round()
             await checks.round()
+            await support.until_held(world, names.hold_workflow_id("login", world.org.org_id))
             found = (await doctor.examine(world.settings))[0]
             (held,) = (await overview.look(world.client, world.settings)).held
             reader = names.subscription_workflow_id(world.org.org_id, "/event/Order_Requested__e")
@@ -913,7 +914,7 @@ async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: p
         world.settings = right.model_copy(update={"alerts": world.settings.alerts})
         async with support.checked(world):
             await world.until_written_back(swept, pushed, called)
-            await until(lambda: _none(world))
+            await support.until_held(world)
         assert 0 == await support.needed_attention(world)
         assert 3 == len(world.erp.orders())
         (alert,) = hook.taken
@@ -922,10 +923,6 @@ async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: p
 
 async def _waits(world: Handoff, record: RecordId) -> bool:
     return "held: org org-0: " in await support.waits_for(world, names.order_workflow_id(world.org.org_id, record))
-
-
-async def _none(world: Handoff) -> bool:
-    return await support.holds(world) == []
 
 
 async def test_i5_an_org_that_is_exchanged_while_workers_run_is_noticed_by_the_login() -> None:
@@ -943,7 +940,7 @@ async def test_i5_an_org_that_is_exchanged_while_workers_run_is_noticed_by_the_l
         await until(lambda: support.waits_for(world, workflow_id))
         assert "orgs.id" in await support.waits_for(world, workflow_id)
         await checks.round()
-        assert [names.hold_workflow_id("login", was)] == await support.holds(world)
+        await support.until_held(world, names.hold_workflow_id("login", was))
         assert made == len(world.erp.orders())
         world.org.oauth._org_id = was
         await until(lambda: _logs_in(world))
@@ -979,6 +976,7 @@ async def test_i9_a_name_in_the_wrong_case_is_never_a_reason_to_cancel(monkeypat
             start = order_start(world.settings, world.settings.routes[0], record)
             await temporal.start_order(world.client, start, message)
             await until(lambda: _waits(world, record))
+            await support.until_held(world, names.hold_workflow_id("fields", world.org.org_id))
             found = (await doctor.examine(world.settings))[0]
             await until(lambda: hook.taken)
         assert "Opportunity has no field isWon; it is IsWon" in found.text
@@ -988,7 +986,7 @@ async def test_i9_a_name_in_the_wrong_case_is_never_a_reason_to_cancel(monkeypat
         world.settings = right
         async with support.checked(world):
             await world.order(record).result()
-            await until(lambda: _none(world))
+            await support.until_held(world)
         assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
         assert 0 == await support.needed_attention(world)
 
@@ -1011,14 +1009,14 @@ async def test_i9_a_field_that_is_renamed_under_running_workers_holds_its_orders
             (record,) = await world.win(1)
             await until(lambda: _waits(world, record))
             assert calls == world.org.api_calls.total()
-            assert [names.hold_workflow_id("fields", world.org.org_id)] == await support.holds(world)
+            await support.until_held(world, names.hold_workflow_id("fields", world.org.org_id))
             await until(lambda: hook.taken)
             await one.round()
         assert 1 == len(world.erp.orders())
         await one.round()
         await other.round()
         await world.until_written_back(record)
-        await until(lambda: _none(world))
+        await support.until_held(world)
         (alert,) = hook.taken
         assert "ERP_Order_Number__c" in alert["sentence"]
         assert 0 == await support.needed_attention(world)

@@ -22,12 +22,14 @@ from closedwon import names, temporal
 from closedwon.localorg.org import Org
 from closedwon.settings import Alerts
 from closedwon.telemetry import Metrics
-from tests.support.handoff import Handoff
+from tests.support.handoff import Handoff, until
 from tests.support.receiver import Receiver
 from workers.checks import Checks, checking
 from workers.connections import Connections
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
+
+CALLOUT_KEY = "a key of one test: 0123456789 abcdefghij"
 
 
 async def never(_time: timedelta) -> None:
@@ -78,11 +80,11 @@ async def alerting(world: Handoff) -> AsyncIterator[Receiver]:
         await hook.stop()
 
 
-async def call_out(address: str, key: str, org: str, record: str) -> int:
+async def call_out(address: str, org: str, record: str) -> int:
     """A signed callout about one record, as Apex sends it; the status of its answer."""
     body = json.dumps({"org": org, "records": [{"recordId": record, "id": f"job-1/{record}"}]}).encode()
     timestamp = str(int(time.time()))
-    digest = hmac.new(key.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    digest = hmac.new(CALLOUT_KEY.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
     headers = {
         "Content-Type": "application/json",
         "X-Closedwon-Timestamp": timestamp,
@@ -109,6 +111,15 @@ async def holds(world: Handoff) -> list[str]:
             f"WorkflowType = '{names.HOLD_WORKFLOW}' AND ExecutionStatus = 'Running'"
         )
     ]
+
+
+async def until_held(world: Handoff, *workflow_ids: str) -> None:
+    """Wait until exactly these holds are open: Temporal's list lags behind."""
+
+    async def are_open() -> bool:
+        return await holds(world) == [*workflow_ids]
+
+    await until(are_open)
 
 
 async def needed_attention(world: Handoff) -> int:
