@@ -44,7 +44,7 @@ def same_total(found: ErpOrder, order: Order) -> bool:
 
 
 def other_customer(found: ErpOrder, order: Order) -> bool:
-    """Whether the ERP's order is known to be for another customer; what the ERP does not tell is not known."""
+    """Whether the ERP's order is known to be for another customer; what the ERP leaves out is not known."""
     return found.customer is not None and found.customer != order.customer.reference
 
 
@@ -68,17 +68,17 @@ def _customer_difference(found: ErpOrder, order: Order) -> list[str]:
 
 
 def _amount_differences(found: ErpOrder, order: Order) -> list[str]:
-    told = []
+    differing = []
     if not same_total(found, order):
-        told.append(
+        differing.append(
             f"it holds {money(found.amount, found.currency)} on {found.line_count} line(s), and the record "
             f"{money(order.amount, order.currency)} on {len(order.lines)} line(s)"
         )
     if found.lines is None:
-        told.append("the ERP does not tell its lines")
+        differing.append("the ERP does not show its lines")
     elif products := _unlike_products(found, order):
-        told.append(f"product, quantity or price differs in the lines of {', '.join(products)}")
-    return told
+        differing.append(f"product, quantity or price differs in the lines of {', '.join(products)}")
+    return differing
 
 
 def _date_difference(found: ErpOrder, order: Order) -> list[str]:
@@ -103,7 +103,7 @@ class _Line(NamedTuple):
 
 
 def _unlike_products(found: ErpOrder, order: Order) -> list[str]:
-    """The products whose lines differ, sorted; empty where the ERP tells no lines. Lines may be in any order."""
+    """The products whose lines differ, sorted; empty where the ERP shows no lines. Lines may be in any order."""
     if found.lines is None:
         return []
     half = _tolerance(_unit(found), 1)

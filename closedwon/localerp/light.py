@@ -296,7 +296,7 @@ class LightErp:
         """The answer, or the lie in its place."""
         lie, other = self.faults.lie, self.table.other_than(key)
         if lie is not None and lie.call == call and other is not None:
-            return web.json_response(lie.tell(body, self._answer(other), key), status=status)
+            return web.json_response(lie.answer(body, self._answer(other), key), status=status)
         return web.json_response(body, status=status)
 
     def _version(self, request: web.Request) -> str | None:

@@ -65,7 +65,7 @@ class Lie(StrEnum):
         """What is wrong with the answer."""
         return self.value.partition("-")[2]
 
-    def tell(self, honest: _Body, other: _Body, key: str | None) -> Any:
+    def answer(self, honest: _Body, other: _Body, key: str | None) -> Any:
         """Make the wrong answer of the right one and of another order; `key` is what was asked for."""
         if "orders" not in honest:
             return _WITH_AN_ORDER[self.twist](honest, other, key)

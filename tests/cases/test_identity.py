@@ -85,7 +85,7 @@ async def stub_world() -> AsyncIterator[StubWorld]:
 
 
 def deal(lines: list[tuple[str, str, str]] | None = None, /, **changes: Any) -> Order:
-    """An order of a record that was created on the day; its customer is nobody else's."""
+    """An order of a record that was created on the day; no other order is for its customer."""
     order = new_order(lines) if lines else new_order()
     return order.model_copy(update={"created_at": TODAY, "modified_at": TODAY, "order_date": TODAY.date()} | changes)
 
@@ -166,7 +166,7 @@ async def test_i1_the_same_customers_renewal_is_not_last_years_order() -> None:
 
 
 @pytest.mark.parametrize("left_out", ["customer", "lines", "order_date"])
-async def test_i1_what_the_erp_does_not_tell_counts_as_a_difference(
+async def test_i1_what_the_erp_leaves_out_counts_as_a_difference(
     left_out: Literal["customer", "lines", "order_date"],
 ) -> None:
     """An order that would agree is not adopted from a facade that leaves one of the compared fields out."""
@@ -390,7 +390,7 @@ async def test_i2_an_answer_about_another_order_is_not_believed(
             assert [other.idempotency_key, mine.idempotency_key] == keys
 
 
-def test_i2_every_lie_is_told() -> None:
+def test_i2_every_lie_is_tried() -> None:
     """The stub ERP has no way of answering wrongly that is not tried."""
     assert set(Lie) == {lie for lie, *_ in LIES} | {Lie.LISTING_OTHER}
 
@@ -440,7 +440,7 @@ async def test_i4_a_cancelled_order_of_another_customer_is_not_reopened() -> Non
         assert before == world.rows()
 
 
-async def test_i4_a_facade_that_does_not_tell_the_customer_takes_orders() -> None:
+async def test_i4_a_facade_that_leaves_the_customer_out_takes_orders() -> None:
     """Under our own key an unknown customer is tolerated: who cannot say is not in the wrong."""
     async with stub_world() as world:
         world.light.faults.no_customer = True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import CreateOrder
+from closedwon import names, temporal
+from closedwon.acceptance import order_start
 from closedwon.errors import AttentionReason
-from closedwon.model import Order
+from closedwon.ids import RecordId
+from closedwon.localerp.light import Faults, LightErp
+from closedwon.model import Channel, Message, Order
 from tests.faults import doomed_step
 from tests.integration.erp.worlds import new_order
 from tests.support.encryption import keyed, with_keys
-from tests.support.handoff import until
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.one_step import Steps, steps_world
 
 _ROOT = Path(__file__).parents[2]
@@ -40,10 +46,10 @@ def states_of_a_deal(number: int) -> list[Order]:
     ]
 
 
-def hold(world: Steps, kind: str) -> None:
+def hold_next(erp: LightErp, kind: str, **faults: Any) -> None:
     """The next write of this kind is cut, and takes effect when it is released."""
-    faults = world.light.faults.model_dump() | {"hold": 1, "hold_only": kind, "hold_for": _LONG}
-    world.light.faults = type(world.light.faults).model_validate(faults)
+    held = {"hold": 1, "hold_only": kind, "hold_for": _LONG}
+    erp.faults = Faults.model_validate(erp.faults.model_dump() | held | faults)
 
 
 async def release(world: Steps) -> None:
@@ -70,7 +76,7 @@ async def test_r2_a_late_change_does_not_last(temporal_server: WorkflowEnvironme
         first, second, third = states_of_a_deal(3)
         made = await world.create(first)
         assert made.in_doubt_since is None
-        hold(world, "amend")
+        hold_next(world.light, "amend")
         began = datetime.now(UTC)
 
         repeated = await world.create(second, changed="amend")
@@ -93,7 +99,7 @@ async def test_r2_a_late_cancellation_does_not_last(temporal_server: WorkflowEnv
         world.light.faults.no_versions = not versions
         won, again = states_of_a_deal(2)
         await world.create(won)
-        hold(world, "cancel")
+        hold_next(world.light, "cancel")
 
         cancelled = await world.cancel(won, by_policy=True, modified_at=won.modified_at)
         reopened = await world.create(again, reopen=True)
@@ -117,7 +123,7 @@ async def test_r3_a_refusal_remembers_that_an_earlier_attempt_is_still_at_work(
     """Create 1 gets no answer, create 2 is refused: the need for attention says since when an attempt is in doubt."""
     client = with_keys(temporal_server.client, keyed()) if encrypted else temporal_server.client
     async with steps_world(client) as world, world.worker():
-        hold(world, "create")
+        hold_next(world.light, "create")
         world.light.faults.reject = 1
         began = datetime.now(UTC)
 
@@ -183,3 +189,109 @@ async def test_r3_the_death_of_a_worker_counts_as_doubt(temporal_server: Workflo
         assert result["in_doubt_since"] is not None
         assert began <= datetime.fromisoformat(result["in_doubt_since"]) <= datetime.now(UTC)
         assert 1 == len(world.light.orders())
+
+
+@asynccontextmanager
+async def ordered_deal() -> AsyncIterator[tuple[Handoff, RecordId]]:
+    """A deal whose order is made, in an ERP without versions; its workflow has ended."""
+    policies: dict[str, Any] = {"changed": "amend", "unwon": "cancel", "grace": timedelta(seconds=0.1)}
+    async with handoff(**policies) as world:
+        (erp,) = world.settings.erps
+        patient = erp.model_copy(update={"settle": timedelta(seconds=6)})
+        world.settings = world.settings.model_copy(update={"erps": (patient,)})
+        async with world.working(subscriber=False):
+            world.erp.faults.no_versions = True
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await notify(world, record)
+            await world.until_written_back(record)
+            await world.order(record).result()
+            yield world, record
+
+
+async def notify(world: Handoff, record: RecordId, **fields: Any) -> None:
+    """Change the deal, if there are `fields`; a message about it arrives."""
+    if fields:
+        world.org.update("Opportunity", record, **fields)
+    message = Message(id=uuid.uuid4().hex, channel=Channel.SWEEP, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
+
+
+async def sell(world: Handoff, record: RecordId, quantity: int) -> Decimal:
+    """Change the quantity of the first line; the new amount, when a message about it has been sent."""
+    (line,) = world.org.query(
+        f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id LIMIT 1"  # noqa: S608 - SOQL
+    )
+    world.org.update("OpportunityLineItem", RecordId(line["Id"]), Quantity=quantity)
+    await notify(world, record)
+    return Decimal(str(world.org.get("Opportunity", record)["Amount"]))
+
+
+def held_amount(world: Handoff) -> Decimal:
+    """What the ERP's only order is about."""
+    (order,) = world.erp.orders()
+    return Decimal(order["amount"])
+
+
+async def test_r2_a_late_change_is_set_right_by_the_order_itself() -> None:
+    """v1, v2 (held back, repeated), v3, then v2 lands: the look after the in-doubt time makes it v3 again."""
+    async with ordered_deal() as (world, record):
+        hold_next(world.erp, "amend")
+        second = await sell(world, record, 91)
+        await until(lambda: held_amount(world) == second)
+        third = await sell(world, record, 92)
+        await until(lambda: held_amount(world) == third)
+
+        world.erp.faults.hold_for = 0
+        await until(lambda: not world.erp.held)
+        assert second == held_amount(world)
+
+        await until(lambda: held_amount(world) == third)
+        await world.order(record).result()
+        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+
+
+async def test_r2_a_late_cancellation_is_set_right_by_the_order_itself() -> None:
+    """Un-won (cancel held back, repeated), won again, reopened, then the first cancel lands: it is reopened again."""
+    async with ordered_deal() as (world, record):
+        hold_next(world.erp, "cancel")
+        await notify(world, record, StageName="Negotiation/Review")
+        await until(lambda: world.erp.orders()[0]["status"] == "cancelled")
+        await notify(world, record, StageName="Closed Won")
+        await until(lambda: world.erp.orders()[0]["status"] == "confirmed")
+
+        world.erp.faults.hold_for = 0
+        await until(lambda: not world.erp.held)
+        assert "cancelled" == world.erp.orders()[0]["status"]
+
+        await until(lambda: world.erp.orders()[0]["status"] == "confirmed")
+        await world.order(record).result()
+        assert 1 == len(world.erp.orders())
+
+
+async def test_r3_a_deal_is_not_skipped_while_an_attempt_is_still_at_work() -> None:
+    """Create 1 gets no answer, create 2 is refused, `skip`: the order that appears after all is not forgotten."""
+    async with handoff() as world:
+        (erp,) = world.settings.erps
+        patient = erp.model_copy(update={"settle": timedelta(seconds=6)})
+        world.settings = world.settings.model_copy(update={"erps": (patient,)})
+        async with world.working(subscriber=False):
+            hold_next(world.erp, "create", reject=1)
+            world.org.seed(1)
+            (record,) = world.org.win_next(1)
+            await notify(world, record)
+            await world.until_stage(record, names.OrderStage.ATTENTION)
+
+            await world.order(record).signal(names.SIGNAL_SKIP)
+            world.erp.faults.hold_for = 0
+            await until(lambda: not world.erp.held)
+
+            await until(lambda: asks_what_to_do_with_the_order(world, record))
+            assert 1 == len(world.erp.orders())
+
+
+async def asks_what_to_do_with_the_order(world: Handoff, record: RecordId) -> bool:
+    """Whether the order needs attention for the order that exists."""
+    description = await world.order(record).describe()
+    reason = description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+    return reason == AttentionReason.ORDER_EXISTS

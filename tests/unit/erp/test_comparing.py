@@ -36,7 +36,7 @@ def sold(lines: str, currency: str = "EUR", /, **changes: Any) -> Order:
 
 
 def held(lines: str | None, amount: str, currency: str = "EUR", /, **changes: Any) -> ErpOrder:
-    """The ERP's order; `lines` None: it does not tell them, but has one."""
+    """The ERP's order; `lines` None: it does not show them, but has one."""
     parts = None if lines is None else _parts(lines)
     order = ErpOrder(
         id="1",
@@ -173,7 +173,7 @@ def test_everything_that_agrees_can_be_adopted() -> None:
         ({"customer": "C-7"}, {}, ["it is for another customer"]),
         ({"currency": "USD"}, {}, ["it holds 25.00 USD on 2 line(s), and the record 25.00 EUR on 2 line(s)"]),
         ({"amount": Decimal(30)}, {}, ["it holds 30.00 EUR on 2 line(s), and the record 25.00 EUR on 2 line(s)"]),
-        ({"lines": None}, {}, ["the ERP does not tell its lines"]),
+        ({"lines": None}, {}, ["the ERP does not show its lines"]),
         (
             {"lines": held("B 2 10, A 1 5", "25").lines},
             {},
