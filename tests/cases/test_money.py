@@ -10,17 +10,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError
 
 from closedwon.erp import open_erp
 from closedwon.erp.base import AmountDiffersError, Erp, amend_to, find_or_create
 from closedwon.errors import AttentionReason
 from closedwon.expressions import json_number
+from closedwon.ids import RecordId
 from closedwon.lines import LineDiffersError, UnusualAmountError
 from closedwon.localerp.light import Faults, LightErp
 from closedwon.model import OrderLine
 from closedwon.money import money
 from closedwon.record import until_quiet
 from tests.integration.erp.worlds import new_order, rest_settings
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.mapping import deal, example_route, line, line_of, order_of, record_of
 
 NOISE = 'unit_price = "UnitPrice"', 'unit_price = "round(UnitPrice, `2`)"'
@@ -205,3 +208,51 @@ async def test_m4_less_than_the_erps_rounding_is_a_difference() -> None:
 
         with pytest.raises(AmountDiffersError):
             await find_or_create(erp, order.model_copy(update={"lines": new_order([("A", "3", "333.4")]).lines}))
+
+
+def _first_line(world: Handoff, record: RecordId) -> RecordId:
+    (first,) = world.org.query(
+        f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id LIMIT 1"  # noqa: S608 - SOQL
+    )
+    return RecordId(first["Id"])
+
+
+async def test_m1_the_erp_gets_what_was_signed() -> None:
+    """On real parts: a deal whose lines have discounts is ordered at its own Amount."""
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        (deal_id,) = (RecordId(one["Id"]) for one in world.org.query("SELECT Id FROM Opportunity"))
+        world.org.update("OpportunityLineItem", _first_line(world, deal_id), UnitPrice=100, Quantity=2, Discount=10)
+        world.org.win(deal_id)
+        await world.until_written_back(deal_id)
+        amount = Decimal(str(world.org.get("Opportunity", deal_id)["Amount"]))
+        (order,) = world.erp.orders()
+
+        assert amount == Decimal(order["amount"])
+        assert any(Decimal(180) == Decimal(str(one["TotalPrice"])) for one in _lines(world, deal_id))
+
+
+async def test_m5_lines_that_come_late_are_ordered_too() -> None:
+    """On real parts: with a quiet time one order is made, of all that was entered before it was over."""
+    async with handoff(quiet=timedelta(seconds=5)) as world, world.working():
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await until(lambda: _waits(world, record))
+        world.org.update("OpportunityLineItem", _first_line(world, record), Quantity=7)
+        await world.until_written_back(record)
+        (order,) = world.erp.orders()
+
+        assert Decimal(str(world.org.get("Opportunity", record)["Amount"])) == Decimal(order["amount"])
+
+
+async def _waits(world: Handoff, record: RecordId) -> bool:
+    """Whether the record was read and is to be read again, since it is not quiet yet."""
+    try:
+        description = await world.order(record).describe()
+    except RPCError:
+        return False  # its notification has not arrived yet
+    return any("left alone" in one.last_failure.message for one in description.raw_description.pending_activities)
+
+
+def _lines(world: Handoff, record: RecordId) -> list[dict[str, Any]]:
+    return world.org.query(f"SELECT TotalPrice FROM OpportunityLineItem WHERE OpportunityId = '{record}'")  # noqa: S608 - SOQL

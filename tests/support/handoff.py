@@ -47,12 +47,15 @@ _DEAL: dict[str, Any] = {
     "order": {
         "name": "Name",
         "currency": "CurrencyIsoCode",
+        "total": "Amount",
         "customer": {"id": "Account.Id", "name": "Account.Name"},
         "lines": {
             "each": "OpportunityLineItems.records",
             "product": "Product2.ProductCode || ProductCode",
             "quantity": "Quantity",
             "unit_price": "UnitPrice",
+            "discount": "Discount",
+            "total": "TotalPrice",
         },
     },
     "write_back": {
@@ -60,11 +63,12 @@ _DEAL: dict[str, Any] = {
         "status": "ERP_Order_Status__c",
         "link": "ERP_Order_Link__c",
         "error": "ERP_Order_Error__c",
+        "key": "ERP_Order_Key__c",
     },
 }
 _SELECT = (
-    "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, "
-    "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice FROM OpportunityLineItems)"
+    "Name, IsWon, Amount, CurrencyIsoCode, Account.Id, Account.Name, "
+    "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice, Discount, TotalPrice FROM OpportunityLineItems)"
 )
 
 PLAIN = Encryption(enabled=False)

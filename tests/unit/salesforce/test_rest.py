@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,24 @@ async def test_an_id_that_is_selected_is_not_added(select: str) -> None:
         await client.read("Opportunity", select, record_ids(1)[0])
 
     assert rest.soql[0].startswith(f"SELECT {select} FROM")
+
+
+async def test_numbers_come_without_noise_and_the_clock_is_salesforces() -> None:
+    """A JSON number is taken to 15 digits, a text to its last; `now` goes on from the Date of the last answer."""
+    (record_id,) = record_ids(1)
+    numbers = '"A": 16.009999999999998, "B": "0.30000000000000004"'
+    body = f'{{"done": true, "records": [{{"Id": "{record_id}", {numbers}}}]}}'
+    date = {"Date": "Tue, 03 Nov 2026 09:00:00 GMT"}
+    rest = Rest(on_query=lambda _: web.Response(text=body, content_type="application/json", headers=date))
+    async with rest.client() as client:
+        before = client.now()
+        found = await client.read("Opportunity", SELECT, record_id)
+        after = client.now()
+
+    assert found is not None
+    assert (Decimal("16.01"), "0.30000000000000004") == (found["A"], found["B"])
+    assert timedelta(0) <= after - datetime(2026, 11, 3, 9, 0, tzinfo=UTC) < timedelta(seconds=30)
+    assert abs(before - datetime.now(UTC)) < timedelta(seconds=30)
 
 
 async def test_a_record_that_nobody_sees_is_none() -> None:
