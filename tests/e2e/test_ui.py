@@ -79,11 +79,11 @@ async def test_an_operator_sees_where_each_order_stands_and_why() -> None:
         await seen.sees("load_order", "create_order", "write_back", f"write {desk.world.number_of(desk.done)} to")
 
         await desk.open(desk.done, "user-metadata")
-        await seen.reads_details("Done", "the record was read", "has it as order", "Salesforce was told")
+        await seen.reads_details("Done", "the record was read", "has order", "written to Salesforce")
         await seen.shoot("order", height=900)
 
         await desk.open(desk.refused, "user-metadata")
-        await seen.reads_details("Needs attention", "erp-rejected", "What to do", "word came by platform-event")
+        await seen.reads_details("Needs attention", "erp-rejected", "What to do", "notification by platform-event")
         await seen.shoot("attention")
 
 
@@ -101,7 +101,7 @@ async def test_the_uis_own_buttons_retry_and_cancel_an_order() -> None:
         await world.until_stage(desk.refused, OrderStage.COMPLETED)
         await desk.open(unwanted, "user-metadata")
         await seen.list_signals()
-        await seen.choose("cancel", says="say so in Salesforce")
+        await seen.choose("cancel", says="write the status to Salesforce")
         await seen.submit()
         await world.until_stage(unwanted, OrderStage.CANCELLED)
 

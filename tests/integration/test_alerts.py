@@ -81,7 +81,7 @@ async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Re
     } == {key: value for key, value in body.items() if key not in {"id", "at", "cure"}}
     assert body["cure"].endswith("send `retry`.")
     assert deal["Name"] not in json.dumps(body)
-    assert "an alert is on its way" in str(metadata.current_details)
+    assert "an alert is being sent" in str(metadata.current_details)
     assert "Bearer t0ken" == receiver.headers[0]["Authorization"]
     at = int(receiver.headers[0][SIGNATURE].split(",")[0].removeprefix("t="))
     assert signature(_KEY, at, receiver.raw[0]) == receiver.headers[0][SIGNATURE]
