@@ -472,6 +472,7 @@ class OrderWorkflow(Commanded):
             state.deciding = state.resolution = None
             state.tried = state.tried or state.placed is not None
             state.placed = state.placed_for = None  # the ERP is asked again
+            state.session, state.written = None, {}  # a session is a loan of some hours; the record is read again
             for name, value in self._alerts.carried.items():
                 setattr(state, name, value)
             workflow.continue_as_new(self._start.model_copy(update={"state": state}))

@@ -139,7 +139,7 @@ async def test_temporals_command_line_shows_and_sends_through_it() -> None:
                 '"Sauerampfer"',
                 *asked,
             )
-            assert "The next attempt is made now" in sent.text
+            assert "The record is read again now" in sent.text
             await world.until_stage(record, OrderStage.COMPLETED)
             shown = await temporal(world.client, "workflow", "show", *order, "--detailed", *asked)
             story = await temporal(world.client, "workflow", "metadata", *order, *asked)

@@ -91,14 +91,15 @@ async def test_an_order_in_an_erp_that_cannot_look_by_number_is_not_made_again_i
     """It was made by hand and has no key; when the route picks the other ERP, its number stands on the record."""
     async with LightErp.running() as other, handoff() as world:
         _pick_erp(world, "Name == 'moved' && 'light' || 'other'")
-        other.faults.no_claims, other.faults.reject = True, 1
+        other.faults.no_claims = other.faults.no_number_lookup = True
+        other.faults.reject = 1
         more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
         world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, more)})
         async with world.working(subscriber=False):
             world.org.seed(1)
             (record,) = await world.win(1)
             await world.until_stage(record, OrderStage.ATTENTION)
-            await world.order(record).signal(names.SIGNAL_RESOLVE, "PO-77")
+            await world.order(record).signal(names.SIGNAL_RESOLVE, {"number": "PO-77", "accept_differences": True})
             await world.until_written_back(record)
             resolved = await world.order(record).result()
             world.org.update("Opportunity", record, Name="moved")

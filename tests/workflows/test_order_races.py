@@ -21,7 +21,7 @@ from closedwon.model import ErpStatus, Policies
 from closedwon.names import OrderStage
 from closedwon.order_state import OrderStart
 from closedwon.salesforce.errors import RecordGoneError, ValidationError
-from closedwon.snapshot import RecordSnapshot, Wanted
+from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
 from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, running
 from workflows.order import OrderWorkflow
@@ -129,8 +129,10 @@ async def test_an_order_that_exists_is_told_to_a_record_that_no_longer_qualifies
         reopened = False
 
         async def load(_request: object) -> RecordSnapshot:
-            order = None if reopened else order_of(world.record)
-            return Wanted(order=order, erp="light", written={"Number": None}, policies=Policies(unwon="ignore"))
+            common: dict[str, Any] = {"written": {"Number": None}, "policies": Policies(unwon="ignore")}
+            if reopened:
+                return NotWanted(erp="light", **common)
+            return Wanted(order=order_of(world.record), erp="light", **common)
 
         async def write(request: Any) -> Any:
             if not reopened:
