@@ -5,9 +5,12 @@ The limit is kept by Temporal, over all workers and beyond their restarts. Nothi
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import RateLimit, TaskQueue
@@ -23,6 +26,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from closedwon import names
 from closedwon.model import ErpLimit
 
+_EFFECT_SECONDS: Final = 10
+"""Longest wait until Temporal shows a change that it has accepted; normally some milliseconds."""
+_ASK_AGAIN_SECONDS: Final = 0.05
 _ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
@@ -98,6 +104,22 @@ async def limit(
 
 
 async def _update(client: Client, erp: str | None, limit: float | None, reason: str, by: str) -> None:
+    """Change the limit of a queue, and wait until Temporal shows the change: its answer comes before the effect."""
+    await _send(client, erp, limit, reason, by)
+    with suppress(TimeoutError):  # it is accepted, whenever it is shown
+        async with asyncio.timeout(_EFFECT_SECONDS):
+            while not _is_same((await queue_of(client, erp)).limit, limit):  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _is_same(shown: float | None, wanted: float | None) -> bool:
+    """Temporal keeps a limit in single precision."""
+    if shown is None or wanted is None:
+        return shown is wanted
+    return math.isclose(shown, wanted, rel_tol=1e-6)
+
+
+async def _send(client: Client, erp: str | None, limit: float | None, reason: str, by: str) -> None:
     change = UpdateTaskQueueConfigRequest.RateLimitUpdate(reason=reason)
     if limit is not None:
         change.rate_limit.CopyFrom(RateLimit(requests_per_second=limit))

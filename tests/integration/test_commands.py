@@ -11,6 +11,9 @@ from closedwon.model import Channel, Message
 from closedwon.names import OrderStage
 from tests.support.handoff import Handoff, handoff, until
 
+_NAMED = {"number": "PO-77", "accept_differences": True}
+"""An order that the ERP can neither show nor give a key: the operator vouches for it."""
+
 
 async def _won(world: Handoff) -> RecordId:
     world.org.seed(1)
@@ -50,17 +53,17 @@ async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_agai
 async def test_an_erp_that_cannot_look_makes_no_second_order_either() -> None:
     """The number is taken at its word; when word of the record comes again, a person is asked instead of the ERP."""
     async with handoff() as world, world.working(subscriber=False):
-        world.erp.faults.no_claims = True
+        world.erp.faults.no_claims = world.erp.faults.no_number_lookup = True
         record = await _won(world)
         world.erp.faults.reject = 1
         await _notify(world, record)
         await world.until_stage(record, OrderStage.ATTENTION)
-        await world.order(record).signal("resolve", "PO-77")
+        await world.order(record).signal("resolve", _NAMED)
         await world.order(record).result()
         told = world.org.get("Opportunity", record)
         await _notify(world, record, "late duplicate")
         await world.until_stage(record, OrderStage.ATTENTION)
-        await world.order(record).signal("resolve", "PO-77")
+        await world.order(record).signal("resolve", _NAMED)
         outcome = await world.order(record).result()
 
         assert [] == world.erp.orders()
@@ -126,12 +129,12 @@ async def test_a_difference_can_be_accepted() -> None:
 async def test_an_order_made_by_hand_is_not_forgotten_when_its_deal_is_taken_back() -> None:
     """An ERP that takes its number at its word finds nothing under the key: a person is asked, once, and closes it."""
     async with handoff(grace=timedelta(0)) as world, world.working(subscriber=False):
-        world.erp.faults.no_claims = True
+        world.erp.faults.no_claims = world.erp.faults.no_number_lookup = True
         record = await _won(world)
         world.erp.faults.reject = 1
         await _notify(world, record)
         await world.until_stage(record, OrderStage.ATTENTION)
-        await world.order(record).signal("resolve", "PO-77")
+        await world.order(record).signal("resolve", _NAMED)
         await world.order(record).result()
         world.org.update("Opportunity", record, StageName="Negotiation/Review")
         await _notify(world, record, "taken back")

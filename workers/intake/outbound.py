@@ -20,6 +20,7 @@ from closedwon.acceptance import Notification
 from closedwon.errors import ClosedwonError
 from closedwon.salesforce import outbound
 from closedwon.salesforce.contract import Contract
+from closedwon.salesforce.events import aware
 from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError
 from closedwon.settings import Route, Tombstone
 from workers.intake.delivery import Delivery, IntakeError, RefusedError
@@ -132,7 +133,10 @@ class OutboundMessages:
         try:
             return [
                 self._delivery.notification(
-                    mapping.deleted_record_of(route, tombstone, found.fields), found.id, deleted=True
+                    mapping.deleted_record_of(route, tombstone, found.fields),
+                    found.id,
+                    modified_at=aware(found.fields.get("SystemModstamp")),
+                    deleted=True,
                 )
                 for found in message.notifications
                 if found.fields is not None  # else the tombstone itself is gone, and with it all it knew

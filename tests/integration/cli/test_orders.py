@@ -49,7 +49,7 @@ async def test_the_list_tells_stage_number_and_reason_and_show_tells_the_story(t
         _, story = await closedwon(world.client, "orders", "show", stuck.short, CLOSEDWON_CONFIG=config)
         assert "Needs attention" in story
         assert "GC" in story
-        assert "word came by platform-event" in story
+        assert "notification by platform-event" in story
 
         _, of_the_number = await closedwon(
             world.client, "orders", "show", str(world.number_of(done)), CLOSEDWON_CONFIG=config
