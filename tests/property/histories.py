@@ -17,6 +17,8 @@ from tests.property.routes import ERPS, ROUTES, RouteOfTheWorld
 
 ACCOUNTS = 6
 PRODUCTS = ("GC1040", "GC3020", "SL9080", "SL9060")
+_DIFFERENCES = ((), (), ("customer",), ("lines",), ("currency",), ("date",), ("customer", "lines"))
+"""In what an order that was made by hand differs from the deal whose record shows its number."""
 _LONGEST = 3
 """Steps after the deal was won for the first time."""
 
@@ -157,7 +159,7 @@ class _Author:
 
     def _made_by_hand(self) -> tuple[Content, bool]:
         """An order that agrees with the deal, or differs in one thing."""
-        differs = self._chance.choice(((), (), ("customer",), ("lines",), ("date",), ("customer", "lines")))
+        differs = self._chance.choice(_DIFFERENCES)
         return self._changed(replace(self._content, amount=None), *differs), "date" in differs
 
     def _after(self) -> Iterator[Step]:
@@ -190,6 +192,8 @@ class _Author:
     def _changed(self, content: Content, *what: str) -> Content:
         if "customer" in what:
             content = replace(content, customer=self._other(content.customer))
+        if "currency" in what:
+            content = replace(content, currency="USD")
         if "lines" in what:
             content = replace(content, lines=self._other_lines(content.lines), amount=None)
         return content
@@ -213,11 +217,14 @@ class _Author:
     def _other_lines(self, lines: tuple[Line, ...]) -> tuple[Line, ...]:
         """One line more or less, another price, or another quantity; the total differs, too."""
         one, *others = self._chance.sample(lines, len(lines))
-        what = self._chance.choice(("more", "less", "other"))
+        what = self._chance.choice(("more", "less", "other", "swap"))
         if what == "more" and not self._is_flat:
             return (*lines, self._line())
         if what == "less" and others:
             return tuple(others)
+        if what == "swap" and others and others[0].product != one.product:
+            swapped = (replace(one, product=others[0].product), replace(others[0], product=one.product))
+            return (*swapped, *others[1:])  # the same total, and so the same amount of the deal
         return (self._line(one.product), *others)
 
     def _other(self, customer: str) -> str:
