@@ -47,6 +47,7 @@ from tests.support.handoff import Handoff, handoff, settings_for, until
 from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, deliver, intake, soap_message
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
+from tests.support.sweeps import sweep, swept
 
 TODAY = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -1022,3 +1023,115 @@ async def test_i9_a_field_that_is_renamed_under_running_workers_holds_its_orders
         (alert,) = hook.taken
         assert "ERP_Order_Number__c" in alert["sentence"]
         assert 0 == await support.needed_attention(world)
+
+
+_COPIED = ("ERP_Order_Number__c", "ERP_Order_Status__c", "ERP_Order_Link__c", "ERP_Order_Key__c")
+_WRITTEN = {
+    "number": "ERP_Order_Number__c",
+    "status": "ERP_Order_Status__c",
+    "link": "ERP_Order_Link__c",
+    "error": "ERP_Order_Error__c",
+}
+_WITH_KEY = _WRITTEN | {"key": "ERP_Order_Key__c"}
+
+
+def _copy(world: Handoff, source: RecordId, record: RecordId, *, key: bool = True) -> None:
+    """What a clone tool does with the fields of the write-back."""
+    values = world.org.get("Opportunity", source)
+    fields = {name: values[name] for name in _COPIED if key or name != "ERP_Order_Key__c"}
+    world.org.update("Opportunity", record, **fields)
+
+
+async def _cancelled_deal(world: Handoff, *clones: Literal["key", "no key"]) -> list[RecordId]:
+    """A won deal whose order a person has cancelled, and won deals that were cloned from it: with its key or without.
+
+    No message tells of the clones.
+    """
+    world.org.seed(1 + len(clones))
+    (first,) = await world.win(1)
+    await world.until_written_back(first)
+    await world.order(first).result()
+    await _command(world, first, names.SIGNAL_CANCEL)
+    won = world.org.win_next(len(clones))
+    for record, copied in zip(won, clones, strict=True):
+        _copy(world, first, record, key=copied == "key")
+    return [first, *won]
+
+
+async def _command(world: Handoff, record: RecordId, command: str) -> None:
+    """Let the deal's workflow look again, and send it a command before it can end."""
+    start = order_start(world.settings, world.settings.routes[0], record)
+    message = Message(id=uuid.uuid4().hex, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, start, message)
+    await world.order(record).signal(command)
+    await world.order(record).result()
+
+
+async def test_i3_a_sweep_finds_a_clone_of_a_cancelled_deal() -> None:
+    """Number, status and key copied: ordered under a number of its own. The same without the key: a person is asked."""
+    async with swept(write_back=_WITH_KEY) as world:
+        first, with_key, without_key = await _cancelled_deal(world, "key", "no key")
+        found = await sweep(world)
+        await until(lambda: world.number_of(with_key) not in {None, world.number_of(first)})
+        await world.until_stage(without_key, names.OrderStage.ATTENTION)
+
+        assert (3, 2, 1) == (found.found, found.started, found.right)
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, without_key)
+        assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
+
+
+async def test_i3_a_chain_of_clones_is_ordered_each_by_itself() -> None:
+    """A clone of a clone holds the key of either of them, and never one of its own."""
+    async with swept(write_back=_WITH_KEY) as world:
+        first, second, third = await _cancelled_deal(world, "key", "key")
+        await sweep(world)
+        await until(lambda: world.number_of(second) not in {None, world.number_of(first)})
+        await world.order(second).result()
+        await world.order(third).result()
+        world.org.seed(1)
+        (last,) = world.org.win_next(1)
+        _copy(world, second, last)
+        again = await sweep(world)
+        await until(lambda: world.number_of(last) not in {None, world.number_of(second)})
+
+        assert (1, 3) == (again.started, again.right)
+        assert 4 == len({world.number_of(one) for one in (first, second, third, last)})
+
+
+async def test_i3_without_a_key_field_the_erp_or_the_own_workflow_proves_a_status() -> None:
+    """A deal that a person has declined is left alone by sweeps; one that copied its status is not."""
+    async with swept(write_back=_WRITTEN) as world:
+        first, clone = await _cancelled_deal(world, "no key")
+        world.org.seed(2)
+        (skipped,) = world.org.win_next(1)
+        world.erp.faults.reject = 1
+        await _say(world, skipped)
+        await world.until_stage(skipped, names.OrderStage.ATTENTION)
+        await world.order(skipped).signal(names.SIGNAL_SKIP)
+        await world.order(skipped).result()
+        found = await sweep(world)
+        await world.until_stage(clone, names.OrderStage.ATTENTION)
+
+        assert (1, 2) == (found.started, found.right)
+        assert "not needed" == world.org.get("Opportunity", skipped)["ERP_Order_Status__c"]
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, clone)
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+        assert first != clone
+
+
+@pytest.mark.parametrize("write_back", [_WITH_KEY, _WRITTEN], ids=["key field", "no key field"])
+async def test_i3_a_copied_status_does_not_hide_an_order_too_many(write_back: dict[str, str]) -> None:
+    """A deal is not won any more, its order lives, and its status says `cancelled` because it was copied."""
+    async with swept(write_back=write_back, unwon="cancel", grace=timedelta(0)) as world:
+        first, second = await _cancelled_deal(world, "key")
+        world.org.update("Opportunity", second, ERP_Order_Status__c=None, ERP_Order_Number__c=None)
+        await sweep(world)
+        await world.until_written_back(second)
+        await world.order(second).result()
+        _copy(world, first, second)
+        world.org.update("Opportunity", second, StageName="Negotiation/Review")
+        found = await sweep(world)
+        await world.order(second).result()
+
+        assert 1 == found.started
+        assert ["cancelled", "cancelled"] == [order["status"] for order in world.erp.orders()]
