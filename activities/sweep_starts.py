@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,7 +14,7 @@ from temporalio.client import Client
 from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
-from closedwon.acceptance import Notification, accept
+from closedwon.acceptance import Notification, accept, in_place_of_event
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import GIVEN_UP, Channel, Frozen
 from closedwon.salesforce.rest import SalesforceClient
@@ -168,9 +167,7 @@ class SweepStarts:
         """The record in the event's place."""
         assert route.sweep is not None and route.sweep.select is not None, "checked with the settings"  # noqa: PT018
         found = await self._clients[org].read(route.object, route.sweep.select, record)
-        if found is None or route.payload == "@":
-            return found
-        return {route.payload: json.dumps(found, default=str)}
+        return None if found is None else in_place_of_event(route, found)
 
 
 def _should_not_be(one: Seen) -> bool:
