@@ -26,8 +26,11 @@ from temporalio.testing import ActivityEnvironment
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
 from closedwon import names, temporal
 from closedwon.acceptance import order_start
+from closedwon.audit.gather import audit
+from closedwon.audit.judge import Kind
+from closedwon.audit.mend import mend
 from closedwon.erp import open_erp
-from closedwon.erp.base import Erp
+from closedwon.erp.base import Erp, WrongAnswerError
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
@@ -48,6 +51,7 @@ from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, d
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
 from tests.support.sweeps import sweep, swept
+from workers.connections import Connections
 
 TODAY = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -1135,3 +1139,147 @@ async def test_i3_a_copied_status_does_not_hide_an_order_too_many(write_back: di
 
         assert 1 == found.started
         assert ["cancelled", "cancelled"] == [order["status"] for order in world.erp.orders()]
+
+
+async def _ordered(world: Handoff, number: int) -> list[RecordId]:
+    """Won deals whose orders are done, one after the other."""
+    world.org.seed(number)
+    won = []
+    for _ in range(number):
+        won += await world.win(1)
+        await world.order(won[-1]).result()
+    return won
+
+
+async def _kinds(world: Handoff) -> dict[RecordId, list[Kind]]:
+    """What the audit reports, by record."""
+    report = await world.audit()
+    found: dict[RecordId, list[Kind]] = {}
+    for one in (*report.findings, *report.under_way):
+        found.setdefault(one.record, []).append(one.kind)
+    return found
+
+
+def _restored(world: Handoff) -> None:
+    """The ERP is as it was before its first order, and gives the numbers of lost orders away again."""
+    db = world.erp.table.db
+    db.executescript("DELETE FROM orders; DELETE FROM sqlite_sequence;")
+
+
+def _rows(world: Handoff) -> list[dict[str, Any]]:
+    return [dict(row) for row in world.erp.table.db.execute("SELECT * FROM orders ORDER BY id")]
+
+
+@pytest.mark.parametrize("agrees", [True, False], ids=["amounts agree", "amounts differ"])
+async def test_i1_fix_after_an_erp_restore_takes_nobody_elses_order(agrees: bool) -> None:  # noqa: FBT001
+    """The ERP gave the numbers away again: the workflows that `--fix` starts order anew or ask, and touch nothing."""
+    policies: dict[str, Any] = {"changed": "amend", "unwon": "cancel", "write_back": _WITH_KEY}
+    async with handoff(grace=timedelta(0), **policies) as world, world.working(subscriber=False):
+        first, second = await _ordered(world, 2)
+        number = world.number_of(first)
+        lines = (await world.made_by_hand(first)).line_count  # what it looks like, before the restore
+        _restored(world)
+        mine = await world.made_by_hand(first) if agrees else await made_by_hand(world.erp, deal(OTHERS))
+        world.erp.table.db.execute("UPDATE orders SET customer = '001000000000009AAA'")
+        world.org.seed(1)
+        (third,) = await world.win(1)
+        await world.order(third).result()
+        assert (number, world.number_of(second)) == (mine.number, world.number_of(third))
+        before = _rows(world)
+
+        assert {first: [Kind.UNKNOWN_NUMBER], second: [Kind.UNKNOWN_NUMBER]} == await _kinds(world)
+        assert 2 == await mend(world.settings, world.client, await world.audit())
+        await world.until_stage(first, names.OrderStage.ATTENTION)
+        await world.order(second).result()
+
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, first)
+        assert before == _rows(world)[:2]
+        assert [idempotency_key(world.org.org_id, second)] == [row["idempotency_key"] for row in _rows(world)[2:]]
+        assert lines == before[0]["line_count"] or not agrees
+        world.org.update("Opportunity", first, StageName="Negotiation/Review")
+        await _say(world, first)
+        await until(lambda: _has_looked(world, first))
+        assert before == _rows(world)[:2]
+
+
+async def test_i1_the_audit_reports_an_order_that_has_our_key_without_us() -> None:
+    """Somebody else's order under a deal's key: without an origin, or adopted though it does not agree."""
+    async with handoff(write_back=_WITH_KEY, changed="ignore") as world, world.working(subscriber=False):
+        unknown, adopted, whole = await _ordered(world, 3)
+        db = world.erp.table.db
+        at = "WHERE idempotency_key LIKE ?"
+        db.execute(f"UPDATE orders SET origin = NULL {at}", (f"%{unknown}",))  # noqa: S608 - constant
+        db.execute(f"UPDATE orders SET origin = 'adopted' {at}", (f"%{whole}",))  # noqa: S608 - constant
+        db.execute(
+            f"UPDATE orders SET origin = 'adopted', amount = '23600.00', line_count = 1 {at}",  # noqa: S608 - constant
+            (f"%{adopted}",),
+        )
+
+        assert {unknown: [Kind.FOREIGN_ORDER], adopted: [Kind.FOREIGN_ORDER]} == await _kinds(world)
+        db.execute("UPDATE orders SET origin = NULL")  # an ERP that keeps no origins says nothing about it
+        assert {} == await _kinds(world)
+
+
+@pytest.mark.parametrize("lie", [Lie.FIND_OTHER, Lie.MANY_OTHER, Lie.LISTING_OTHER])
+async def test_i2_the_audit_believes_no_answer_about_another_order(lie: Lie) -> None:
+    """An answer without the key that was asked for ends the audit with what is wrong; it is no finding and no order."""
+    async with handoff(write_back=_WITH_KEY) as world, world.working(subscriber=False):
+        await _ordered(world, 1)
+        world.org.seed(2)
+        world.org.win_next(2 if lie is Lie.MANY_OTHER else 1)
+        stranger = deal(OTHERS)
+        world.erp.table.insert(stranger.idempotency_key, stranger, Decimal("0.01"))
+        world.erp.faults.lie = lie
+
+        with pytest.raises(WrongAnswerError, match="not believed"):
+            async with Connections(world.settings) as connections:
+                await audit(
+                    world.settings,
+                    connections,
+                    world.client,
+                    since=datetime.now(UTC) - timedelta(hours=1),
+                    lag=timedelta(0),
+                )
+
+
+async def test_i3_the_audit_reports_what_was_copied_and_fix_orders_it() -> None:
+    """Clones of a cancelled deal, with its key and without: neither counts as cancelled."""
+    async with handoff(write_back=_WITH_KEY) as world, world.working(subscriber=False):
+        first, with_key, without_key = await _cancelled_deal(world, "key", "no key")
+        report = await world.audit()
+
+        assert {with_key: [Kind.COPIED_STATUS], without_key: [Kind.COPIED_STATUS]} == await _kinds(world)
+        assert (3, 1, 2) == (report.counts.won, report.counts.cancelled, report.counts.lost)
+        await mend(world.settings, world.client, report)
+        await until(lambda: world.number_of(with_key) not in {None, world.number_of(first)})
+        await world.until_stage(without_key, names.OrderStage.ATTENTION)
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, without_key)
+
+
+async def test_i3_without_a_key_field_the_audit_asks_the_workflow_whether_a_person_has_declined() -> None:
+    """A cancelled order under the own key proves it, and so does the own workflow; a clone has neither."""
+    async with handoff(write_back=_WRITTEN) as world, world.working(subscriber=False):
+        _, clone = await _cancelled_deal(world, "no key")
+        world.org.seed(1)
+        world.erp.faults.reject = 1
+        (skipped,) = await world.win(1)
+        await world.until_stage(skipped, names.OrderStage.ATTENTION)
+        await world.order(skipped).signal(names.SIGNAL_SKIP)
+        await world.order(skipped).result()
+
+        assert {clone: [Kind.COPIED_STATUS]} == await _kinds(world)
+        assert 2 == (await world.audit()).counts.cancelled
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+async def test_i4_the_audit_reports_another_customer(changed: Changed) -> None:
+    """The deal moves to another Account after its order: whatever the route does about changes, it is reported."""
+    async with handoff(write_back=_WITH_KEY, changed=changed) as world, world.working(subscriber=False):
+        moved, other = await _ordered(world, 2)
+        account = world.org.query("SELECT Id FROM Account ORDER BY Id DESC LIMIT 1")[0]["Id"]
+        accounts = {world.org.get("Opportunity", one)["AccountId"] for one in (moved, other)}
+        assert {account} != accounts
+        there = moved if world.org.get("Opportunity", moved)["AccountId"] != account else other
+        world.org.update("Opportunity", there, AccountId=account)
+
+        assert {there: [Kind.CUSTOMER_DIFFERS]} == await _kinds(world)

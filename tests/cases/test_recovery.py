@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,17 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import CreateOrder
+from closedwon import temporal
+from closedwon.acceptance import order_start
+from closedwon.audit.judge import Kind
+from closedwon.audit.mend import mend
 from closedwon.errors import AttentionReason
-from closedwon.model import Order
+from closedwon.ids import RecordId
+from closedwon.model import Channel, Message, Order
 from tests.faults import doomed_step
 from tests.integration.erp.worlds import new_order
 from tests.support.encryption import keyed, with_keys
-from tests.support.handoff import until
+from tests.support.handoff import Handoff, handoff, until
 from tests.support.one_step import Steps, steps_world
 
 _ROOT = Path(__file__).parents[2]
@@ -183,3 +189,51 @@ async def test_r3_the_death_of_a_worker_counts_as_doubt(temporal_server: Workflo
         assert result["in_doubt_since"] is not None
         assert began <= datetime.fromisoformat(result["in_doubt_since"]) <= datetime.now(UTC)
         assert 1 == len(world.light.orders())
+
+
+def _sell(world: Handoff, record: RecordId, quantity: int) -> None:
+    """Let the deal's first line say another quantity."""
+    query = f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id"  # noqa: S608 - SOQL
+    world.org.update("OpportunityLineItem", world.org.query(query)[0]["Id"], Quantity=quantity)
+
+
+async def _look(world: Handoff, record: RecordId) -> None:
+    """Let the deal's workflow look, to its end."""
+    message = Message(id=uuid.uuid4().hex, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
+    await world.order(record).result()
+
+
+async def test_r2_the_audit_reports_a_late_effect_and_fix_sets_it_right() -> None:
+    """A change that lands after a newer one, when no workflow looks any more: named as such, and made good by `--fix`.
+
+    The ERP has no versions, and the change comes later than `settle` says that one can.
+    """
+    async with handoff(changed="amend") as world, world.working(subscriber=False):
+        world.org.seed(1)
+        (record,) = await world.win(1)
+        await world.order(record).result()
+        faults = world.erp.faults.model_dump() | {
+            "no_versions": True,
+            "hold": 1,
+            "hold_only": "amend",
+            "hold_for": _LONG,
+        }
+        world.erp.faults = type(world.erp.faults).model_validate(faults)
+        _sell(world, record, 20)
+        await _look(world, record)
+        _sell(world, record, 30)
+        await _look(world, record)
+        (right,) = world.erp.orders()
+        assert (await world.audit()).clean
+        world.erp.faults.hold_for = 0
+        await until(lambda: not world.erp.held)
+
+        report = await world.audit()
+
+        assert right["amount"] != world.erp.orders()[0]["amount"]
+        assert [(Kind.LATE_EFFECT, True)] == [(one.kind, one.fixable) for one in report.findings]
+        await mend(world.settings, world.client, report)
+        await world.order(record).result()
+        assert (await world.audit()).clean
+        assert right["amount"] == world.erp.orders()[0]["amount"]
