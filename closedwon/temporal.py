@@ -341,6 +341,45 @@ def sweep_attributes(org: OrgId, route: str) -> TypedSearchAttributes:
     )
 
 
+def audit_attributes(org: OrgId) -> TypedSearchAttributes:
+    """The search attributes of a scheduled audit, and of what it finds."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], org),
+            SearchAttributePair(KEYS[names.CHANNEL], Channel.OPERATOR),
+        ]
+    )
+
+
+class AuditFinding(Frozen):
+    """What the newest scheduled audit of an org has found of one kind."""
+
+    org: OrgId
+    kind: str
+    """A `closedwon.audit.kinds.Kind`, as a text: workers of another version may know others."""
+    number: int
+    """Of records (or customers); 0: it is over."""
+    examples: tuple[RecordId, ...] = ()
+    title: str = ""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """In one sentence that holds no customer's data."""
+        return f"The audit found {self.number} of the kind {self.kind}: {self.title}"
+
+
+async def audit_findings(client: Client) -> list[AuditFinding]:
+    """List what the scheduled audits find now, by org and kind. Raises Temporal's `RPCError`."""
+    found = []
+    query = f"WorkflowType = '{names.AUDIT_FINDING_WORKFLOW}' AND ExecutionStatus = 'Running'"
+    async for one in client.list_workflows(query):
+        finding = await one.memo_value(names.MEMO_FINDING, None, type_hint=AuditFinding)
+        if finding is not None and finding.number:
+            found.append(finding)
+    return sorted(found, key=lambda one: (one.org, one.kind))
+
+
 class OpenGap(NamedTuple):
     """A gap whose sweep has not come to its end."""
 

@@ -76,6 +76,7 @@ async def audit(
     until: datetime | None = None,
     route: str | None = None,
     also: Iterable[RecordKey] = (),
+    orphans: bool = True,
     lag: timedelta = LAG,
     on_progress: OnProgress = quiet,
     spare: Spare = spare_nothing,
@@ -83,8 +84,9 @@ async def audit(
     """Compare all records, orders and workflows that were changed from `since` to before `until` (default: now).
 
     A record counts by its own last change. With `route`, only its records are judged; `also` names records that are
-    judged whenever they were changed. An answer of an ERP without the key that was asked for is not believed. Raises
-    the errors of `closedwon.salesforce.errors` and `closedwon.erp.base`, and Temporal's `RPCError`.
+    judged whenever they were changed. `orphans`: whether customers without an order are reported, too. An answer of an
+    ERP without the key that was asked for is not believed. Raises the errors of `closedwon.salesforce.errors` and
+    `closedwon.erp.base`, and Temporal's `RPCError`.
     """
     books = _Books(settings, connections, client, on_progress, spare)
     before = books.calls()
@@ -106,7 +108,10 @@ async def audit(
         counts=count(facts, keys),
         totals_right=totals_right(facts, keys),
         settled=count(facts, set(keys) - {(one.org, one.record) for one in under_way}),
-        findings=(*findings, *(await books.orphans(since, min(until or now, now - lag)) if route is None else ())),
+        findings=(
+            *findings,
+            *(await books.orphans(since, min(until or now, now - lag)) if orphans and route is None else ()),
+        ),
         under_way=tuple(under_way),
         in_attention=sum(flow.in_attention for key in keys if (flow := facts.flows.get(key))),
         looked_at={
@@ -142,6 +147,7 @@ class _Books:
         self._client = client
         self._tell = on_progress
         self._spare = spare
+        self._orgs = {org.id for org in settings.orgs}
         self._views: dict[RecordKey, dict[str, Deal]] = {}
         self._orders: dict[RecordKey, list[Booked]] = {}
         self._flows: dict[RecordKey, Flow] = {}
@@ -205,7 +211,7 @@ class _Books:
         async for execution in self._client.list_workflows(query, page_size=_WORKFLOWS_PER_PAGE):
             key, flow = names.parse_order_workflow_id(execution.id), flow_of(execution)
             known = self._flows.get(key)
-            if key.org in self._connections.salesforce and (known is None or flow.started_at >= known.started_at):
+            if key.org in self._orgs and (known is None or flow.started_at >= known.started_at):
                 self._flows[key] = flow
                 self._tell("Temporal", known is None)
 

@@ -193,7 +193,7 @@ def test_customer_total_and_erp_are_compared(facts: Facts, expected: list[Kind])
 
 ADOPTED, RESOLVED, CREATED = ({"origin": origin} for origin in (Origin.ADOPTED, Origin.RESOLVED, Origin.CREATED))
 IGNORES = {"tolerated": {Kind.AMOUNT_DIFFERS}}
-PLACED = {"order_date": (NOON - timedelta(days=30)).date()}
+PLACED: dict[str, Any] = {"order_date": (NOON - timedelta(days=30)).date()}
 
 
 @pytest.mark.parametrize(
