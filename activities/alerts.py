@@ -32,7 +32,7 @@ from closedwon.settings import Alerts, Settings
 SIGNATURE: Final = "Closedwon-Signature"
 
 
-NeedKind = Literal["order", "message", "subscription", "sweep", "check"]
+NeedKind = Literal["order", "message", "subscription", "sweep", "check", "audit"]
 
 
 class Need(Frozen):

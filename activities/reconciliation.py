@@ -19,11 +19,13 @@ from activities.failures import as_failures
 from activities.holds import Holds
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import UNWON, ErpStatus, Frozen, Gap, SweepReading
+from closedwon.model import Frozen, Gap, SweepReading
+from closedwon.record import Record
 from closedwon.salesforce import bulk, scan
 from closedwon.salesforce.errors import HOURS, RecordGoneError, ThrottledError, TooLargeError
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings, Sweep
+from closedwon.write_back import Proof
 
 _PAGE: Final = 1000
 """Records that travel through the workflow at once: some 150 kB of its history."""
@@ -73,7 +75,7 @@ class ReadPage(Frozen):
 
 
 class Seen(Frozen):
-    """A record as a sweep sees it: what it says of its order."""
+    """A record as a sweep sees it: what it says of its order, as far as that may be about this record."""
 
     record: RecordId
     modified_at: AwareDatetime
@@ -81,6 +83,9 @@ class Seen(Frozen):
     deleted: bool = False
     number: str | None = None
     status: str | None = None
+    is_proven: bool = False
+    """The key field holds this record's own key. Otherwise number and status may have been copied with the record: they
+    are left out here where the field holds another key, and prove nothing where it is empty or the route has none."""
 
 
 class PageRead(Frozen):
@@ -131,7 +136,7 @@ class ReconciliationActivities:
             route, sweep = route_of(self._settings, request.route, request.org)
             self._holds.check(route)
             client = self._clients[request.org]
-            await spare(client, sweep)
+            await spare(client, sweep.api_share)
             condition = self._condition(route, _where(route), qualifying=request.reading.qualifying)
             if condition is None:
                 return PageRead()
@@ -185,19 +190,20 @@ class ReconciliationActivities:
     def _condition(self, route: Route, where: str, *, qualifying: bool) -> str | None:
         """The SOQL condition of one of the two scans; None where the second one has nothing to find.
 
-        What qualifies on another route over the object has its number from there.
+        What qualifies on another route over the object has its number from there. The condition asks whether a record
+        says anything of an order, never what: SOQL cannot compare the key field with the record's id, so it cannot see
+        whether a number or a status was copied with the record.
         """
         if qualifying:
             return where
-        number, status = route.write_back.number, route.write_back.status
-        told = number or status
-        if told is None or (route.unwon == "ignore" and route.deleted == "ignore"):
+        told = _told(route)
+        if not told or (route.unwon == "ignore" and route.deleted == "ignore"):
             return None
         others = [one.sweep_where for one in self._settings.siblings(route)]
         mine = "".join(f" AND (NOT ({each}))" for each in (where, *others) if each is not None)
         deleted = " AND IsDeleted = TRUE" if route.unwon == "ignore" else ""
-        ended = f" AND {status} NOT IN ('{ErpStatus.CANCELLED}', '{UNWON}')" if status else ""
-        return f"{told} != null{mine}{ended}{deleted}"
+        says_something = " OR ".join(f"{field} != null" for field in told)
+        return f"({says_something}){mine}{deleted}"
 
     async def _read_keyset(self, client: SalesforceClient, route: Route, condition: str, request: ReadPage) -> PageRead:
         reading = request.reading
@@ -221,7 +227,7 @@ class ReconciliationActivities:
         at = page.position
         behind = reading.model_copy(update={"modified_at": at.modified_at, "record": at.record})
         return PageRead(
-            seen=_seen(route, page.records, qualifying=reading.qualifying),
+            seen=_seen(route, request.org, page.records, qualifying=reading.qualifying),
             reading=_next_scan(reading) if page.is_last else behind,
         )
 
@@ -247,7 +253,7 @@ class ReconciliationActivities:
             return PageRead(reading=SweepReading(qualifying=reading.qualifying, bulk=True))  # once more, from the top
         following = reading.model_copy(update={"job": job, "locator": page.locator})
         return PageRead(
-            seen=_seen(route, page.records, qualifying=reading.qualifying),
+            seen=_seen(route, request.org, page.records, qualifying=reading.qualifying),
             reading=following if page.locator else _next_scan(reading),
         )
 
@@ -285,7 +291,9 @@ def _where(route: Route) -> str:
 
 
 def _told(route: Route) -> list[str]:
-    return [field for field in (route.write_back.number, route.write_back.status) if field]
+    """The fields that say something of an order, with the one that proves whose order that is."""
+    names = route.write_back
+    return [field for field in (names.number, names.status, names.key) if field]
 
 
 def _told_fields(route: Route) -> str:
@@ -296,19 +304,25 @@ def _next_scan(reading: SweepReading) -> SweepReading | None:
     return SweepReading(qualifying=False, bulk=reading.bulk) if reading.qualifying else None
 
 
-def _seen(route: Route, records: Sequence[Mapping[str, Any]], *, qualifying: bool) -> tuple[Seen, ...]:
-    fields = route.write_back
+def _seen(route: Route, org: OrgId, records: Sequence[dict[str, Any]], *, qualifying: bool) -> tuple[Seen, ...]:
     return tuple(
-        Seen(
-            record=RecordId(record["Id"]),
-            modified_at=datetime.fromisoformat(record["SystemModstamp"]),
-            qualifies=qualifying,
-            deleted=_is_deleted(record),
-            number=record.get(fields.number) if fields.number else None,
-            status=record.get(fields.status) if fields.status else None,
-        )
-        for record in records
-        if route.deleted != "ignore" or not _is_deleted(record)
+        _see(route, org, fields, qualifying=qualifying)
+        for fields in records
+        if route.deleted != "ignore" or not _is_deleted(fields)
+    )
+
+
+def _see(route: Route, org: OrgId, fields: dict[str, Any], *, qualifying: bool) -> Seen:
+    record = RecordId(fields["Id"])
+    said = Record(route, org, record, fields).claims()
+    return Seen(
+        record=record,
+        modified_at=datetime.fromisoformat(fields["SystemModstamp"]),
+        qualifies=qualifying,
+        deleted=_is_deleted(fields),
+        number=said.number,
+        status=said.status,
+        is_proven=said.proof is Proof.OWN,
     )
 
 
@@ -321,14 +335,14 @@ async def _until_complete(client: SalesforceClient, job: str) -> None:
         await asyncio.sleep(_JOB_POLL)
 
 
-async def spare(client: SalesforceClient, sweep: Sweep) -> None:
-    """Raise `ThrottledError` while the org's API calls are used up to the sweeps' share; the rest is for orders."""
-    if client.usage is None or client.usage.used <= client.usage.max * sweep.api_share:
+async def spare(client: SalesforceClient, share: float, *, setting: str = "sweep.api_share") -> None:
+    """Raise `ThrottledError` while more than `share` of the org's API calls are used; the rest is for orders."""
+    if client.usage is None or client.usage.used <= client.usage.max * share:
         return
     usage = await client.look_at_usage()  # what is known may be old: a waiting sweep makes no calls
-    if usage is not None and usage.used > usage.max * sweep.api_share:
+    if usage is not None and usage.used > usage.max * share:
         raise ThrottledError(
-            f"{usage.used} of {usage.max} API calls of 24 hours are used, more than `sweep.api_share` allows",
+            f"{usage.used} of {usage.max} API calls of 24 hours are used, more than `{setting}` allows",
             between=HOURS,
         )
 

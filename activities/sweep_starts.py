@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,9 +14,9 @@ from temporalio.client import Client
 from activities.failures import as_failures
 from activities.reconciliation import Seen, beating, route_of, spare
 from closedwon import mapping, names, temporal
-from closedwon.acceptance import Notification, accept
+from closedwon.acceptance import Notification, accept, in_place_of_event
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Frozen
+from closedwon.model import GIVEN_UP, Channel, Frozen
 from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry import Metrics
@@ -45,7 +44,8 @@ class OrdersStarted(Frozen):
     attention: int = 0
     unqualified: int = 0
     spared: int = 0
-    """Their order should not be, but a person lets it live, or it is another route's business."""
+    """Their order should not be, but a person keeps it, or it is another route's business; or their status says that a
+    person wants no order, and their own workflow proves that."""
     examples: tuple[RecordId, ...] = ()
     """The first of `started`."""
     oldest: AwareDatetime | None = None
@@ -74,7 +74,7 @@ class SweepStarts:
         done = OrdersStarted.model_validate(details[0]) if details else OrdersStarted()
         with as_failures():
             route, sweep = route_of(self._settings, request.route, request.org)
-            await spare(self._clients[request.org], sweep)
+            await spare(self._clients[request.org], sweep.api_share)
             async with beating() as beat:
                 while done.done < len(request.records):
                     chunk = request.records[done.done : done.done + _CHUNK]
@@ -93,7 +93,7 @@ class SweepStarts:
                 return await self._start(request, route, one)
 
         told = [one for one in chunk if one.record not in running or _is_news(one, running[one.record])]
-        spared = {one.record for one in told if _should_not_be(one) and await self._is_left(route, request.org, one)}
+        spared = {one.record for one in told if await self._is_left(route, request.org, one, running.get(one.record))}
         told = [one for one in told if one.record not in spared]
         starts = await asyncio.gather(*map(start, told))
         fresh = [one for one, started in zip(told, starts, strict=True) if started and one.record not in running]
@@ -121,8 +121,17 @@ class SweepStarts:
             async for one in self._temporal.list_workflows(query)
         }
 
-    async def _is_left(self, route: Route, org: OrgId, one: Seen) -> bool:
-        """Whether an order that should not be is let live by a person, or is the business of another route's sweep."""
+    async def _is_left(self, route: Route, org: OrgId, one: Seen, stage: str | None) -> bool:
+        """Whether an order that should not be is kept by a person, or is the business of another route's sweep.
+
+        For a record that wants an order, although its status says that somebody declined it: whether that is so. The
+        record does not prove it, so its own workflow must, which runs at `stage` or has ended.
+        """
+        if not _should_not_be(one):
+            if one.status not in GIVEN_UP:
+                return False
+            is_resting = stage == names.OrderStage.CANCELLED
+            return is_resting or (stage is None and await temporal.is_declined(self._temporal, org, one.record))
         if self._settings.siblings(route):
             ordered_by = await temporal.route_of(self._temporal, org, one.record)
             if ordered_by is not None and ordered_by != route.name:
@@ -158,9 +167,7 @@ class SweepStarts:
         """The record in the event's place."""
         assert route.sweep is not None and route.sweep.select is not None, "checked with the settings"  # noqa: PT018
         found = await self._clients[org].read(route.object, route.sweep.select, record)
-        if found is None or route.payload == "@":
-            return found
-        return {route.payload: json.dumps(found, default=str)}
+        return None if found is None else in_place_of_event(route, found)
 
 
 def _should_not_be(one: Seen) -> bool:

@@ -7,6 +7,7 @@ old it is, what the workflow's page shows before the record is read, and how the
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -104,6 +105,11 @@ async def start(client: Client, prepared: Start, *, priority: Priority = Priorit
     """The second half of `accept`, for callers that judge several notifications before the first one has an effect."""
     order, message, summary = prepared
     await temporal.start_order(client, order, message, summary=summary, priority=priority)
+
+
+def in_place_of_event(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
+    """What a notification of a route with source `event` would hold, made of the record that was read instead."""
+    return fields if route.payload == "@" else {route.payload: json.dumps(fields, default=str)}
 
 
 def _modified_at(route: Route, notification: Notification) -> datetime | None:

@@ -45,6 +45,7 @@ class AttentionReason(StrEnum):
     UNUSUAL_AMOUNT = "unusual-amount"
     ERP_ANSWER_WRONG = "erp-answer-wrong"
     ORDER_DIFFERS = "order-differs"
+    BOOKS_DIFFER = "books-differ"
 
     @property
     def sentence(self) -> str:
@@ -90,6 +91,7 @@ _SENTENCES: Final = {
     AttentionReason.UNUSUAL_AMOUNT: "A quantity is not positive, or the total is negative.",
     AttentionReason.ORDER_DIFFERS: "The order that an operator named differs from the record; nothing was changed.",
     AttentionReason.ERP_ANSWER_WRONG: "The ERP answered with an order that does not carry the key it was asked for.",
+    AttentionReason.BOOKS_DIFFER: "A scheduled audit found that Salesforce, the ERP and Temporal do not agree.",
 }
 
 
@@ -118,6 +120,7 @@ _CURES: Final = {
     AttentionReason.UNUSUAL_AMOUNT: "Correct the record, or allow it in the route (`order.allow`), then send `retry`.",
     AttentionReason.ORDER_DIFFERS: "Make both agree and send `retry`, or send `resolve` again and accept them.",
     AttentionReason.ERP_ANSWER_WRONG: "Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
+    AttentionReason.BOOKS_DIFFER: "Run `closedwon audit`: it names the records, and what to do about each kind.",
 }
 
 

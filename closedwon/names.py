@@ -28,6 +28,8 @@ ALERT_WORKFLOW: Final = "AlertWorkflow"
 RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
 ERP_LIMIT_WORKFLOW: Final = "ErpLimitWorkflow"
 HOLD_WORKFLOW: Final = "HoldWorkflow"
+AUDIT_WORKFLOW: Final = "AuditWorkflow"
+AUDIT_FINDING_WORKFLOW: Final = "AuditFindingWorkflow"
 
 SIGNAL_NOTIFIED: Final = "notified"
 SIGNAL_RETRY: Final = "retry"
@@ -39,6 +41,8 @@ SIGNAL_ERP_CHANGED: Final = "erp-changed"
 SIGNAL_LIFTED: Final = "lifted"
 SIGNAL_CHECK_FAILED: Final = "check-failed"
 SIGNAL_CHECK_PASSED: Final = "check-passed"
+SIGNAL_AUDITED: Final = "audited"
+"""To the workflow of one kind of finding: what the newest audit has found of it."""
 SIGNAL_GAP_COVERED: Final = "gap-covered"
 """Told to a subscription by the sweep of one of its gaps; carries that sweep's workflow id."""
 
@@ -57,6 +61,8 @@ ROUTE: Final = "Route"
 CHANNEL: Final = "Channel"
 MEMO_HOLD: Final = "hold"
 """Holds the failed check that a hold is about, for lists of holds."""
+MEMO_FINDING: Final = "finding"
+"""Holds what the newest scheduled audit has found of one kind, for lists of findings."""
 DEAL: Final = "Deal"
 """A memo, not a search attribute: name and amount of the deal are encrypted like everything else of a customer."""
 SEARCH_ATTRIBUTES: Final = (
@@ -158,6 +164,21 @@ def parse_sweep_schedule_id(schedule_id: str) -> RouteKey:
 def sweep_workflow_id(org: OrgId, route: str, since: datetime, until: datetime, *, dry_run: bool = False) -> str:
     """`sweep:<route>.<from>.<to>@<org id>`, of a sweep that a person asks for; a dry run has `.dry` before the `@`."""
     return f"sweep:{route}.{_moment(since)}.{_moment(until)}{'.dry' if dry_run else ''}@{org}"
+
+
+def audit_schedule_id(org: OrgId) -> str:
+    """`audit:books@<org id>`; Temporal appends the time to the ids of the audits that the schedule starts."""
+    return f"audit:books@{org}"
+
+
+def parse_audit_schedule_id(schedule_id: str) -> OrgId:
+    """Invert `audit_schedule_id`. Raises `ValueError` for any other text."""
+    return OrgId(_parts(schedule_id, "audit")[1])
+
+
+def audit_finding_workflow_id(org: OrgId, kind: str) -> str:
+    """`finding:<kind>@<org id>`: open while the scheduled audits of this org find something of this kind."""
+    return f"finding:{kind}@{org}"
 
 
 GAP_PREFIX: Final = "gap:"

@@ -118,6 +118,9 @@ class Metrics:
         self.oldest_gap = meter.create_gauge_float(
             "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, route]"
         )
+        self.audit_findings = meter.create_gauge(
+            "closedwon_audit_findings", "Records about which the scheduled audit found a disagreement [org, kind]"
+        )
         self.observed_at = meter.create_gauge_float(
             "closedwon_observed_timestamp_seconds", "When the observer last saw all of it, Unix time"
         )

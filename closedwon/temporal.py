@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
+from pydantic import AwareDatetime
 from pydantic_core import PydanticSerializationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -249,10 +250,46 @@ async def start_order(
         raise UnstorableError from None
 
 
-class _Ended(Frozen):
-    """What is read of the result of an order's workflow."""
+class EndedOrder(Frozen):
+    """The order that a workflow has ended with; the rest of it does not matter later on."""
 
+    id: str
+    modified_at: AwareDatetime | None = None
+    """The newest `Order.modified_at` that the ERP kept with it by then."""
+
+
+class Ended(Frozen):
+    """What is read of the result of an order's workflow that has ended."""
+
+    order: EndedOrder | None = None
     spared: bool = False
+    """A person keeps the order although the record no longer qualifies."""
+    declined: bool = False
+    """A person has decided that there is no order."""
+
+
+async def ended(client: Client, org: OrgId, record: RecordId) -> Ended | None:
+    """How the record's newest workflow has ended; None while it runs, or where it is not known (any more).
+
+    Known for as long as Temporal keeps closed workflows. Raises Temporal's `RPCError`.
+    """
+    described = await _describe(client, org, record)
+    if described is None:
+        return None
+    if described.status is WorkflowExecutionStatus.CANCELED:  # from Temporal's UI, which counts as `cancel`
+        stage = described.typed_search_attributes.get(KEYS[names.ORDER_STAGE])
+        return Ended(declined=stage == names.OrderStage.CANCELLED)
+    if described.status is not WorkflowExecutionStatus.COMPLETED:
+        return None
+    handle = client.get_workflow_handle(described.id, run_id=described.run_id, result_type=Ended)
+    result: Ended = await handle.result()
+    return result
+
+
+async def is_declined(client: Client, org: OrgId, record: RecordId) -> bool:
+    """Whether the record's workflow has ended with a person's decision that there is no order; see `ended`."""
+    how = await ended(client, org, record)
+    return how is not None and how.declined
 
 
 async def is_spared(client: Client, org: OrgId, record: RecordId) -> bool:
@@ -260,12 +297,8 @@ async def is_spared(client: Client, org: OrgId, record: RecordId) -> bool:
 
     Known for as long as Temporal keeps closed workflows. Raises Temporal's `RPCError`.
     """
-    described = await _describe(client, org, record)
-    if described is None or described.status is not WorkflowExecutionStatus.COMPLETED:
-        return False
-    handle = client.get_workflow_handle(described.id, run_id=described.run_id, result_type=_Ended)
-    ended: _Ended = await handle.result()
-    return ended.spared
+    how = await ended(client, org, record)
+    return how is not None and how.spared
 
 
 async def route_of(client: Client, org: OrgId, record: RecordId) -> str | None:
@@ -306,6 +339,45 @@ def sweep_attributes(org: OrgId, route: str) -> TypedSearchAttributes:
             SearchAttributePair(KEYS[names.CHANNEL], Channel.SWEEP),
         ]
     )
+
+
+def audit_attributes(org: OrgId) -> TypedSearchAttributes:
+    """The search attributes of a scheduled audit, and of what it finds."""
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(KEYS[names.SALESFORCE_ORG_ID], org),
+            SearchAttributePair(KEYS[names.CHANNEL], Channel.OPERATOR),
+        ]
+    )
+
+
+class AuditFinding(Frozen):
+    """What the newest scheduled audit of an org has found of one kind."""
+
+    org: OrgId
+    kind: str
+    """A `closedwon.audit.kinds.Kind`, as a text: workers of another version may know others."""
+    number: int
+    """Of records (or customers); 0: it is over."""
+    examples: tuple[RecordId, ...] = ()
+    title: str = ""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """In one sentence that holds no customer's data."""
+        return f"The audit found {self.number} of the kind {self.kind}: {self.title}"
+
+
+async def audit_findings(client: Client) -> list[AuditFinding]:
+    """List what the scheduled audits find now, by org and kind. Raises Temporal's `RPCError`."""
+    found = []
+    query = f"WorkflowType = '{names.AUDIT_FINDING_WORKFLOW}' AND ExecutionStatus = 'Running'"
+    async for one in client.list_workflows(query):
+        finding = await one.memo_value(names.MEMO_FINDING, None, type_hint=AuditFinding)
+        if finding is not None and finding.number:
+            found.append(finding)
+    return sorted(found, key=lambda one: (one.org, one.kind))
 
 
 class OpenGap(NamedTuple):

@@ -68,8 +68,13 @@ def claims(route: Route, org: OrgId, record: RecordId, written: Values) -> Claim
 
 
 def may_have_order(route: Route, found: Claims, written: Values) -> bool:
-    """Whether a record that asks for no order has, or had, one: it says so, or has no field that would."""
+    """Whether a record that asks for no order has, or had, one: it says so, or has no field that would.
+
+    One that speaks of another record's order says nothing of its own: only the ERP knows.
+    """
     names = route.write_back
+    if found.proof is Proof.OTHER:
+        return True
     if found.status == UNWON and found.proof is Proof.OWN:
         return False  # Closedwon cancelled it
     if found.status == ErpStatus.CANCELLED:

@@ -25,6 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.subscription import Cursor
 from closedwon import names, temporal, visibility
+from closedwon.audit.kinds import Kind
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
 from closedwon.names import OrderStage
@@ -82,6 +83,8 @@ class Observer:
             for channel in route.events
         ]
         self._routes = {names.RouteKey(settings.org(route.org).id, route.name): route.org for route in settings.routes}
+        self._orgs = {org.id: org.name for org in settings.orgs}
+        self._kinds: set[str] = set(Kind)
         self._queues = [
             (names.ORDERS_QUEUE, _WORKFLOWS),
             (names.ORDERS_QUEUE, _ACTIVITIES),
@@ -102,6 +105,7 @@ class Observer:
         for channel in self._channels:
             await self._look_at_channel(channel)
         await self._look_at_gaps()
+        await self._look_at_findings()
         self._metrics.observed_at.set(time.time())
 
     async def _look_at_stage(self, stage: OrderStage) -> None:
@@ -168,3 +172,10 @@ class Observer:
             labels = {"org": org, "route": key.route}
             self._metrics.open_gaps.set(len(ages), labels)
             self._metrics.oldest_gap.set(max(ages, default=timedelta(0)).total_seconds(), labels)
+
+    async def _look_at_findings(self) -> None:
+        found = {(one.org, one.kind): one.number for one in await temporal.audit_findings(self._client)}
+        self._kinds |= {kind for _, kind in found}  # with those of a later version, to be set to 0 when they are gone
+        for org, name in self._orgs.items():
+            for kind in self._kinds:
+                self._metrics.audit_findings.set(found.get((org, kind), 0), {"org": name, "kind": kind})

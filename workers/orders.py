@@ -9,6 +9,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.alerts import AlertActivities
+from activities.audits import AuditActivities
 from activities.erp import ErpActivities
 from activities.holds import Holds
 from activities.messages import MessageActivities
@@ -22,6 +23,7 @@ from closedwon.telemetry import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
 from workflows.alerts import AlertWorkflow
+from workflows.audits import AuditFindingWorkflow, AuditWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.hold import HoldWorkflow
 from workflows.message import UnreadableMessageWorkflow
@@ -35,6 +37,8 @@ _WORKFLOWS: Final = (
     ErpLimitWorkflow,
     AlertWorkflow,
     HoldWorkflow,
+    AuditWorkflow,
+    AuditFindingWorkflow,
 )
 
 
@@ -59,6 +63,7 @@ def order_workers(
     sweeps = ReconciliationActivities(settings, connections.salesforce, holds=holds)
     starts = SweepStarts(settings, connections.salesforce, client, metrics)
     alerts = AlertActivities(settings, client)
+    audits = AuditActivities(settings, connections, client, holds=holds)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step, holds=holds)
     of_erp: list[Callable[..., Any]] = [
         erp.create_order,
@@ -67,6 +72,7 @@ def order_workers(
         erp.find_orders,
         erp.follow_order,
         erp.resolve_order,
+        audits.compare,
     ]
     shared: dict[str, Any] = {
         "deployment_config": deployment(settings),
@@ -86,6 +92,7 @@ def order_workers(
                 starts.start_orders,
                 alerts.raise_alert,
                 alerts.alert,
+                audits.report,
             ],
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
             **shared,

@@ -1,8 +1,9 @@
-"""The schedules of the sweeps: one per route that is swept, kept in step with the settings."""
+"""The schedules of sweeps and audits: one per route that is swept, one per org, kept in step with the settings."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -24,36 +25,41 @@ from closedwon import names, temporal
 from closedwon.ids import OrgId
 from closedwon.model import Reconciliation
 from closedwon.settings import Settings
+from workflows.audits import ScheduledAudit
 
 _log = logging.getLogger(__name__)
 
-_VANISHED: Final = "paused by Closedwon: the settings have no such route, or no [routes.sweep] for it"
+_VANISHED: Final = "paused by Closedwon: the settings ask for it no more"
 """The note by which a schedule that we have paused is known from one that a person has paused."""
 
 
 async def keep_schedules(client: Client, settings: Settings) -> None:
-    """See to it that every swept route has its schedule, with the interval of the settings; safe to repeat.
+    """See to it that each swept route and each org has its schedule, as the settings say; safe to repeat.
 
-    The schedule of a route that has vanished is paused, not deleted: it knows up to where the route was swept. One that
-    a person has paused stays so.
+    A schedule that the settings ask for no more is paused, not deleted: it knows up to where it has come. One that a
+    person has paused stays so.
     """
     wanted = {}
     for route in settings.routes:
         if route.sweep is not None:
             org = settings.org(route.org).id
-            wanted[names.sweep_schedule_id(org, route.name)] = _schedule(org, route.name, route.sweep.interval)
+            wanted[names.sweep_schedule_id(org, route.name)] = _sweeps(org, route.name, route.sweep.interval)
+    if settings.audit.enabled:
+        for each in settings.orgs:
+            wanted[names.audit_schedule_id(each.id)] = _audits(each.id, settings.audit.every)
     for schedule_id, schedule in wanted.items():
         await _keep(client, schedule_id, schedule)
     ours = {org.id for org in settings.orgs}
     async for found in await client.list_schedules():
         if found.id not in wanted and _org_of(found.id) in ours:
             await client.get_schedule_handle(found.id).update(_paused)
-            _log.warning("schedule %s is paused: its route is not swept any more", found.id)
+            _log.warning("schedule %s is paused: the settings ask for it no more", found.id)
 
 
-def _schedule(org: OrgId, route: str, interval: timedelta) -> Schedule:
-    return Schedule(
-        action=ScheduleActionStartWorkflow(
+def _sweeps(org: OrgId, route: str, interval: timedelta) -> Schedule:
+    return _every(
+        interval,
+        ScheduleActionStartWorkflow(
             names.RECONCILIATION_WORKFLOW,
             Reconciliation(org=org, route=route),
             id=names.sweep_schedule_id(org, route),
@@ -62,6 +68,27 @@ def _schedule(org: OrgId, route: str, interval: timedelta) -> Schedule:
             typed_search_attributes=temporal.sweep_attributes(org, route),
             priority=temporal.BELOW_LIVE_TRAFFIC,
         ),
+    )
+
+
+def _audits(org: OrgId, interval: timedelta) -> Schedule:
+    return _every(
+        interval,
+        ScheduleActionStartWorkflow(
+            names.AUDIT_WORKFLOW,
+            ScheduledAudit(org=org),
+            id=names.audit_schedule_id(org),
+            task_queue=names.ORDERS_QUEUE,
+            static_summary="audit: do Salesforce, the ERPs and Temporal agree?",
+            typed_search_attributes=temporal.audit_attributes(org),
+            priority=temporal.BELOW_LIVE_TRAFFIC,
+        ),
+    )
+
+
+def _every(interval: timedelta, action: ScheduleActionStartWorkflow) -> Schedule:
+    return Schedule(
+        action=action,
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=interval)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=interval),
     )
@@ -92,7 +119,8 @@ def _paused(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
 
 
 def _org_of(schedule_id: str) -> OrgId | None:
-    try:
+    with suppress(ValueError):
         return names.parse_sweep_schedule_id(schedule_id).org
-    except ValueError:
-        return None
+    with suppress(ValueError):
+        return names.parse_audit_schedule_id(schedule_id)
+    return None

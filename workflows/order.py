@@ -54,6 +54,8 @@ class Outcome(Frozen):
     order: ErpOrder | None = None
     spared: bool = False
     """An operator keeps the order although its record no longer qualifies: sweeps do not ask again."""
+    declined: bool = False
+    """An operator has decided that there is no order: it proves a status that could have been copied."""
 
 
 @workflow.defn(name=names.ORDER_WORKFLOW)
@@ -481,4 +483,10 @@ class OrderWorkflow(Commanded):
         self._presenter.enter(outcome.stage)
         if self._state.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
-        return outcome.model_copy(update={"spared": True}) if self._state.keeps_order else outcome
+        has_no_order = outcome.stage in {OrderStage.CANCELLED, OrderStage.NOT_NEEDED}
+        return outcome.model_copy(
+            update={
+                "spared": self._state.keeps_order,
+                "declined": self._state.deciding is not None and has_no_order,
+            }
+        )

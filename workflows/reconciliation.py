@@ -69,23 +69,39 @@ _Result = TypeVar("_Result")
 def is_right(seen: Seen, known: Sequence[KnownOrder] | None, *, numbered: bool) -> bool:
     """Whether a record and the ERP agree, as far as a sweep looks: an order where one should be, and none elsewhere.
 
-    `known` None: the ERP was not asked; an order that somebody has given up is none of the sweep's business. An ERP may
-    give its orders no numbers.
+    `known` None: the ERP was not asked, and need not be where the record proves that its order was declined. A status
+    without that proof may have been copied: then only a cancelled order under the record's own key agrees with it. An
+    ERP may give its orders no numbers.
     """
-    if seen.status in GIVEN_UP:
+    if _is_proven_end(seen):
         return True
-    if seen.deleted or not seen.qualifies:
-        return known is not None and all(order.cancelled for order in known)
-    if known is None or is_missing(seen, numbered=numbered):
+    if known is None:
+        return False
+    all_cancelled = all(order.cancelled for order in known)
+    if not _wants_order(seen):
+        return all_cancelled
+    if seen.status in GIVEN_UP:
+        return bool(known) and all_cancelled
+    if is_missing(seen, numbered=numbered):
         return False
     return any(not order.cancelled and (not numbered or order.number == seen.number) for order in known)
 
 
 def is_missing(seen: Seen, *, numbered: bool) -> bool:
     """Whether the record alone tells that it needs its workflow: the ERP need not be asked."""
-    wants_order = seen.qualifies and not seen.deleted and seen.status not in GIVEN_UP
+    if not numbered or not _wants_order(seen) or seen.status in GIVEN_UP:
+        return False
     is_untold = seen.number is None and seen.status not in _TAKEN
-    return numbered and wants_order and (is_untold or seen.status == UNWON)  # won again: its order is wanted, too
+    return is_untold or seen.status == UNWON  # won again: its order is wanted, too
+
+
+def _wants_order(seen: Seen) -> bool:
+    return seen.qualifies and not seen.deleted
+
+
+def _is_proven_end(seen: Seen) -> bool:
+    """Whether the record proves that its order was declined, or cancelled with the deal that asks for none now."""
+    return seen.is_proven and (seen.status in GIVEN_UP or (seen.status == UNWON and not _wants_order(seen)))
 
 
 @workflow.defn(name=names.RECONCILIATION_WORKFLOW)

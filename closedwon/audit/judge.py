@@ -1,199 +1,51 @@
 """What Salesforce, the ERPs and Temporal say of the same records, compared three ways. Facts in, report out.
 
 No input or output here: the facts come from `closedwon.audit.gather`. Every kind of disagreement is one line of
-`KINDS`; what is compared is in `_judge`. A record that was changed a moment ago, or whose workflow is under way, is
-not judged yet: what does not agree about it counts as under way.
+`KINDS`; what is compared is in `_of_the_books`. A record that was changed a moment ago, or whose workflow is under way,
+is not judged yet: what does not agree about it counts as under way.
+
+A record is compared with the ERP by the rules that the workflow keeps: what it says of its order counts only if that is
+proven; customer, total, currency, lines and ERP must agree; an order that Closedwon did not make must be one that a
+record may take. Some disagreements look like a person's decision until the workflow's end is known (`Flow.ended`):
+they are reported as long as that was not asked, so that `gather` asks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydantic import AwareDatetime, Field
 
-from closedwon.erp.comparing import differs
+from closedwon.audit.facts import Booked, Deal, Facts, Flow
+from closedwon.audit.kinds import FIXABLE, KINDS, Kind
+from closedwon.audit.totals import has_signed_total
+from closedwon.erp.comparing import differs, is_from_before, other_customer, total_agrees
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import GIVEN_UP, ErpOrder, ErpStatus, Frozen, Order
+from closedwon.model import GIVEN_UP, ErpOrder, ErpStatus, Frozen, Order, Origin
 from closedwon.names import OrderStage, RecordKey
+from closedwon.write_back import Proof
 
+__all__ = [
+    "KINDS",
+    "Booked",
+    "Counts",
+    "Deal",
+    "Facts",
+    "Finding",
+    "Flow",
+    "Kind",
+    "Report",
+    "count",
+    "disagreements",
+    "doubtful",
+    "orphan",
+]
 
-class Kind(StrEnum):
-    """What does not agree: stable words, sections of the runbook in docs/operating.md."""
-
-    WON_WITHOUT_ORDER = "won-without-order"
-    NOT_CONFIRMED = "not-confirmed"
-    CANCELLED_IN_ERP = "cancelled-in-erp"
-    ORDER_WITHOUT_DEAL = "order-without-deal"
-    DOUBLED = "doubled"
-    AMOUNT_DIFFERS = "amount-differs"
-    NOT_WRITTEN_BACK = "not-written-back"
-    UNKNOWN_NUMBER = "unknown-number"
-    WORKFLOW_DIFFERS = "workflow-differs"
-    ORPHANED_CUSTOMER = "orphaned-customer"
-
-
-class Meaning(NamedTuple):
-    """A kind of disagreement in words."""
-
-    title: str
-    cure: str
-    """What to do about it."""
-
-
-KINDS: Final = {
-    Kind.WON_WITHOUT_ORDER: Meaning(
-        "won, but no ERP has an order", "Let its workflow look again; where that needs attention, it says why."
-    ),
-    Kind.NOT_CONFIRMED: Meaning(
-        "won, but the order is not confirmed in the ERP", "Let its workflow take the order on."
-    ),
-    Kind.CANCELLED_IN_ERP: Meaning(
-        "won, but its order is cancelled in the ERP",
-        "Take the order back to draft in the ERP and let the workflow look again; or send its workflow `cancel`.",
-    ),
-    Kind.AMOUNT_DIFFERS: Meaning(
-        "the order's total, currency or lines are not the deal's",
-        "Let its workflow compare; then make the ERP's order or the record agree with what was sold.",
-    ),
-    Kind.NOT_WRITTEN_BACK: Meaning(
-        "Salesforce does not show what the ERP has", "Let its workflow write number and status back."
-    ),
-    Kind.ORDER_WITHOUT_DEAL: Meaning(
-        "the ERP has an order, but Salesforce no won deal for it",
-        "Let its workflow do what the route's policy says; or cancel in the ERP, or win the deal again.",
-    ),
-    Kind.DOUBLED: Meaning(
-        "more than one order of one record", "Cancel in the ERP the order that is too many; keep the one delivered."
-    ),
-    Kind.UNKNOWN_NUMBER: Meaning(
-        "Salesforce shows an order that no ERP has under the record's key",
-        "If it is won, let its workflow look: it takes over an order made by hand, orders, or asks; else empty it.",
-    ),
-    Kind.WORKFLOW_DIFFERS: Meaning(
-        "the workflow ended with another order than the ERP has",
-        "See in Temporal how it ended, and in the ERP what became of that order.",
-    ),
-    Kind.ORPHANED_CUSTOMER: Meaning(
-        "customers that were made for an order, and have none",
-        "See what became of the Account's deal; an order that waits for a person may need them. Else remove them.",
-    ),
-}  # fmt: skip
-"""In the order in which they are reported."""
-
-
-FIXABLE: Final = frozenset({
-    Kind.WON_WITHOUT_ORDER, Kind.NOT_CONFIRMED, Kind.CANCELLED_IN_ERP, Kind.AMOUNT_DIFFERS, Kind.NOT_WRITTEN_BACK,
-    Kind.UNKNOWN_NUMBER,
-})  # fmt: skip
-"""What another look by its workflow cures for a won deal: it orders, confirms, compares, writes back, or asks."""
-
-
-_AT_REST: Final = frozenset({OrderStage.ATTENTION, OrderStage.CANCELLED, OrderStage.NOT_NEEDED, OrderStage.FOLLOWING})
-"""Stages of running workflows that do nothing about the record before somebody speaks to them."""
-
-
-class Deal(Frozen):
-    """A record as Salesforce has it, seen through its route."""
-
-    route: str
-    modified_at: AwareDatetime
-    wanted: bool | None
-    """Whether it deserves an order; None where only a message could tell (routes with source `event`)."""
-    deleted: bool = False
-    by_event: bool = False
-    """Its order is made of messages: another look without one would find nothing to order."""
-    tolerated: frozenset[Kind] = frozenset()
-    """What the route's policies leave as it is."""
-    order: Order | None = None
-    """What it asks the ERP for."""
-    problem: str | None = None
-    """Why no order can be made of it."""
-    told: frozenset[str] = frozenset()
-    """What the route writes back: `number`, `status`."""
-    number: str | None = None
-    status: str | None = None
-
-    def words(self) -> str:
-        """What Salesforce says, in one line without customer data."""
-        state = "deleted" if self.deleted else {True: "won", False: "not won", None: "by event"}[self.wanted]
-        order = self.order
-        asked = order and _money(order.amount, order.currency, len(order.lines))
-        shows = " ".join(part for part in (self.number, self.status) if part) or "nothing"
-        return ", ".join(part for part in (state, asked, self.told and f"shows {shows}", self.problem) if part)
-
-
-class Booked(Frozen):
-    """An order as an ERP has it."""
-
-    erp: str
-    key: str
-    order: ErpOrder
-
-    def words(self) -> str:
-        """What the ERP says, in one line."""
-        order = self.order
-        total = _money(order.amount, order.currency, order.line_count)
-        return f"{self.erp} {order.number or f'id {order.id}'} {order.status.value}, {total}"
-
-
-class Flow(Frozen):
-    """The newest run of a record's workflow as Temporal lists it."""
-
-    status: str
-    """`running`, `completed`, `terminated`, …"""
-    route: str | None = None
-    stage: OrderStage | None = None
-    reason: str | None = None
-    number: str | None = None
-    started_at: AwareDatetime
-    spared: bool = False
-    """A person lets the order live, though its deal was taken back."""
-
-    @property
-    def under_way(self) -> bool:
-        """Whether it goes on by itself.
-
-        One in attention waits; one that is given up only remembers; one that follows its order looks at the ERP alone.
-        """
-        return self.status == "running" and self.stage not in _AT_REST
-
-    @property
-    def in_attention(self) -> bool:
-        """Whether it waits for a person."""
-        return self.status == "running" and self.stage is OrderStage.ATTENTION
-
-    def words(self) -> str:
-        """Where it stands."""
-        if self.in_attention:
-            return f"needs attention ({self.reason})"
-        stage = self.stage.value if self.stage else ""
-        where = stage if self.status in ("running", "completed") else f"{self.status}, {stage}"
-        return f"{where} {self.number or ''}".strip()
-
-    def sees(self, kind: Kind) -> bool:
-        """Whether it will notice that disagreement by itself."""
-        return self.under_way or (self.stage is OrderStage.FOLLOWING and kind is Kind.CANCELLED_IN_ERP)
-
-
-class Facts(NamedTuple):
-    """Three listings by record. A record that is not among the deals is not there (any more)."""
-
-    deals: Mapping[RecordKey, Deal]
-    orders: Mapping[RecordKey, list[Booked]]
-    flows: Mapping[RecordKey, Flow]
-
-    def records(self) -> list[RecordKey]:
-        """Every record that anybody has spoken of."""
-        return sorted(self.deals.keys() | self.orders.keys() | self.flows.keys())
-
-    def of(self, key: RecordKey) -> tuple[Deal | None, list[Booked], Flow | None]:
-        """What each of the three says of a record."""
-        return self.deals.get(key), self.orders.get(key, []), self.flows.get(key)
+_MAY_BE_LATE: Final = frozenset({Kind.CANCELLED_IN_ERP, Kind.AMOUNT_DIFFERS, Kind.ORDER_WITHOUT_DEAL})
+"""What a change looks like that took effect after a newer one."""
 
 
 class Finding(Frozen):
@@ -270,7 +122,10 @@ def orphan(erp: str, account: RecordId) -> Finding:
 
 def doubtful(facts: Facts) -> list[RecordKey]:
     """Records about which the listings do not agree, or that Salesforce has not listed."""
-    return [key for key in facts.records() if key not in facts.deals or any(_judge(key, *facts.of(key)))]
+    keeping = facts.keeping_origin()
+    return [
+        key for key in facts.records() if key not in facts.deals or any(_kinds(*facts.of(key), keeping_origin=keeping))
+    ]
 
 
 def disagreements(facts: Facts, keys: Iterable[RecordKey], *, young: datetime) -> tuple[list[Finding], list[Finding]]:
@@ -280,12 +135,13 @@ def disagreements(facts: Facts, keys: Iterable[RecordKey], *, young: datetime) -
     """
     settled: list[Finding] = []
     under_way: list[Finding] = []
+    keeping = facts.keeping_origin()
     for key in keys:
         deal, booked, flow = facts.of(key)
         is_young = deal is not None and deal.modified_at > young
-        for finding in _judge(key, deal, booked, flow):
-            moves = is_young or (flow is not None and flow.sees(finding.kind))
-            (under_way if moves else settled).append(finding)
+        for kind in _kinds(deal, booked, flow, keeping_origin=keeping):
+            moves = is_young or (flow is not None and flow.sees(kind))
+            (under_way if moves else settled).append(_finding(kind, key, deal, booked, flow))
     return settled, under_way
 
 
@@ -301,89 +157,161 @@ def count(facts: Facts, keys: Iterable[RecordKey]) -> Counts:
         if deal is None or not wanted:
             continue
         ordered = [one.order for one in live if one.order.status.exists_as_order]
-        given_up = _given_up(deal, flow)
+        is_declined = _is_declined(deal, booked, flow)
         total["won"] += 1
         total["ordered"] += bool(ordered)
         total["written_back"] += any(order.number == deal.number for order in ordered)
-        total["cancelled"] += given_up and not live
-        total["lost"] += not given_up and not booked
+        total["cancelled"] += is_declined and not live
+        total["lost"] += not is_declined and not booked
     return Counts(**total)
 
 
-def _judge(key: RecordKey, deal: Deal | None, booked: list[Booked], flow: Flow | None) -> Iterator[Finding]:
-    live = _live(booked)
+def _finding(kind: Kind, key: RecordKey, deal: Deal | None, booked: list[Booked], flow: Flow | None) -> Finding:
+    return Finding(
+        kind=kind,
+        org=key.org,
+        record=key.record,
+        route=deal.route if deal else flow.route if flow else None,
+        salesforce=deal.words() if deal else "no such record",
+        erp="; ".join(one.words() for one in booked) or "no order",
+        workflow=flow.words() if flow else "no workflow",
+        fixable=deal is not None and not deal.by_event and _is_cured(kind, deal),
+        since=flow.started_at if flow and flow.under_way else deal.modified_at if deal else None,
+    )
 
-    def finding(kind: Kind) -> Finding:
-        return Finding(
-            kind=kind,
-            org=key.org,
-            record=key.record,
-            route=deal.route if deal else flow.route if flow else None,
-            salesforce=deal.words() if deal else "no such record",
-            erp="; ".join(one.words() for one in booked) or "no order",
-            workflow=flow.words() if flow else "no workflow",
-            fixable=deal is not None and not deal.by_event and _is_cured(kind, deal),
-            since=flow.started_at if flow and flow.under_way else deal.modified_at if deal else None,
-        )
 
+def _kinds(
+    deal: Deal | None, booked: list[Booked], flow: Flow | None, *, keeping_origin: frozenset[str]
+) -> Iterator[Kind]:
     tolerated = _tolerated(deal, flow)
-    given_up = deal is not None and _given_up(deal, flow)
-    kinds = [kind for kind in _of_the_books(deal, booked, live, given_up=given_up) if kind not in tolerated]
-    yield from map(finding, kinds)
+    is_late = _is_late(booked, flow)
+    kinds = [kind for kind in _of_the_books(deal, booked, flow, keeping_origin) if kind not in tolerated]
+    yield from dict.fromkeys(Kind.LATE_EFFECT if is_late and kind in _MAY_BE_LATE else kind for kind in kinds)
     if not kinds and flow is not None and flow.stage is OrderStage.COMPLETED and flow.number:
         known = {one.order.number for one in booked}
         if flow.number not in known:
-            yield finding(Kind.WORKFLOW_DIFFERS)
+            yield Kind.WORKFLOW_DIFFERS
 
 
-def _of_the_books(deal: Deal | None, booked: list[Booked], live: list[Booked], *, given_up: bool) -> Iterator[Kind]:
+def _of_the_books(
+    deal: Deal | None, booked: list[Booked], flow: Flow | None, keeping_origin: frozenset[str]
+) -> Iterator[Kind]:
     """Compare Salesforce with the ERP."""
+    live = _live(booked)
     if len(live) > 1:
         yield Kind.DOUBLED  # which of them is the right one, a person must say first
-    elif deal is None or deal.wanted is False or given_up:
-        if live:
-            yield Kind.ORDER_WITHOUT_DEAL
-        elif deal is not None and not booked and deal.number:
-            yield Kind.UNKNOWN_NUMBER
-        elif deal is not None and not deal.deleted and booked and "status" in deal.told and _is_taken(deal.status):
-            yield Kind.NOT_WRITTEN_BACK  # that it is cancelled
+    elif deal is None or deal.wanted is False or _is_declined(deal, booked, flow):
+        yield from _of_no_order(deal, booked, flow)
     elif live:
-        yield from _of_an_order(deal, live[0].order)
+        yield from _of_an_order(deal, live[0], keeping_origin)
     elif booked:
         yield Kind.CANCELLED_IN_ERP
+    elif deal.wanted and deal.is_copy:
+        yield Kind.COPIED_STATUS
     elif deal.number:
         yield Kind.UNKNOWN_NUMBER
     elif deal.wanted:
         yield Kind.WON_WITHOUT_ORDER
 
 
-def _of_an_order(deal: Deal, order: ErpOrder) -> Iterator[Kind]:
+def _of_no_order(deal: Deal | None, booked: list[Booked], flow: Flow | None) -> Iterator[Kind]:
+    """A record that asks for no order, or whose order a person has declined."""
+    if _live(booked):
+        yield Kind.ORDER_WITHOUT_DEAL
+    elif deal is not None and not booked and deal.number:
+        yield Kind.UNKNOWN_NUMBER
+    elif deal is not None and not deal.deleted and booked and "status" in deal.told and _is_taken(deal.status):
+        yield Kind.NOT_WRITTEN_BACK  # that it is cancelled
+    elif _was_cancelled_by_policy(booked, flow):
+        yield Kind.FOREIGN_ORDER
+
+
+def _of_an_order(deal: Deal, one: Booked, keeping_origin: frozenset[str]) -> Iterator[Kind]:
+    order, is_foreign = one.order, _is_foreign(deal, one, keeping_origin)
+    if is_foreign:
+        yield Kind.FOREIGN_ORDER
+    if deal.erp not in (None, one.erp):
+        yield Kind.OTHER_ERP
     if not order.status.exists_as_order:
         yield Kind.NOT_CONFIRMED
         return
-    if deal.order and differs(order, deal.order):
-        yield Kind.AMOUNT_DIFFERS
+    if deal.order is not None and not is_foreign:
+        yield from _of_its_content(order, deal.order)
     untold = "number" in deal.told and deal.number != order.number
     if untold or ("status" in deal.told and not _is_taken(deal.status)):
-        yield Kind.NOT_WRITTEN_BACK
+        yield Kind.COPIED_STATUS if deal.is_copy else Kind.NOT_WRITTEN_BACK
+
+
+def _of_its_content(order: ErpOrder, asked: Order) -> Iterator[Kind]:
+    if other_customer(order, asked):
+        yield Kind.CUSTOMER_DIFFERS
+    is_other = differs(order, asked)
+    if is_other:
+        yield Kind.AMOUNT_DIFFERS
+    if not total_agrees(asked) or (not is_other and not has_signed_total(order, asked)):
+        yield Kind.TOTAL_DIFFERS
+
+
+def _is_foreign(deal: Deal, one: Booked, keeping_origin: frozenset[str]) -> bool:
+    """Whether the order has the record's key though it was neither made by Closedwon nor is what the record may take.
+
+    What was adopted agreed when it was; that the deal has changed since excuses it less than an order of ours, which a
+    route may ignore. What a person has named is judged as one of ours.
+    """
+    order, asked = one.order, deal.order
+    if order.origin is None:
+        return one.erp in keeping_origin
+    if order.origin is Origin.CREATED or asked is None:
+        return False
+    is_other = differs(order, asked) or other_customer(order, asked)
+    if order.origin is Origin.ADOPTED:
+        return is_other or is_from_before(order, asked)
+    return other_customer(order, asked) or (is_other and Kind.AMOUNT_DIFFERS not in deal.tolerated)
+
+
+def _was_cancelled_by_policy(booked: list[Booked], flow: Flow | None) -> bool:
+    """Whether an order that Closedwon did not make is cancelled, and no person has decided that in Closedwon."""
+    if flow is None or flow.stage is not OrderStage.CANCELLED or flow.status == "running" or flow.has_declined:
+        return False
+    return any(one.order.origin in (Origin.ADOPTED, Origin.RESOLVED) for one in booked)
+
+
+def _is_late(booked: list[Booked], flow: Flow | None) -> bool:
+    """Whether the ERP's order was made of something older than what its workflow has ended with."""
+    then = flow.ended.order if flow is not None and flow.ended is not None else None
+    if then is None or then.modified_at is None:
+        return False
+    return any(
+        one.order.id == then.id and one.order.modified_at is not None and one.order.modified_at < then.modified_at
+        for one in booked
+    )
 
 
 def _is_cured(kind: Kind, deal: Deal) -> bool:
     """Whether another look by the workflow helps: it makes the order of a won deal, and takes back that of another."""
-    return kind in FIXABLE if deal.wanted else deal.wanted is False and kind is Kind.ORDER_WITHOUT_DEAL
+    if deal.wanted:
+        return kind in FIXABLE
+    return deal.wanted is False and kind in (Kind.ORDER_WITHOUT_DEAL, Kind.LATE_EFFECT)
 
 
 def _tolerated(deal: Deal | None, flow: Flow | None) -> frozenset[Kind]:
     """What the route's policies, or a person's word, leave as it is."""
-    spared = frozenset({Kind.ORDER_WITHOUT_DEAL} if flow is not None and flow.spared else ())
-    return spared | (deal.tolerated if deal else frozenset())
+    kept = frozenset({Kind.ORDER_WITHOUT_DEAL} if flow is not None and flow.keeps_order else ())
+    return kept | (deal.tolerated if deal else frozenset())
 
 
-def _given_up(deal: Deal, flow: Flow | None) -> bool:
-    """Whether somebody has cancelled the order or wants none: the record says so, or else its workflow."""
-    if "status" in deal.told:
-        return deal.status in GIVEN_UP
-    return flow is not None and flow.stage is OrderStage.CANCELLED
+def _is_declined(deal: Deal, booked: list[Booked], flow: Flow | None) -> bool:
+    """Whether a person has cancelled the order or wants none: the record says so and that is proven.
+
+    By its key field, by a cancelled order under its key, or by its own workflow; where the route writes no status, the
+    workflow says it.
+    """
+    if "status" not in deal.told:
+        return flow is not None and flow.stage is OrderStage.CANCELLED
+    if deal.status not in GIVEN_UP:
+        return False
+    is_cancelled = bool(booked) and not _live(booked)
+    return deal.proof is Proof.OWN or is_cancelled or (flow is not None and flow.has_declined)
 
 
 def _live(booked: Iterable[Booked]) -> list[Booked]:
@@ -393,8 +321,3 @@ def _live(booked: Iterable[Booked]) -> list[Booked]:
 def _is_taken(status: str | None) -> bool:
     """Whether the record says that its order exists. Which of these words it shows, only routes that follow tell."""
     return status in [one.value for one in ErpStatus if one.exists_as_order]
-
-
-def _money(amount: Decimal, currency: str, lines: int) -> str:
-    """An amount with its number of lines."""
-    return f"{amount:,.2f} {currency} on {lines} line{'' if lines == 1 else 's'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from closedwon.audit.judge import Facts
+from closedwon.audit.facts import Facts
 from closedwon.model import ErpOrder, ErpStatus, Order
 from closedwon.names import RecordKey
 

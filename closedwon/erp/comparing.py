@@ -48,6 +48,13 @@ def other_customer(found: ErpOrder, order: Order) -> bool:
     return found.customer is not None and found.customer != order.customer.reference
 
 
+def is_from_before(found: ErpOrder, order: Order) -> bool:
+    """Whether the ERP's order is known to have been placed before the record was created."""
+    if found.order_date is None or order.created_at is None:
+        return False
+    return found.order_date < order.created_at.date() - _A_DAY
+
+
 def differences(found: ErpOrder, order: Order) -> list[str]:
     """What keeps the ERP's order from being adopted for `order`, each as a clause about "it"; empty: all agrees.
 
@@ -86,8 +93,8 @@ def _date_difference(found: ErpOrder, order: Order) -> list[str]:
         return ["the ERP does not say when it was placed"]
     if order.created_at is None:
         return ["it is not known when the record was created"]
-    made = order.created_at.date()
-    if found.order_date < made - _A_DAY:
+    if is_from_before(found, order):
+        made = order.created_at.date()
         return [f"it was placed on {found.order_date}, before the record was created on {made}"]
     return []
 

@@ -103,6 +103,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *[trouble async for trouble in _intake(client, settings)],
         *_gaps(seen),
         *_paused(seen),
+        *_findings(seen),
         *_attention(seen),
         *[trouble async for trouble in _old(client, old)],
         *[trouble async for trouble in _wedged(client)],
@@ -227,6 +228,13 @@ def _paused(seen: overview.Overview) -> Iterator[Trouble]:
             yield Trouble(harm, f"erp {queue.erp}", text, f"When it may go on: closedwon erp resume {queue.erp}")
 
 
+def _findings(seen: overview.Overview) -> Iterator[Trouble]:
+    """What the newest scheduled audit has found."""
+    for one in seen.findings:
+        text = f"{one.number} {one.kind}: {one.title}; e.g. {one.examples[0]}" if one.examples else one.text
+        yield Trouble(Harm.WAITING, "audit", text, f"{one.hint} Which they are: closedwon audit")
+
+
 def _attention(seen: overview.Overview) -> Iterator[Trouble]:
     for word, number in seen.reasons.most_common():
         try:
@@ -289,19 +297,26 @@ async def _schedules(client: Client, settings: Settings) -> AsyncIterator[Troubl
             yield Trouble(Harm.RISK, f"route {route.name}", text, cure)
             continue
         schedule_id = names.sweep_schedule_id(settings.org(route.org).id, route.name)
-        try:
-            found = await client.get_schedule_handle(schedule_id).describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            cure = "Start a worker: it makes the schedule."
-            yield Trouble(Harm.RISK, f"route {route.name}", "its sweeps are not scheduled", cure)
-            continue
-        state = found.schedule.state
-        if state.paused:
-            text = "its sweeps are paused" + (f": {state.note}" if state.note else "")
-            cure = f"temporal schedule toggle --schedule-id {schedule_id} --unpause --reason …"
-            yield Trouble(Harm.RISK, f"route {route.name}", text, cure)
+        async for trouble in _schedule(client, schedule_id, f"route {route.name}", "its sweeps are"):
+            yield trouble
+    for org in settings.orgs if settings.audit.enabled else ():
+        async for trouble in _schedule(client, names.audit_schedule_id(org.id), f"org {org.name}", "its audits are"):
+            yield trouble
+
+
+async def _schedule(client: Client, schedule_id: str, subject: str, what: str) -> AsyncIterator[Trouble]:
+    try:
+        found = await client.get_schedule_handle(schedule_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        yield Trouble(Harm.RISK, subject, f"{what} not scheduled", "Start a worker: it makes the schedule.")
+        return
+    state = found.schedule.state
+    if state.paused:
+        text = f"{what} paused" + (f": {state.note}" if state.note else "")
+        cure = f"temporal schedule toggle --schedule-id {schedule_id} --unpause --reason …"
+        yield Trouble(Harm.RISK, subject, text, cure)
 
 
 async def _retention(client: Client) -> AsyncIterator[Trouble]:

@@ -69,6 +69,8 @@ class Overview(NamedTuple):
     channels: Sequence[Channel]
     gaps: Sequence[temporal.OpenGap] = ()
     held: Sequence[Held] = ()
+    findings: Sequence[temporal.AuditFinding] = ()
+    """Of the newest scheduled audit."""
 
     @property
     def unfinished(self) -> int:
@@ -91,10 +93,11 @@ async def look(client: Client, settings: Settings) -> Overview:
         _gaps(client),
         _held(client),
     )
+    findings = await temporal.audit_findings(client)
     stages = dict(zip(names.UNFINISHED, counted, strict=True))
     attention = stages[names.OrderStage.ATTENTION]
     reasons = await visibility.reasons(client, attention)
-    return Overview(datetime.now(UTC), stages, reasons, pace, queues, read, gaps, held)
+    return Overview(datetime.now(UTC), stages, reasons, pace, queues, read, gaps, held, findings)
 
 
 async def _gaps(client: Client) -> list[temporal.OpenGap]:

@@ -38,7 +38,7 @@ from closedwon.settings.routes import (
     Tombstone,
     WriteBack,
 )
-from closedwon.settings.sweeps import Sweep
+from closedwon.settings.sweeps import Audit, Sweep
 from closedwon.settings.systems import ClientCredentials, ErpSettings, JwtBearer, Org, RestErp, TrytonErp, Webhook
 from closedwon.settings.values import Duration, Growing, Section, base_folder, shaped
 
@@ -46,6 +46,7 @@ __all__ = [
     "DEFAULT_FILE",
     "ENV_FILE",
     "Alerts",
+    "Audit",
     "Callouts",
     "ClientCredentials",
     "Codec",
@@ -202,6 +203,7 @@ class Settings(CodecSettings):
     telemetry: Telemetry = Telemetry()
     intake: Intake | None = None
     alerts: Alerts | None = None
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -1,4 +1,4 @@
-"""Sweeps of a route: how often Salesforce is asked for deals whose order is missing, and what for."""
+"""Sweeps of a route, and the scheduled audit: how often Salesforce is asked what is missing, and what for."""
 
 from __future__ import annotations
 
@@ -29,3 +29,21 @@ class Sweep(Section):
     """Sweeps wait while the org has used more than this share of its API calls of 24 hours; the rest is for orders."""
     select: str | None = None
     """With source `event`, and needed there: the SELECT list of a query whose records look like the event's content."""
+
+
+class Audit(Section):
+    """The scheduled audit: each org's records, orders and workflows are compared, and nothing is changed."""
+
+    enabled: bool = True
+    every: Duration = timedelta(days=1)
+    """From one audit to the next."""
+    overlap: Pause = timedelta(days=3)
+    """How much of the time before it an audit compares again. An ERP that was restored has lost orders as old as its
+    backup."""
+    lookback: Duration = timedelta(days=3)
+    """How far the very first audit looks back."""
+    lag: Pause = timedelta(minutes=5)
+    """What was changed more recently counts as under way, and is looked at again by the next audit."""
+    api_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """An audit waits while the org has used more than this share of its API calls of 24 hours; the rest is for
+    orders."""

@@ -26,8 +26,11 @@ from temporalio.testing import ActivityEnvironment
 from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult, FindOrder, FindOrders, ResolveOrder
 from closedwon import names, temporal
 from closedwon.acceptance import order_start
+from closedwon.audit.gather import audit
+from closedwon.audit.judge import Kind
+from closedwon.audit.mend import mend
 from closedwon.erp import open_erp
-from closedwon.erp.base import Erp
+from closedwon.erp.base import Erp, WrongAnswerError
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Lie, LightErp
@@ -47,6 +50,8 @@ from tests.support.handoff import Handoff, handoff, settings_for, until
 from tests.support.intake import PATH_SECRET, PROVEN, PROVEN_ROUTE, Authority, deliver, intake, soap_message
 from tests.support.mapping import KEY, OTHER_KEY, example_route, record_of
 from tests.support.mapping import deal as fields_of
+from tests.support.sweeps import sweep, swept
+from workers.connections import Connections
 
 TODAY = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -1020,3 +1025,259 @@ async def test_i9_a_field_that_is_renamed_under_running_workers_holds_its_orders
         (alert,) = hook.taken
         assert "ERP_Order_Number__c" in alert["sentence"]
         assert 0 == await support.needed_attention(world)
+
+
+_COPIED = ("ERP_Order_Number__c", "ERP_Order_Status__c", "ERP_Order_Link__c", "ERP_Order_Key__c")
+_WRITTEN = {
+    "number": "ERP_Order_Number__c",
+    "status": "ERP_Order_Status__c",
+    "link": "ERP_Order_Link__c",
+    "error": "ERP_Order_Error__c",
+}
+_WITH_KEY = _WRITTEN | {"key": "ERP_Order_Key__c"}
+
+
+def _copy(world: Handoff, source: RecordId, record: RecordId, *, key: bool = True) -> None:
+    """What a clone tool does with the fields of the write-back."""
+    values = world.org.get("Opportunity", source)
+    fields = {name: values[name] for name in _COPIED if key or name != "ERP_Order_Key__c"}
+    world.org.update("Opportunity", record, **fields)
+
+
+async def _cancelled_deal(world: Handoff, *clones: Literal["key", "no key"]) -> list[RecordId]:
+    """A won deal whose order a person has cancelled, and won deals that were cloned from it: with its key or without.
+
+    No message tells of the clones.
+    """
+    world.org.seed(1 + len(clones))
+    (first,) = await world.win(1)
+    await world.until_written_back(first)
+    await world.order(first).result()
+    await _command(world, first, names.SIGNAL_CANCEL)
+    won = world.org.win_next(len(clones))
+    for record, copied in zip(won, clones, strict=True):
+        _copy(world, first, record, key=copied == "key")
+    return [first, *won]
+
+
+async def _command(world: Handoff, record: RecordId, command: str) -> None:
+    """Let the deal's workflow look again, and send it a command before it can end."""
+    start = order_start(world.settings, world.settings.routes[0], record)
+    message = Message(id=uuid.uuid4().hex, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, start, message)
+    await world.order(record).signal(command)
+    await world.order(record).result()
+
+
+async def test_i3_a_sweep_finds_a_clone_of_a_cancelled_deal() -> None:
+    """Number, status and key copied: ordered under a number of its own. The same without the key: a person is asked."""
+    async with swept(write_back=_WITH_KEY) as world:
+        first, with_key, without_key = await _cancelled_deal(world, "key", "no key")
+        found = await sweep(world)
+        await until(lambda: world.number_of(with_key) not in {None, world.number_of(first)})
+        await world.until_stage(without_key, names.OrderStage.ATTENTION)
+
+        assert (3, 2, 1) == (found.found, found.started, found.right)
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, without_key)
+        assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
+
+
+async def test_i3_a_chain_of_clones_is_ordered_each_by_itself() -> None:
+    """A clone of a clone holds the key of either of them, and never one of its own."""
+    async with swept(write_back=_WITH_KEY) as world:
+        first, second, third = await _cancelled_deal(world, "key", "key")
+        await sweep(world)
+        await until(lambda: world.number_of(second) not in {None, world.number_of(first)})
+        await world.order(second).result()
+        await world.order(third).result()
+        world.org.seed(1)
+        (last,) = world.org.win_next(1)
+        _copy(world, second, last)
+        again = await sweep(world)
+        await until(lambda: world.number_of(last) not in {None, world.number_of(second)})
+
+        assert (1, 3) == (again.started, again.right)
+        assert 4 == len({world.number_of(one) for one in (first, second, third, last)})
+
+
+async def test_i3_without_a_key_field_the_erp_or_the_own_workflow_proves_a_status() -> None:
+    """A deal that a person has declined is left alone by sweeps; one that copied its status is not."""
+    async with swept(write_back=_WRITTEN) as world:
+        first, clone = await _cancelled_deal(world, "no key")
+        world.org.seed(2)
+        (skipped,) = world.org.win_next(1)
+        world.erp.faults.reject = 1
+        await _say(world, skipped)
+        await world.until_stage(skipped, names.OrderStage.ATTENTION)
+        await world.order(skipped).signal(names.SIGNAL_SKIP)
+        await world.order(skipped).result()
+        found = await sweep(world)
+        await world.until_stage(clone, names.OrderStage.ATTENTION)
+
+        assert (1, 2) == (found.started, found.right)
+        assert "not needed" == world.org.get("Opportunity", skipped)["ERP_Order_Status__c"]
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, clone)
+        assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
+        assert first != clone
+
+
+@pytest.mark.parametrize("write_back", [_WITH_KEY, _WRITTEN], ids=["key field", "no key field"])
+async def test_i3_a_copied_status_does_not_hide_an_order_too_many(write_back: dict[str, str]) -> None:
+    """A deal is not won any more, its order lives, and its status says `cancelled` because it was copied."""
+    async with swept(write_back=write_back, unwon="cancel", grace=timedelta(0)) as world:
+        first, second = await _cancelled_deal(world, "key")
+        world.org.update("Opportunity", second, ERP_Order_Status__c=None, ERP_Order_Number__c=None)
+        await sweep(world)
+        await world.until_written_back(second)
+        await world.order(second).result()
+        _copy(world, first, second)
+        world.org.update("Opportunity", second, StageName="Negotiation/Review")
+        found = await sweep(world)
+        await world.order(second).result()
+
+        assert 1 == found.started
+        assert ["cancelled", "cancelled"] == [order["status"] for order in world.erp.orders()]
+
+
+async def _ordered(world: Handoff, number: int) -> list[RecordId]:
+    """Won deals whose orders are done, one after the other."""
+    world.org.seed(number)
+    won = []
+    for _ in range(number):
+        won += await world.win(1)
+        await world.order(won[-1]).result()
+    return won
+
+
+async def _kinds(world: Handoff) -> dict[RecordId, list[Kind]]:
+    """What the audit reports, by record."""
+    report = await world.audit()
+    found: dict[RecordId, list[Kind]] = {}
+    for one in (*report.findings, *report.under_way):
+        found.setdefault(one.record, []).append(one.kind)
+    return found
+
+
+def _restored(world: Handoff) -> None:
+    """The ERP is as it was before its first order, and gives the numbers of lost orders away again."""
+    db = world.erp.table.db
+    db.executescript("DELETE FROM orders; DELETE FROM sqlite_sequence;")
+
+
+def _rows(world: Handoff) -> list[dict[str, Any]]:
+    return [dict(row) for row in world.erp.table.db.execute("SELECT * FROM orders ORDER BY id")]
+
+
+@pytest.mark.parametrize("agrees", [True, False], ids=["amounts agree", "amounts differ"])
+async def test_i1_fix_after_an_erp_restore_takes_nobody_elses_order(agrees: bool) -> None:  # noqa: FBT001
+    """The ERP gave the numbers away again: the workflows that `--fix` starts order anew or ask, and touch nothing."""
+    policies: dict[str, Any] = {"changed": "amend", "unwon": "cancel", "write_back": _WITH_KEY}
+    async with handoff(grace=timedelta(0), **policies) as world, world.working(subscriber=False):
+        first, second = await _ordered(world, 2)
+        number = world.number_of(first)
+        lines = (await world.made_by_hand(first)).line_count  # what it looks like, before the restore
+        _restored(world)
+        mine = await world.made_by_hand(first) if agrees else await made_by_hand(world.erp, deal(OTHERS))
+        world.erp.table.db.execute("UPDATE orders SET customer = '001000000000009AAA'")
+        world.org.seed(1)
+        (third,) = await world.win(1)
+        await world.order(third).result()
+        assert (number, world.number_of(second)) == (mine.number, world.number_of(third))
+        before = _rows(world)
+
+        assert {first: [Kind.UNKNOWN_NUMBER], second: [Kind.UNKNOWN_NUMBER]} == await _kinds(world)
+        assert 2 == await mend(world.settings, world.client, await world.audit())
+        await world.until_stage(first, names.OrderStage.ATTENTION)
+        await world.order(second).result()
+
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, first)
+        assert before == _rows(world)[:2]
+        assert [idempotency_key(world.org.org_id, second)] == [row["idempotency_key"] for row in _rows(world)[2:]]
+        assert lines == before[0]["line_count"] or not agrees
+        world.org.update("Opportunity", first, StageName="Negotiation/Review")
+        await _say(world, first)
+        await until(lambda: _has_looked(world, first))
+        assert before == _rows(world)[:2]
+
+
+async def test_i1_the_audit_reports_an_order_that_has_our_key_without_us() -> None:
+    """Somebody else's order under a deal's key: without an origin, or adopted though it does not agree."""
+    async with handoff(write_back=_WITH_KEY, changed="ignore") as world, world.working(subscriber=False):
+        unknown, adopted, whole = await _ordered(world, 3)
+        db = world.erp.table.db
+        at = "WHERE idempotency_key LIKE ?"
+        db.execute(f"UPDATE orders SET origin = NULL {at}", (f"%{unknown}",))  # noqa: S608 - constant
+        db.execute(f"UPDATE orders SET origin = 'adopted' {at}", (f"%{whole}",))  # noqa: S608 - constant
+        db.execute(
+            f"UPDATE orders SET origin = 'adopted', amount = '23600.00', line_count = 1 {at}",  # noqa: S608 - constant
+            (f"%{adopted}",),
+        )
+
+        assert {unknown: [Kind.FOREIGN_ORDER], adopted: [Kind.FOREIGN_ORDER]} == await _kinds(world)
+        db.execute("UPDATE orders SET origin = NULL")  # an ERP that keeps no origins says nothing about it
+        assert {} == await _kinds(world)
+
+
+@pytest.mark.parametrize("lie", [Lie.FIND_OTHER, Lie.MANY_OTHER, Lie.LISTING_OTHER])
+async def test_i2_the_audit_believes_no_answer_about_another_order(lie: Lie) -> None:
+    """An answer without the key that was asked for ends the audit with what is wrong; it is no finding and no order."""
+    async with handoff(write_back=_WITH_KEY) as world, world.working(subscriber=False):
+        await _ordered(world, 1)
+        world.org.seed(2)
+        world.org.win_next(2 if lie is Lie.MANY_OTHER else 1)
+        stranger = deal(OTHERS)
+        world.erp.table.insert(stranger.idempotency_key, stranger, Decimal("0.01"))
+        world.erp.faults.lie = lie
+
+        with pytest.raises(WrongAnswerError, match="not believed"):
+            async with Connections(world.settings) as connections:
+                await audit(
+                    world.settings,
+                    connections,
+                    world.client,
+                    since=datetime.now(UTC) - timedelta(hours=1),
+                    lag=timedelta(0),
+                )
+
+
+async def test_i3_the_audit_reports_what_was_copied_and_fix_orders_it() -> None:
+    """Clones of a cancelled deal, with its key and without: neither counts as cancelled."""
+    async with handoff(write_back=_WITH_KEY) as world, world.working(subscriber=False):
+        first, with_key, without_key = await _cancelled_deal(world, "key", "no key")
+        report = await world.audit()
+
+        assert {with_key: [Kind.COPIED_STATUS], without_key: [Kind.COPIED_STATUS]} == await _kinds(world)
+        assert (3, 1, 2) == (report.counts.won, report.counts.cancelled, report.counts.lost)
+        await mend(world.settings, world.client, report)
+        await until(lambda: world.number_of(with_key) not in {None, world.number_of(first)})
+        await world.until_stage(without_key, names.OrderStage.ATTENTION)
+        assert AttentionReason.ORDER_EXISTS == await _reason(world, without_key)
+
+
+async def test_i3_without_a_key_field_the_audit_asks_the_workflow_whether_a_person_has_declined() -> None:
+    """A cancelled order under the own key proves it, and so does the own workflow; a clone has neither."""
+    async with handoff(write_back=_WRITTEN) as world, world.working(subscriber=False):
+        _, clone = await _cancelled_deal(world, "no key")
+        world.org.seed(1)
+        world.erp.faults.reject = 1
+        (skipped,) = await world.win(1)
+        await world.until_stage(skipped, names.OrderStage.ATTENTION)
+        await world.order(skipped).signal(names.SIGNAL_SKIP)
+        await world.order(skipped).result()
+
+        assert {clone: [Kind.COPIED_STATUS]} == await _kinds(world)
+        assert 2 == (await world.audit()).counts.cancelled
+
+
+@pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
+async def test_i4_the_audit_reports_another_customer(changed: Changed) -> None:
+    """The deal moves to another Account after its order: whatever the route does about changes, it is reported."""
+    async with handoff(write_back=_WITH_KEY, changed=changed) as world, world.working(subscriber=False):
+        moved, other = await _ordered(world, 2)
+        account = world.org.query("SELECT Id FROM Account ORDER BY Id DESC LIMIT 1")[0]["Id"]
+        accounts = {world.org.get("Opportunity", one)["AccountId"] for one in (moved, other)}
+        assert {account} != accounts
+        there = moved if world.org.get("Opportunity", moved)["AccountId"] != account else other
+        world.org.update("Opportunity", there, AccountId=account)
+
+        assert {there: [Kind.CUSTOMER_DIFFERS]} == await _kinds(world)

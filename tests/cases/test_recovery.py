@@ -16,18 +16,29 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from activities.audits import Compared
 from activities.erp import CreateOrder
 from closedwon import names, temporal
 from closedwon.acceptance import order_start
+from closedwon.audit.judge import Kind
+from closedwon.audit.mend import mend
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.localerp.light import Faults, LightErp
 from closedwon.model import Channel, Message, Order
+from closedwon.operating import doctor
+from closedwon.settings import Settings
 from tests.faults import doomed_step
 from tests.integration.erp.worlds import new_order
+from tests.support.checks import alerting
 from tests.support.encryption import keyed, with_keys
 from tests.support.handoff import Handoff, handoff, until
+from tests.support.histories import keep_history
+from tests.support.metrics import Gauges
 from tests.support.one_step import Steps, steps_world
+from tests.support.receiver import Receiver
+from workers.observer import Observer
+from workers.sweeps import keep_schedules
 
 _ROOT = Path(__file__).parents[2]
 _LONG = 3600.0
@@ -295,3 +306,136 @@ async def asks_what_to_do_with_the_order(world: Handoff, record: RecordId) -> bo
     description = await world.order(record).describe()
     reason = description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
     return reason == AttentionReason.ORDER_EXISTS
+
+
+def _sell(world: Handoff, record: RecordId, quantity: int) -> None:
+    """Let the deal's first line say another quantity."""
+    query = f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{record}' ORDER BY Id"  # noqa: S608 - SOQL
+    world.org.update("OpportunityLineItem", world.org.query(query)[0]["Id"], Quantity=quantity)
+
+
+async def _look(world: Handoff, record: RecordId) -> None:
+    """Let the deal's workflow look, to its end."""
+    message = Message(id=uuid.uuid4().hex, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
+    await world.order(record).result()
+
+
+async def test_r2_the_audit_reports_a_late_effect_and_fix_sets_it_right() -> None:
+    """A change that lands after a newer one, when no workflow looks any more: named as such, and made good by `--fix`.
+
+    The ERP has no versions, and the change comes later than `settle` says that one can.
+    """
+    async with handoff(changed="amend") as world, world.working(subscriber=False):
+        world.org.seed(1)
+        (record,) = await world.win(1)
+        await world.order(record).result()
+        faults = world.erp.faults.model_dump() | {
+            "no_versions": True,
+            "hold": 1,
+            "hold_only": "amend",
+            "hold_for": _LONG,
+        }
+        world.erp.faults = type(world.erp.faults).model_validate(faults)
+        _sell(world, record, 20)
+        await _look(world, record)
+        _sell(world, record, 30)
+        await _look(world, record)
+        (right,) = world.erp.orders()
+        assert (await world.audit()).clean
+        world.erp.faults.hold_for = 0
+        await until(lambda: not world.erp.held)
+
+        report = await world.audit()
+
+        assert right["amount"] != world.erp.orders()[0]["amount"]
+        assert [(Kind.LATE_EFFECT, True)] == [(one.kind, one.fixable) for one in report.findings]
+        await mend(world.settings, world.client, report)
+        await world.order(record).result()
+        assert (await world.audit()).clean
+        assert right["amount"] == world.erp.orders()[0]["amount"]
+
+
+async def _audited(world: Handoff, number: int) -> Compared:
+    """Run the audits' schedule, and return what the newest of so many audits has found."""
+    schedule = world.client.get_schedule_handle(names.audit_schedule_id(world.org.org_id))
+    if number > 1:
+        await schedule.trigger()
+    query = f"WorkflowType = '{names.AUDIT_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+
+    async def ended() -> bool:
+        return (await world.client.count_workflows(query)).count == number
+
+    await until(ended)
+    found = [one async for one in world.client.list_workflows(query)]
+    newest = max(found, key=lambda one: one.start_time)
+    await keep_history(world.client, newest.id)
+    result: Compared = await world.client.get_workflow_handle(newest.id, result_type=Compared).result()
+    return result
+
+
+async def _findings(world: Handoff) -> list[tuple[str, int]]:
+    return [(one.kind, one.number) for one in await temporal.audit_findings(world.client)]
+
+
+async def test_r7_a_scheduled_audit_finds_what_an_erp_restore_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders of yesterday are gone: the next audit finds them; metric, alert and doctor tell it until it is over."""
+    async with handoff() as world, alerting(world) as hook:
+        world.settings = _impatient(world.settings)
+        async with world.working(subscriber=False):
+            await _restore_is_found(world, hook, monkeypatch)
+
+
+async def _restore_is_found(world: Handoff, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges = Gauges()
+    monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+    world.org.seed(4)
+    won = await world.win(4)
+    for record in won:
+        await world.order(record).result()
+    await keep_schedules(world.client, world.settings)
+    first = await _audited(world, 1)
+    assert (0, ()) == (sum(one.number for one in first.findings), first.known)
+
+    lost = world.erp.orders()[1:3]
+    world.erp.table.db.execute("DELETE FROM orders WHERE id IN (?, ?)", [order["id"] for order in lost])
+    second = await _audited(world, 2)
+    await until(lambda: hook.taken)
+    await until(lambda: _is(world, [("unknown-number", 2)]))
+    observer = Observer(world.client, world.settings, gauges.metrics)
+    await observer.look()
+    labels = {"org": "org-0", "kind": "unknown-number"}
+    assert 2 == gauges.get("audit_findings", labels)
+    assert 0 == gauges.get("audit_findings", labels | {"kind": "doubled"})
+    (trouble,) = [one for one in await doctor.examine(world.settings) if one.subject == "audit"]
+    assert "2 unknown-number" in trouble.text
+    third = await _audited(world, 3)
+    assert second.known == third.known
+    assert {order["idempotency_key"].partition(":")[2] for order in lost} == set(third.known)
+
+    await mend(world.settings, world.client, await world.audit())
+    await until(lambda: _is_clean(world))
+    last = await _audited(world, 4)
+    await until(lambda: _is(world, []))
+    await observer.look()
+    assert 0 == gauges.get("audit_findings", labels)
+    assert () == last.known
+    (alert,) = hook.taken
+    assert ("audit", "books-differ", world.org.org_id) == (alert["kind"], alert["reason"], alert["org"])
+    assert "2 of the kind unknown-number" in alert["sentence"]
+    finding = names.audit_finding_workflow_id(world.org.org_id, "unknown-number")
+    await keep_history(world.client, finding)
+
+
+async def _is(world: Handoff, expected: list[tuple[str, int]]) -> bool:
+    return await _findings(world) == expected
+
+
+async def _is_clean(world: Handoff) -> bool:
+    report = await world.audit()
+    return report.clean and not report.under_way
+
+
+def _impatient(settings: Settings) -> Settings:
+    """Nothing is too young to be judged."""
+    return settings.model_copy(update={"audit": settings.audit.model_copy(update={"lag": timedelta(0)})})

@@ -37,9 +37,24 @@ def _seen(**what: Any) -> Seen:
         ({"number": None, "status": "confirmed"}, [_UNNUMBERED], True),  # the ERP gives no numbers
         ({"number": None, "status": "confirmed"}, [_ORDER], False),
         ({"number": None}, [_UNNUMBERED], False),
-        ({"number": None, "status": "cancelled"}, _NOTHING, True),
-        ({"number": None, "status": "not needed"}, _NOTHING, True),
-        ({"number": "22", "status": "cancelled"}, _NOTHING, True),
+        ({"number": None, "status": "cancelled", "is_proven": True}, _NOTHING, True),
+        ({"number": None, "status": "not needed", "is_proven": True}, _NOTHING, True),
+        ({"number": "22", "status": "cancelled", "is_proven": True}, _NOTHING, True),
+        ({"number": "22", "status": "cancelled", "is_proven": True}, None, True),
+        ({"number": None, "status": "cancelled"}, _NOTHING, False),  # copied, perhaps
+        ({"number": "22", "status": "cancelled"}, None, False),
+        ({"number": "22", "status": "not needed"}, _NOTHING, False),
+        ({"number": "22", "status": "cancelled"}, [_CANCELLED], True),  # as its own order in the ERP says
+        ({"number": "22", "status": "cancelled"}, [_ORDER], False),
+        ({"number": "22", "status": "cancelled"}, [_CANCELLED, _ORDER], False),
+        ({"number": "22", "status": "cancelled", "qualifies": False}, [_ORDER], False),
+        ({"number": "22", "status": "cancelled", "qualifies": False}, [_CANCELLED], True),
+        ({"number": "22", "status": "cancelled", "qualifies": False, "is_proven": True}, None, True),
+        ({"number": "22", "status": UNWON, "qualifies": False}, None, False),
+        ({"number": "22", "status": UNWON, "qualifies": False, "is_proven": True}, None, True),
+        ({"number": "22", "status": UNWON, "is_proven": True}, [_CANCELLED], False),
+        ({"number": "22", "status": UNWON, "deleted": True, "is_proven": True}, None, True),
+        ({"number": "22", "status": "confirmed", "is_proven": True}, None, False),
         ({"number": "22", "deleted": True}, [_ORDER], False),
         ({"number": "22", "deleted": True}, [_CANCELLED], True),
         ({"number": None, "deleted": True}, _NOTHING, True),
@@ -51,7 +66,7 @@ def _seen(**what: Any) -> Seen:
         ({"number": "22", "status": UNWON, "qualifies": False}, [_CANCELLED], True),
     ],
 )
-def test_what_is_right(record: dict[str, Any], known: list[KnownOrder], *, right: bool) -> None:
+def test_what_is_right(record: dict[str, Any], known: list[KnownOrder] | None, *, right: bool) -> None:
     """An order where one should be, under the number that the record tells, and none elsewhere."""
     assert right is is_right(_seen(**record), known, numbered=True)
 

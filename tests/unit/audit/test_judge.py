@@ -10,8 +10,10 @@ import pytest
 
 from closedwon.audit.judge import Booked, Counts, Deal, Facts, Flow, Kind, count, disagreements, doubtful
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.model import UNWON, Customer, ErpOrder, ErpStatus, Order, OrderLine, Origin
 from closedwon.names import OrderStage, RecordKey
+from closedwon.temporal import Ended, EndedOrder
+from closedwon.write_back import Proof
 
 KEY = RecordKey(OrgId("00D5g000004Kx1X"), RecordId("0065g00000Deal1"))
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -40,6 +42,7 @@ def deal(**changes: Any) -> Deal:
         "told": TOLD,
         "number": "S1",
         "status": "confirmed",
+        "proof": Proof.OWN,
     }
     return Deal(**facts | changes)
 
@@ -75,6 +78,22 @@ def kinds(facts: Facts, *, young: datetime = NOON) -> list[Kind]:
 
 
 OPEN = {"wanted": False, "order": None, "number": None, "status": None}
+UNPROVEN = {"number": None, "proof": Proof.NONE}
+COPY = {"number": None, "status": None, "proof": Proof.OTHER}
+EARLY, LATE = NOON - timedelta(hours=1), NOON
+CANCELLED = ErpStatus.CANCELLED
+ACCOUNT = "001000000000001AAA"
+
+
+def ended(stage: OrderStage = OrderStage.COMPLETED, status: str = "completed", **how: Any) -> Flow:
+    """Its workflow, of which is known how it has ended."""
+    return flow(stage, status, ended=Ended(**how), number=None)
+
+
+def asks(total: str | None = None, *, created_at: datetime | None = None) -> Order:
+    """What the deal asks for, with the total that was signed."""
+    signed = None if total is None else Decimal(total)
+    return sold("50.00", "50.00").model_copy(update={"total": signed, "created_at": created_at})
 
 
 @pytest.mark.parametrize(
@@ -123,6 +142,126 @@ OPEN = {"wanted": False, "order": None, "number": None, "status": None}
 )
 def test_each_case_is_judged(facts: Facts, expected: list[Kind]) -> None:
     """What agrees is passed over, rounding and later states of an order included; what does not has its own word."""
+    assert expected == kinds(facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(status="not needed", **UNPROVEN), []), [Kind.COPIED_STATUS]),
+        (facts_of(deal(status="cancelled", **UNPROVEN), [], ended(OrderStage.NOT_NEEDED)), [Kind.COPIED_STATUS]),
+        (facts_of(deal(status="cancelled", **UNPROVEN), [], ended(OrderStage.CANCELLED, declined=True)), []),
+        (facts_of(deal(status="not needed", **UNPROVEN), [], ended(OrderStage.NOT_NEEDED, declined=True)), []),
+        (facts_of(deal(status="cancelled", **UNPROVEN), [], flow(OrderStage.CANCELLED, "running", number=None)), []),
+        (facts_of(deal(status="cancelled", **UNPROVEN), [order(status=CANCELLED)]), []),
+        (facts_of(deal(status="cancelled", proof=Proof.NONE), [order()]), [Kind.COPIED_STATUS]),
+        (facts_of(deal(status="cancelled", **UNPROVEN), [order()], ended(declined=True)), [Kind.ORDER_WITHOUT_DEAL]),
+        (facts_of(deal(**COPY), []), [Kind.COPIED_STATUS]),
+        (facts_of(deal(**COPY), [order()]), [Kind.COPIED_STATUS]),
+        (facts_of(deal(**COPY), [order(status=CANCELLED)]), [Kind.CANCELLED_IN_ERP]),
+        (facts_of(deal(**OPEN | COPY), []), []),
+        (facts_of(deal(**OPEN | COPY), [order()]), [Kind.ORDER_WITHOUT_DEAL]),
+        (facts_of(deal(status=UNWON, **UNPROVEN), []), [Kind.WON_WITHOUT_ORDER]),
+        (facts_of(deal(told=frozenset({"number"}), **COPY), []), [Kind.COPIED_STATUS]),
+    ],
+)
+def test_what_a_record_says_of_its_order_must_be_proven(facts: Facts, expected: list[Kind]) -> None:
+    """By its key field, by the ERP under its own key, or by its own workflow; a copy that is not won harms nothing."""
+    assert expected == kinds(facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(), [order(customer=ACCOUNT)]), []),
+        (facts_of(deal(), [order(customer="001000000000009AAA")]), [Kind.CUSTOMER_DIFFERS]),
+        (facts_of(deal(), [order(customer="9", amount=1)]), [Kind.CUSTOMER_DIFFERS, Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(tolerated={Kind.AMOUNT_DIFFERS}), [order(customer="9", amount=1)]), [Kind.CUSTOMER_DIFFERS]),
+        (facts_of(deal(order=asks("100.00")), [order()]), []),
+        (facts_of(deal(order=asks("100.01")), [order()]), []),
+        (facts_of(deal(order=asks("90.00")), [order()]), [Kind.TOTAL_DIFFERS]),
+        (facts_of(deal(order=asks("90.00")), [order(amount=90)]), [Kind.AMOUNT_DIFFERS, Kind.TOTAL_DIFFERS]),
+        (facts_of(deal(order=asks("90.00"), tolerated={Kind.AMOUNT_DIFFERS}), [order()]), [Kind.TOTAL_DIFFERS]),
+        (facts_of(deal(erp="erp"), [order()]), []),
+        (facts_of(deal(erp="other"), [order()]), [Kind.OTHER_ERP]),
+    ],
+)
+def test_customer_total_and_erp_are_compared(facts: Facts, expected: list[Kind]) -> None:
+    """No policy tolerates another customer, or a total that the deal contradicts."""
+    assert expected == kinds(facts)
+
+
+ADOPTED, RESOLVED, CREATED = ({"origin": origin} for origin in (Origin.ADOPTED, Origin.RESOLVED, Origin.CREATED))
+IGNORES = {"tolerated": {Kind.AMOUNT_DIFFERS}}
+PLACED: dict[str, Any] = {"order_date": (NOON - timedelta(days=30)).date()}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(), [order(**CREATED)]), []),
+        (facts_of(deal(), [order(**ADOPTED)]), []),
+        (facts_of(deal(), [order(**ADOPTED, amount=1)]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(**IGNORES), [order(**ADOPTED, amount=1)]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(), [order(**ADOPTED, customer="9")]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(order=asks(created_at=NOON)), [order(**ADOPTED, **PLACED)]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(order=asks(created_at=NOON)), [order(**RESOLVED, **PLACED)]), []),
+        (facts_of(deal(), [order(**RESOLVED, amount=1)]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(**IGNORES), [order(**RESOLVED, amount=1)]), []),
+        (facts_of(deal(**IGNORES), [order(**RESOLVED, customer="9")]), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(wanted=None, order=None), [order(**ADOPTED)]), []),
+        (facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)]), []),
+        (
+            facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)], ended(OrderStage.CANCELLED)),
+            [Kind.FOREIGN_ORDER],
+        ),
+        (facts_of(None, [order(**RESOLVED, status=CANCELLED)], ended(OrderStage.CANCELLED)), [Kind.FOREIGN_ORDER]),
+        (facts_of(deal(**OPEN), [order(**CREATED, status=CANCELLED)], ended(OrderStage.CANCELLED)), []),
+        (facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)], ended(OrderStage.CANCELLED, declined=True)), []),
+        (facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)], flow(OrderStage.CANCELLED, "running")), []),
+    ],
+)
+def test_an_order_that_closedwon_did_not_make_must_be_one_that_the_record_may_take(
+    facts: Facts, expected: list[Kind]
+) -> None:
+    """What was adopted agrees in everything; no policy cancels it."""
+    assert expected == kinds(facts)
+
+
+def test_an_order_without_an_origin_is_foreign_where_the_erp_keeps_origins() -> None:
+    """Somebody else gave it the key; an ERP that keeps no origins says nothing about it."""
+    other = RecordKey(KEY.org, RecordId("0065g00000Deal2"))
+    listed = facts_of(deal(), [order()])
+    by_us = Facts({**listed.deals, other: deal()}, {**listed.orders, other: [order(**CREATED)]}, {})
+    elsewhere = Facts({**listed.deals, other: deal()}, {**listed.orders, other: [order(erp="second", **CREATED)]}, {})
+
+    assert [Kind.FOREIGN_ORDER] == kinds(by_us)
+    assert [] == kinds(elsewhere)
+
+
+def then(modified_at: datetime | None = LATE, **how: Any) -> Flow:
+    """Its workflow, which has ended with the order as of a moment."""
+    return flow(ended=Ended(order=EndedOrder(id="S1", modified_at=modified_at), **how))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (facts_of(deal(), [order(amount=1, modified_at=EARLY)], then()), [Kind.LATE_EFFECT]),
+        (facts_of(deal(), [order(status=CANCELLED, modified_at=EARLY)], then()), [Kind.LATE_EFFECT]),
+        (facts_of(deal(**OPEN), [order(modified_at=EARLY)], then()), [Kind.LATE_EFFECT]),
+        (facts_of(deal(), [order(amount=1, modified_at=LATE)], then()), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(), [order(amount=1)], then()), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(), [order(amount=1, modified_at=EARLY)], then(None)), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(), [order(amount=1, modified_at=EARLY, id="S2")], then()), [Kind.AMOUNT_DIFFERS]),
+        (facts_of(deal(**IGNORES), [order(amount=1, modified_at=EARLY)], then()), []),
+        (facts_of(deal(), [order(modified_at=EARLY)], then()), []),
+    ],
+)
+def test_an_order_made_of_something_older_than_its_workflow_ended_with_is_a_late_effect(
+    facts: Facts, expected: list[Kind]
+) -> None:
+    """The ERP keeps of which moment an order is; where that is older and the order is wrong, an old call came late."""
     assert expected == kinds(facts)
 
 
