@@ -1,4 +1,7 @@
-"""`closedwon erp tryton` and `light`: ERPs for one's own machine. What is sent to any ERP: `erp_limits`."""
+"""`closedwon erp tryton` and `light`: ERPs for one's own machine.
+
+What is sent to any ERP: `erp_limits`. Whether one keeps the contract: `erp_certify`.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli import erp_limits
+from closedwon.cli import erp_certify, erp_limits
 from closedwon.cli.common import Panel, serving
 
 app = typer.Typer(
     name="erp",
-    help="Pause and limit ERPs, e.g. for maintenance; and run one on your own machine.",
+    help="Pause and limit ERPs, e.g. for maintenance; certify one; and run one on your own machine.",
     no_args_is_help=True,
 )
 app.add_typer(erp_limits.app)
+app.add_typer(erp_certify.app)
 _local = typer.Typer()
 app.add_typer(_local)
 

@@ -55,8 +55,9 @@ _NO_SUCH_QUESTION: Final = _NOT_THERE | {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPR
 class RestAdapter:
     """One ERP that speaks the contract. Two calls per new order where the ERP confirms at once, else four."""
 
-    def __init__(self, settings: RestErp) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, settings: RestErp, *, page: int = ORDERS_PER_PAGE) -> None:
+        """Connect to nothing yet. `page` is how many orders a page of a listing is to hold at most."""
+        self._page = page
         self.name = settings.name
         self.settle = settings.settle
         self._url = settings.url
@@ -103,7 +104,7 @@ class RestAdapter:
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
         """List every order of `org`'s records that was made or changed since then, with its idempotency key."""
-        first = [("org", org), ("since", since.astimezone(UTC).isoformat()), ("limit", str(ORDERS_PER_PAGE))]
+        first = [("org", org), ("since", since.astimezone(UTC).isoformat()), ("limit", str(self._page))]
         after: str | None = None
         while True:
             body, orders = await self._orders([*first, *([("after", after)] if after else [])])

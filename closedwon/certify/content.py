@@ -1,0 +1,182 @@
+"""Checks of what an answer holds: lines, money, customer, and what is kept beside the key."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from closedwon.certify.bench import (
+    Bench,
+    NotOfferedError,
+    later,
+    line,
+    require,
+    require_content,
+)
+from closedwon.certify.check import check
+from closedwon.erp.base import find_or_create
+from closedwon.erp.comparing import differs
+from closedwon.erp.errors import RejectedError
+from closedwon.errors import AttentionReason
+from closedwon.model import Order, Origin
+from closedwon.money import minor_digits, money
+
+_BY_HAND: Final = "An order made by hand is never adopted without a person."
+_NO_PRODUCT: Final = "CLOSEDWON-NO-SUCH-PRODUCT"
+_OTHER_CURRENCIES: Final = {"JPY": ("3", "1050"), "KWD": ("3", "1.234")}
+"""Without decimals and with three: quantity and unit price of a line."""
+
+
+@check("lines", "Several lines, discounts, rounded prices and all kinds of letters come back as they were sent.")
+async def lines(bench: Bench) -> str:
+    """Totals are what people signed; a unit price may be rounded. A line must not depend on its position."""
+    products = bench.plan.products
+    sent = (
+        line(products[0], "2", "90.00", list_price=Decimal("100.00"), discount_percent=Decimal(10), total=Decimal(180)),
+        line(products[-1], "3", "33.333333", total=Decimal("100.00")),
+        line(products[0], "7", "1.762857142857", total=Decimal("12.34"), description="Größe „L“ 大 🧪 & <b>"),
+        line(products[-1], "1000", "0.0125"),
+    )
+    order = bench.order(sent, total=sum((each.amount for each in sent), Decimal(0)))
+    _, found = await bench.made(order)
+    require_content(found, order, "the order")
+    if found.lines is None:
+        raise NotOfferedError("no answer holds lines", f"Goods at the same price cannot be told apart. {_BY_HAND}")
+    return f"{len(sent)} lines, {money(found.amount, found.currency)}"
+
+
+@check("currencies", "Amounts of currencies without decimals and with three agree, by the ERP's own rounding.")
+async def currencies(bench: Bench) -> str:
+    """A currency that the ERP does not have is refused, which is right."""
+    facts, coarse = [], []
+    for currency, (quantity, price) in _OTHER_CURRENCIES.items():
+        order = bench.order([line(bench.plan.products[0], quantity, price)], currency=currency)
+        try:
+            _, found = await bench.made(order)
+        except RejectedError:
+            facts.append(f"{currency} is refused")
+            continue
+        if found.rounding is None and differs(found, order):
+            coarse.append(currency)
+            continue
+        require_content(found, order, f"an order in {currency} (rounding {found.rounding or 'not given'})")
+        facts.append(money(found.amount, currency))
+    if coarse:
+        raise NotOfferedError(
+            f"{', '.join(coarse)}: amounts are rounded otherwise than by ISO 4217, and no answer holds `rounding`",
+            f"Orders in {', '.join(coarse)} need attention as amount-differs.",
+        )
+    return ", ".join(facts)
+
+
+@check("rounding", "Answers say in which smallest unit the ERP keeps amounts of the currency.")
+async def rounding(bench: Bench) -> str:
+    """Above a whole unit it would not be believed."""
+    order, found = await bench.sample()
+    if found.rounding is None:
+        digits = minor_digits(order.currency)
+        raise NotOfferedError("no answer holds it", f"ISO 4217 counts: {digits} decimals for {order.currency}.")
+    require(0 < found.rounding <= 1, f"{found.rounding} is not the smallest unit of a currency")
+    return f"{found.rounding} {order.currency}"
+
+
+@check("customer", "Answers say for which customer the order is: with what was sent.")
+async def customer(bench: Bench) -> str:
+    """Compared in every other check, too."""
+    order, found = await bench.sample()
+    if found.customer is None:
+        raise NotOfferedError("no answer holds it", f"A changed customer is not noticed. {_BY_HAND}")
+    require(found.customer == order.customer.reference, "another customer is named than the one that was sent")
+    return "the customer that was sent"
+
+
+@check("order-date", "Answers hold the date of the order.")
+async def order_date(bench: Bench) -> str:
+    """An order from before the record existed is not this record's."""
+    order, found = await bench.sample()
+    if found.order_date is None:
+        raise NotOfferedError("no answer holds it", _BY_HAND)
+    require(found.order_date == order.order_date, f"{found.order_date} instead of {order.order_date}")
+    return str(found.order_date)
+
+
+@check("origin", "The ERP keeps beside the key that Closedwon has made the order.")
+async def origin(bench: Bench) -> str:
+    """It is stored with the creation."""
+    _, found = await bench.sample()
+    if found.origin is None:
+        raise NotOfferedError("no answer holds it", "No policy of a route changes, reopens or cancels an order.")
+    require(found.origin is Origin.CREATED, f"an order that was created has the origin {found.origin.value}")
+    return found.origin.value
+
+
+@check("modified-at", "The ERP keeps the time of the newest state of the record that it was informed of.")
+async def modified_at(bench: Bench) -> str:
+    """A cut-off fraction is harmless; a later time would hide newer messages."""
+    order, found = await bench.sample()
+    if found.modified_at is None:
+        raise NotOfferedError(
+            "no answer holds it",
+            "A late message about an older state is not recognized once the order's workflow has ended.",
+        )
+    _require_moment(order, found.modified_at)
+    newer = later(order, 60)
+    claimed = await bench.erp.claim(found, order.idempotency_key, origin=Origin.CREATED, modified_at=newer.modified_at)
+    if claimed is None:
+        return f"{found.modified_at}, from the creation"
+    now = await bench.shown(order.idempotency_key)
+    require(now.modified_at, "it is lost when a newer one is stored")
+    assert now.modified_at is not None
+    _require_moment(newer, now.modified_at)
+    require(now.origin == found.origin, "the origin is lost when a newer time is stored")
+    return f"{found.modified_at}, and a minute later when that is stored"
+
+
+@check("link", "Answers hold a link for people.")
+async def link(bench: Bench) -> str:
+    """It becomes a field of the record."""
+    _, found = await bench.sample()
+    if not found.url:
+        raise NotOfferedError("no answer holds it", "Salesforce gets no link to the order.")
+    require(found.url.startswith(("https://", "http://")), "it is not an http(s) address")
+    return "there is one"
+
+
+@check("unknown-product", "A product that the ERP does not have is refused as such, and nothing is made.")
+async def unknown_product(bench: Bench) -> str:
+    """The reason decides whom dashboards and alerts ask for help."""
+    order = bench.order([line(_NO_PRODUCT, "1", "1.00")])
+    try:
+        await find_or_create(bench.erp, order)
+    except RejectedError as error:
+        require(await bench.erp.find(order.idempotency_key) is None, "an order was made although it was refused")
+        if error.reason is AttentionReason.UNKNOWN_PRODUCT:
+            return "refused as unknown-product"
+        raise NotOfferedError(
+            f"refused as {error.reason.value}",
+            f"It needs attention as {error.reason.value}, without the product's code.",
+        ) from None
+    raise NotOfferedError("an order with a made-up product is taken", "A mistyped product code is not noticed.")
+
+
+def _require_moment(order: Order, kept: datetime) -> None:
+    sent = order.modified_at
+    assert sent is not None
+    require(
+        sent - timedelta(seconds=1) < kept <= sent,
+        f"{kept} is kept instead of {sent}",
+    )
+
+
+ALL = (
+    lines,
+    currencies,
+    rounding,
+    customer,
+    order_date,
+    origin,
+    modified_at,
+    link,
+    unknown_product,
+)

@@ -1,0 +1,228 @@
+"""Checks of the one order per key: making, finding, confirming, changing and cancelling it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from closedwon.certify.bench import (
+    Bench,
+    FailedError,
+    NotOfferedError,
+    require,
+    require_content,
+    require_same,
+    require_status,
+)
+from closedwon.certify.check import check
+from closedwon.erp.base import amend_to, cancel_order, find_or_create
+from closedwon.erp.errors import (
+    CannotAmendError,
+    DuplicateError,
+    RejectedError,
+    StaleError,
+    TooLateError,
+    TooLateToAmendError,
+)
+from closedwon.errors import RetryError
+from closedwon.model import ErpOrder, ErpStatus, Order
+
+CALLERS = 8
+"""Simultaneous ones: more than the workers that usually meet."""
+
+
+@check("answers", "The ERP answers and accepts the credential.")
+async def answers(bench: Bench) -> str:
+    """Ask as `closedwon config check` does."""
+    return await bench.erp.check()
+
+
+@check("unknown-key", "A look-up by a key that no order has finds nothing.", is_dangerous=True)
+async def unknown_key(bench: Bench) -> str:
+    """Any order would be another record's."""
+    require(await bench.erp.find(bench.unused_key()) is None, "an order is shown for a key that no order has")
+    return "none found"
+
+
+@check("create", "The answer to a creation carries the key, the customer and the content that were sent.")
+async def create(bench: Bench) -> str:
+    """Two orders, so that each could be mistaken for the other."""
+    numbers = []
+    for quantity in (3, 4):
+        order = bench.changed(bench.order(), quantity)
+        created = await bench.erp.create(order)
+        require_content(created, order, "the answer")
+        require_same(created, await bench.shown(order.idempotency_key), "the answer and the look-up after it")
+        numbers.append(created.number or created.id)
+    require(numbers[0] != numbers[1], "two orders have the same number")
+    return f"orders {' and '.join(numbers)}"
+
+
+@check("find", "A look-up by key finds the order of that key, and only that one.")
+async def find(bench: Bench) -> str:
+    """What is found is compared with what the creation answered."""
+    other, order = bench.order(), bench.changed(bench.order(), 5)
+    made = [await bench.erp.create(each) for each in (other, order)]
+    for created in made:
+        found = await bench.shown(created.idempotency_key or "")
+        require(found.id == created.id, "another order is found than the one that was made under the key")
+        require_same(created, found, "the creation and the look-up")
+    require(await bench.erp.find(bench.unused_key()) is None, "an order is shown for a key that no order has")
+    return f"order {made[-1].number or made[-1].id} found by its key"
+
+
+@check("duplicate", "A second creation under a key is answered as a duplicate (409) and makes no order.")
+async def duplicate(bench: Bench) -> str:
+    """The first order stays as it is."""
+    order, made = await bench.made()
+    await _refused_as_duplicate(bench, bench.changed(order, 6))
+    require_same(made, await bench.shown(order.idempotency_key), "the order before and after")
+    return "refused as a duplicate, and the order is unchanged"
+
+
+@check("unique-key", "Of eight simultaneous creations under one key exactly one makes an order.")
+async def unique_key(bench: Bench) -> str:
+    """None of them looks before."""
+    order = bench.order()
+
+    async def attempt() -> ErpOrder | None:
+        try:
+            return await bench.erp.create(order)
+        except (DuplicateError, RetryError):
+            return None
+
+    made = [created for created in await asyncio.gather(*(attempt() for _ in range(CALLERS))) if created]
+    found = await one_order(bench, order)
+    require(len(made) <= 1, f"{len(made)} of {CALLERS} creations were answered as if each had made an order")
+    require(all(created.id == found.id for created in made), "the order that was made is not the one that is found")
+    return f"{CALLERS} creations at once, 1 order"
+
+
+@check("callers", "Eight simultaneous callers end with one confirmed order and one number.")
+async def callers(bench: Bench) -> str:
+    """Each one looks, creates, looks again and confirms, as workers do."""
+    order = bench.order()
+    ends = await asyncio.gather(*(bench.until_done(lambda: find_or_create(bench.erp, order)) for _ in range(CALLERS)))
+    numbers = {handoff.order.number for handoff, _ in ends}
+    require(len(numbers) == 1, f"{len(numbers)} numbers")
+    await one_order(bench, order)
+    return f"{CALLERS} callers, order {numbers.pop()}"
+
+
+@check("confirm", "An order is confirmed, has a number, and a second confirmation changes nothing.")
+async def confirm(bench: Bench) -> str:
+    """A refusal of the second one is right, too: Closedwon looks again then."""
+    order, draft = await bench.made()
+    now = (await find_or_create(bench.erp, order)).order
+    require(now.id == draft.id, "another order is confirmed than the one that was made")
+    require(now.number, "a confirmed order has no number")
+    if draft.status.exists_as_order:
+        return f"confirmed by the creation, order {now.number}"
+    try:
+        await bench.erp.advance(draft.model_copy(update={"version": now.version}))
+    except (RejectedError, StaleError):
+        how = "is refused"
+    else:
+        how = "is answered with the order"
+    again = await bench.shown(order.idempotency_key)
+    require_same(now, again, "the order before and after the second confirmation")
+    require(again.status.exists_as_order, f"the order is {again.status.value} after the second confirmation")
+    return f"order {now.number} is {again.status.value}; a second confirmation {how}"
+
+
+@check("cancel", "An order is cancelled, a second cancellation changes nothing, and its key stays taken.")
+async def cancel(bench: Bench) -> str:
+    """Somebody has decided against the deal: no second order replaces the cancelled one."""
+    order, made = await bench.made()
+    try:
+        ended = (await cancel_order(bench.erp, order.idempotency_key)).order
+    except TooLateError:
+        raise NotOfferedError(
+            "an order that was just made is too late to cancel",
+            "`cancel` and the policies of a route ask a person to cancel the order in the ERP.",
+        ) from None
+    found = await bench.shown(order.idempotency_key)
+    require(ended is not None and ended.id == made.id, "another order is cancelled")
+    require_status(found, ErpStatus.CANCELLED, "the order")
+    require_status(await bench.erp.cancel(found, modified_at=None), ErpStatus.CANCELLED, "the order after a second one")
+    await _refused_as_duplicate(bench, order)
+    require_status(await one_order(bench, order), ErpStatus.CANCELLED, "the order after another creation")
+    return f"order {found.number or found.id} is cancelled, and no order replaces it"
+
+
+@check("amend", "An order is changed in place: number, key and customer stay, and the content is what was sent.")
+async def amend(bench: Bench) -> str:
+    """Sent twice, since a repeated change must change nothing."""
+    order, made = await bench.made()
+    changed = bench.changed(order, 7)
+    await amended(bench, made, changed)
+    now = await bench.shown(order.idempotency_key)
+    await amended(bench, now, changed)
+    again = await one_order(bench, order)
+    require((made.id, made.number) in {(again.id, again.number), (again.id, None)}, "the order has another number")
+    require_content(again, changed, "the changed order")
+    require_same(now, again, "the order before and after the repeated change")
+    return f"order {again.number or again.id} holds the new content"
+
+
+@check("reopen", "A cancelled order is taken up again in place when its deal is won again.")
+async def reopen(bench: Bench) -> str:
+    """There is one order under a key, always."""
+    order, made = await bench.made()
+    require_origin(made)
+    await cancelled(bench, made)
+    changed = bench.changed(order, 8)
+    try:
+        now = (await bench.until_done(lambda: amend_to(bench.erp, changed, reopen=True)))[0].order
+    except (CannotAmendError, TooLateToAmendError) as error:
+        raise NotOfferedError(
+            str(error), "A deal that is won again after its order was cancelled needs a person."
+        ) from None
+    require(now.id == made.id, "another order is taken up")
+    require_content(await one_order(bench, order), changed, "the order")
+    return f"order {now.number} is {now.status.value} again"
+
+
+async def one_order(bench: Bench, order: Order) -> ErpOrder:
+    """The order of this key. Raises `FailedError` unless there is exactly one, by either look-up."""
+    key = order.idempotency_key
+    found = await bench.shown(key)
+    listed = (await bench.erp.find_many([key, bench.unused_key()])).get(key, [])
+    require([each.id for each in listed] == [found.id], f"{len(listed)} orders have the key {key}")
+    return found
+
+
+def require_origin(found: ErpOrder) -> None:
+    """Raise `NotOfferedError` for an order that Closedwon cannot recognize as its own."""
+    if found.origin is None:
+        raise NotOfferedError(
+            "no answer holds the origin", "No policy of a route changes, reopens or cancels an order."
+        )
+
+
+async def amended(bench: Bench, found: ErpOrder, order: Order) -> ErpOrder:
+    """Change the order. Raises `NotOfferedError` where the ERP never does, or not any more."""
+    try:
+        return await bench.erp.amend(found, order)
+    except (CannotAmendError, TooLateToAmendError) as error:
+        raise NotOfferedError(
+            str(error), "A person is asked about each deal that is changed after it was ordered."
+        ) from None
+
+
+async def cancelled(bench: Bench, found: ErpOrder) -> ErpOrder:
+    """Cancel the order. Raises `NotOfferedError` where it is too late at once."""
+    try:
+        return await bench.erp.cancel(found, modified_at=None)
+    except TooLateError as error:
+        raise NotOfferedError(str(error), "A person cancels orders in the ERP.") from None
+
+
+async def _refused_as_duplicate(bench: Bench, order: Order) -> None:
+    try:
+        await bench.erp.create(order)
+    except DuplicateError:
+        return
+    raise FailedError("the second creation is answered as if it had made an order")
+
+
+ALL = (answers, unknown_key, create, find, duplicate, unique_key, callers, confirm, cancel, amend, reopen)
