@@ -73,6 +73,10 @@ fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by 
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check -qq install 'atheris==3.0.0'
 	@$(BIN)/python -m tests.fuzz.soap $(ARGS)
 
+.PHONY: mutants
+mutants: setup ## Plant small faults in the code that decides: its quick tests must notice 95 % of them (up to ten minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: histories
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json
