@@ -77,6 +77,10 @@ fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by 
 soak: setup ## 20,000 random histories of deals, judged by an oracle; ARGS="--seed N --history K" plays one again
 	@$(BIN)/python -m tests.property.run $(ARGS)
 
+.PHONY: mutants
+mutants: setup ## Plant small faults in the code that decides: its quick tests must notice 95 % of them (up to ten minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: histories
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.service import RPCError
 
-from activities.alerts import SIGNATURE, signature
+from activities.alerts import SIGNATURE, Need, signature
 from closedwon import names, temporal
 from closedwon.errors import AttentionReason
+from closedwon.ids import RecordId
 from closedwon.model import Channel, Message, Reconciliation, UnreadableMessage
 from closedwon.names import OrderStage
 from closedwon.order_state import OrderStart
@@ -188,4 +190,14 @@ async def test_without_a_webhook_nobody_is_told_and_nothing_is_begun() -> None:
         await world.until_stage(record, OrderStage.ATTENTION)
         await world.order(record).signal("retry")
         await world.until_written_back(record)
-        assert 0 == (await world.client.count_workflows(f"WorkflowType = '{names.ALERT_WORKFLOW}'")).count
+        (need,) = await _needs(world, record)
+        with pytest.raises(RPCError, match="not found"):
+            await world.client.get_workflow_handle(names.alert_workflow_id(need.id)).describe()
+
+
+async def _needs(world: Handoff, record: RecordId) -> list[Need]:
+    """What the order has asked to be alerted, from its own history."""
+    history = await world.order(record).fetch_history()
+    scheduled = [one.activity_task_scheduled_event_attributes for one in history.events]
+    inputs = [one.input.payloads[0] for one in scheduled if one.activity_type.name == "raise_alert"]
+    return [Need.model_validate_json(payload.data) for payload in inputs]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -319,7 +320,8 @@ async def test_a_cancelled_deal_of_a_route_by_event_is_ordered_again_only_when_i
         for number in (1, 2):  # the very event, and another one from before the cancel
             earlier = datetime.now(UTC) - timedelta(minutes=1)
             world.org.publish_raw(CHANNEL, _event(world, record, number, earlier, Payload__c=_deal(record)))
-        await until(lambda: _has_heard(world, record, 3))
+        await until(lambda: _has_acted_on(world, record, 3))
+        assert 0 == await _steps_after(world, record, 3)  # it did not even read them
         assert [] == [order for order in world.erp.orders() if order["status"] != "cancelled"]
         made_and_cancelled = len(world.erp.orders())
 
@@ -330,7 +332,29 @@ async def test_a_cancelled_deal_of_a_route_by_event_is_ordered_again_only_when_i
             await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
 
 
-async def _has_heard(world: Handoff, record: Any, words: int) -> bool:
-    history = await world.order(record).fetch_history()
-    signals = [one for one in history.events if one.HasField("workflow_execution_signaled_event_attributes")]
-    return sum(one.workflow_execution_signaled_event_attributes.signal_name == "notified" for one in signals) == words
+async def _has_acted_on(world: Handoff, record: Any, notifications: int) -> bool:
+    """Whether the workflow has run since so many notifications were recorded: only then its answer can be seen."""
+    events = await _events_after(world, record, notifications)
+    started = [one.event_id for one in events if one.HasField("workflow_task_started_event_attributes")]
+    completed = {
+        one.workflow_task_completed_event_attributes.started_event_id
+        for one in events
+        if one.HasField("workflow_task_completed_event_attributes")
+    }
+    return bool(completed.intersection(started))
+
+
+async def _steps_after(world: Handoff, record: Any, notifications: int) -> int:
+    events = await _events_after(world, record, notifications)
+    return sum(one.HasField("activity_task_scheduled_event_attributes") for one in events)
+
+
+async def _events_after(world: Handoff, record: Any, notifications: int) -> list[HistoryEvent]:
+    """What the workflow's history holds after the last of so many notifications; nothing while there are fewer."""
+    events = list((await world.order(record).fetch_history()).events)
+    received = [
+        place
+        for place, one in enumerate(events)
+        if one.workflow_execution_signaled_event_attributes.signal_name == names.SIGNAL_NOTIFIED
+    ]
+    return events[received[-1] + 1 :] if len(received) == notifications else []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import trace
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Plugin, Replayer
 
 from closedwon import names
+from closedwon.codec import data_converter
+from tests.support.encryption import GOLDEN_KEY, keyed
 from workflows.alerts import AlertWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.hold import HoldWorkflow
@@ -44,7 +48,7 @@ async def _replay(path: Path, *plugins: Plugin) -> None:
             ErpLimitWorkflow,
             HoldWorkflow,
         ],
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(keyed(GOLDEN_KEY)),
         plugins=plugins,
     )
     await replayer.replay_workflow(history)
@@ -79,3 +83,21 @@ def test_each_workflow_has_its_histories() -> None:
     recorded = {start["workflowExecutionStartedEventAttributes"]["workflowType"]["name"] for start in starts}
 
     assert ours == recorded
+
+
+def test_t4_one_history_is_encrypted() -> None:
+    """Each of its payloads: what it was written with must be read by every later version."""
+    history = next(path for path in _HISTORIES if "an_encrypted_order" in path.stem).read_text()
+    metadata = [payload["metadata"] for payload in _payloads(json.loads(history)) if "type" not in payload["metadata"]]
+    assert 12 < len(metadata)
+    key_ids = {base64.b64decode(fields.get("encryption-key-id", "")) for fields in metadata}
+    assert {b"golden"} == key_ids
+
+
+def _payloads(value: Any) -> Iterator[dict[str, Any]]:
+    """All but the types of search attributes, which nothing encrypts."""
+    if isinstance(value, dict) and "metadata" in value and "data" in value:
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _payloads(item)

@@ -13,6 +13,9 @@ from temporalio.client import Client
 from closedwon import codec
 from closedwon.settings import Encryption, Key
 
+GOLDEN_KEY = Key(id="golden", key=SecretStr(base64.b64encode(bytes(range(32))).decode()))
+"""The key of the encrypted golden history and of the golden ciphertexts: they are read with it by every version."""
+
 
 def fresh_key(key_id: str) -> Key:
     """A key that nothing was encrypted with yet."""

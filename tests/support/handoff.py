@@ -174,6 +174,10 @@ class Handoff:
             return False
         return True
 
+    async def begun(self, *records: str) -> list[str]:
+        """Those of the records that have a workflow: the way to say that nothing was started."""
+        return [record for record in records if await self.has_begun(RecordId(record))]
+
     async def stage(self, record: RecordId) -> str | None:
         """Where its order stands; None while it has none."""
         found = [

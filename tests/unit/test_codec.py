@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from closedwon.codec import CodecError, KeyMissingError, KeyUnfitError, KmsError, codec, data_converter
 from closedwon.model import Customer
 from closedwon.settings import Encryption, Key
-from tests.support.encryption import fresh_key, keyed
+from tests.support.encryption import GOLDEN_KEY, fresh_key, keyed
 
 CUSTOMER = Customer.model_validate({"id": "001000000000001", "name": "Edge Communications", "street": "Main Street 1"})
 
@@ -190,3 +190,33 @@ def test_a_kms_that_gives_no_key_is_told_without_its_words(
     next(kms).data_key = answer  # type: ignore[attr-defined]
     with pytest.raises(KmsError, match=rf"encryption.kms 'acme_keys:data_key' {told}"):
         codec(Encryption(kms="acme_keys:data_key", keys=(Key(id="2026-11"),)))
+
+
+GOLDEN_PAYLOAD = (
+    "AeAWpwQRk1idKAALvWYAqfveoyTzfg8ziZRsTiluwONKPxNFigSoLFPc/8A324pw/99BHvL5kZ+dSpNshNXuESCz87asygOeySpFurvE"
+    "7P2t7e1AtQ=="
+)
+GOLDEN_SECRET = (
+    "ChsKEWVuY3J5cHRpb24ta2V5LWlkEgZnb2xkZW4KHAoIZW5jb2RpbmcSEGJpbmFyeS9lbmNyeXB0ZWQSKgKgrlvuYvLDW78HawBP"
+    "INSeOveW+caKvp64aGo3dCiMxM9pPBsUHhKGYg=="
+)
+
+
+async def test_t4_what_the_first_version_encrypted_is_read_by_every_later_one() -> None:
+    """Format, nonce, key id and tag are where they were: after any change of them no open order could be read."""
+    metadata = {"encoding": b"binary/encrypted", "encryption-key-id": b"golden"}
+    stored = Payload(metadata=metadata, data=base64.b64decode(GOLDEN_PAYLOAD))
+    golden = codec(keyed(fresh_key("new"), GOLDEN_KEY))
+    (plain,) = await golden.decode([stored])
+    assert (b'{"name":"Edge Communications"}', {"encoding": b"json/plain"}) == (plain.data, dict(plain.metadata))
+    assert "00D!session" == golden.unseal(GOLDEN_SECRET).get_secret_value()
+
+
+async def test_t4_what_is_written_has_the_same_shape() -> None:
+    """A format byte, twelve random bytes, and sixteen more than the payload: the version before can read it, too."""
+    golden = codec(keyed(GOLDEN_KEY))
+    plain = Payload(metadata={"encoding": b"json/plain"}, data=b"{}")
+    (stored,) = await golden.encode([plain])
+    assert (1, 1 + 12 + 16 + len(plain.SerializeToString())) == (stored.data[0], len(stored.data))
+    sealed = Payload.FromString(base64.b64decode(golden.seal(SecretStr("s"))))
+    assert (2, b"golden") == (sealed.data[0], sealed.metadata["encryption-key-id"])

@@ -71,12 +71,12 @@ async def test_who_is_not_believed_gets_401_and_starts_nothing() -> None:
             await _post(url, body + b" ", good),
             await _post(url, body, _signed(body, at=time.time() - 400)),
         ]
-        nothing = [execution async for execution in world.client.list_workflows()]
+        begun = await world.begun("006000000000001AAA")
         first = await _post(url, body, good)
         replayed = await _post(url, body, good)
 
         assert {401} == {status for status, *_ in refused}
-        assert [] == nothing
+        assert [] == begun
         assert [202, 401] == [first[0], replayed[0]]
 
 
@@ -85,11 +85,11 @@ async def test_a_call_with_a_bad_item_names_it_and_starts_nothing(caplog: pytest
     async with handoff(**_ROUTE) as world, intake(world) as address:
         body = _call(world.org.org_id, ["006000000000001AAA", "006000000000001AAB", "006000000000002AAA"])
         status, answer, _ = await _post(f"{address}/callouts/won-0", body, _signed(body))
-        nothing = [execution async for execution in world.client.list_workflows()]
+        begun = await world.begun("006000000000001AAA", "006000000000002AAA")
 
         assert 422 == status
         assert ["/records/1/recordId"] == [error["pointer"] for error in answer["errors"]]
-        assert [] == nothing
+        assert [] == begun
         assert "callout to /callouts/won-0 is malformed (422)" in caplog.text
 
 
@@ -104,7 +104,7 @@ async def test_a_text_that_was_cut_inside_a_character_is_refused_as_a_whole() ->
 
         assert 400 == status
         assert "half a character" in answer["detail"]
-        assert [] == [execution async for execution in world.client.list_workflows()]
+        assert [] == await world.begun(*records)
 
 
 async def test_a_call_is_answered_503_with_retry_after_while_temporal_is_away() -> None:

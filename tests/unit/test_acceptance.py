@@ -1,0 +1,134 @@
+"""What becomes of a notification before anything is durable: record by record, channel by channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from closedwon.acceptance import Notification, order_start, prepare
+from closedwon.errors import AttentionReason
+from closedwon.ids import OrgId, RecordId
+from closedwon.mapping import MappingError
+from closedwon.model import Channel, Pace
+from closedwon.settings import Settings
+
+RECORD = RecordId("006000000000001AAA")
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+EARLIER = NOON - timedelta(minutes=20)
+STAMP = "2026-11-24T11:30:00.000+0000"
+STAMPED = datetime(2026, 11, 24, 11, 30, tzinfo=UTC)
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings(example: str, load: Callable[[str], Settings]) -> Load:
+    """Return a function that loads the example with some texts replaced."""
+
+    def changed(*changes: tuple[str, str]) -> Settings:
+        text = example
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        return load(text)
+
+    return changed
+
+
+def by_event(settings: Settings) -> Settings:
+    """The same, with orders made of the notification's own content."""
+    route = settings.routes[0].model_copy(update={"source": "event", "payload": "Payload__c"})
+    return settings.model_copy(update={"routes": (route, *settings.routes[1:])})
+
+
+def notified(**fields: Any) -> Notification:
+    """A notification about an Opportunity."""
+    return Notification(**{"record": RECORD, "id": "m-1", "channel": Channel.CALLOUT, "received_at": NOON, **fields})
+
+
+def test_the_workflow_gets_what_the_route_says(settings: Load) -> None:
+    """Org, record, pace, and how to follow an order that was taken by its number."""
+    whole = settings()
+    route, retry = whole.routes[0], whole.retry
+    start = order_start(whole, route, RECORD)
+    assert (whole.org(route.org).id, RECORD, route.name) == (start.org, start.record, start.route)
+    assert OrgId(start.org) == start.org
+    assert (
+        Pace(first_interval=retry.first_interval, longest_interval=retry.longest_interval, horizon=route.horizon)
+        == start.pace
+    )
+    assert route.policies.follow == start.follow
+    assert start.state is None
+
+
+def test_only_orders_made_of_notifications_wait_for_late_ones(settings: Load) -> None:
+    """For 72 hours, as long as the event bus replays."""
+    whole = settings()
+    assert timedelta(0) == order_start(whole, whole.routes[0], RECORD).remember
+    whole = by_event(whole)
+    assert timedelta(hours=72) == order_start(whole, whole.routes[0], RECORD).remember
+
+
+@pytest.mark.parametrize("source", ["record", "event"])
+@pytest.mark.parametrize("deleted", [True, False])
+def test_the_content_is_kept_only_where_the_order_is_made_of_it(settings: Load, source: str, *, deleted: bool) -> None:
+    """And never of a tombstone; everything else is passed on as it came."""
+    whole = by_event(settings()) if source == "event" else settings()
+    fields = {"Payload__c": {"Name": "Roof"}}
+    given = notified(fields=fields, modified_at=EARLIER, deleted=deleted, session="sealed", summary="s")
+    message = prepare(whole, whole.routes[0], given).message
+    assert (fields if source == "event" and not deleted else None) == message.payload
+    assert ("m-1", Channel.CALLOUT, NOON, EARLIER, "sealed", deleted) == (
+        message.id, message.channel, message.received_at, message.modified_at, message.session, message.deleted,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "modified_at", "expected"),
+    [
+        (None, EARLIER, EARLIER),
+        (None, None, None),
+        (None, NOON + timedelta(days=1), None),
+        ({}, EARLIER, EARLIER),
+        ({"SystemModstamp": STAMP}, EARLIER, STAMPED),
+        ({"SystemModstamp": STAMP}, None, STAMPED),
+        ({"SystemModstamp": "nonsense"}, EARLIER, EARLIER),
+        ({"SystemModstamp": "2099-01-01T00:00:00.000+0000"}, EARLIER, None),
+        ({"Payload__c": {"SystemModstamp": STAMP}, "SystemModstamp": "nonsense"}, EARLIER, STAMPED),
+        ({"Payload__c": "{", "SystemModstamp": STAMP}, EARLIER, STAMPED),
+    ],
+)
+def test_the_records_own_time_counts(settings: Load, fields: Any, modified_at: Any, expected: Any) -> None:
+    """That of the content outranks the channel's; one of the future is none; content that cannot be read has none."""
+    whole = by_event(settings())
+    given = notified(fields=fields, modified_at=modified_at)
+    assert expected == prepare(whole, whole.routes[0], given).message.modified_at
+
+
+@pytest.mark.parametrize(
+    ("fields", "summary", "expected"),
+    [
+        (None, None, None),
+        (None, "from the sweep", "from the sweep"),
+        ({}, "from the sweep", "from the sweep"),
+        ({"Payload__c": {"Name": "Roof"}}, "from the sweep", "Roof"),
+        ({"Payload__c": {}}, None, None),
+    ],
+)
+def test_the_workflows_page_names_the_deal(settings: Load, fields: Any, summary: Any, expected: Any) -> None:
+    """By the content where it does, else by the channel's words."""
+    whole = by_event(settings())
+    assert expected == prepare(whole, whole.routes[0], notified(fields=fields, summary=summary)).summary
+
+
+def test_t6_a_record_of_another_object_is_refused(settings: Load) -> None:
+    """Only where the prefix of the route's object is known: a custom object's is not."""
+    whole, account = settings(), notified(record=RecordId("001000000000001AAA"))
+    with pytest.raises(MappingError) as caught:
+        prepare(whole, whole.routes[0], account)
+    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+    custom = whole.routes[0].model_copy(update={"object": "Deal__c"})
+    assert account.record == prepare(whole, custom, account).order.record
