@@ -43,6 +43,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`[codec]`": settings.Codec,
     "`[codec.tokens]`": settings.Tokens,
     "`[alerts]`": settings.Alerts,
+    "`[audit]`": settings.Audit,
     "`[intake]`": settings.Intake,
     "`[intake.tls]`": settings.Tls,
     "`[intake.forwarded_certificate]`": settings.ForwardedCertificate,

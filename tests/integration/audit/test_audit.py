@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -88,7 +89,7 @@ def change(world: Handoff, record: RecordId) -> None:
     world.org.update("OpportunityLineItem", line["Id"], Quantity=line["Quantity"] + 1)
 
 
-def obey(world: Handoff, **policies: str | bool) -> None:
+def obey(world: Handoff, **policies: Any) -> None:
     """Give the route policies; word of a deal is not waited for."""
     (route,) = world.settings.routes
     world.settings = world.settings.model_copy(
