@@ -37,7 +37,7 @@ TEST_CUSTOMER: Final = Customer(
     postal_code="8001",
     country="CH",
 )
-_ATTEMPTS: Final = 20
+_ATTEMPTS: Final = 10
 """An ERP that loses the answer to each write once needs five."""
 _PAUSE: Final = 0.2
 """Seconds between attempts, unless the ERP asks for more."""
@@ -278,6 +278,19 @@ def require_same(one: ErpOrder, other: ErpOrder, where: str) -> None:
         name for name in ErpOrder.model_fields if name not in passing and getattr(one, name) != getattr(other, name)
     )
     require(not unlike, f"{where}: {', '.join(unlike)} differ(s)")
+
+
+def require_moment(found: ErpOrder, order: Order, where: str) -> None:
+    """Raise `FailedError` if the ERP keeps times of modification and has not stored that of `order`.
+
+    A cut-off fraction of a second is harmless; a later time would hide newer messages.
+    """
+    kept, sent = found.modified_at, order.modified_at
+    assert sent is not None
+    require(
+        kept is None or sent - timedelta(seconds=1) < kept <= sent,
+        f"{where} has the time of modification {kept} instead of {sent}",
+    )
 
 
 def require_status(found: ErpOrder, status: ErpStatus, where: str) -> None:

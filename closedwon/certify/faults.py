@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Final
 
@@ -34,6 +34,7 @@ from closedwon.errors import ClosedwonError
 from closedwon.model import ErpOrder, ErpStatus, Order, Origin
 
 _CHANGES_NONE: Final = "A person is asked about each deal that is changed after it was ordered."
+_NO_DRAFTS: Final = "a creation confirms the order, so there is nothing to confirm"
 _NO_CLAIM: Final = "An order made by hand is taken by its number only, by a person."
 
 
@@ -50,18 +51,20 @@ async def lost_create(bench: Bench) -> str:
         _, attempts = await bench.until_done(attempt)
     found = await one_order(bench, order)
     require_content(found, order, "the order")
-    return f"{len(lost)} answers lost, {attempts} attempts, 1 order"
+    return f"{_lost(lost)}, {attempts} attempts, 1 order"
 
 
 @check("lost-confirm", "When the answer to a confirmation is lost, the next attempt finds the order confirmed.")
 async def lost_confirm(bench: Bench) -> str:
     """As above."""
     order, made = await bench.made()
+    if made.status.exists_as_order:
+        return _NO_DRAFTS
     with bench.proxy.losing_answers() as lost:
         handoff, attempts = await bench.until_done(lambda: find_or_create(bench.proxied, order))
     require(handoff.order.id == made.id, "another order is confirmed")
     await one_order(bench, order)
-    return f"{len(lost)} answers lost, {attempts} attempts, 1 order that is {handoff.order.status.value}"
+    return f"{_lost(lost)}, {attempts} attempts, 1 order that is {handoff.order.status.value}"
 
 
 @check("lost-amend", "When the answer to a change is lost, the change is there once.")
@@ -77,7 +80,7 @@ async def lost_amend(bench: Bench) -> str:
             raise NotOfferedError(str(error), _CHANGES_NONE) from None
     require(handoff.order.id == made.id, "another order is changed")
     require_content(await one_order(bench, order), changed, "the order")
-    return f"{len(lost)} answers lost, {attempts} attempts, 1 order with the new content"
+    return f"{_lost(lost)}, {attempts} attempts, 1 order with the new content"
 
 
 @check("lost-cancel", "When the answer to a cancellation is lost, the next attempt finds the order cancelled.")
@@ -90,7 +93,7 @@ async def lost_cancel(bench: Bench) -> str:
         except TooLateError as error:
             raise NotOfferedError(str(error), "A person cancels orders in the ERP.") from None
     require_status(await one_order(bench, order), ErpStatus.CANCELLED, "the order")
-    return f"{len(lost)} answers lost, {attempts} attempts, 1 cancelled order"
+    return f"{_lost(lost)}, {attempts} attempts, 1 cancelled order"
 
 
 @check("lost-claim", "When the answer to a claim is lost, a repeated claim succeeds and changes nothing.")
@@ -110,7 +113,7 @@ async def lost_claim(bench: Bench) -> str:
     if claimed is None:
         raise NotOfferedError("the ERP stores no key with an order that is there", _NO_CLAIM)
     require_same(claimed, await one_order(bench, order), "the answer and the look-up after it")
-    return f"{len(lost)} answers lost, {attempts} attempts"
+    return f"{_lost(lost)}, {attempts} attempts"
 
 
 @check("version", "A write that was decided on an older state of the order is refused and changes nothing.")
@@ -141,6 +144,7 @@ async def version(bench: Bench) -> str:
         now = await bench.shown(key)
         require_same(newer, now, f"the order before and after a refused {what}")
         require(now.status is newer.status, f"a refused {what} changes the status")
+    require(tried, "no write could be tried")
     return f"refused: {', '.join(tried)}"
 
 
@@ -163,7 +167,7 @@ async def late_confirm(bench: Bench) -> str:
     """As above."""
     order, made = await bench.made()
     if made.status.exists_as_order:
-        return "the ERP confirms with the creation"
+        return _NO_DRAFTS
     return await _late(
         bench,
         order,
@@ -198,6 +202,12 @@ async def late_cancel(bench: Bench) -> str:
         lambda: _write_something(bench, order, made),
         lambda now: now.status is not ErpStatus.CANCELLED,
     )
+
+
+def _lost(lost: Collection[object]) -> str:
+    """How many answers were lost. Raises `FailedError` if none was: then nothing has been checked."""
+    require(lost, "the adapter has sent no write through the proxy")
+    return f"{len(lost)} answer{'s' * (len(lost) != 1)} lost"
 
 
 async def _late(

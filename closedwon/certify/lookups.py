@@ -14,6 +14,7 @@ from closedwon.certify.bench import Bench, FailedError, NotOfferedError, later, 
 from closedwon.certify.check import check
 from closedwon.certify.orders import one_order
 from closedwon.certify.report import Timing
+from closedwon.erp.base import find_or_create
 from closedwon.erp.errors import AuthFailedError, CannotLookUpError, DuplicateError, OthersOrderError
 from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.model import ErpOrder, Origin
@@ -31,9 +32,11 @@ _BY_NUMBER: Final = "A person is asked about each record that has an order numbe
 @check("number", "A look-up by number finds the order of that number, has no effect, and finds nothing for others.")
 async def number(bench: Bench) -> str:
     """An empty list that does not repeat the number could come from a facade that ignores the parameter."""
-    _, made = await bench.made()
-    if made.number is None:
-        raise NotOfferedError("an order has no number before it is confirmed", _BY_NUMBER)
+    order, made = await bench.made()
+    if made.number is None:  # it gets one when it is confirmed
+        made = (await find_or_create(bench.erp, order)).order
+    require(made.number, "a confirmed order has no number")
+    assert made.number is not None
     before = len(bench.proxy.statuses)
     try:
         found = await bench.proxied.find_by_number(made.number)
@@ -42,8 +45,8 @@ async def number(bench: Bench) -> str:
         if any(status < HTTPStatus.BAD_REQUEST for status in bench.proxy.statuses[before:]):
             raise FailedError(f"{error}, and answers nevertheless") from None
         raise NotOfferedError(str(error), _BY_NUMBER) from None
-    require(found is not None and found.id == made.id, "another order, or none, is found by the number")
-    assert found is not None
+    if found is None or found.id != made.id:
+        raise FailedError("another order, or none, is found by the number")
     require_same(made, found, "the look-up by key and the one by number")
     require(unknown is None, "an order is found by a number that no order has")
     require(await bench.shown(made.idempotency_key or "") == made, "the look-up has changed the order")

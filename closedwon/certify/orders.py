@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from closedwon.certify.bench import (
     Bench,
     FailedError,
     NotOfferedError,
+    later,
     require,
     require_content,
+    require_moment,
     require_same,
     require_status,
 )
@@ -26,8 +29,10 @@ from closedwon.erp.errors import (
 from closedwon.errors import RetryError
 from closedwon.model import ErpOrder, ErpStatus, Order
 
-CALLERS = 8
+CALLERS: Final = 8
 """Simultaneous ones: more than the workers that usually meet."""
+_PATIENCE: Final = 40
+"""Attempts of a caller that others get ahead of."""
 
 
 @check("answers", "The ERP answers and accepts the credential.")
@@ -101,7 +106,9 @@ async def unique_key(bench: Bench) -> str:
 async def callers(bench: Bench) -> str:
     """Each one looks, creates, looks again and confirms, as workers do."""
     order = bench.order()
-    ends = await asyncio.gather(*(bench.until_done(lambda: find_or_create(bench.erp, order)) for _ in range(CALLERS)))
+    ends = await asyncio.gather(
+        *(bench.until_done(lambda: find_or_create(bench.erp, order), _PATIENCE) for _ in range(CALLERS))
+    )
     numbers = {handoff.order.number for handoff, _ in ends}
     require(len(numbers) == 1, f"{len(numbers)} numbers")
     await one_order(bench, order)
@@ -133,8 +140,9 @@ async def confirm(bench: Bench) -> str:
 async def cancel(bench: Bench) -> str:
     """Somebody has decided against the deal: no second order replaces the cancelled one."""
     order, made = await bench.made()
+    decided = later(order, 60)
     try:
-        ended = (await cancel_order(bench.erp, order.idempotency_key)).order
+        ended = (await cancel_order(bench.erp, order.idempotency_key, modified_at=decided.modified_at)).order
     except TooLateError:
         raise NotOfferedError(
             "an order that was just made is too late to cancel",
@@ -143,6 +151,7 @@ async def cancel(bench: Bench) -> str:
     found = await bench.shown(order.idempotency_key)
     require(ended is not None and ended.id == made.id, "another order is cancelled")
     require_status(found, ErpStatus.CANCELLED, "the order")
+    require_moment(found, decided, "the cancelled order")
     require_status(await bench.erp.cancel(found, modified_at=None), ErpStatus.CANCELLED, "the order after a second one")
     await _refused_as_duplicate(bench, order)
     require_status(await one_order(bench, order), ErpStatus.CANCELLED, "the order after another creation")
@@ -160,6 +169,7 @@ async def amend(bench: Bench) -> str:
     again = await one_order(bench, order)
     require((made.id, made.number) in {(again.id, again.number), (again.id, None)}, "the order has another number")
     require_content(again, changed, "the changed order")
+    require_moment(again, changed, "the changed order")
     require_same(now, again, "the order before and after the repeated change")
     return f"order {again.number or again.id} holds the new content"
 

@@ -119,8 +119,12 @@ def _ask(erp: RestErp | TrytonErp, plan: Plan) -> None:
     )
     if plan.by_hand:
         typer.echo(f"Order {plan.by_hand} gets such a key, too, and keeps it.", err=True)
-    if not typer.confirm("Go on?", err=True):
-        typer.echo("Nothing was created.", err=True)
+    try:
+        goes_on = typer.confirm("Go on?", err=True)
+    except typer.Abort:  # Ctrl-C, or there is no terminal
+        goes_on = False
+    if not goes_on:
+        typer.echo("Nothing was created. `--yes` does not ask.", err=True)
         raise typer.Exit(_MISUSED)
 
 

@@ -15,8 +15,8 @@ from tests.support.handoff import Handoff, until
 from tests.support.sweeps import begin, sweep, swept
 
 _BY_EVENT = {
-    "select": "Name, IsWon, CurrencyIsoCode, Account.Id, Account.Name, (SELECT ProductCode, Product2.ProductCode, "
-    "Quantity, UnitPrice FROM OpportunityLineItems)"
+    "select": "Name, IsWon, Amount, CurrencyIsoCode, Account.Id, Account.Name, "
+    "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice, Discount, TotalPrice FROM OpportunityLineItems)"
 }
 
 

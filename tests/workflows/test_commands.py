@@ -99,7 +99,7 @@ async def test_an_order_that_nobody_needs_is_closed(temporal_server: WorkflowEnv
             assert (await _ask(handle, "skip", "a test deal")).accepted
         outcome = await handle.result()
 
-    assert Outcome(stage=OrderStage.NOT_NEEDED) == outcome
+    assert Outcome(stage=OrderStage.NOT_NEEDED, declined=True) == outcome
     assert (NOT_NEEDED, None) == (world.written[-1].status, world.written[-1].order)
     assert ["load", "create", "write", "find", "write"] == world.calls
 
