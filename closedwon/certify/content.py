@@ -42,7 +42,7 @@ async def lines(bench: Bench) -> str:
     _, found = await bench.made(order)
     require_content(found, order, "the order")
     if found.lines is None:
-        raise NotOfferedError("no answer holds lines", f"Goods at the same price cannot be told apart. {_BY_HAND}")
+        raise NotOfferedError("no answer holds lines", f"Goods at the same price cannot be distinguished. {_BY_HAND}")
     return f"{len(sent)} lines, {money(found.amount, found.currency)}"
 
 

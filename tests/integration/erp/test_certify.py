@@ -97,6 +97,7 @@ async def test_the_stub_erp_is_certified(light: LightErp) -> None:
     assert (len(made), ()) == (report.cancelled, report.left)
 
 
+@pytest.mark.timeout(300)  # some 25 orders, each of which takes Tryton a second
 async def test_a_real_tryton_is_certified(tryton: TrytonProcess) -> None:
     """The adapter for Tryton keeps all of the contract; orders that Tryton processes by itself are named as left."""
     product, _ = await new_product(tryton, account_category=None)
