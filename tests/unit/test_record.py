@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.model import UNWON, Channel, Message
 from closedwon.record import Erps, Record, gone, snapshot, until_quiet
-from closedwon.settings import Route
+from closedwon.settings import Route, Settings
 from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Wanted
 from tests.support.mapping import KEY, ORG, OTHER_KEY, RECORD, deal, example_route, line, order_of, record_of
 
@@ -272,3 +273,13 @@ def test_a_field_in_another_case_is_refused() -> None:
     fields["erp_order_number__c"] = fields.pop("ERP_Order_Number__c")
     with pytest.raises(AttentionError, match="no field ERP_Order_Number__c; did you mean erp_order_number__c"):
         record_of(fields).written()
+
+
+def test_the_settings_say_where_orders_may_be(load: Callable[[str], Settings], example: str) -> None:
+    """All ERPs by name, and the other routes over the same records."""
+    settings = load(example)
+    (first, *others) = settings.routes
+    second = first.model_copy(update={"name": "second"})
+    both = settings.model_copy(update={"routes": (first, *others, second)})
+    assert Erps(tuple(erp.name for erp in settings.erps), (second,)) == Erps.of(both, first)
+    assert 0 < len(Erps.of(both, first).names)
