@@ -114,25 +114,21 @@ def _show_progress(verdicts: list[Verdict], size: int) -> None:
     verdict = verdicts[-1]
     survived = sum(verdict.result is Result.SURVIVED for verdict in verdicts)
     if verdict.result is Result.SURVIVED and verdict.mutation is not None:
-        print(f"  survived  {verdict.mutation.file}:{verdict.mutation.span[0][0]}  {verdict.mutation.operator}")  # noqa: T201
+        place = f"{verdict.mutation.file}:{verdict.mutation.span[0][0]}"
+        before, after = verdict.mutation.change()
+        print(f"  survived  {place}\n      - {before}\n      + {after}", flush=True)  # noqa: T201
     if len(verdicts) % 25 == 0:
         print(f"{len(verdicts):5} of {size}, {survived} survived", flush=True)  # noqa: T201
 
 
 def _report(verdicts: list[Verdict], size: int) -> int:
     listed = equivalent()
-    complaints = []
+    complaints: list[str] = []
     by_file: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         assert verdict.mutation is not None
         by_file.setdefault(verdict.mutation.file, []).append(verdict)
-        fault = fault_of(verdict.mutation)
-        if verdict.result is Result.FAILED:
-            complaints.append(f"pytest failed for {fault}:\n{verdict.output}")
-        elif verdict.result is Result.SURVIVED and fault not in listed:
-            complaints.append(_entry(fault))
-        elif verdict.result is not Result.SURVIVED and fault in listed:
-            complaints.append(f"listed in equivalent.toml, but noticed by a test: {fault}")
+        complaints += _complaints(verdict.mutation, verdict, listed)
     print()  # noqa: T201
     for file, some in sorted(by_file.items()):
         print(f"  {file:40} {_killed(some):4} of {len(some):4} killed")  # noqa: T201
@@ -146,6 +142,20 @@ def _report(verdicts: list[Verdict], size: int) -> int:
         print("\nSurvivors that change something need a test; list the others in equivalent.toml:\n")  # noqa: T201
         print("\n".join(complaints))  # noqa: T201
     return int(bool(complaints) or ran == 0 or killed / ran < DEMANDED)
+
+
+def _complaints(mutation: Mutation, verdict: Verdict, listed: dict[Fault, str]) -> Iterator[str]:
+    has_survived = verdict.result is Result.SURVIVED
+    if verdict.result is Result.FAILED:
+        yield f"pytest itself failed, for {fault_of(mutation)}:\n{verdict.output}"
+    elif not has_survived and not any(
+        mutation.file == one.file and mutation.function == one.function for one in listed
+    ):
+        return  # to find out what the fault looks like takes a while
+    elif has_survived and (fault := fault_of(mutation)) not in listed:
+        yield _entry(fault)
+    elif not has_survived and (fault := fault_of(mutation)) in listed:
+        yield f"listed in equivalent.toml, but noticed by a test: {fault}\n"
 
 
 def _killed(verdicts: list[Verdict]) -> int:

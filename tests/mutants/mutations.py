@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-import random
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -73,15 +73,23 @@ def mutations_of(file: str) -> list[Mutation]:
 
 
 def sample(files: Iterable[str], size: int, seed: int) -> list[Mutation]:
-    """Choose places first, then one fault for each: a comparison has seven, a forgotten call one."""
-    places: dict[tuple[str, Span], list[Mutation]] = {}
+    """Choose places first, then one fault for each: a comparison has seven, a forgotten call one.
+
+    The lot of a place depends on its own line only, so a change elsewhere leaves it in the sample, or outside.
+    """
+    places: dict[tuple[str, Span], list[tuple[bytes, Mutation]]] = {}
     for file in files:
         for mutation in mutations_of(file):
-            places.setdefault((file, mutation.span), []).append(mutation)
-    chance = random.Random(seed)  # noqa: S311 - the same sample for the same seed, nothing secret
-    chosen = [chance.choice(places[place]) for place in sorted(places)]
-    chance.shuffle(chosen)
-    return chosen[:size]
+            places.setdefault((file, mutation.span), []).append((_lot(mutation, seed), mutation))
+    return [mutation for _, mutation in sorted(min(faults) for faults in places.values())[:size]]
+
+
+def _lot(mutation: Mutation, seed: int) -> bytes:
+    (first, column), (last, _) = mutation.span
+    lines = _text(mutation.file).splitlines()[first - 1 : last]
+    place = column - (len(lines[0]) - len(lines[0].lstrip()))
+    words = (seed, mutation.file, mutation.function, mutation.operator, place, *map(str.strip, lines))
+    return hashlib.sha256(repr(words).encode()).digest()
 
 
 @cache

@@ -107,17 +107,16 @@ def run(work: Iterable[tuple[Mutation | None, list[str], float]], *, side_by_sid
 
 
 def _start(mutation: Mutation | None, tests: list[str], patience: float) -> _Child:
-    source = mutation.source() if mutation else ""
     output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its child
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _be_a_child(mutation, source, tests, output)
+        _be_a_child(mutation, tests, output)
     return _Child(mutation, pid, time.monotonic(), patience, output)
 
 
-def _be_a_child(mutation: Mutation | None, source: str, tests: list[str], output: IO[bytes]) -> None:
+def _be_a_child(mutation: Mutation | None, tests: list[str], output: IO[bytes]) -> None:
     code = int(pytest.ExitCode.INTERNAL_ERROR)
     try:
         os.setsid()
@@ -125,7 +124,7 @@ def _be_a_child(mutation: Mutation | None, source: str, tests: list[str], output
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
         if mutation is not None:
-            _replace(ROOT / mutation.file, source)
+            _replace(ROOT / mutation.file, mutation.source())
         code = int(pytest.main([*_OPTIONS, "--rootdir", str(ROOT), *tests]))
     except BaseException:  # noqa: BLE001 - whatever it is, the parent must read it
         traceback.print_exc()

@@ -396,3 +396,108 @@ def test_a_deal_is_named_for_lists(event_route: Route, record: Fields) -> None:
     long = mapping.summary_of(event_route, {"Payload__c": {"Name": "ü" * 500}})
     assert long is not None
     assert "ü" * 100 == long
+
+
+@pytest.mark.parametrize(
+    ("object_", "record_id", "is_taken"),
+    [
+        ("Opportunity", "006000000000001", True),
+        ("Opportunity", "001000000000001", False),
+        ("Deal__c", "a01000000000001", True),
+        ("Deal__c", "006000000000001", True),
+    ],
+)
+def test_t6_only_the_prefix_of_a_standard_object_is_known(
+    route: Route, object_: str, record_id: str, *, is_taken: bool
+) -> None:
+    """A custom object's differs from org to org, so none is refused."""
+    found = route.model_copy(update={"object": object_})
+    if is_taken:
+        mapping.check_prefix(found, RecordId(record_id))
+        return
+    with pytest.raises(MappingError, match="key prefix '001', but Opportunity has '006'") as caught:
+        mapping.check_prefix(found, RecordId(record_id))
+    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("expression", "payload", "problem"),
+    [
+        (None, {"Org": "00D000000000009"}, None),
+        ("Org", {"Org": ORG}, None),
+        ("Org", {"Org": ORG[:15]}, None),
+        ("Org", {"Org": "00D000000000009"}, "gives another org than 00D5g000004Kx1XEAS, which this route reads"),
+        ("Org", {"Org": None}, "gives no value, but one is needed"),
+        ("Org", {"Org": "x"}, "not a Salesforce id"),
+    ],
+)
+def test_an_event_of_another_org_is_a_bad_message(
+    route: Route, expression: str | None, payload: Fields, problem: str | None
+) -> None:
+    """A sandbox may publish into the same channel; a route that names no org of its events takes all."""
+    found = route.model_copy(update={"org_id": expression})
+    if problem is None:
+        mapping.check_org(found, ORG, payload)
+        return
+    with pytest.raises(MappingError, match=problem) as caught:
+        mapping.check_org(found, ORG, payload)
+    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        ({"P": {"Name": "Roof"}}, None),
+        ({"P": '{"Name": "Roof", "Amount": 16.009999999999998}'}, None),
+        ({"P": "{"}, r"gives a text that is not valid JSON \(JSONDecodeError\)"),
+        ({"P": "[" * 100_000}, r"not valid JSON \(RecursionError\)"),
+        ({"P": "[1]"}, "gives a list, not an object, or a JSON text of one"),
+        ({"P": 5}, "gives a number, not an object"),
+        ({}, "gives no value, not an object"),
+    ],
+)
+def test_the_record_of_an_event_is_an_object_or_its_text(route: Route, payload: Fields, problem: str | None) -> None:
+    """Numbers of a text are made exact, too; what is wrong is said without a value."""
+    found = route.model_copy(update={"payload": "P"})
+    if problem is None:
+        record = mapping.event_record(found, payload)
+        assert "Roof" == record["Name"]
+        assert record.get("Amount") in {None, Decimal("16.01")}
+        return
+    with pytest.raises(MappingError, match=problem) as caught:
+        mapping.event_record(found, payload)
+    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+
+
+def test_an_order_knows_when_its_record_was_made_and_changed(route: Route, record: Fields) -> None:
+    """By the record's own stamps."""
+    stamps = {"CreatedDate": "2025-10-01T08:00:00.000+0000", "SystemModstamp": "2025-11-03T09:30:00.000+0000"}
+    order = map_order(route, {**record, **stamps})
+    assert ("2025-10-01T08:00:00+00:00", "2025-11-03T09:30:00+00:00") == (
+        order.created_at and order.created_at.isoformat(),
+        order.modified_at and order.modified_at.isoformat(),
+    )
+
+
+@pytest.mark.parametrize(("allow", "is_taken"), [((), False), (("negative-total",), True), (("zero-quantity",), False)])
+def test_m6_a_negative_total_is_taken_only_where_the_route_allows_it(
+    route: Route, record: Fields, allow: tuple[str, ...], *, is_taken: bool
+) -> None:
+    """A credit is not an order; nothing at all is one."""
+    found = route.model_copy(update={"order": route.order.model_copy(update={"allow": allow})})
+    for price, fits in ((Decimal(-10_000), is_taken), (Decimal("-41.15"), True)):
+        credit = put(record, "OpportunityLineItems.records.0.UnitPrice", price)
+        if fits:
+            assert map_order(found, credit).amount <= 0
+        else:
+            with pytest.raises(AttentionError, match=r"the total of the lines is -29876\.55 EUR") as caught:
+                map_order(found, credit)
+            assert AttentionReason.UNUSUAL_AMOUNT is caught.value.reason
+
+
+def test_the_summary_is_cut_between_characters(route: Route, record: Fields) -> None:
+    """Temporal takes 200 bytes; half of a letter would be refused."""
+    for name in ("ä" * 150, "x" + "ä" * 150):
+        summary = mapping.summary_of(route.model_copy(update={"payload": "@"}), {**record, "Name": name}) or ""
+        assert 199 <= len(summary.encode()) <= 200
+        assert name.startswith(summary)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from closedwon.errors import AttentionError, AttentionReason
-from closedwon.model import UNWON
-from closedwon.record import Erps, Record, snapshot
-from closedwon.settings import Route
-from closedwon.snapshot import Declined, NotWanted, RecordSnapshot, Wanted
+from closedwon.model import UNWON, Channel, Message
+from closedwon.record import Erps, Record, gone, snapshot, until_quiet
+from closedwon.settings import Route, Settings
+from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Wanted
 from tests.support.mapping import KEY, ORG, OTHER_KEY, RECORD, deal, example_route, line, order_of, record_of
 
 NO_KEY_FIELD = ('key = "ERP_Order_Key__c"', "")
@@ -195,3 +197,89 @@ def test_a_record_is_made_exact_once() -> None:
     record = Record(example_route(), ORG, RECORD, fields)
     fields["IsWon"] = False
     assert record.qualifies()
+
+
+NINE = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
+
+
+def notified(**fields: Any) -> Message:
+    """A notification about the record."""
+    return Message(id="m", channel=Channel.CALLOUT, received_at=NINE, **fields)
+
+
+@pytest.mark.parametrize("erp", ["tryton", None])
+def test_t5_a_record_that_was_not_found_is_deleted_or_hidden(erp: str | None) -> None:
+    """Only a tombstone says when it was deleted; the route's policies come with both, its ERP where it is one."""
+    picking = ('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } ')
+    route = example_route(picking) if erp is None else example_route()
+    common: dict[str, Any] = {"erp": erp, "policies": route.policies}
+    for message, at in (
+        (notified(deleted=True, modified_at=NINE), NINE),
+        (notified(deleted=True), None),
+        (notified(modified_at=NINE), None),
+        (None, None),
+    ):
+        assert Deleted(modified_at=at, **common) == gone(route, message, is_deleted=True)
+        assert Hidden(**common) == gone(route, message, is_deleted=False)
+
+
+@pytest.mark.parametrize("message", [None, notified(), notified(modified_at=NINE)])
+def test_t5_an_order_cannot_be_made_of_a_notification_without_content(message: Message | None) -> None:
+    """Neither of none: the hint says what Salesforce or the route must do."""
+    with pytest.raises(AttentionError, match="takes the order from the event, but no event with a payload") as caught:
+        Record.from_message(example_route(), ORG, RECORD, message)
+    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+    assert caught.value.cure.startswith('Set source = "record" for this route')
+
+
+def test_t5_a_notification_brings_its_own_time_and_no_fields() -> None:
+    """Whatever its content says: what was written back is not known of a notification."""
+    route = example_route().model_copy(update={"source": "event", "payload": "Payload__c"})
+    for at in (NINE, None):
+        message = notified(payload={"Payload__c": deal(ERP_Order_Number__c="SO-1")}, modified_at=at)
+        record = Record.from_message(route, ORG, RECORD, message)
+        assert (at, at, {}) == (record.modified_at, record.order().modified_at, record.written())
+
+
+@pytest.mark.parametrize(
+    ("quiet", "changed", "now", "left"),
+    [
+        (0, "2026-11-03T09:00:00.000+0000", NINE, 0),
+        (0, "2026-11-03T10:00:00.000+0000", NINE, 0),
+        (60, None, NINE, 0),
+        (60, "2026-11-03T09:00:00.000+0000", NINE, 60),
+        (60, "2026-11-03T09:00:00.000+0000", NINE + timedelta(seconds=59), 1),
+        (60, "2026-11-03T09:00:00.000+0000", NINE + timedelta(seconds=60), 0),
+        (60, "2026-11-03T09:00:00.000+0000", NINE + timedelta(hours=1), 0),
+    ],
+)
+def test_m5_a_record_is_left_alone_until_it_is_quiet(quiet: int, changed: Any, now: datetime, left: int) -> None:
+    """A route without a quiet time waits for nothing, nor does a record whose last change is not known."""
+    route = example_route().model_copy(update={"quiet": timedelta(seconds=quiet)})
+    assert timedelta(seconds=left) == until_quiet(record_of(deal(SystemModstamp=changed), route), now)
+
+
+def test_m5_a_change_of_a_line_is_a_change_of_the_record() -> None:
+    """The newest one counts, of whatever child records were read; what is not a record does not count."""
+    lines = [line(SystemModstamp="2026-11-03T09:30:00.000+0000"), line(SystemModstamp="2026-11-03T09:20:00.000+0000")]
+    strange = {"A": {"records": "no list"}, "B": {"records": [5]}, "C": [1], "D": {"records": None}}
+    assert NINE + timedelta(minutes=30) == record_of(deal(*lines, **strange)).changed_at()
+    assert NINE == record_of(deal(line())).changed_at()
+
+
+def test_a_field_in_another_case_is_refused() -> None:
+    """It would count as empty, and be written again and again."""
+    fields = deal()
+    fields["erp_order_number__c"] = fields.pop("ERP_Order_Number__c")
+    with pytest.raises(AttentionError, match="no field ERP_Order_Number__c; did you mean erp_order_number__c"):
+        record_of(fields).written()
+
+
+def test_the_settings_say_where_orders_may_be(load: Callable[[str], Settings], example: str) -> None:
+    """All ERPs by name, and the other routes over the same records."""
+    settings = load(example)
+    (first, *others) = settings.routes
+    second = first.model_copy(update={"name": "second"})
+    both = settings.model_copy(update={"routes": (first, *others, second)})
+    assert Erps(tuple(erp.name for erp in settings.erps), (second,)) == Erps.of(both, first)
+    assert 0 < len(Erps.of(both, first).names)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from temporalio.client import AsyncActivityCancelledError, Client
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from activities.attempts import HEARTBEAT_TIMEOUT, Attempt
+from activities import attempts
+from activities.attempts import HEARTBEAT_TIMEOUT, Attempt, ask_temporal
 from closedwon.erp.errors import LostAttemptError
 
 SCHEDULED = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
@@ -119,3 +122,104 @@ async def test_a_proof_that_fails_is_no_permission() -> None:
                 await attempt.before_write()
 
     await environment(started=datetime.now(UTC) - timedelta(minutes=1)).run(write_twice)
+
+
+class Clocks:
+    """The two clocks of a worker, as far ahead as a test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monotonic, self.wall = 100.0, SCHEDULED
+        monkeypatch.setattr("activities.attempts.time.monotonic", lambda: self.monotonic)
+        monkeypatch.setattr(attempts, "datetime", self)
+
+    def now(self, _zone: object) -> datetime:
+        return self.wall
+
+
+@pytest.mark.parametrize(
+    ("monotonic", "wall", "is_old"),
+    [
+        (0, 0, False),
+        (10, 10, False),
+        (10.001, 0, True),
+        (0, 10.001, True),
+        (0, -3600, False),
+        (11, -3600, True),
+    ],
+)
+def test_an_old_look_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, monotonic: float, wall: float, *, is_old: bool
+) -> None:
+    """Older than the heartbeat timeout by either clock: one stops while a machine sleeps, the other can be set back."""
+    clocks = Clocks(monkeypatch)
+
+    def look_and_wait() -> tuple[bool, bool]:
+        attempt = Attempt()
+        before = attempt.needs_new_look()
+        attempt.looked()
+        clocks.monotonic += monotonic
+        clocks.wall += timedelta(seconds=wall)
+        return before, attempt.needs_new_look()
+
+    assert (False, is_old) == environment(started=SCHEDULED).run(look_and_wait)
+
+
+@pytest.mark.parametrize(("waited", "asked"), [(5.0, 0), (5.001, 1)])
+async def test_a_proof_lasts_for_half_the_heartbeat_timeout(
+    monkeypatch: pytest.MonkeyPatch, waited: float, asked: int
+) -> None:
+    """Counted from before Temporal was asked: its answer may have been long on its way."""
+    clocks, proofs = Clocks(monkeypatch), list[None]()
+
+    async def prove() -> None:
+        proofs.append(None)
+        clocks.monotonic += 3
+
+    async def write() -> list[int]:
+        attempt = Attempt(prove)
+        clocks.monotonic += waited
+        await attempt.before_write()
+        first = len(proofs)
+        clocks.monotonic += 2.001  # with the three of the answer: beyond the half
+        await attempt.before_write()
+        return [first, len(proofs)]
+
+    assert [asked, asked + 1] == await environment(started=SCHEDULED).run(write)
+
+
+class Temporal:
+    """Answers a heartbeat, or does not."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.timeouts: list[timedelta] = []
+
+    def get_async_activity_handle(self, *, task_token: bytes) -> Temporal:
+        assert b"test" == task_token
+        return self
+
+    async def heartbeat(self, *, rpc_timeout: timedelta) -> None:
+        self.timeouts.append(rpc_timeout)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (None, True),
+        (AsyncActivityCancelledError(None), True),
+        (RPCError("gone", RPCStatusCode.NOT_FOUND, b""), False),
+        (RPCError("away", RPCStatusCode.UNAVAILABLE, b""), False),
+    ],
+)
+async def test_n1_an_attempt_is_ours_only_if_temporal_says_so(error: Exception | None, *, is_ours: bool) -> None:
+    """A stop that is asked for is an answer, too; no answer within half the heartbeat timeout is none."""
+    temporal = Temporal(error)
+    surroundings = ActivityEnvironment(cast("Client", temporal))
+    if is_ours:
+        await surroundings.run(ask_temporal)
+    else:
+        with pytest.raises(LostAttemptError, match=r"attempt 1 still counts \((NOT_FOUND|UNAVAILABLE)\); nothing was"):
+            await surroundings.run(ask_temporal)
+    assert [HEARTBEAT_TIMEOUT / 2] == temporal.timeouts == [timedelta(seconds=5)]

@@ -316,3 +316,79 @@ def _references(value: Any) -> list[str]:
         return []
     own = [value["$ref"].removeprefix("#/components/schemas/")] if "$ref" in value else []
     return own + [name for inner in value.values() for name in _references(inner)]
+
+
+def test_ids_are_given_only_to_records_without_one() -> None:
+    """What is not a record, or has an id, stays as it is: the check names it."""
+    bare = {"recordId": "0065g0000000001"}
+    with pytest.raises(CalloutError) as caught:
+        read({"org": ORG, "records": [None, bare, "x", {**bare, "id": "own"}]}, KEYED)
+    assert ["/records/0", "/records/2"] == [one.pointer for one in caught.value.problems]
+    with pytest.raises(CalloutError) as caught:
+        read({"org": ORG, "records": "x"}, KEYED)
+    assert ["/records"] == [one.pointer for one in caught.value.problems]
+
+
+def test_long_names_of_the_callers_are_cut_to_80_characters() -> None:
+    """The answer does not grow with the call."""
+    assert {"/" + "x" * 80} == set(refused({"org": ORG, "records": DEAL, "x" * 81: 1}))
+    assert {"/" + "y" * 80} == set(refused({"org": ORG, "records": DEAL, "y" * 80: 1}))
+
+
+def test_only_the_first_problems_are_named() -> None:
+    """The answer to a call that is wrong everywhere stays small."""
+    problems = refused({"org": ORG, "records": [{"recordId": "x", "id": "a"}] * 200})
+    assert 100 == len(problems)
+
+
+def test_no_problem_is_about_the_idempotency_key_where_another_value_is_missing() -> None:
+    """Only a missing id can be left to that header."""
+    problems = refused({"records": [{"id": "a"}]})
+    assert ["no value", "no value"] == ["no value" if "missing" in text else text for text in problems.values()]
+    assert "Idempotency" not in str(problems)
+
+
+def test_the_value_of_a_problem_is_not_kept() -> None:
+    """Neither in the error nor in what caused it: both may end in a log."""
+    with pytest.raises(CalloutError) as caught:
+        read({"org": "Customer Jones", "records": DEAL})
+    assert caught.value.__cause__ is None
+    assert "Jones" not in repr(caught.value.problems)
+
+
+def test_a_nil_value_is_none_and_fields_come_after_any_other() -> None:
+    """By both spellings of true; names in any order, and texts as they are."""
+    xsi = 'xmlns:i="http://www.w3.org/2001/XMLSchema-instance"'
+    pair = "<fields><name>{}</name><value {} {}>x</value></fields>"
+    pairs = "".join(
+        pair.format(name, xsi, nil) for name, nil in [("A", 'i:nil="true"'), ("B", 'i:nil=" 1 "'), ("C", 'i:nil="0"')]
+    )
+    inner = f"<records>{pairs}<id>a</id><fields><name>D</name></fields><recordId>0065g0000000001</recordId></records>"
+    (item,) = parse_soap(soap(f"{inner}<org>{ORG}</org>")).items
+    assert {"A": None, "B": None, "C": "x", "D": None} == item.payload
+    (one, two) = parse_soap(soap(f"{RECORD}<org>{ORG}</org>{RECORD.replace('<id>a', '<id>b')}")).items
+    assert ("a", "b", None, None) == (one.id, two.id, one.payload, two.payload)
+
+
+def test_a_refusal_has_its_message_and_places_in_both_forms() -> None:
+    """A call that is refused as a whole has no places."""
+    with pytest.raises(CalloutError) as caught:
+        read([])
+    fault_text = etree.fromstring(caught.value.soap_body()).findtext(".//faultstring") or ""
+    assert fault_text.startswith("Nothing of the call was taken. all of it: ")
+    whole = CalloutError("Not now.", status=HTTPStatus.BAD_REQUEST)
+    assert "Not now." == etree.fromstring(whole.soap_body()).findtext(".//faultstring")
+    assert ("Not now.", (), HTTPStatus.BAD_REQUEST) == (str(whole), whole.problems, whole.status)
+
+
+def test_exactly_200_records_are_taken() -> None:
+    """By both ways."""
+    assert 200 == len(read({"org": ORG, "records": [DEAL] * 200}).items)
+    assert 200 == len(parse_soap(soap(f"<org>{ORG}</org>{RECORD * 200}")).items)
+
+
+def test_json_may_begin_with_a_byte_order_mark() -> None:
+    """Some tools send one; the charset may be left out, and a key of a header counts in any case."""
+    body = b"\xef\xbb\xbf" + json.dumps({"org": ORG, "records": DEAL}).encode()
+    for content_type in ("application/json", "application/json;charset=utf8", 'application/json; charset="UTF-8"'):
+        assert 1 == len(parse_json(body, CIMultiDict({"content-type": content_type})).items)

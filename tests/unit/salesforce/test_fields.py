@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from activities.salesforce import NEEDS_ATTENTION
+from closedwon.errors import AttentionReason
 from closedwon.localorg.config import OrgConfig
 from closedwon.localorg.describe import describe_object
 from closedwon.localorg.schema import Schema
@@ -224,3 +225,86 @@ async def test_an_object_behind_a_relationship_that_cannot_be_described_passes()
     assert {"won": []} == await complaints_of([route(order={"name": "Account.nothing"})], describe)
     with pytest.raises(ConfigurationError):
         await complaints_of([route(object="Account", events=())], describe)
+
+
+@pytest.mark.parametrize(
+    ("field", "fits"),
+    [
+        (Field("ERP_Order_Number__c", length=19), False),
+        (Field("ERP_Order_Number__c", length=20), True),
+        (Field("ERP_Order_Number__c", length=0), True),
+        (Field("ERP_Order_Number__c", length=1), False),
+        (Field("ERP_Order_Status__c", length=max(map(len, STATUSES)) - 1), False),
+        (Field("ERP_Order_Status__c", length=max(map(len, STATUSES))), True),
+        (Field("ERP_Order_Status__c", type="picklist", length=5), True),
+        (Field("ERP_Order_Status__c", type="picklist", values=STATUSES | {"more"}), True),
+        (Field("ERP_Order_Status__c", type="picklist", values=STATUSES - {"cancelled"}), False),
+        (Field("ERP_Order_Number__c", type="picklist", values=frozenset({"a"})), True),
+        (Field("ERP_Order_Link__c", type="url", length=254), False),
+        (Field("ERP_Order_Link__c", type="url", length=255), True),
+        (Field("ERP_Order_Error__c", type="textarea", length=254), False),
+        (Field("ERP_Order_Error__c", type="textarea", length=255), True),
+        (Field("ERP_Order_Error__c", type="boolean"), False),
+    ],
+)
+def test_the_length_that_may_be_needed_is_exact(field: Field, *, fits: bool) -> None:
+    """A picklist's length is not that of its values; 0 is no bound."""
+    assert fits is (not judge(route(), _with(field))[0])
+
+
+def test_the_statuses_that_a_picklist_lacks_are_named() -> None:
+    """Sorted, and only those."""
+    lacks = STATUSES - {"done", "cancelled"}
+    (found,) = judge(route(), _with(Field("ERP_Order_Status__c", type="picklist", values=lacks)))[0]
+    assert "is a restricted picklist without cancelled, done" in found.text
+
+
+def test_the_stage_is_a_field_of_every_deal() -> None:
+    """It must be there and editable; what it takes, its picklist says elsewhere."""
+    staged = route(write_back={"stage": "Ordered"})
+    assert [] == judge(staged, _with(Field("StageName", type="double", length=1)))[0]
+    (found,) = judge(staged, _with(Field("StageName", editable=False)))[0]
+    assert ("write_back.stage", AttentionReason.SALESFORCE_REJECTED, True) == (found.key, found.reason, found.holds)
+    assert "`write_back.stage` of route 'won'" in found.hint
+    assert [] == judge(route(write_back={}), _with(Field("StageName", editable=False)))[0]
+
+
+def test_a_complaint_says_what_to_correct() -> None:
+    """The setting and the route; it holds the orders, as a matter of configuration."""
+    (found,) = judge(route(qualify="isWon"), KNOWN)[0]
+    assert (AttentionReason.CONFIGURATION, True) == (found.reason, found.holds)
+    assert found.hint.startswith("Correct `qualify` of route 'won' in closedwon.toml")
+
+
+def test_of_several_names_that_are_near_one_is_named() -> None:
+    """The nearest."""
+    known = _with(Field("ERP_Order_Numbers__c"))
+    assert [
+        "write_back.number: Opportunity has no field ERP_Order_Numbe__c; did you mean ERP_Order_Number__c?"
+    ] == complaints(route(write_back={"number": "ERP_Order_Numbe__c"}), known)
+
+
+def test_a_relationship_to_several_objects_is_not_followed() -> None:
+    """An owner may be a user or a queue: what it has is not known."""
+    for targets in (("Account", "Group"), ("Group", "Account")):
+        known = _with(Field("Owner__c", type="reference", relationship="Owner__r", targets=targets))
+        assert [] == complaints(route(order={"reference": "Owner__r.nothing"}), known)
+    known = _with(Field("Owner__c", type="reference", relationship="Owner__r", targets=("Account",)))
+    assert ["order.reference: Account has no field nothing"] == complaints(
+        route(order={"reference": "Owner__r.nothing"}), known
+    )
+
+
+def test_the_part_that_a_field_does_not_have_is_named() -> None:
+    """The first one behind the field."""
+    found = complaints(route(order={"reference": "Name.first.second"}))
+    assert ["order.reference: Opportunity.Name is a field and has no first"] == found
+
+
+def test_objects_that_are_not_known_yet_are_asked_for() -> None:
+    """The route's own first; then those behind it, each once; one that cannot be described passes."""
+    assert ([], {"Opportunity"}) == judge(route(), {})
+    assert ([], set()) == judge(route(), {"Opportunity": None})
+    found, missing = judge(route(), {"Opportunity": KNOWN["Opportunity"]})
+    assert ([], {"Account", "OpportunityLineItem"}) == (found, missing)
+    assert ([], set()) == judge(route(), {**KNOWN, "OpportunityLineItem": None, "Account": None})

@@ -146,3 +146,100 @@ def test_error_bodies_of_every_shape_are_read() -> None:
     strange: tuple[object, ...] = (None, [], "<html>", [1], {}, [{"fields": 3}])
     for body in strange:
         assert Refusal(502) == Refusal.read(502, body)
+
+
+def test_an_attention_error_keeps_salesforces_code_and_hint() -> None:
+    """The code is a search term, the hint says where to look."""
+    error = classify(Refusal(400, "ENTITY_IS_LOCKED"))
+    assert isinstance(error, errors.RefusedError)
+    assert ("ENTITY_IS_LOCKED", "Salesforce: ENTITY_IS_LOCKED") == (error.code, str(error))
+    assert "approval process" in error.cure
+    unknown = classify(Refusal(400))
+    assert isinstance(unknown, errors.RefusedError)
+    assert ("", "Salesforce: HTTP 400") == (unknown.code, str(unknown))
+
+
+@pytest.mark.parametrize(("length", "expected"), [(199, "x" * 199), (200, "x" * 200), (201, "x" * 199 + "…")])
+def test_a_remote_text_is_at_most_200_characters_long(length: int, expected: str) -> None:
+    """With an ellipsis where it was cut, on one line."""
+    assert expected == errors.shortened("x" * length)
+    assert "a b c" == errors.shortened(" a\n b\t c ")
+
+
+@pytest.mark.parametrize(
+    ("between", "least", "most"),
+    [
+        (errors.SOON, timedelta(seconds=5), timedelta(seconds=30)),
+        (errors.MINUTES, timedelta(minutes=1), timedelta(minutes=3)),
+        (errors.HOURS, timedelta(minutes=45), timedelta(minutes=90)),
+    ],
+)
+def test_the_time_to_come_back_is_anywhere_between_two_times(
+    monkeypatch: pytest.MonkeyPatch, between: tuple[timedelta, timedelta], least: timedelta, most: timedelta
+) -> None:
+    """From the first to the second, evenly."""
+    for chance, expected in ((0.0, least), (0.5, (least + most) / 2), (1.0, most)):
+        monkeypatch.setattr("closedwon.salesforce.errors.random.random", lambda chance=chance: chance)
+        assert expected == errors.ThrottledError("busy", between=between).retry_after
+
+
+@pytest.mark.parametrize(
+    ("refusal", "between"),
+    [
+        (Refusal(429), errors.SOON),
+        (Refusal(409), errors.SOON),
+        (Refusal(403, "TXN_SECURITY_METERING_ERROR"), errors.MINUTES),
+        (Refusal(403, "REQUEST_LIMIT_EXCEEDED"), errors.HOURS),
+        (Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Concurrent"), errors.SOON),
+    ],
+)
+def test_each_limit_has_its_own_patience(refusal: Refusal, between: tuple[timedelta, timedelta]) -> None:
+    """Seconds for what runs now, minutes for a server that asks for it, an hour for a day's limit."""
+    error = classify(refusal)
+    assert isinstance(error, errors.ThrottledError)
+    assert error.retry_after is not None
+    assert between[0] <= error.retry_after <= between[1]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (Refusal(499), errors.RefusedError),
+        (Refusal(419), errors.RefusedError),
+        (Refusal(421), errors.RefusedError),
+        (Refusal(413), errors.TooLargeError),
+        (Refusal(500, "INVALID_FIELD"), errors.ConfigurationError),
+        (Refusal(500, "UNSUPPORTED_API_VERSION"), errors.ConfigurationError),
+        (Refusal(400, "SERVER_UNAVAILABLE"), errors.UnavailableError),
+        (Refusal(401, "SERVER_UNAVAILABLE"), errors.SessionExpiredError),
+        (Refusal(401, "ENTITY_IS_LOCKED"), errors.SessionExpiredError),
+        (Refusal(413, "ENTITY_IS_LOCKED"), errors.TooLargeError),
+        (Refusal(200, "INVALID_SESSION_ID"), errors.SessionExpiredError),
+        (Refusal(404, "NOT_FOUND"), errors.RecordGoneError),
+        (Refusal(404), errors.ConfigurationError),
+        (Refusal(410, "SOMETHING"), errors.ConfigurationError),
+    ],
+)
+def test_code_and_status_outrank_each_other_in_this_order(refusal: Refusal, kind: type) -> None:
+    """A session, the size of the call, a code that we know, trouble of the server, and then the status."""
+    assert kind is type(classify(refusal))
+
+
+def test_the_words_of_an_unknown_code_are_not_repeated_but_its_fields_are() -> None:
+    """They may quote a value."""
+    assert "Salesforce: NEW on A, B" == str(classify(Refusal(400, "NEW", "Jane", ("A", "B"))))
+    assert "Salesforce: INVALID_FIELD on A: no such column" == str(
+        classify(Refusal(400, "INVALID_FIELD", "no such column", ("A",)))
+    )
+    assert "Salesforce: INVALID_FIELD" == str(classify(Refusal(400, "INVALID_FIELD")))
+
+
+def test_errors_that_are_not_classified_keep_what_they_are_about() -> None:
+    """A rejected position of the event bus, and an org that is another one."""
+    rejected = errors.ReplayIdRejectedError("/event/A", "-2", "The replay id {1}\nwas corrupted")
+    assert ("/event/A", "-2") == (rejected.channel, rejected.position)
+    assert "/event/A cannot be read from replay id -2: The replay id {1} was corrupted" == str(rejected)
+    wrong = errors.WrongOrgError("prod", "https://a", found="00D1", wanted="00D2", retry_after=timedelta(seconds=9))
+    assert "https://a is org 00D1, but `orgs.id` of 'prod' says 00D2" == str(wrong)
+    assert timedelta(seconds=9) == wrong.retry_after
+    assert "`orgs.id` or `orgs.url`" in wrong.cure

@@ -141,3 +141,15 @@ def test_what_xml_can_hold_stays(point: int) -> None:
 def test_what_xml_cannot_hold_becomes_a_question_mark(point: int) -> None:
     """The bounds of XML 1.0, from outside."""
     assert "?" == escape(chr(point))
+
+
+@pytest.mark.parametrize(("length", "expected"), [(300, "ä"), (301, None)])
+def test_a_declaration_reaches_no_further_than_300_bytes(length: int, expected: str | None) -> None:
+    """Exactly: what stands behind them is not looked for."""
+    start, end = b'<?xml version="1.0" encoding=', b'"iso-8859-1"'
+    body = start + b" " * (length - len(start) - len(end)) + end + b"?><a>\xe4</a>"
+    if expected is None:
+        with pytest.raises(SoapError, match="not UTF-8"):
+            read_xml(body)
+    else:
+        assert expected == read_xml(body).text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Channel, Decision, ErpOrder, ErpStatus, Message
 from closedwon.names import OrderStage
+from closedwon.notifications import Notifications
 from closedwon.order_state import OrderStart, OrderState, Problem, Situation
 from tests.support.memory_erp import EARLY, LATE, held, sold
 
@@ -63,3 +65,24 @@ def test_t5_a_new_run_begins_with_all_that_was_known() -> None:
     expected = state.model_copy(update={"placed": again.placed})
     expected.notifications.heard.clear()
     assert expected == again
+
+
+def test_a_new_order_knows_nothing_yet() -> None:
+    """No field claims anything before something has happened."""
+    known = {name: value for name, value in OrderState().model_dump(exclude={"notifications"}).items() if value}
+    assert {"stage": OrderStage.LOADING} == known
+    assert not any(OrderState().notifications.model_dump().values())
+    assert OrderStart(org=OrgId("00D000000000001"), record=RecordId("006000000000001"), route="r").state is None
+
+
+def test_fields_of_another_version_are_passed_over() -> None:
+    """Of the state and of its notifications: refusing them would wedge the workflow. No error shows what it refuses."""
+    again = OrderState.model_validate({"stage": "ordering", "later": 1, "notifications": {"news": True, "later": 1}})
+    assert (OrderStage.ORDERING, True) == (again.stage, again.notifications.news)
+    for bad in ({"stage": "SECRET"}, {"notifications": {"newest": "SECRET"}}):
+        with pytest.raises(ValidationError) as caught:
+            OrderState.model_validate(bad)
+        assert "SECRET" not in str(caught.value)
+    with pytest.raises(ValidationError) as caught:
+        Notifications.model_validate({"newest": "SECRET"})
+    assert "SECRET" not in str(caught.value)
