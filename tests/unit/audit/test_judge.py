@@ -210,6 +210,11 @@ PLACED: dict[str, Any] = {"order_date": (NOON - timedelta(days=30)).date()}
         (facts_of(deal(**IGNORES), [order(**RESOLVED, amount=1)]), []),
         (facts_of(deal(**IGNORES), [order(**RESOLVED, customer="9")]), [Kind.FOREIGN_ORDER]),
         (facts_of(deal(wanted=None, order=None), [order(**ADOPTED)]), []),
+        (facts_of(deal(wanted=False, tolerated={Kind.ORDER_WITHOUT_DEAL}), [order(**ADOPTED)]), []),
+        (
+            facts_of(deal(wanted=False, tolerated={Kind.ORDER_WITHOUT_DEAL}), [order(**ADOPTED, amount=1)]),
+            [Kind.FOREIGN_ORDER],
+        ),
         (facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)]), []),
         (
             facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)], ended(OrderStage.CANCELLED)),
