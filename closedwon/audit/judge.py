@@ -222,7 +222,7 @@ def _of_no_order(
         yield Kind.ORDER_WITHOUT_DEAL
         if deal is not None and _is_foreign(deal, live[0], keeping_origin):
             yield Kind.FOREIGN_ORDER  # which no policy about orders of ours tolerates
-    elif deal is not None and not booked and deal.number:
+    elif deal is not None and not deal.deleted and not booked and deal.number:
         yield Kind.UNKNOWN_NUMBER
     elif deal is not None and not deal.deleted and booked and "status" in deal.told and _is_taken(deal.status):
         yield Kind.NOT_WRITTEN_BACK  # that it is cancelled

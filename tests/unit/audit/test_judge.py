@@ -125,6 +125,7 @@ def asks(total: str | None = None, *, created_at: datetime | None = None) -> Ord
         (facts_of(deal(**OPEN), [order()]), [Kind.ORDER_WITHOUT_DEAL]),
         (facts_of(deal(**OPEN | {"deleted": True}), [order(status=ErpStatus.CANCELLED)]), []),
         (facts_of(deal(**OPEN | {"number": "S1"}), []), [Kind.UNKNOWN_NUMBER]),
+        (facts_of(deal(**OPEN | {"number": "S1", "deleted": True}), []), []),
         (facts_of(deal(wanted=False), [order(status=ErpStatus.CANCELLED)]), [Kind.NOT_WRITTEN_BACK]),
         (facts_of(deal(wanted=False, deleted=True), [order(status=ErpStatus.CANCELLED)]), []),
         (facts_of(None, [order()]), [Kind.ORDER_WITHOUT_DEAL]),
