@@ -112,6 +112,7 @@ class AuditActivities:
             lag=schedule.lag,
             also=[RecordKey(request.org, record) for record in request.known],
             orphans=request.org == self._settings.orgs[0].id,  # an ERP does not know which org's they are
+            only_swept=True,
             spare=self._spare,
         )
         known = _records((*report.findings, *report.under_way))

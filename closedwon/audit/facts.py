@@ -35,7 +35,7 @@ class Deal(Frozen):
     tolerated: frozenset[Kind] = frozenset()
     """What the route's policies leave as it is."""
     order: Order | None = None
-    """What it asks the ERP for."""
+    """What it asks the ERP for; or says, if it is not wanted."""
     erp: str | None = None
     """The ERP that it picks; None where it wants no order, or nothing says so."""
     problem: str | None = None

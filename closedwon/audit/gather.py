@@ -77,6 +77,7 @@ async def audit(
     route: str | None = None,
     also: Iterable[RecordKey] = (),
     orphans: bool = True,
+    only_swept: bool = False,
     lag: timedelta = LAG,
     on_progress: OnProgress = quiet,
     spare: Spare = spare_nothing,
@@ -84,9 +85,10 @@ async def audit(
     """Compare all records, orders and workflows that were changed from `since` to before `until` (default: now).
 
     A record counts by its own last change. With `route`, only its records are judged; `also` names records that are
-    judged whenever they were changed. `orphans`: whether customers without an order are reported, too. An answer of an
-    ERP without the key that was asked for is not believed. Raises the errors of `closedwon.salesforce.errors` and
-    `closedwon.erp.base`, and Temporal's `RPCError`.
+    judged whenever they were changed. `orphans`: whether customers without an order are reported, too. `only_swept`
+    leaves out won deals of which nobody has heard and that no sweep would order. An answer of an ERP without the key
+    that was asked for is not believed. Raises the errors of `closedwon.salesforce.errors` and `closedwon.erp.base`, and
+    Temporal's `RPCError`.
     """
     books = _Books(settings, connections, client, on_progress, spare)
     before = books.calls()
@@ -97,7 +99,8 @@ async def audit(
     )
     facts = books.facts()
     await books.ask_again({*doubtful(facts), *books.with_rivals(), *also})
-    await books.ask_what_is_swept()
+    if only_swept:
+        await books.ask_what_is_swept()
     await books.ask_how_they_ended(now)
     facts = books.facts()
     keys = [key for key in facts.records() if _is_asked_for(key, facts, until, route)]

@@ -201,7 +201,7 @@ def _of_the_books(
     if len(live) > 1:
         yield Kind.DOUBLED  # which of them is the right one, a person must say first
     elif deal is None or deal.wanted is False or _is_declined(deal, booked, flow):
-        yield from _of_no_order(deal, booked, flow)
+        yield from _of_no_order(deal, booked, flow, keeping_origin)
     elif live:
         yield from _of_an_order(deal, live[0], keeping_origin)
     elif booked:
@@ -214,11 +214,15 @@ def _of_the_books(
         yield Kind.WON_WITHOUT_ORDER
 
 
-def _of_no_order(deal: Deal | None, booked: list[Booked], flow: Flow | None) -> Iterator[Kind]:
+def _of_no_order(
+    deal: Deal | None, booked: list[Booked], flow: Flow | None, keeping_origin: frozenset[str]
+) -> Iterator[Kind]:
     """A record that asks for no order, or whose order a person has declined."""
-    if _live(booked):
+    if live := _live(booked):
         yield Kind.ORDER_WITHOUT_DEAL
-    elif deal is not None and not booked and deal.number:
+        if deal is not None and _is_foreign(deal, live[0], keeping_origin):
+            yield Kind.FOREIGN_ORDER  # which no policy about orders of ours tolerates
+    elif deal is not None and not deal.deleted and not booked and deal.number:
         yield Kind.UNKNOWN_NUMBER
     elif deal is not None and not deal.deleted and booked and "status" in deal.told and _is_taken(deal.status):
         yield Kind.NOT_WRITTEN_BACK  # that it is cancelled

@@ -15,7 +15,7 @@ from closedwon.audit.facts import Deal, Flow
 from closedwon.audit.kinds import Kind
 from closedwon.errors import AttentionError
 from closedwon.ids import InvalidIdError
-from closedwon.model import parse_idempotency_key
+from closedwon.model import Order, parse_idempotency_key
 from closedwon.names import RecordKey
 from closedwon.record import Record
 from closedwon.salesforce.rest import with_fields
@@ -71,7 +71,7 @@ def deal_of(route: Route, key: RecordKey, fields: dict[str, Any]) -> Deal:
     try:
         asked = _asked(route, key, fields, record)
         if not asked.qualifies():
-            return Deal(wanted=False, tolerated=_taken_back(policies.unwon), **facts)
+            return Deal(wanted=False, order=_order_if_any(asked), tolerated=_taken_back(policies.unwon), **facts)
         order, erp = asked.order(), asked.erp()
     except AttentionError as error:
         return Deal(wanted=True, problem=str(error), **facts)
@@ -114,6 +114,14 @@ def _asked(route: Route, key: RecordKey, fields: dict[str, Any], record: Record)
     if route.source == "record":
         return record
     return Record(route, *key, mapping.event_record(route, in_place_of_event(route, fields)))
+
+
+def _order_if_any(asked: Record) -> Order | None:
+    """What a record says that asks for no order: one that was adopted for it is compared with that."""
+    try:
+        return asked.order()
+    except AttentionError:
+        return None
 
 
 def _taken_back(policy: str) -> frozenset[Kind]:

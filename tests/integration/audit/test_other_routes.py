@@ -155,16 +155,30 @@ async def test_a_deal_that_picks_another_erp_after_its_order_is_found(world: Han
     assert other not in {one.record for one in report.findings}
 
 
-async def test_a_won_deal_beyond_the_condition_of_the_sweeps_is_not_missing(world: Handoff) -> None:
-    """People say in `sweep.where` since when orders are Closedwon's business; what has a workflow is, in any case."""
+async def test_a_scheduled_audit_misses_no_deal_beyond_the_condition_of_the_sweeps(world: Handoff) -> None:
+    """People say in `sweep.where` since when orders are Closedwon's business; an audit by hand reports all."""
     await sold(world, 1)
     (old,) = world.org.win_next(1)
     world.org.update("Opportunity", old, Name="from before")
+    (lost,) = world.org.win_next(1)
     obey(world, sweep=Sweep(where="IsWon = TRUE AND Name != 'from before'"))
 
-    assert_clean(await world.audit(), won=1)
-    (lost,) = world.org.win_next(1)
-    assert Kind.WON_WITHOUT_ORDER is (await the_finding(world, lost)).kind
+    async with Connections(world.settings) as connections:
+        found = {
+            only_swept: await audit(
+                world.settings,
+                connections,
+                world.client,
+                since=datetime.now(UTC) - timedelta(hours=1),
+                only_swept=only_swept,
+                lag=timedelta(0),
+            )
+            for only_swept in (True, False)
+        }
+
+    assert [lost] == [one.record for one in found[True].findings]
+    assert {lost, old} == {one.record for one in found[False].findings}
+    assert (2, 3) == (found[True].counts.won, found[False].counts.won)
 
 
 async def test_a_custom_object_is_judged_by_the_same_rules() -> None:

@@ -125,6 +125,7 @@ def asks(total: str | None = None, *, created_at: datetime | None = None) -> Ord
         (facts_of(deal(**OPEN), [order()]), [Kind.ORDER_WITHOUT_DEAL]),
         (facts_of(deal(**OPEN | {"deleted": True}), [order(status=ErpStatus.CANCELLED)]), []),
         (facts_of(deal(**OPEN | {"number": "S1"}), []), [Kind.UNKNOWN_NUMBER]),
+        (facts_of(deal(**OPEN | {"number": "S1", "deleted": True}), []), []),
         (facts_of(deal(wanted=False), [order(status=ErpStatus.CANCELLED)]), [Kind.NOT_WRITTEN_BACK]),
         (facts_of(deal(wanted=False, deleted=True), [order(status=ErpStatus.CANCELLED)]), []),
         (facts_of(None, [order()]), [Kind.ORDER_WITHOUT_DEAL]),
@@ -210,6 +211,11 @@ PLACED: dict[str, Any] = {"order_date": (NOON - timedelta(days=30)).date()}
         (facts_of(deal(**IGNORES), [order(**RESOLVED, amount=1)]), []),
         (facts_of(deal(**IGNORES), [order(**RESOLVED, customer="9")]), [Kind.FOREIGN_ORDER]),
         (facts_of(deal(wanted=None, order=None), [order(**ADOPTED)]), []),
+        (facts_of(deal(wanted=False, tolerated={Kind.ORDER_WITHOUT_DEAL}), [order(**ADOPTED)]), []),
+        (
+            facts_of(deal(wanted=False, tolerated={Kind.ORDER_WITHOUT_DEAL}), [order(**ADOPTED, amount=1)]),
+            [Kind.FOREIGN_ORDER],
+        ),
         (facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)]), []),
         (
             facts_of(deal(**OPEN), [order(**ADOPTED, status=CANCELLED)], ended(OrderStage.CANCELLED)),
