@@ -67,7 +67,7 @@ def mutations_of(file: str) -> list[Mutation]:
         found += [
             Mutation(file, name, occurrence, span, _innermost(scopes, span))
             for occurrence, span in enumerate(spans)
-            if not any(_holds(other, span) for other in unused)
+            if not any(_holds(other, span) for other in unused) and not _is_marker(file, span)
         ]
     return found
 
@@ -116,6 +116,12 @@ def _unused(file: str) -> list[Span]:
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             found.append(_span(node))
     return found
+
+
+def _is_marker(file: str, span: Span) -> bool:
+    """Whether it is the `*` or `/` between parameters, which Cosmic Ray takes for an operator."""
+    line, column = span[0]
+    return _text(file).splitlines()[line - 1][column : column + 2] in {"*,", "/,"}
 
 
 def _scopes(file: str) -> list[tuple[str, Span]]:

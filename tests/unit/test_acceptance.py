@@ -52,14 +52,13 @@ def notified(**fields: Any) -> Notification:
 def test_the_workflow_gets_what_the_route_says(settings: Load) -> None:
     """Org, record, pace, and how to follow an order that was taken by its number."""
     whole = settings()
-    route, retry = whole.routes[0], whole.retry
+    paces = {"first_interval": timedelta(seconds=7), "longest_interval": timedelta(minutes=7)}
+    whole = whole.model_copy(update={"retry": whole.retry.model_copy(update=paces)})
+    route = whole.routes[0].model_copy(update={"horizon": timedelta(days=7)})
     start = order_start(whole, route, RECORD)
     assert (whole.org(route.org).id, RECORD, route.name) == (start.org, start.record, start.route)
     assert OrgId(start.org) == start.org
-    assert (
-        Pace(first_interval=retry.first_interval, longest_interval=retry.longest_interval, horizon=route.horizon)
-        == start.pace
-    )
+    assert Pace(**paces, horizon=timedelta(days=7)) == start.pace
     assert route.policies.follow == start.follow
     assert start.state is None
 

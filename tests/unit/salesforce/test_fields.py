@@ -295,6 +295,15 @@ def test_a_relationship_to_several_objects_is_not_followed() -> None:
     )
 
 
+def test_only_objects_of_which_something_is_read_are_asked_for() -> None:
+    """A parent that is only there or not need not be described; lines of no known relationship neither."""
+    known = _with(Field("Owner__c", type="reference", relationship="Owner__r", targets=("Crew__c",)))
+    assert set() == judge(route(order={"reference": "Owner__r && 'yes'"}), known)[1]
+    assert {"Crew__c"} == judge(route(order={"reference": "Owner__r.Name"}), known)[1]
+    for each in ("Nothings.records", "Account.records", "OpportunityLineItems.others", "OpportunityLineItems"):
+        assert set() == judge(route(order={"lines": {**_DEAL["order"]["lines"], "each": each}}), KNOWN)[1]
+
+
 def test_the_part_that_a_field_does_not_have_is_named() -> None:
     """The first one behind the field."""
     found = complaints(route(order={"reference": "Name.first.second"}))
