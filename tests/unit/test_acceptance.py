@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.common import Priority
 
-from closedwon.acceptance import Notification, order_start, prepare
+from closedwon.acceptance import Notification, accept, order_start, prepare
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping import MappingError
@@ -131,3 +132,21 @@ def test_t6_a_record_of_another_object_is_refused(settings: Load) -> None:
     assert AttentionReason.BAD_MESSAGE is caught.value.reason
     custom = whole.routes[0].model_copy(update={"object": "Deal__c"})
     assert account.record == prepare(whole, custom, account).order.record
+
+
+async def test_what_was_prepared_is_started_with_its_priority(settings: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps come after live notifications; everything else is passed on as it was prepared."""
+    started: list[Any] = []
+
+    async def start_order(*positional: Any, **named: Any) -> None:
+        started.append((positional, named))
+
+    monkeypatch.setattr("closedwon.acceptance.temporal.start_order", start_order)
+    whole, given, client = settings(), notified(summary="from the sweep"), object()
+    later = Priority(priority_key=5)
+    await accept(client, whole, whole.routes[0], given, priority=later)  # type: ignore[arg-type]
+    await accept(client, whole, whole.routes[0], given)  # type: ignore[arg-type]
+    order, message, summary = prepare(whole, whole.routes[0], given)
+    assert [
+        ((client, order, message), {"summary": summary, "priority": priority}) for priority in (later, Priority.default)
+    ] == started

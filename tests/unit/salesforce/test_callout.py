@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 from multidict import CIMultiDict
+from pydantic import ValidationError
 
 from closedwon.salesforce.callout import (
     Accepted,
@@ -401,3 +402,9 @@ def test_a_body_that_is_not_a_soap_call_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(CalloutError) as caught:
         parse_soap(body)
     assert HTTPStatus.BAD_REQUEST is caught.value.status
+
+
+def test_an_accepted_record_is_a_value() -> None:
+    """Nothing changes an answer after it was made."""
+    with pytest.raises(ValidationError, match="frozen"):
+        ACCEPTED.accepted[0].id = "b"  # type: ignore[misc]
