@@ -60,7 +60,7 @@ def mutations_of(file: str) -> list[Mutation]:
     """Everything that the operators can do to a file, but for annotations, which mypy judges."""
     tree = parso.parse(_text(file))
     nodes = list(ast_nodes(tree))
-    scopes, unused = _scopes(file), _unused(file)
+    scopes, unused, between_operands = _scopes(file), _unused(file), _binary_operators(file)
     found = []
     for name, operator in _operators().items():
         spans = ((span) for node in nodes for span in operator.mutation_positions(node))
@@ -68,6 +68,7 @@ def mutations_of(file: str) -> list[Mutation]:
             Mutation(file, name, occurrence, span, _innermost(scopes, span))
             for occurrence, span in enumerate(spans)
             if not any(_holds(other, span) for other in unused)
+            and ("BinaryOperator" not in name or any(_holds(between, span) for between in between_operands))
         ]
     return found
 
@@ -116,6 +117,12 @@ def _unused(file: str) -> list[Span]:
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             found.append(_span(node))
     return found
+
+
+def _binary_operators(file: str) -> list[Span]:
+    """Where binary operators are: Cosmic Ray takes the stars and slashes of parameters and arguments for some, too."""
+    nodes = ast.walk(ast.parse(_text(file)))
+    return [(_span(node.left)[1], _span(node.right)[0]) for node in nodes if isinstance(node, ast.BinOp)]
 
 
 def _scopes(file: str) -> list[tuple[str, Span]]:

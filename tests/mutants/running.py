@@ -159,7 +159,7 @@ def _look_at(child: _Child) -> Verdict | None:
     with child.output as output:
         output.seek(0)
         text = output.read().decode(errors="replace")
-    return Verdict(child.mutation, _result(os.waitstatus_to_exitcode(status)), seconds, text)
+    return Verdict(child.mutation, _result(os.waitstatus_to_exitcode(status), text), seconds, text)
 
 
 def _end(child: _Child) -> None:
@@ -169,9 +169,9 @@ def _end(child: _Child) -> None:
     child.output.close()
 
 
-def _result(code: int) -> Result:
+def _result(code: int, text: str) -> Result:
     if code < 0 or code == pytest.ExitCode.TESTS_FAILED:
         return Result.KILLED
-    if code == _BROKEN:
+    if code == _BROKEN or "while loading conftest" in text:
         return Result.BROKEN
     return Result.SURVIVED if code == pytest.ExitCode.OK else Result.FAILED

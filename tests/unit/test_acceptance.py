@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.common import Priority
 
-from closedwon.acceptance import Notification, order_start, prepare
+from closedwon.acceptance import Notification, accept, order_start, prepare
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping import MappingError
@@ -52,14 +53,13 @@ def notified(**fields: Any) -> Notification:
 def test_the_workflow_gets_what_the_route_says(settings: Load) -> None:
     """Org, record, pace, and how to follow an order that was taken by its number."""
     whole = settings()
-    route, retry = whole.routes[0], whole.retry
+    paces = {"first_interval": timedelta(seconds=7), "longest_interval": timedelta(minutes=7)}
+    whole = whole.model_copy(update={"retry": whole.retry.model_copy(update=paces)})
+    route = whole.routes[0].model_copy(update={"horizon": timedelta(days=7)})
     start = order_start(whole, route, RECORD)
     assert (whole.org(route.org).id, RECORD, route.name) == (start.org, start.record, start.route)
     assert OrgId(start.org) == start.org
-    assert (
-        Pace(first_interval=retry.first_interval, longest_interval=retry.longest_interval, horizon=route.horizon)
-        == start.pace
-    )
+    assert Pace(**paces, horizon=timedelta(days=7)) == start.pace
     assert route.policies.follow == start.follow
     assert start.state is None
 
@@ -132,3 +132,21 @@ def test_t6_a_record_of_another_object_is_refused(settings: Load) -> None:
     assert AttentionReason.BAD_MESSAGE is caught.value.reason
     custom = whole.routes[0].model_copy(update={"object": "Deal__c"})
     assert account.record == prepare(whole, custom, account).order.record
+
+
+async def test_what_was_prepared_is_started_with_its_priority(settings: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps come after live notifications; everything else is passed on as it was prepared."""
+    started: list[Any] = []
+
+    async def start_order(*positional: Any, **named: Any) -> None:
+        started.append((positional, named))
+
+    monkeypatch.setattr("closedwon.acceptance.temporal.start_order", start_order)
+    whole, given, client = settings(), notified(summary="from the sweep"), object()
+    later = Priority(priority_key=5)
+    await accept(client, whole, whole.routes[0], given, priority=later)  # type: ignore[arg-type]
+    await accept(client, whole, whole.routes[0], given)  # type: ignore[arg-type]
+    order, message, summary = prepare(whole, whole.routes[0], given)
+    assert [
+        ((client, order, message), {"summary": summary, "priority": priority}) for priority in (later, Priority.default)
+    ] == started

@@ -168,6 +168,16 @@ def test_an_expression_that_fails_on_the_data_does_not_quote_it(expression: str,
         ("@.A", {"A"}),
         ("A || [@]", {"A"}),
         ("`true`", set()),
+        ("A.*.b", {"A"}),
+        ("A[*].b.c", {"A"}),
+        ("A[].b", {"A"}),
+        ("A[0].b.c", {"A.b.c"}),
+        ("@", set()),
+        ("A == B && C > D", {"A", "B", "C", "D"}),
+        ("length(A.b)", {"A.b"}),
+        ("A[1:2].b", {"A"}),
+        ("A.{x: b}", {"A"}),
+        ("A.[b, c]", {"A"}),
     ],
 )
 def test_what_an_expression_reads_is_known(expression: str, expected: set[str]) -> None:
@@ -180,6 +190,9 @@ def test_what_an_expression_reads_is_known(expression: str, expected: set[str]) 
     [
         ("16.009999999999998", "16.01"),
         ("0.30000000000000004", "0.3"),
+        ("3.0000000000000004", "3"),
+        ("20.000000000000004", "20"),
+        ("299.99999999999997", "300"),
         ("133.3300001", "133.3300001"),
         ("19.990", "19.990"),
         ("1234567890123.45", "1234567890123.45"),
@@ -192,6 +205,7 @@ def test_what_an_expression_reads_is_known(expression: str, expected: set[str]) 
 def test_noise_is_taken_off_json_numbers_only(text: str, expected: str) -> None:
     """15 significant digits survive binary floating point; a text that holds a number means every digit."""
     assert Decimal(expected) == json_number(text)
+    assert expected == str(json_number(text)) or Decimal(expected) == Decimal(text)
     assert Decimal("16.009999999999998") == exact(Decimal("16.009999999999998"))
     assert Decimal("16.009999999999998") == evaluate("to_number(@)", "16.009999999999998")
 

@@ -427,6 +427,7 @@ def test_t6_only_the_prefix_of_a_standard_object_is_known(
         ("Org", {"Org": ORG}, None),
         ("Org", {"Org": ORG[:15]}, None),
         ("Org", {"Org": "00D000000000009"}, "gives another org than 00D5g000004Kx1XEAS, which this route reads"),
+        ("Org", {"Org": "00Dz00000000009"}, "gives another org than 00D5g000004Kx1XEAS"),
         ("Org", {"Org": None}, "gives no value, but one is needed"),
         ("Org", {"Org": "x"}, "not a Salesforce id"),
     ],

@@ -217,6 +217,9 @@ def test_a_duplicate_deletes_nothing_and_an_older_tombstone_neither() -> None:
     for name, modified in (("gone", 40), ("older", 29)):
         notifications.take(_message(name, 40, modified=modified, deleted=True))
         assert (False, 30) == (notifications.deleted, _newest(notifications))
+    notifications.take(_message("older with content", 40, modified=29, payload=29, deleted=True))
+    notifications.take(_message("gone", 40, modified=40, payload=40, deleted=True))
+    assert (False, 30) == (notifications.deleted, _newest(notifications))
     notifications.take(_message("same time", 40, modified=30, deleted=True))
     assert notifications.deleted
 

@@ -139,10 +139,14 @@ async def test_an_order_of_another_customer_is_refused(call: Any) -> None:
 async def test_a_cancelled_order_is_refused_whatever_it_holds(call: Any) -> None:
     """Somebody decided against it in the ERP; its content is not compared."""
     for changes in ({}, {"amount": Decimal(1)}, {"customer": "C9"}):
-        erp = MemoryErp(held(status=CANCELLED, **changes))
-        with pytest.raises(RejectedError, match="order SO1 of this record has been cancelled in the ERP"):
-            await call(erp, ORDER)
-        assert [] == erp.writes
+        for number, name in (("SO1", "SO1"), (None, "1")):
+            erp = MemoryErp(held(status=CANCELLED, number=number, **changes))
+            with pytest.raises(
+                RejectedError, match=f"order {name} of this record has been cancelled in the ERP"
+            ) as caught:
+                await call(erp, ORDER)
+            assert "back to draft" in caught.value.cure
+            assert [] == erp.writes
 
 
 @BOTH
@@ -403,3 +407,27 @@ def test_the_test_data_has_several_lines() -> None:
     assert [line.product for line in ORDER.lines] == [line.product for line in reversed(held().lines or ())]
     assert isinstance(ORDER, Order)
     assert all(isinstance(line, OrderLine) for line in ORDER.lines)
+
+
+@BOTH
+async def test_an_erp_that_does_not_store_the_newer_time_keeps_its_order(call: Any) -> None:
+    """The order is what it was."""
+    erp = MemoryErp(held(), stores_keys=False)
+    assert held() == (await call(erp, sold(modified_at=LATE), remembers=True)).order
+
+
+async def test_a_policy_never_stores_an_older_time() -> None:
+    """The cancelled order was made of something newer: that stays known."""
+    found = held(status=CANCELLED, modified_at=LATE)
+    erp = MemoryErp(found)
+    assert Cancelled(order=found) == await cancel_order(erp, KEY, by_policy=True, modified_at=EARLY)
+    assert [] == erp.writes
+
+
+@BOTH
+async def test_what_was_just_made_is_taken_on_whatever_time_the_erp_shows(call: Any) -> None:
+    """Only an order that was found can be newer than its own notification."""
+    erp = MemoryErp()
+    erp.happens["after-create"] = lambda: erp.orders.update({"1": held(status=DRAFT, modified_at=LATE)})
+    result = await call(erp, ORDER)
+    assert (False, False, ErpStatus.CONFIRMED) == (result.adopted, result.kept, result.order.status)

@@ -24,6 +24,7 @@ from closedwon.erp.base import (
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine, Origin
+from tests.support.memory_erp import MemoryErp, held
 
 ORDER = Order(
     org=OrgId("00D000000000001"),
@@ -131,6 +132,15 @@ async def test_an_attempt_that_was_lost_writes_nothing(write: str) -> None:
     assert ([], 0) == (erp.written, guard.doubts)
 
 
+async def test_every_look_is_reported_to_the_guard() -> None:
+    """By key and by number: what is written next is based on it."""
+    guard = ScriptedGuard()
+    erp = fenced(OneOrderErp(FOUND), guard)  # type: ignore[arg-type]
+    await erp.find(ORDER.idempotency_key)
+    await erp.find_by_number("SO1")
+    assert 2 == guard.looks
+
+
 @every_write
 async def test_a_young_look_is_not_repeated(write: str) -> None:
     """The usual write costs no call more."""
@@ -189,3 +199,23 @@ async def test_a_write_is_in_doubt_without_a_definite_answer(write: str, error: 
         await WRITES[write](fenced(erp, guard))  # type: ignore[arg-type]
 
     assert ([write], doubts) == (erp.written, guard.doubts)
+
+
+@pytest.mark.parametrize(("number", "name"), [("SO1", "SO1"), (None, "1")])
+async def test_an_order_that_changed_is_named(number: str | None, name: str) -> None:
+    """By its number, or else by the ERP's own id."""
+    looked_at = FOUND.model_copy(update={"number": number})
+    erp = fenced(OneOrderErp(FOUND.model_copy(update={"amount": Decimal(1)})), ScriptedGuard(old=True))  # type: ignore[arg-type]
+    with pytest.raises(StaleError, match=f"one: order {name} has changed since it was looked at"):
+        await erp.advance(looked_at)
+
+
+async def test_an_order_without_a_key_is_looked_at_by_its_number() -> None:
+    """The one that was looked at, and no other."""
+    by_hand = held(idempotency_key=None, origin=None)
+    others = [held(id="2", number="", idempotency_key=None), held(id="3", number="SO3", idempotency_key="x")]
+    memory = MemoryErp(*others, by_hand)
+    claimed = await fenced(memory, ScriptedGuard(old=True)).claim(
+        by_hand, ORDER.idempotency_key, origin=Origin.ADOPTED, modified_at=None
+    )
+    assert (["find_by_number"], "1") == (memory.looks, claimed and claimed.id)

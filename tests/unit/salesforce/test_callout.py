@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 from multidict import CIMultiDict
+from pydantic import ValidationError
 
 from closedwon.salesforce.callout import (
     Accepted,
@@ -144,7 +145,8 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["", "text/plain", "application/xml", "application/json; charset=utf-16", "application/jsonp"]
+    "content_type",
+    ["", "text/plain", "application/xml", "application/json; charset=utf-16", "application/jsonp", "application/gzip"],
 )
 def test_another_media_type_is_refused(content_type: str) -> None:
     """Only JSON in UTF-8 is read."""
@@ -392,3 +394,17 @@ def test_json_may_begin_with_a_byte_order_mark() -> None:
     body = b"\xef\xbb\xbf" + json.dumps({"org": ORG, "records": DEAL}).encode()
     for content_type in ("application/json", "application/json;charset=utf8", 'application/json; charset="UTF-8"'):
         assert 1 == len(parse_json(body, CIMultiDict({"content-type": content_type})).items)
+
+
+@pytest.mark.parametrize("body", [b"", b"<a/>", soap("").replace(b"submit", b"other")])
+def test_a_body_that_is_not_a_soap_call_is_a_bad_request(body: bytes) -> None:
+    """By status, for the log; the Fault itself comes with 500."""
+    with pytest.raises(CalloutError) as caught:
+        parse_soap(body)
+    assert HTTPStatus.BAD_REQUEST is caught.value.status
+
+
+def test_an_accepted_record_is_a_value() -> None:
+    """Nothing changes an answer after it was made."""
+    with pytest.raises(ValidationError, match="frozen"):
+        ACCEPTED.accepted[0].id = "b"  # type: ignore[misc]

@@ -123,6 +123,9 @@ def test_a_name_that_yields_nothing_is_found(changes: dict[str, Any], expected: 
         "OpportunityLineItems.totalSize",
         "length(OpportunityLineItems.records)",
         "OpportunityLineItems.records[?isNothing == `1`].Quantity",
+        "OpportunityLineItems.records[?length(Tags[*].x) > `0`].Quantity",
+        "sort_by(OpportunityLineItems.records, &length(Tags[*].x))[0].Quantity",
+        "IsWon && sort_by(OpportunityLineItems.records, &length(Tags[*].x))",
         "sort_by(OpportunityLineItems.records, &Quantity)[0].Product2.Name",
         "{a: Account.Name}.a",
         "OpportunityLineItems.records | [0].quantity",
@@ -293,6 +296,15 @@ def test_a_relationship_to_several_objects_is_not_followed() -> None:
     assert ["order.reference: Account has no field nothing"] == complaints(
         route(order={"reference": "Owner__r.nothing"}), known
     )
+
+
+def test_only_objects_of_which_something_is_read_are_asked_for() -> None:
+    """A parent that is only there or not need not be described; lines of no known relationship neither."""
+    known = _with(Field("Owner__c", type="reference", relationship="Owner__r", targets=("Crew__c",)))
+    assert set() == judge(route(order={"reference": "Owner__r && 'yes'"}), known)[1]
+    assert {"Crew__c"} == judge(route(order={"reference": "Owner__r.Name"}), known)[1]
+    for each in ("Nothings.records", "Account.records", "OpportunityLineItems.others", "OpportunityLineItems"):
+        assert set() == judge(route(order={"lines": {**_DEAL["order"]["lines"], "each": each}}), KNOWN)[1]
 
 
 def test_the_part_that_a_field_does_not_have_is_named() -> None:

@@ -205,6 +205,7 @@ def test_each_limit_has_its_own_patience(refusal: Refusal, between: tuple[timede
     ("refusal", "kind"),
     [
         (Refusal(499), errors.RefusedError),
+        (Refusal(400, "SOMETHING", "concurrent"), errors.RefusedError),
         (Refusal(419), errors.RefusedError),
         (Refusal(421), errors.RefusedError),
         (Refusal(413), errors.TooLargeError),
@@ -243,3 +244,21 @@ def test_errors_that_are_not_classified_keep_what_they_are_about() -> None:
     assert "https://a is org 00D1, but `orgs.id` of 'prod' says 00D2" == str(wrong)
     assert timedelta(seconds=9) == wrong.retry_after
     assert "`orgs.id` or `orgs.url`" in wrong.cure
+
+
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (Refusal(401, "INVALID_SESSION_ID"), "Salesforce: INVALID_SESSION_ID, the session has expired or was revoked"),
+        (Refusal(401), "Salesforce: HTTP 401, the session has expired or was revoked"),
+        (Refusal(413), "Salesforce: HTTP 413, the call is too large"),
+        (Refusal(400, "QUERY_TIMEOUT"), "Salesforce: QUERY_TIMEOUT, the call is too large"),
+        (Refusal(503, "SERVER_UNAVAILABLE"), "Salesforce is in trouble: SERVER_UNAVAILABLE"),
+        (Refusal(503), "Salesforce is in trouble: HTTP 503"),
+        (Refusal(429, "X"), "Salesforce: HTTP 429"),
+        (Refusal(409), "Salesforce: HTTP 409"),
+    ],
+)
+def test_what_passes_names_its_code_or_else_its_status(refusal: Refusal, message: str) -> None:
+    """An operator searches for it."""
+    assert message == str(classify(refusal))

@@ -71,7 +71,10 @@ def test_clocks_may_differ_by_five_minutes(seconds: int) -> None:
 @pytest.mark.parametrize("seconds", [-301, 301, -86400])
 def test_an_old_or_early_signature_is_refused(seconds: int) -> None:
     """A recorded request is of no use after five minutes, and none can be made in advance."""
-    assert Refusal.STALE == refusal(signed(at=NOW + timedelta(seconds=seconds)))
+    headers = signed(at=NOW + timedelta(seconds=seconds))
+    assert Refusal.STALE == refusal(headers)
+    with pytest.raises(SignatureError, match="signed more than 5 minutes away from our clock"):
+        verify(headers, BODY, [NEW], NOW, Seen())
 
 
 def test_a_signature_is_good_once() -> None:

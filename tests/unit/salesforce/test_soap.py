@@ -22,6 +22,8 @@ def message(content: str = "<a/>", header: str = "", namespace: str = SOAP, name
     [
         (message(namespace="http://www.w3.org/2003/05/soap-envelope"), "VersionMismatch", "not one of SOAP 1.1"),
         (message(name="Letter"), "Client", "no SOAP Envelope"),
+        (message(name="Box", namespace="urn:x"), "Client", "no SOAP Envelope"),
+        (message(name="Letter", namespace="urn:x"), "Client", "no SOAP Envelope"),
         (message(""), "Client", "one Body with one element"),
         (message("<a/><b/>"), "Client", "one Body with one element"),
         (message().replace(b"</e:Envelope>", b"<e:Body><a/></e:Body></e:Envelope>"), "Client", "one Body"),

@@ -47,6 +47,8 @@ def test_the_newest_doubt_counts_per_erp() -> None:
     assert LATE == state.newest_doubt(except_in="")
     state.note_doubt(None, LATE)
     assert LATE == state.newest_doubt(except_in="a")
+    state.note_doubt(None, EARLY)
+    assert {"a": LATE, "": LATE} == state.in_doubt
 
 
 def test_t5_a_new_run_begins_with_all_that_was_known() -> None:

@@ -1,0 +1,179 @@
+"""T7: lines of the order workflow that no test would have missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from closedwon.erp.base import RejectedError, UnreachableError
+from closedwon.errors import AttentionReason
+from closedwon.model import UNWON, ErpOrder, ErpStatus, Following, Policies
+from closedwon.names import OrderStage
+from closedwon.snapshot import Deleted, NotWanted, RecordSnapshot, Wanted
+from tests.support.world import Held, erp_order, order_of, running
+
+
+async def test_t7_the_session_of_the_newest_notification_is_used(temporal_server: WorkflowEnvironment) -> None:
+    """The older one may have ended; a notification without one does not take it away."""
+    async with running(temporal_server.client) as world:
+        sessions: list[str | None] = []
+        plain = world.load
+        world.create = held = Held(erp_order())
+
+        async def load(request: Any) -> RecordSnapshot:
+            sessions.append(request.session)
+            return await plain(request)  # type: ignore[no-any-return]
+
+        world.load = load
+        handle = await world.notify(session="older")
+        await held.started.wait()
+        await world.notify("m-2", session="newer")
+        await world.notify("m-3")
+        held.go_on.set()
+        await handle.result()
+
+    assert ("older", "newer") == (sessions[0], sessions[-1])
+    assert "newer" == world.written[-1].session
+
+
+async def test_t7_an_order_that_was_cancelled_in_the_erp_is_not_made_again_by_a_late_notification(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """While it was followed, somebody cancelled it there: what happened before that is no longer news."""
+    async with running(temporal_server.client) as world:
+        moments = timedelta(milliseconds=50)
+        following = Following(first_interval=moments, longest_interval=moments, horizon=timedelta(hours=1))
+
+        async def load(_request: object) -> RecordSnapshot:
+            return Wanted(order=order_of(world.record), erp="light", policies=Policies(follow=following))
+
+        async def follow(_request: object) -> ErpOrder:
+            return erp_order(ErpStatus.CANCELLED)
+
+        world.load, world.follow = load, follow
+        begun = datetime.now(UTC)
+        handle = await world.notify(remember=timedelta(hours=1), payload={}, modified_at=begun)
+        await world.until_stage(OrderStage.CANCELLED)
+        await world.notify("late", payload={}, modified_at=begun + timedelta(milliseconds=1))
+        await world.story()  # it has taken the notification in
+        assert ["load_order"] == await _scheduled(handle, "load_order")
+        assert OrderStage.CANCELLED == await world.stage()
+        await handle.terminate()
+
+
+async def _scheduled(handle: WorkflowHandle[Any, Any], activity: str) -> list[str]:
+    history = await handle.fetch_history()
+    names = [one.activity_task_scheduled_event_attributes.activity_type.name for one in history.events]
+    return [name for name in names if name == activity]
+
+
+@pytest.mark.parametrize("stuck", ["cancel", "write"])
+async def test_t7_a_deal_that_is_won_again_ends_the_waiting_of_its_cancellation(
+    temporal_server: WorkflowEnvironment, stuck: str
+) -> None:
+    """The ERP, or Salesforce, is away while the order is cancelled by policy: what was wanted is no longer wanted."""
+    async with running(temporal_server.client) as world:
+        is_won, reopened, tried = False, list[bool](), 0
+        write = world.write
+
+        async def load(_request: object) -> RecordSnapshot:
+            if is_won:
+                return Wanted(order=order_of(world.record), erp="light")
+            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+
+        def away() -> UnreachableError:
+            nonlocal tried
+            tried += 1
+            return UnreachableError("away")
+
+        async def cancel(_request: object) -> ErpOrder:
+            if stuck == "cancel":
+                raise away()
+            return erp_order(ErpStatus.CANCELLED)
+
+        async def write_back(request: Any) -> Any:
+            if request.status == UNWON:
+                raise away()
+            return await write(request)
+
+        async def create(request: Any) -> ErpOrder:
+            reopened.append(request.reopen)
+            return erp_order()
+
+        world.load, world.cancel, world.write, world.create = load, cancel, write_back, create
+        handle = await world.notify()
+        await world.until(lambda: tried >= 2)
+        is_won = True
+        await world.notify("won again")
+        outcome = await handle.result()
+
+    assert OrderStage.COMPLETED is outcome.stage
+    assert {True} == set(reopened)  # a cancel without an answer is checked once more
+    assert {None} == {request.status for request in world.written}
+
+
+async def test_t7_a_record_that_can_be_read_was_not_deleted(temporal_server: WorkflowEnvironment) -> None:
+    """A tombstone came, and the record was restored before it was read: what a person decides is written to it."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> RecordSnapshot:
+            return Wanted(order=order_of(world.record), erp="light")
+
+        async def create(_request: object) -> ErpOrder:
+            raise RejectedError("no such product")
+
+        async def cancel(_request: object) -> None:
+            return None
+
+        world.load, world.create, world.cancel = load, create, cancel
+        handle = await world.notify(deleted=True)
+        await world.until_stage(OrderStage.ATTENTION)
+        await handle.signal("cancel")
+        outcome = await handle.result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert "cancelled" == world.written[-1].status
+
+
+async def test_t7_a_record_that_is_deleted_stays_so(temporal_server: WorkflowEnvironment) -> None:
+    """Reading it found it deleted, so the tombstone counts on: nothing is written, and the end is a cancelled order."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> RecordSnapshot:
+            return Deleted(erp="light", policies=Policies(deleted="cancel"))
+
+        async def cancel(_request: object) -> None:
+            return None
+
+        world.load, world.cancel = load, cancel
+        outcome = await (await world.notify(deleted=True)).result()
+
+    assert OrderStage.CANCELLED is outcome.stage
+    assert [] == world.written
+
+
+async def test_t7_the_order_of_a_deleted_record_waits_for_a_person_where_the_route_says_so(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """With the reason `record-deleted`, and without a write to a record that is not there."""
+    async with running(temporal_server.client) as world:
+
+        async def load(_request: object) -> RecordSnapshot:
+            return Deleted(erp="light", policies=Policies(deleted="attention"))
+
+        async def find(_request: object) -> ErpOrder:
+            return erp_order()
+
+        world.load, world.find = load, find
+        handle = await world.notify(deleted=True)
+        await world.until_stage(OrderStage.ATTENTION)
+        await world.until(lambda: bool(world.needs))
+        await handle.signal("retry")
+        outcome = await handle.result()
+
+    assert (OrderStage.COMPLETED, AttentionReason.RECORD_DELETED) == (outcome.stage, world.needs[0].reason)
+    assert [] == world.written
