@@ -85,8 +85,8 @@ mutants: setup ## Plant small faults in the code that decides: its quick tests m
 histories: setup ## Record the golden histories anew; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json
 	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py tests/integration/test_sweeps*.py \
-		tests/integration/test_alerts.py tests/integration/operating/test_erps.py \
-		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps"
+		tests/integration/test_alerts.py tests/integration/operating/test_erps.py tests/integration/audit/test_scheduled.py tests/cases/test_recovery.py \
+		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps or scheduled or r7"
 
 .PHONY: docs
 docs: setup ## Write the generated pages in docs/ again

@@ -18,6 +18,7 @@ from closedwon import names
 from closedwon.codec import data_converter
 from tests.support.encryption import GOLDEN_KEY, keyed
 from workflows.alerts import AlertWorkflow
+from workflows.audits import AuditFindingWorkflow, AuditWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.hold import HoldWorkflow
 from workflows.message import UnreadableMessageWorkflow
@@ -47,6 +48,8 @@ async def _replay(path: Path, *plugins: Plugin) -> None:
             AlertWorkflow,
             ErpLimitWorkflow,
             HoldWorkflow,
+            AuditWorkflow,
+            AuditFindingWorkflow,
         ],
         data_converter=data_converter(keyed(GOLDEN_KEY)),
         plugins=plugins,
