@@ -163,6 +163,8 @@ class OrderWorkflow(Commanded):
             reopen = snapshot.reopen or state.cancelled_after_reopen
             result = await self._steps.create(snapshot, reopen=reopen, interrupt=self._has_news)
             self._placed(result, snapshot)
+            if result.kept and not state.has_order:  # the run that cancelled it has written why
+                return Outcome(stage=OrderStage.CANCELLED, order=result.order)
         outcome = await self._write_order(state.placed)
         if state.check_since is not None:
             self._presenter.enter(OrderStage.CHECKING)
