@@ -56,28 +56,59 @@ def test_every_listed_survivor_can_still_be_made() -> None:
     assert set() == set(listed) - made
 
 
-def test_faults_are_noticed_and_files_stay_as_they_are() -> None:
-    """A run of the tool over one small file: all its faults are killed, and the file is untouched."""
-    before = (ROOT / _ONE).read_bytes()
-    command = [sys.executable, "-m", "tests.mutants", "--only", "money.py", "--size", "6", "--seed", "1"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert 0 == run.returncode, run.stdout + run.stderr
-    assert "6 of 6 mutants killed" in run.stdout
-    assert before == (ROOT / _ONE).read_bytes()
+_DECISION = """
+def is_large(amount: int, *, strict: bool = False) -> bool:
+    least = 11 if strict else 10
+    return amount >= least
+"""
+_TESTS = """
+import sys
+sys.path.insert(0, {folder!r})
+from decision import is_large
+def test_it() -> None:
+    assert [is_large(n) for n in (9, 10, 11, 12)] == [False, True, True, True]
+    assert [is_large(n, strict=True) for n in (9, 10, 11, 12)] == [False, False, True, True]
+"""
 
 
-def test_a_survivor_that_nobody_has_listed_fails_the_run(tmp_path: Path) -> None:
-    """With the entry to be completed; here the tests are ones that notice nothing."""
-    (tmp_path / "test_nothing.py").write_text('"""Nothing."""\ndef test_nothing() -> None:\n    """Yes."""\n')
+def tool(folder: Path, tests: str, equivalent_toml: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the tool over a decision and its tests, in a folder of their own."""
+    (folder / "decision.py").write_text(_DECISION)
+    (folder / "test_decision.py").write_text(tests.format(folder=str(folder)))
+    (folder / "equivalent.toml").write_text(equivalent_toml)
     code = (
-        "import sys, tests.mutants.__main__ as tool\n"
-        f"tool.targets = lambda: {{{_ONE!r}: [{str(tmp_path / 'test_nothing.py')!r}]}}\n"
-        "sys.argv[1:] = ['--size', '2']\n"
+        "import pathlib, sys, tests.mutants.__main__ as tool\n"
+        f"tool.HERE = pathlib.Path({str(folder)!r})\n"
+        f"tool.targets = lambda: {{{str(folder / 'decision.py')!r}: [{str(folder / 'test_decision.py')!r}]}}\n"
+        "sys.argv[1:] = ['--all']\n"
         "sys.exit(tool.main())\n"
     )
-    run = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
-    assert 1 == run.returncode, run.stdout + run.stderr
-    assert "0 of 2 mutants killed" in run.stdout
-    assert 2 == run.stdout.count("[[mutation]]\nfile = 'closedwon/money.py'")
+
+
+def test_faults_are_noticed_and_files_stay_as_they_are(tmp_path: Path) -> None:
+    """All faults of a decision that is well tested are killed, and the file is untouched."""
+    run = tool(tmp_path, _TESTS)
+    assert 0 == run.returncode, run.stdout + run.stderr
+    assert "(100.0%;" in run.stdout
+    assert _DECISION == (tmp_path / "decision.py").read_text()
+
+
+def test_a_survivor_that_is_not_listed_fails_the_run_and_a_listed_one_must_survive(tmp_path: Path) -> None:
+    """With the entry to be completed; each survivor of tests that notice nothing, and no other."""
+    blind = tool(tmp_path, "def test_nothing() -> None:\n    pass\n")
+    assert (1, "(0.0%;") == (blind.returncode, "(0.0%;" if "(0.0%;" in blind.stdout else blind.stdout + blind.stderr)
+    entries = blind.stdout[blind.stdout.index("[[mutation]]") :]
+    assert entries.count("[[mutation]]") == entries.count("\nfunction = 'is_large'\n") > 3
+    listed = tool(tmp_path, _TESTS, entries)
+    assert 1 == listed.returncode
+    assert "listed in equivalent.toml, but noticed by a test" in listed.stdout
+
+
+def test_tests_that_fail_by_themselves_are_said_to(tmp_path: Path) -> None:
+    """They would kill every mutant."""
+    run = tool(tmp_path, "def test_it() -> None:\n    raise ValueError\n")
+    assert 1 == run.returncode
+    assert "must pass without a mutation" in run.stdout
