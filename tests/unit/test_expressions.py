@@ -218,3 +218,11 @@ def test_noise_is_taken_off_json_numbers_only(text: str, expected: str) -> None:
 def test_an_expression_may_yield_the_data_itself(expression: str, expected: object) -> None:
     """A record without child records can be its own one line."""
     assert expected is reads_itself(expression)
+
+
+@pytest.mark.parametrize("zone", ["`5`", "Zone", "`null`"])
+def test_a_zone_that_is_no_text_is_left_to_the_record(zone: str) -> None:
+    """Only a name that is written out can be checked with the settings."""
+    check(f"day_in(CreatedDate, {zone})")
+    with pytest.raises(ExpressionError, match=r"day_in\(\) got (number|null), not string"):
+        evaluate(f"day_in('2025-11-03T23:30:00Z', {zone})", DATA)
