@@ -72,6 +72,8 @@ class ErpResult(Frozen):
     """As the ERP has it now; None: there was nothing to cancel, and there will be nothing."""
     kept: bool = False
     """The notification is older than what the ERP's order was made of: the order was left as it is."""
+    has_lived: bool = True
+    """False: it was cancelled already when a cancellation was asked for, by a person or by an earlier attempt."""
     in_doubt_since: AwareDatetime | None = None
     """When the newest attempt was given up whose write may still take effect; None: there is none."""
 
@@ -265,7 +267,7 @@ class ErpActivities:
                 return Resolved(order=taken.order, differences=taken.differences, keyless=taken.keyless)
         if refusal is not None and can_say:
             raise refusal
-        if request.order is not None and not accept:
+        if not accept:
             return Resolved(differences=f"No ERP shows order {request.number}, so nothing of it can be compared")
         # No constraint keeps what is still under way from becoming a second order.
         self._wait_until_settled(request.unanswered_at, self._names(request))
@@ -310,7 +312,7 @@ class ErpActivities:
                 return await amend_to(erp, order, amends=amends, reopen=request.reopen, **how)
             return await find_or_create(erp, order, **how)
         except AmountDiffersError as error:
-            if request.changed != "ignore":
+            if request.changed != "ignore" or error.is_new:
                 raise
             found = error.found or await erp.find(order.idempotency_key)
             if found is None or not found.status.exists_as_order:
@@ -336,6 +338,7 @@ class ErpActivities:
             has_lived = has_lived or done.has_lived
             if done.order is not None and not result.kept:
                 result = ErpResult(order=done.order, kept=done.kept)
+        result = result.model_copy(update={"has_lived": has_lived})
         if not has_lived:
             self._wait_until_settled(request.unanswered_at, self._names(request))
         return result

@@ -58,6 +58,8 @@ class WriteBack(Frozen):
     session: str | None = None
     """Of the newest message, sealed."""
     written: Values = Field(default_factory=dict)
+    is_wanted: bool = False
+    """The record asks for this order, so that it may get the stage of an ordered deal."""
 
 
 class NotVisibleYetError(BenignError):
@@ -191,7 +193,7 @@ def _wanted(route: Route, request: WriteBack) -> Values:
         status=request.status or order.status,
         link=order.url,
         error=request.error,
-        ordered=order.status.exists_as_order,
+        ordered=order.status.exists_as_order and request.is_wanted and request.error is None,
         key=idempotency_key(request.org, request.record),
     )
 

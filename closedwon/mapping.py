@@ -111,10 +111,10 @@ def deleted_record_of(route: Route, tombstone: Tombstone, fields: dict[str, Any]
 def check_prefix(route: Route, record: RecordId) -> None:
     """Raise `MappingError` with the reason `bad-message` for a record of another object, on whatever channel.
 
-    Only the key prefixes of standard objects are known; those of custom objects differ from org to org.
+    Key prefixes of standard objects are the same in every org; those of custom objects differ, but begin with an "a".
     """
-    prefix = KEY_PREFIXES.get(route.object)
-    if prefix is not None and record.prefix != prefix:
+    prefix = KEY_PREFIXES.get(route.object) or ("a" if route.object.endswith("__c") else "")
+    if not record.startswith(prefix):
         problem = f"the notification names a record with the key prefix {record.prefix!r}, but {route.object} has "
         raise MappingError(route, "record_id", f"{problem}{prefix!r}", reason=AttentionReason.BAD_MESSAGE)
 

@@ -49,7 +49,7 @@ class Notifications(BaseModel):
         self.news = True
         if message.deleted and not (is_known or _is_older(message, self.newest)):
             self.deleted, self.newest = True, message
-        elif not message.deleted and message.payload is not None and self._is_newest(message):
+        elif not (message.deleted or is_known) and message.payload is not None and self._is_newest(message):
             self.deleted, self.newest = False, message
 
     def is_readable(self, tombstone: Message) -> None:

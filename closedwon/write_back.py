@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from closedwon.ids import InvalidIdError, OrgId, RecordId
-from closedwon.model import GIVEN_UP, UNWON, ErpStatus, idempotency_key, parse_idempotency_key
+from closedwon.model import GIVEN_UP, UNWON, idempotency_key, parse_idempotency_key
 from closedwon.settings import Route
 from closedwon.snapshot import Values
 
@@ -75,11 +75,10 @@ def may_have_order(route: Route, found: Claims, written: Values) -> bool:
     names = route.write_back
     if found.proof is Proof.OTHER:
         return True
-    if found.status == UNWON and found.proof is Proof.OWN:
-        return False  # Closedwon cancelled it
-    if found.status == ErpStatus.CANCELLED:
-        return True
-    return names.number not in written or found.number is not None
+    if found.status in _FINAL and found.proof is Proof.OWN:
+        return False  # it is cancelled, or none is needed: by Closedwon, or by a person's decision
+    says_something = found.number is not None or found.status is not None or found.proof is Proof.OWN
+    return names.number not in written or says_something
 
 
 def write_back_fields(

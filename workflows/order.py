@@ -157,7 +157,7 @@ class OrderWorkflow(Commanded):
         state.keeps_order = False
         is_same = state.placed_for is not None and order.content == state.placed_for.content
         is_remembered = not self._start.remember or order == state.placed_for
-        if state.placed is None or not (state.resolution or (is_same and is_remembered)):
+        if state.placed is None or not (is_same and (state.resolution or is_remembered)):
             state.order = order
             self._presenter.enter(OrderStage.ORDERING)
             reopen = snapshot.reopen or state.cancelled_after_reopen
@@ -165,12 +165,12 @@ class OrderWorkflow(Commanded):
             self._placed(result, snapshot)
             if result.kept and not state.has_order:  # the run that cancelled it has written why
                 return Outcome(stage=OrderStage.CANCELLED, order=result.order)
-        outcome = await self._write_order(state.placed)
-        if state.check_since is not None:
+        outcome = await self._write_order(state.placed, is_wanted=True)
+        while state.check_since is not None:
             self._presenter.enter(OrderStage.CHECKING)
             result = await self._steps.create(snapshot, reopen=state.check_reopens, interrupt=self._has_news)
             self._placed(result, snapshot)
-            outcome = await self._write_order(state.placed)
+            outcome = await self._write_order(state.placed, is_wanted=True)
         return await self._follow(outcome, snapshot.policies.follow)
 
     def _placed(self, result: ErpResult, snapshot: Wanted) -> None:
@@ -212,9 +212,8 @@ class OrderWorkflow(Commanded):
         """Cancel because the record asks for it. It may change its mind at any moment, so news ends the waiting."""
         state = self._state
         self._presenter.enter(OrderStage.CANCELLING)
-        state.cancelled_after_reopen = (
-            True  # also where news ends the waiting: an attempt without an answer may have done it
-        )
+        was_ours = state.cancelled_after_reopen
+        state.cancelled_after_reopen = True  # even if news ends the waiting: an attempt without an answer may do it
         try:
             result = await self._steps.cancel(
                 by_policy=True, modified_at=snapshot.modified_at, interrupt=self._has_news
@@ -222,7 +221,8 @@ class OrderWorkflow(Commanded):
         except ProblemError as stop:
             raise await self._not_cancelled(snapshot, stop) from None
         state.placed, state.placed_for = result.order, None
-        state.cancelled_after_reopen = result.order is not None and not result.kept
+        is_ours = result.has_lived or result.in_doubt_since is not None or was_ours
+        state.cancelled_after_reopen = is_ours and result.order is not None and not result.kept
         if result.kept and result.order is not None:
             self._timeline.kept(workflow.now(), result.order)
             return await self._write_order(result.order, is_there=isinstance(snapshot, NotWanted))
@@ -234,7 +234,7 @@ class OrderWorkflow(Commanded):
         if result.order is None and not self._notifications.deleted:
             return Outcome(stage=OrderStage.NOT_NEEDED)
         self._timeline.cancelled(workflow.now(), result.order)
-        if not isinstance(snapshot, Deleted):
+        if is_ours and not isinstance(snapshot, Deleted):  # else a person cancelled it, and the status keeps saying so
             request = await self._steps.write_back(order=result.order, status=UNWON, interrupt=self._has_news)
             self._timeline.written(workflow.now(), request)
         return Outcome(stage=OrderStage.CANCELLED, order=result.order)
@@ -252,8 +252,8 @@ class OrderWorkflow(Commanded):
         message = f"{problem.message}, and Closedwon did not make it: no policy cancels it"
         return ProblemError(problem.model_copy(update={"message": message}))
 
-    async def _write_order(self, placed: ErpOrder | None, *, is_there: bool = True) -> Outcome:
-        """Write the order to its record, even if the record does not ask for it any more."""
+    async def _write_order(self, placed: ErpOrder | None, *, is_there: bool = True, is_wanted: bool = False) -> Outcome:
+        """Write the order to its record, even if the record does not ask for it any more (`is_wanted` false)."""
         if placed is None:
             if self._start.remember and self._notifications.newest is not None:
                 self._notifications.settle(workflow.now())
@@ -261,7 +261,7 @@ class OrderWorkflow(Commanded):
         if is_there:
             self._presenter.enter(OrderStage.WRITING_BACK)
             request = await self._steps.write_back(
-                order=placed, since=self._notifications.since, interrupt=self._was_deleted
+                order=placed, since=self._notifications.since, is_wanted=is_wanted, interrupt=self._was_deleted
             )
             self._timeline.written(workflow.now(), request)
             self._notifications.since = None  # the way of that notification has been measured
@@ -288,7 +288,7 @@ class OrderWorkflow(Commanded):
                 break
             state.placed = found
             self._timeline.add(workflow.now(), f"the ERP has order **{found.number or found.id}** as {found.status}")
-            outcome = await self._write_order(found)
+            outcome = await self._write_order(found, is_wanted=True)
         if outcome.stage is OrderStage.CANCELLED:
             self._notifications.decided_at = workflow.now()  # somebody cancelled it in the ERP
         return outcome
@@ -341,10 +341,10 @@ class OrderWorkflow(Commanded):
             raise ProblemError(order_exists(resolved.rival))
         if resolved.differences is not None:
             raise ProblemError(order_differs(decision.number or "", resolved.differences))
-        state.placed, state.resolution = resolved.order, decision
+        state.placed, state.placed_for, state.resolution = resolved.order, state.order, decision
         self._timeline.add(workflow.now(), f"order **{decision.number}** is used as the record's order")
         self._presenter.enter(OrderStage.WRITING_BACK)
-        await self._write(order=resolved.order, since=self._notifications.since)
+        await self._write(order=resolved.order, since=self._notifications.since, is_wanted=True)
         if self._start.follow is not None:
             state.deciding = None  # it is carried out; from here on notifications count as before
         return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)

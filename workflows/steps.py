@@ -121,6 +121,7 @@ class Steps:
         because its route may name another ERP by now, and no worker may poll the queue of this one.
         """
         state, order, erp = self._state, wanted.order, wanted.erp
+        state.placed_for = None  # until it is answered, the ERP may have either state of the record
         state.placed_in, state.erp, state.tried = erp, None if wanted.other_erps else erp, True
         request = CreateOrder(
             erp=erp,
@@ -164,6 +165,7 @@ class Steps:
         `by_policy`: no person asks for it, so only an order that Closedwon made is cancelled, and none that was made of
         something newer than `modified_at`.
         """
+        self._state.placed_for = None  # as in `create`
         request = CancelOrder(
             **self._wanted(),
             by_policy=by_policy,
@@ -317,8 +319,8 @@ class Steps:
     ) -> None:
         """Remember that the order must be compared once more, or that it has been."""
         state = self._state
-        known = order or state.placed
-        is_fenced = known is not None and known.version is not None
+        # A version fences a late write only once something newer was written: not while the step has no answer.
+        is_fenced = is_answered and order is not None and order.version is not None
         if is_answered and self._is_checking():
             state.check_since, state.check_reopens = None, False
         if in_doubt_since is not None and not commutes and not is_fenced:

@@ -257,8 +257,12 @@ class _Call:
             found, adopted = await self._create()
             if adopted and is_newer(found, order.modified_at):
                 return Handoff(order=found, adopted=True, kept=True)
-        self._compare(found)
-        found = await self._advance(found)
+        try:
+            self._compare(found)
+            found = await self._advance(found)
+        except AmountDiffersError as error:
+            error.is_new = not adopted or (found.modified_at is not None and found.modified_at == order.modified_at)
+            raise
         if adopted and self._remembers:
             found = await _remember(erp, found, order.modified_at)
         return Handoff(order=found, adopted=adopted)

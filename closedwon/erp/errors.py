@@ -85,6 +85,8 @@ class AmountDiffersError(AttentionError):
     def __init__(self, found: ErpOrder | None, message: str, *, cure: str | None = None) -> None:
         """Name both totals in `message`; nothing of the customer."""
         self.found = found
+        self.is_new = False
+        """The ERP made it so just now, of this very content: no policy for changed deals is about that."""
         super().__init__(
             message,
             reason=AttentionReason.AMOUNT_DIFFERS,
@@ -102,7 +104,7 @@ class TotalDiffersError(AmountDiffersError):
 
     def __init__(self, order: Order, found: ErpOrder | None = None) -> None:
         """Name both totals."""
-        total = money(order.total or order.amount, order.currency)
+        total = money(order.amount if order.total is None else order.total, order.currency)
         super().__init__(
             found,
             f"The deal says {total}, its lines {money(order.amount, order.currency)}",

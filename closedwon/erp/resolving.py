@@ -32,7 +32,7 @@ class Taken(Frozen):
 async def take_named(
     erp: Erp, number: str, idempotency_key: str, order: Order | None, *, accept_differences: bool = False
 ) -> Taken:
-    """Give the order that people call `number` the record's key, if it agrees with `order`; None compares nothing.
+    """Give the order that people call `number` the record's key, if it agrees with `order`; None agrees with nothing.
 
     Raises `UnknownOrderError` if it is not there, is cancelled, or is another record's, and `CannotLookUpError` where
     the ERP cannot say.
@@ -44,6 +44,8 @@ async def take_named(
         raise OthersOrderError(f"{erp.name}: order {number} is another record's")
     if found.status is ErpStatus.CANCELLED:
         raise UnknownOrderError(f"ERP order {number} has been cancelled in the ERP")
+    if not accept_differences and order is None:
+        return Taken(differences=f"Order {number} in ERP {erp.name} cannot be compared: the record was not read")
     if order is not None and not accept_differences and (what := differences(found, order)):
         return Taken(differences=f"Order {number} in ERP {erp.name} is not what the record asks for: {'; '.join(what)}")
     return await _claim(erp, found, idempotency_key, order)

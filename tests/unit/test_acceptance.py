@@ -125,13 +125,16 @@ def test_the_workflows_page_names_the_deal(settings: Load, fields: Any, summary:
 
 
 def test_t6_a_record_of_another_object_is_refused(settings: Load) -> None:
-    """Only where the prefix of the route's object is known: a custom object's is not."""
+    """The prefix of a standard object is known; that of a custom one begins with an "a"."""
     whole, account = settings(), notified(record=RecordId("001000000000001AAA"))
     with pytest.raises(MappingError) as caught:
         prepare(whole, whole.routes[0], account)
     assert AttentionReason.BAD_MESSAGE is caught.value.reason
     custom = whole.routes[0].model_copy(update={"object": "Deal__c"})
-    assert account.record == prepare(whole, custom, account).order.record
+    with pytest.raises(MappingError):
+        prepare(whole, custom, account)
+    own = notified(record=RecordId("a01000000000001"))
+    assert own.record == prepare(whole, custom, own).order.record
 
 
 async def test_what_was_prepared_is_started_with_its_priority(settings: Load, monkeypatch: pytest.MonkeyPatch) -> None:

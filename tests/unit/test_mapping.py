@@ -404,18 +404,18 @@ def test_a_deal_is_named_for_lists(event_route: Route, record: Fields) -> None:
         ("Opportunity", "006000000000001", True),
         ("Opportunity", "001000000000001", False),
         ("Deal__c", "a01000000000001", True),
-        ("Deal__c", "006000000000001", True),
+        ("Deal__c", "006000000000001", False),
     ],
 )
-def test_t6_only_the_prefix_of_a_standard_object_is_known(
+def test_t6_a_record_has_the_prefix_of_its_object(
     route: Route, object_: str, record_id: str, *, is_taken: bool
 ) -> None:
-    """A custom object's differs from org to org, so none is refused."""
+    """A custom object's differs from org to org, but begins with an "a"."""
     found = route.model_copy(update={"object": object_})
     if is_taken:
         mapping.check_prefix(found, RecordId(record_id))
         return
-    with pytest.raises(MappingError, match="key prefix '001', but Opportunity has '006'") as caught:
+    with pytest.raises(MappingError, match=f"key prefix '{record_id[:3]}', but {object_} has") as caught:
         mapping.check_prefix(found, RecordId(record_id))
     assert AttentionReason.BAD_MESSAGE is caught.value.reason
 

@@ -23,12 +23,11 @@ RESOLVED = {"origin": Origin.RESOLVED, "idempotency_key": KEY}
     [
         (BY_HAND, ORDER, False, BY_HAND.model_copy(update={**RESOLVED, "modified_at": EARLY})),
         (BY_HAND, ORDER, True, BY_HAND.model_copy(update={**RESOLVED, "modified_at": EARLY})),
-        (BY_HAND, None, False, BY_HAND.model_copy(update=RESOLVED)),
-        (UNLIKE, None, False, UNLIKE.model_copy(update=RESOLVED)),
+        (BY_HAND, None, True, BY_HAND.model_copy(update=RESOLVED)),
         (UNLIKE, ORDER, True, UNLIKE.model_copy(update={**RESOLVED, "modified_at": EARLY})),
         (held(), ORDER, False, held().model_copy(update=RESOLVED)),
     ],
-    ids=["agrees", "agrees, accepted", "not compared", "unlike, not compared", "unlike, accepted", "its own already"],
+    ids=["agrees", "agrees, accepted", "not compared, accepted", "unlike, accepted", "its own already"],
 )
 async def test_the_named_order_gets_the_key(
     found: ErpOrder,
@@ -101,3 +100,11 @@ def test_an_order_that_no_erp_can_show() -> None:
     assert ErpOrder(
         id="SO7", number="SO7", status=ErpStatus.CONFIRMED, currency="XXX", amount=Decimal(0), line_count=0
     ) == by_number_alone("SO7")
+
+
+async def test_what_cannot_be_compared_is_not_taken() -> None:
+    """The record was never read: nothing says whose the order is, so nothing changes until a person accepts that."""
+    erp = MemoryErp(BY_HAND)
+    taken = await take_named(erp, "SO1", KEY, None)
+    assert (None, []) == (taken.order, erp.writes)
+    assert "cannot be compared" in str(taken.differences)
