@@ -214,7 +214,7 @@ def notified(**fields: Any) -> Message:
 def test_t5_a_record_that_was_not_found_is_deleted_or_hidden(erp: str | None) -> None:
     """Only a tombstone says when it was deleted; the route's policies come with both, its ERP where it is one."""
     picking = ('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } ')
-    route = example_route(picking) if erp is None else example_route()
+    route = (example_route(picking) if erp is None else example_route()).model_copy(update={"unwon": "ignore"})
     common: dict[str, Any] = {"erp": erp, "policies": route.policies}
     for message, at in (
         (notified(deleted=True, modified_at=NINE), NINE),
