@@ -123,6 +123,7 @@ def test_what_the_erp_says(one: Booked, expected: str) -> None:
         (flow(number=None), "completed"),
         (flow(OrderStage.ATTENTION, "running", reason="erp-rejected"), "needs attention (erp-rejected)"),
         (flow(OrderStage.ATTENTION, "terminated", reason="erp-rejected"), "terminated, attention S1"),
+        (flow(OrderStage.ATTENTION), "attention S1"),
         (flow(OrderStage.ORDERING, "running"), "ordering S1"),
         (Flow(status="running", started_at=NOON), ""),
         (Flow(status="timed out", number="S1", started_at=NOON), "timed out,  S1"),
