@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.common import Priority
 
-from closedwon.acceptance import Notification, accept, order_start, prepare
+from closedwon.acceptance import Notification, accept, in_place_of_event, order_start, prepare
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping import MappingError
@@ -153,3 +153,15 @@ async def test_what_was_prepared_is_started_with_its_priority(settings: Load, mo
     assert [
         ((client, order, message), {"summary": summary, "priority": priority}) for priority in (later, Priority.default)
     ] == started
+
+
+@pytest.mark.parametrize(("payload", "is_whole"), [("@", True), ("Payload__c", False), ("!", False)])
+def test_a_record_that_takes_an_events_place_is_where_the_route_looks(
+    settings: Load, payload: str, *, is_whole: bool
+) -> None:
+    """As the whole content, or as a text in its field."""
+    route = settings().routes[0].model_copy(update={"payload": payload})
+    found = in_place_of_event(route, {"Name": "Roof", "At": NOON})
+    assert (
+        {"Name": "Roof", "At": NOON} if is_whole else {payload: '{"Name": "Roof", "At": "2026-11-24 12:00:00+00:00"}'}
+    ) == found

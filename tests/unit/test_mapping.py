@@ -502,3 +502,29 @@ def test_the_summary_is_cut_between_characters(route: Route, record: Fields) -> 
         summary = mapping.summary_of(route.model_copy(update={"payload": "@"}), {**record, "Name": name}) or ""
         assert 199 <= len(summary.encode()) <= 200
         assert name.startswith(summary)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_taken"),
+    [("1E-18", True), ("1E-19", False), ("9E17", True), ("1E18", False), ("0.1234567890123456789", False)],
+)
+def test_a_number_has_18_digits_on_either_side_of_the_point(
+    route: Route, record: Fields, number: str, *, is_taken: bool
+) -> None:
+    """Salesforce's have no more; beyond them sums would lose digits."""
+    priced = put(record, "OpportunityLineItems.records.0.UnitPrice", number)
+    if is_taken:
+        assert Decimal(number) == map_order(route, priced).lines[0].unit_price
+    else:
+        with pytest.raises(MappingError, match="a number beyond 18 digits"):
+            map_order(route, priced)
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_text_is_no_value(route: Route, record: Fields, value: str | None) -> None:
+    """Neither a date nor an id: the first is left out, the second is missed."""
+    assert map_order(route, {**record, "CloseDate": value}).order_date is None
+    with pytest.raises(MappingError, match="gives no value, but one is needed"):
+        map_order(route, put(record, "Account.Id", value))
+    with pytest.raises(MappingError, match="gives no value, but one is needed"):
+        map_order(route, put(record, "OpportunityLineItems.records.0.Quantity", value))

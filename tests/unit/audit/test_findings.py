@@ -123,6 +123,7 @@ def test_what_the_erp_says(one: Booked, expected: str) -> None:
         (flow(number=None), "completed"),
         (flow(OrderStage.ATTENTION, "running", reason="erp-rejected"), "needs attention (erp-rejected)"),
         (flow(OrderStage.ATTENTION, "terminated", reason="erp-rejected"), "terminated, attention S1"),
+        (flow(OrderStage.ATTENTION), "attention S1"),
         (flow(OrderStage.ORDERING, "running"), "ordering S1"),
         (Flow(status="running", started_at=NOON), ""),
         (Flow(status="timed out", number="S1", started_at=NOON), "timed out,  S1"),
@@ -267,3 +268,19 @@ def test_an_order_of_a_deal_by_message_is_not_offered_to_another_look() -> None:
     """Whether it is wanted only a message could tell."""
     one = found(facts_of(deal(wanted=None, status="cancelled"), [order()]))
     assert (Kind.ORDER_WITHOUT_DEAL, False) == (one.kind, one.fixable)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_copy"),
+    [
+        ({}, False),
+        ({"proof": Proof.NONE}, False),
+        ({"proof": Proof.OTHER}, True),
+        ({"status": "cancelled"}, False),
+        ({"status": "cancelled", "proof": Proof.NONE}, True),
+        ({"status": "cancelled", "proof": Proof.NONE, "told": frozenset({"number"})}, False),
+    ],
+)
+def test_what_counts_as_copied(changes: dict[str, Any], *, is_copy: bool) -> None:
+    """Another record's key, or a decision without a proof where the route writes the status."""
+    assert is_copy is deal(**changes).is_copy

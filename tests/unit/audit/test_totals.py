@@ -36,6 +36,7 @@ def signed(total: str | None, *prices: str, currency: str = "EUR") -> Deal:
         (signed("31.20", "10.40", "10.40", "10.40"), {"amount": "31", "rounding": Decimal(1)}, 1),
         (signed("31.20", "10.40", "20.80"), {"amount": "33", "rounding": Decimal(1)}, 0),
         (signed("180.00", "90.00", "90.00", currency="USD"), {"amount": "180.00"}, 0),
+        (signed("180.00", "90.00", "90.00"), {"amount": "180.00", "currency": "USD"}, 0),
         (signed(None, "100.00", "80.00"), {"amount": "180.00"}, 1),
         (signed("180.00", "90.00", "90.00"), {"amount": "180.00", "status": ErpStatus.DRAFT}, 0),
         (signed("180.00", "90.00", "90.00"), {"amount": "180.00", "status": ErpStatus.CANCELLED}, 0),

@@ -210,3 +210,12 @@ def test_a_customer_with_a_number_of_the_erps_own_is_compared_by_it() -> None:
     assert not other_customer(held(TWO, "25.00", customer="C-7"), sold(TWO, customer=by_number))
     assert other_customer(held(TWO, "25.00"), sold(TWO, customer=by_number))
     assert not other_customer(held(TWO, "25.00", customer=None), sold(TWO, customer=by_number))
+
+
+@pytest.mark.parametrize(
+    ("rounding", "agrees"), [("1", True), ("1.01", False), ("2", False), ("0", False), ("-1", False)]
+)
+def test_a_rounding_coarser_than_a_whole_unit_is_not_believed(rounding: str, *, agrees: bool) -> None:
+    """Every amount would agree with every other; the currency's own unit counts then."""
+    found = held("A 1 10.00", "10.50", rounding=Decimal(rounding))
+    assert agrees is not differs(found.model_copy(update={"lines": None}), sold("A 1 10.00"))

@@ -136,11 +136,12 @@ def test_a_field_without_a_value_is_none(amount: str) -> None:
 
 def test_custom_and_managed_names_are_kept() -> None:
     """Objects and fields of the org's own and of managed packages keep their API names."""
-    fields = {"Id": "a015g0000000001", "Total__c": "1", "acme__Total__c": "2", "fieldsToNull": "Name"}
+    fields = {"Id": "a015g0000000001", "Total__c": "1", "acme__Total__c": "2", "zone__c": "3", "fieldsToNull": "Name"}
     message = parse(sent.message([sent.notification("04l5g0000000001", fields, type_="acme__Deal__c")]))
 
     assert "acme__Deal__c" == message.object
-    assert {"Id": "a015g0000000001AAA", "Total__c": "1", "acme__Total__c": "2"} == message.notifications[0].fields
+    expected = {"Id": "a015g0000000001AAA", "Total__c": "1", "acme__Total__c": "2", "zone__c": "3"}
+    assert expected == message.notifications[0].fields
 
 
 @pytest.mark.parametrize(
