@@ -72,8 +72,6 @@ class ErpResult(Frozen):
     """As the ERP has it now; None: there was nothing to cancel, and there will be nothing."""
     kept: bool = False
     """The notification is older than what the ERP's order was made of: the order was left as it is."""
-    has_lived: bool = True
-    """False: it was cancelled already when a cancellation was asked for, by a person or by an earlier attempt."""
     in_doubt_since: AwareDatetime | None = None
     """When the newest attempt was given up whose write may still take effect; None: there is none."""
 
@@ -338,7 +336,6 @@ class ErpActivities:
             has_lived = has_lived or done.has_lived
             if done.order is not None and not result.kept:
                 result = ErpResult(order=done.order, kept=done.kept)
-        result = result.model_copy(update={"has_lived": has_lived})
         if not has_lived:
             self._wait_until_settled(request.unanswered_at, self._names(request))
         return result

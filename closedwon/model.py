@@ -376,6 +376,11 @@ UNWON: Final = "cancelled, no longer won"
 somebody decided, it does not stand in the way of an order when the deal is won again."""
 
 
+KEPT: Final = "kept, no longer won"
+"""What the record's status says after an operator has kept the order of a record that no longer qualifies. Beside the
+record's own key it stands against the route's policy until the deal is won again."""
+
+
 class ErpLine(Frozen):
     """One product line as the ERP has it. `unit_price` is net."""
 

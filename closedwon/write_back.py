@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from closedwon.ids import InvalidIdError, OrgId, RecordId
-from closedwon.model import GIVEN_UP, UNWON, idempotency_key, parse_idempotency_key
+from closedwon.model import GIVEN_UP, KEPT, NOT_NEEDED, UNWON, idempotency_key, parse_idempotency_key
 from closedwon.settings import Route
 from closedwon.snapshot import Values
 
@@ -75,8 +75,8 @@ def may_have_order(route: Route, found: Claims, written: Values) -> bool:
     names = route.write_back
     if found.proof is Proof.OTHER:
         return True
-    if found.status in _FINAL and found.proof is Proof.OWN:
-        return False  # it is cancelled, or none is needed: by Closedwon, or by a person's decision
+    if found.status in {UNWON, KEPT, NOT_NEEDED} and found.proof is Proof.OWN:
+        return False  # Closedwon cancelled it, an operator keeps it, or none is needed
     says_something = found.number is not None or found.status is not None or found.proof is Proof.OWN
     return names.number not in written or says_something
 

@@ -32,7 +32,18 @@ with workflow.unsafe.imports_passed_through():
     from activities.erp import ErpResult
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import NOT_NEEDED, UNWON, Answer, Decision, ErpOrder, ErpStatus, Following, Frozen, Message
+    from closedwon.model import (
+        KEPT,
+        NOT_NEEDED,
+        UNWON,
+        Answer,
+        Decision,
+        ErpOrder,
+        ErpStatus,
+        Following,
+        Frozen,
+        Message,
+    )
     from closedwon.names import OrderStage
     from closedwon.order_state import OrderStart, OrderState, Problem
     from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
@@ -212,7 +223,6 @@ class OrderWorkflow(Commanded):
         """Cancel because the record asks for it. It may change its mind at any moment, so news ends the waiting."""
         state = self._state
         self._presenter.enter(OrderStage.CANCELLING)
-        was_ours = state.cancelled_after_reopen
         state.cancelled_after_reopen = True  # even if news ends the waiting: an attempt without an answer may do it
         try:
             result = await self._steps.cancel(
@@ -221,8 +231,7 @@ class OrderWorkflow(Commanded):
         except ProblemError as stop:
             raise await self._not_cancelled(snapshot, stop) from None
         state.placed, state.placed_for = result.order, None
-        is_ours = result.has_lived or result.in_doubt_since is not None or was_ours
-        state.cancelled_after_reopen = is_ours and result.order is not None and not result.kept
+        state.cancelled_after_reopen = result.order is not None and not result.kept
         if result.kept and result.order is not None:
             self._timeline.kept(workflow.now(), result.order)
             return await self._write_order(result.order, is_there=isinstance(snapshot, NotWanted))
@@ -234,7 +243,7 @@ class OrderWorkflow(Commanded):
         if result.order is None and not self._notifications.deleted:
             return Outcome(stage=OrderStage.NOT_NEEDED)
         self._timeline.cancelled(workflow.now(), result.order)
-        if is_ours and not isinstance(snapshot, Deleted):  # else a person cancelled it, and the status keeps saying so
+        if not isinstance(snapshot, Deleted):
             request = await self._steps.write_back(order=result.order, status=UNWON, interrupt=self._has_news)
             self._timeline.written(workflow.now(), request)
         return Outcome(stage=OrderStage.CANCELLED, order=result.order)
@@ -260,8 +269,13 @@ class OrderWorkflow(Commanded):
             return Outcome(stage=OrderStage.NOT_NEEDED)
         if is_there:
             self._presenter.enter(OrderStage.WRITING_BACK)
+            is_kept = self._state.keeps_order and not is_wanted and placed.status is not ErpStatus.CANCELLED
             request = await self._steps.write_back(
-                order=placed, since=self._notifications.since, is_wanted=is_wanted, interrupt=self._was_deleted
+                order=placed,
+                status=KEPT if is_kept else None,
+                since=self._notifications.since,
+                is_wanted=is_wanted,
+                interrupt=self._was_deleted,
             )
             self._timeline.written(workflow.now(), request)
             self._notifications.since = None  # the way of that notification has been measured

@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.ids import OrgId, RecordId
     from closedwon.model import (
         GIVEN_UP,
+        KEPT,
         UNWON,
         ErpStatus,
         Gap,
@@ -100,8 +101,9 @@ def _wants_order(seen: Seen) -> bool:
 
 
 def _is_proven_end(seen: Seen) -> bool:
-    """Whether the record proves that its order was declined, or cancelled with the deal that asks for none now."""
-    return seen.is_proven and (seen.status in GIVEN_UP or (seen.status == UNWON and not _wants_order(seen)))
+    """Whether the record proves that its order was declined, or cancelled or kept though the deal asks for none now."""
+    is_settled = seen.status in {UNWON, KEPT} and not _wants_order(seen)
+    return seen.is_proven and (seen.status in GIVEN_UP or is_settled)
 
 
 @workflow.defn(name=names.RECONCILIATION_WORKFLOW)

@@ -24,7 +24,7 @@ from closedwon.audit.kinds import FIXABLE, KINDS, Kind
 from closedwon.audit.totals import has_signed_total
 from closedwon.erp.comparing import differs, is_from_before, other_customer, total_agrees
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import GIVEN_UP, ErpOrder, ErpStatus, Frozen, Order, Origin
+from closedwon.model import GIVEN_UP, KEPT, ErpOrder, ErpStatus, Frozen, Order, Origin
 from closedwon.names import OrderStage, RecordKey
 from closedwon.write_back import Proof
 
@@ -300,7 +300,9 @@ def _is_cured(kind: Kind, deal: Deal) -> bool:
 
 def _tolerated(deal: Deal | None, flow: Flow | None) -> frozenset[Kind]:
     """What the route's policies, or a person's word, leave as it is."""
-    kept = frozenset({Kind.ORDER_WITHOUT_DEAL} if flow is not None and flow.keeps_order else ())
+    is_kept = flow is not None and flow.keeps_order
+    says_so = deal is not None and deal.status == KEPT and deal.proof is Proof.OWN
+    kept = frozenset({Kind.ORDER_WITHOUT_DEAL} if is_kept or says_so else ())
     return kept | (deal.tolerated if deal else frozenset())
 
 

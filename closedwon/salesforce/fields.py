@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from closedwon.errors import AttentionReason
 from closedwon.expressions import paths
-from closedwon.model import GIVEN_UP, UNWON, ErpStatus
+from closedwon.model import GIVEN_UP, KEPT, UNWON, ErpStatus
 from closedwon.salesforce.describe import TEXTS, Description, Field
 from closedwon.salesforce.errors import ConfigurationError
 from closedwon.settings import ErpByExpression, Route
@@ -30,7 +30,7 @@ _NUMBER_LENGTH: Final = 20
 _LINK_LENGTH: Final = 255
 _ERROR_LENGTH: Final = 255
 """Below these lengths a value may be cut or refused; the ERP decides how long its numbers and links are."""
-STATUSES: Final = frozenset({*ErpStatus, *GIVEN_UP, UNWON, "needs attention"})
+STATUSES: Final = frozenset({*ErpStatus, *GIVEN_UP, KEPT, UNWON, "needs attention"})
 """Everything that the status field may be given."""
 _HAS_PARTS: Final = frozenset({"address", "location", "complexvalue", "anyType", "json"})
 """Field types whose values are objects of their own."""

@@ -13,7 +13,7 @@ from closedwon import names, temporal
 from closedwon.acceptance import order_start
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
-from closedwon.model import UNWON, Channel, Message
+from closedwon.model import KEPT, UNWON, Channel, Message
 from closedwon.names import OrderStage
 from tests.support.handoff import Handoff, handoff, until
 
@@ -168,7 +168,7 @@ async def test_with_attention_a_person_decides_on_the_order_of_a_deal_that_was_t
         outcome = await world.order(record).result()
 
         assert ["confirmed"] == [status for status, _ in waiting]
-        expected = ("cancelled", UNWON) if command == "cancel" else ("confirmed", "confirmed")
+        expected = ("cancelled", UNWON) if command == "cancel" else ("confirmed", KEPT)
         assert expected == (booked(world)[0][0], status_of(world, record))
         assert (OrderStage.CANCELLED if command == "cancel" else OrderStage.COMPLETED) is outcome.stage
 
@@ -200,7 +200,7 @@ async def test_too_late_to_cancel_what_the_erp_processes_needs_a_person() -> Non
 
         assert AttentionReason.TOO_LATE_TO_CANCEL == why
         assert OrderStage.COMPLETED is outcome.stage
-        assert "processing" == status_of(world, record)
+        assert KEPT == status_of(world, record)
 
 
 async def test_with_ignore_an_order_outlives_its_deal() -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from closedwon.errors import AttentionError, AttentionReason
-from closedwon.model import UNWON, Channel, Message
+from closedwon.model import KEPT, UNWON, Channel, Message
 from closedwon.record import Erps, Record, gone, snapshot, until_quiet
 from closedwon.settings import Route, Settings
 from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Wanted
@@ -91,13 +91,15 @@ def test_what_a_person_declined_stays_declined(status: str, note: str) -> None:
         (Shows("SO-1", "confirmed", KEY), "SO-1", True),
         (Shows("SO-1", "confirmed", OTHER_KEY), None, True),
         (Shows("SO-1", "cancelled", OTHER_KEY), None, True),
-        (Shows("SO-1", "cancelled", KEY), None, False),
+        (Shows("SO-1", "cancelled", KEY), None, True),
         (Shows("SO-1", "cancelled"), None, True),
         (Shows(None, "confirmed", KEY), None, True),
         (Shows(None, "needs attention"), None, True),
         (Shows(None, None, KEY), None, True),
         (Shows(None, "not needed", KEY), None, False),
         (Shows("SO-1", UNWON, KEY), "SO-1", False),
+        (Shows("SO-1", KEPT, KEY), "SO-1", False),
+        (Shows("SO-1", KEPT), "SO-1", True),
         (Shows("SO-1", UNWON), "SO-1", True),
         (Shows("SO-1", UNWON, OTHER_KEY), None, True),
     ],

@@ -9,7 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.erp import ErpResult, NothingNewError, Resolved
 from closedwon.erp.base import UnknownError
-from closedwon.model import UNWON, ErpOrder, ErpStatus, Following, Policies
+from closedwon.model import ErpOrder, ErpStatus, Following, Policies
 from closedwon.names import OrderStage
 from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
 from tests.support.world import World, erp_order, order_of, running
@@ -119,19 +119,3 @@ async def test_a_change_after_resolve_is_seen(temporal_server: WorkflowEnvironme
         await handle.terminate()
 
     assert ["10000.00", "25000.00"] == [amount for amount, _, _ in deal.asked]
-
-
-async def test_a_persons_cancellation_is_not_taken_for_the_deals(temporal_server: WorkflowEnvironment) -> None:
-    """The order was cancelled before by a person: the status goes on saying so, or it would be reopened later."""
-    async with running(temporal_server.client) as world:
-        deal = _Deal(world, unwon="cancel")
-        deal.is_won = False
-
-        async def cancel(_request: object) -> ErpResult:
-            return ErpResult(order=erp_order(ErpStatus.CANCELLED), has_lived=False)
-
-        world.cancel = cancel
-        outcome = await (await world.notify()).result()
-
-    assert OrderStage.CANCELLED is outcome.stage
-    assert UNWON not in [request.status for request in world.written]

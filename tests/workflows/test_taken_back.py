@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon.erp.base import TooLateError, UnknownError, UnreachableError
-from closedwon.model import UNWON, ErpOrder, ErpStatus, Policies
+from closedwon.model import KEPT, UNWON, ErpOrder, ErpStatus, Policies
 from closedwon.names import OrderStage
 from closedwon.snapshot import Hidden, NotWanted, RecordSnapshot, Wanted
 from tests.support.servers import start_temporal
@@ -50,7 +50,7 @@ async def test_news_ends_the_waiting_for_the_erp(temporal_server: WorkflowEnviro
 
 @pytest.mark.parametrize("command", ["cancel", "retry"])
 async def test_a_person_decides_where_the_route_says_so(temporal_server: WorkflowEnvironment, command: str) -> None:
-    """The ERP's order is named; `cancel` says in Salesforce that the deal is not won, `retry` leaves all as it is."""
+    """The order is named; `cancel` says in Salesforce that the deal is not won, `retry` that the order is kept."""
     async with running(temporal_server.client) as world:
 
         async def load(_request: object) -> RecordSnapshot:
@@ -67,7 +67,7 @@ async def test_a_person_decides_where_the_route_says_so(temporal_server: Workflo
         outcome = await handle.result()
 
     assert (OrderStage.CANCELLED if command == "cancel" else OrderStage.COMPLETED) is outcome.stage
-    assert (UNWON if command == "cancel" else None) == world.written[-1].status
+    assert (UNWON if command == "cancel" else KEPT) == world.written[-1].status
 
 
 async def test_a_deal_that_is_won_again_while_its_order_is_cancelled_takes_that_order_up_again(
