@@ -308,7 +308,7 @@ async def _adopt(asked: Asked) -> object:
 async def _resolve(asked: Asked) -> object:
     by_hand = await made_by_hand(asked.world.light, asked.mine)
     key, number = asked.mine.idempotency_key, by_hand.number or ""
-    request = ResolveOrder(erp="light", idempotency_key=key, number=number)
+    request = ResolveOrder(erp="light", idempotency_key=key, number=number, accept_differences=True)
     return (await ActivityEnvironment().run(asked.world.activities.resolve_order, request)).order
 
 

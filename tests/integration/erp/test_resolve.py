@@ -25,7 +25,7 @@ class _Two(NamedTuple):
     activities: ErpActivities
 
     async def resolve(self, key: str, number: str) -> Resolved:
-        request = ResolveOrder(erp=None, idempotency_key=key, number=number)
+        request = ResolveOrder(erp=None, idempotency_key=key, number=number, accept_differences=True)
         return await ActivityEnvironment().run(self.activities.resolve_order, request)
 
     async def find(self, key: str) -> ErpOrder | None:
