@@ -179,9 +179,14 @@ def _is_news(one: Seen, stage: str) -> bool:
     """Whether a running workflow must look again, too: it may never do so by itself.
 
     Those that order are at it, and those in attention have a person's eye; but one that watches its order looks at the
-    ERP alone, and one that has given its order up rests, though the deal is won again, or was undeleted.
+    ERP alone, and one that has ended without an order only waits for late notifications, though the deal is won again,
+    or was undeleted.
     """
-    return _should_not_be(one) or stage in {names.OrderStage.FOLLOWING, names.OrderStage.CANCELLED}
+    return _should_not_be(one) or stage in {
+        names.OrderStage.FOLLOWING,
+        names.OrderStage.CANCELLED,
+        names.OrderStage.NOT_NEEDED,
+    }
 
 
 def _sum(before: OrdersStarted, more: OrdersStarted) -> OrdersStarted:
