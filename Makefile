@@ -11,12 +11,14 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 # The interpreter that makes the virtual environment: `make setup PYTHON=/path/to/python3.12`.
 PYTHON ?= python3
-# Passed on: `make demo ARGS="--deals 50 --erp light --kill"`, `make test ARGS="-k audit"`.
+# Passed on: `make demo ARGS="--deals 50 --erp stub --kill"`, `make test ARGS="-k audit"`.
 ARGS ?=
-# Most tests wait for servers, so three files run at a time even on two cores. `make test SIDE_BY_SIDE=` runs one.
-SIDE_BY_SIDE ?= -n 3 --dist loadfile
+# Most tests wait for servers, so four files run at a time even on two cores. `make test SIDE_BY_SIDE=` runs one.
+SIDE_BY_SIDE ?= -n 4 --dist loadfile
 # `make demo KEEP=1` leaves everything running at the end, to look around.
 KEEP ?=
+# `make demo TEMPORAL=cluster` runs on a Temporal cluster in place of the development server.
+TEMPORAL ?=
 
 .PHONY: help
 help: ## Show what can be made
@@ -25,14 +27,14 @@ help: ## Show what can be made
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo KEEP=1                                   keep everything running afterwards'
-	@echo '  make demo ARGS="--deals 50 --erp light --kill"     kill a worker in the middle'
+	@echo '  make demo ARGS="--deals 50 --erp stub --kill"     kill a worker in the middle'
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything installed, as locked in requirements/
 
 $(STAMP): $(LOCKS) pyproject.toml $(wildcard deploy/tryton/pyproject.toml deploy/tryton/*/*.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "'$(PYTHON)' is no Python 3.11 or later. Name one: make setup PYTHON=python3.12" >&2; exit 1; }
+		echo "'$(PYTHON)' is not Python 3.11 or later. Name one that is: make setup PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing what requirements/dev.txt locks (the first time takes a minute)"
 	@$(BIN)/python -m pip --disable-pip-version-check -qq install --require-hashes -r $(LOCKS)
@@ -41,7 +43,11 @@ $(STAMP): $(LOCKS) pyproject.toml $(wildcard deploy/tryton/pyproject.toml deploy
 
 .PHONY: demo
 demo: setup ## Deals are won, orders appear in a real ERP, numbers come back
-	@$(BIN)/closedwon demo $(if $(KEEP),--keep) $(ARGS)
+	@$(BIN)/closedwon demo $(if $(KEEP),--keep) $(if $(TEMPORAL),--temporal $(TEMPORAL)) $(ARGS)
+
+.PHONY: cluster
+cluster: setup ## Run a Temporal cluster: PostgreSQL, two processes of each service, the UI (needs Go and PostgreSQL)
+	@$(BIN)/closedwon test-temporal $(ARGS)
 
 .PHONY: test
 test: lint ## Lint, then every test
@@ -52,19 +58,20 @@ quick: setup ## The tests that take no minutes
 	@$(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy and import-linter
+lint: setup ## ruff, mypy, import-linter and the language lint
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tests.language
 
 .PHONY: format
-format: setup ## Format, and mend what ruff can mend
+format: setup ## Format the code, and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
 .PHONY: lock
-lock: ## Write requirements/ anew from pyproject.toml (needs uv)
+lock: ## Write requirements/ again from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(COMPILE) pyproject.toml --extra demo --extra dev --extra traces -o requirements/dev.txt
 
@@ -74,7 +81,7 @@ fuzz: setup ## Feed the SOAP parser with hostile bodies for a minute, guided by 
 	@$(BIN)/python -m tests.fuzz.soap $(ARGS)
 
 .PHONY: soak
-soak: setup ## 20,000 random histories of deals, judged by an oracle; ARGS="--seed N --history K" plays one again
+soak: setup ## Play 20,000 random histories of deals, checked by an oracle; ARGS="--seed N --history K" repeats one
 	@$(BIN)/python -m tests.property.run $(ARGS)
 
 .PHONY: mutants
@@ -82,18 +89,19 @@ mutants: setup ## Plant small faults in the code that decides: its quick tests m
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 .PHONY: histories
-histories: setup ## Record the golden histories anew; only for workflows that were never released
-	@rm -f tests/replay/histories/*.json
+histories: setup ## Record the golden histories again; only for workflows that were never released
+	@rm -f tests/replay/histories/*.json.gz
 	@CLOSEDWON_RECORD_HISTORIES=tests/replay/histories $(BIN)/pytest -q tests/workflows tests/integration/test_handoff.py tests/integration/test_sweeps*.py \
-		tests/integration/test_alerts.py tests/integration/operating/test_erps.py tests/integration/audit/test_scheduled.py tests/cases/test_recovery.py \
+		tests/integration/test_alerts.py tests/integration/operations/test_erps.py tests/integration/audit/test_scheduled.py tests/cases/test_recovery_restore.py \
 		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps or scheduled or r7"
 
 .PHONY: docs
 docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md
+	@$(BIN)/python -m workflows.attention_page > docs/operate/attention-reasons.md
 
 .PHONY: screenshots
-screenshots: setup ## Take the pictures in docs/images anew (needs Chromium)
+screenshots: setup ## Take the pictures in docs/images again (needs Chromium)
 	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
 
 .PHONY: clean

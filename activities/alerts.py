@@ -1,7 +1,7 @@
-"""Telling people that they are needed: one alert for one need, delivered by a workflow of its own.
+"""Alerts to people: one alert for each need, delivered by a workflow of its own.
 
-The order is not held up by the receiver of its alert, nor is an alert lost with the order's end. What is sent holds
-ids, stable words and sentences of ours; nothing of a customer.
+The receiver of an alert does not delay the order, and the end of the order does not lose the alert. An alert contains
+ids, reasons and our own sentences, and no customer's data.
 """
 
 from __future__ import annotations
@@ -12,50 +12,24 @@ import json
 import time
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import AwareDatetime, SecretStr
+from pydantic import SecretStr
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from activities.failures import as_failures, to_its_end
+from activities.failures import errors_as_failures
+from activities.heartbeats import run_to_completion
 from closedwon import names
-from closedwon.errors import AttentionReason, RetryError
-from closedwon.ids import OrgId, RecordId
-from closedwon.model import Frozen
-from closedwon.settings import Alerts, Settings
+from closedwon.errors import RetryError
+from closedwon.model.alerts import Need
+from closedwon.settings import AlertSettings, Settings
 
 SIGNATURE: Final = "Closedwon-Signature"
-
-
-NeedKind = Literal["order", "message", "subscription", "sweep", "check", "audit"]
-
-
-class Need(Frozen):
-    """One need of attention."""
-
-    id: str
-    """The same for all attempts to tell of it."""
-    kind: NeedKind
-    at: AwareDatetime
-    reason: AttentionReason
-    cure: str
-    text: str | None = None
-    """What is wrong, where it can be said without a customer's data; else the reason's own sentence is sent."""
-    org: OrgId | None = None
-    """None only for the check of an ERP."""
-    erp: str | None = None
-    """For checks of an ERP."""
-    record: RecordId | None = None
-    route: str | None = None
-    channel: str | None = None
-    """Of the event bus, or the path of a route's intake: for messages and subscriptions."""
-    workflow_id: str
-    run_id: str
 
 
 class NotTakenError(RetryError):
@@ -63,7 +37,7 @@ class NotTakenError(RetryError):
 
 
 class AlertActivities:
-    """Tells the webhook of `[alerts]`."""
+    """Posts to the webhook of `[alerts]`."""
 
     def __init__(self, settings: Settings, client: Client) -> None:
         """Take the client that starts the alerts' workflows."""
@@ -72,7 +46,7 @@ class AlertActivities:
 
     @activity.defn
     async def raise_alert(self, need: Need) -> bool:
-        """Let a workflow of its own tell of the need; return whether anybody wants to be told. Safe to repeat."""
+        """Start the workflow that delivers the alert; return whether `[alerts]` is configured. Safe to repeat."""
         if self._settings is None:
             return False
         with suppress(WorkflowAlreadyStartedError):
@@ -82,22 +56,22 @@ class AlertActivities:
                 id=names.alert_workflow_id(need.id),
                 task_queue=names.ORDERS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                static_summary=f"{need.reason}: tell of {need.workflow_id}",
+                static_summary=f"{need.reason}: alert about {need.workflow_id}",
             )
         return True
 
     @activity.defn
     async def alert(self, need: Need) -> bool:
-        """Post the alert; return whether it was sent: nobody wants to be told any more where `[alerts]` is gone."""
+        """Post the alert; return whether it was sent: it is not if `[alerts]` was removed meanwhile."""
         if self._settings is None:
             return False
-        with as_failures():
-            await to_its_end(_post(self._settings, _body(need, self._settings, self._client.namespace)))
+        with errors_as_failures():
+            await run_to_completion(_post(self._settings, _body(need, self._settings, self._client.namespace)))
             return True
 
 
-def _body(need: Need, settings: Alerts, namespace: str) -> dict[str, Any]:
-    """What `docs/operating.md` tells of the body."""
+def _body(need: Need, settings: AlertSettings, namespace: str) -> dict[str, Any]:
+    """The JSON body, as `docs/operate/alert-webhook.md` describes it."""
     body = need.model_dump(mode="json", exclude={"text"})
     body |= {"sentence": need.text or need.reason.sentence, "url": None}
     if settings.ui is not None:
@@ -106,7 +80,7 @@ def _body(need: Need, settings: Alerts, namespace: str) -> dict[str, Any]:
     return body
 
 
-async def _post(settings: Alerts, body: dict[str, Any]) -> None:
+async def _post(settings: AlertSettings, body: dict[str, Any]) -> None:
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json"}
     if settings.token is not None:

@@ -1,16 +1,26 @@
 """One attempt of an activity that writes to an ERP: may it still write, and which of its writes are in doubt?
 
-**May it still write.** Temporal gives an attempt to another worker when its heartbeats stay away for
-`HEARTBEAT_TIMEOUT`; the worker that lost it may know nothing of that (a broken connection, a paused machine) and goes
-on. `activity.heartbeat()` does not help: it is sent in the background and its answer is not seen. So before a write an
-attempt asks Temporal itself and waits for the answer, unless it has had one within half of that time. The age of an
-answer is taken by the monotonic clock, and by the wall clock since a suspended machine stops the former; the longer one
-counts.
+Temporal runs an activity in attempts. Two of them can overlap, and each may have sent a write whose answer is unknown.
+This module makes both visible to the code that writes.
 
-**What is in doubt.** A write without a definite answer may take effect later, after another one that it then undoes.
-Temporal forgets what an attempt knew when its worker dies, so what is recorded (as heartbeat details, by the attempt
-that fails) is a positive statement only: "attempt k has ended, and this is what is in doubt". The next attempt believes
-it if it is about the attempt right before it; everything else (no statement, an older one) counts as doubt.
+**May it still write.** If no heartbeat arrives for `HEARTBEAT_TIMEOUT`, Temporal gives the activity to another worker.
+The worker that lost it may not know that (a broken connection, a paused machine) and continues. `activity.heartbeat()`
+does not help: it is sent in the background and its answer is not visible. So an attempt asks Temporal itself before a
+write and waits for the answer, unless it got one within half of that time; the other half is left for the write's own
+way to the ERP. The age of an answer is the larger of two: by the monotonic clock, and by the wall clock, because the
+former stops while a machine is suspended.
+
+This leaves one case: the write has left already when the machine pauses, and arrives late. No client can prevent that;
+the in-doubt time and, where the ERP has them, versions cover it (`closedwon.erp.fencing`).
+
+**Which writes are in doubt.** A write without a definite answer may take effect later, after another write that it then
+undoes. Temporal forgets what an attempt knew if its worker dies, so an attempt that fails records (in its heartbeat
+details) a positive statement only: "attempt k has ended, and this is in doubt". The next attempt believes it if it is
+about the attempt directly before. Everything else (no statement, an older one) counts as doubt, from the moment when
+the attempt before was abandoned.
+
+Example: attempt 1 records "ended, nothing in doubt"; attempt 2 dies without a statement. Attempt 3 finds the statement
+of attempt 1, which is not directly before it, and so treats attempt 2 as in doubt.
 """
 
 from __future__ import annotations
@@ -21,29 +31,20 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError
 from temporalio.service import RPCError
 
+from activities.heartbeats import HEARTBEAT_TIMEOUT
 from closedwon.erp.errors import LostAttemptError
-from closedwon.model import Frozen
+from closedwon.model.erp_calls import EndedAttempt
 
-HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
-"""Silence after which the server gives a dead worker's activity to another one."""
 _PROOF_LASTS: Final = HEARTBEAT_TIMEOUT / 2
 """The other half is left for the write's own way to the ERP."""
 
 Prove = Callable[[], Awaitable[None]]
 """Raises `LostAttemptError` unless Temporal says, now, that it counts on the present attempt."""
-
-
-class Ended(Frozen):
-    """The statement of an attempt that failed and writes no more."""
-
-    attempt: int
-    ended: bool
-    in_doubt_since: AwareDatetime | None
 
 
 class _Moment(NamedTuple):
@@ -83,7 +84,7 @@ class Attempt:
         self._proven = _Moment(time.monotonic(), info.started_time)
         self._looked: _Moment | None = None
         self.in_doubt_since = _earlier_doubt(info)
-        """When the newest attempt was given up of which it is not known that it sent nothing, or got a definite answer;
+        """When the newest attempt in doubt was abandoned: one that may have sent something, and has no definite answer.
         None: no attempt is in doubt."""
 
     async def before_write(self) -> None:
@@ -102,12 +103,12 @@ class Attempt:
         return self._looked is not None and self._looked.age() > HEARTBEAT_TIMEOUT
 
     def unanswered(self) -> None:
-        """A write was given up without a definite answer."""
+        """Record that a write was abandoned without a definite answer."""
         self.in_doubt_since = datetime.now(UTC)
 
     def record_end(self) -> None:
         """State that this attempt has failed and writes no more; the next one reads it."""
-        ended = Ended(attempt=activity.info().attempt, ended=True, in_doubt_since=self.in_doubt_since)
+        ended = EndedAttempt(attempt=activity.info().attempt, ended=True, in_doubt_since=self.in_doubt_since)
         activity.heartbeat(ended.model_dump(mode="json"))
 
 
@@ -115,7 +116,7 @@ def _earlier_doubt(info: activity.Info) -> datetime | None:
     if info.attempt == 1:
         return None
     with suppress(ValidationError, IndexError):
-        ended = Ended.model_validate(info.heartbeat_details[0])
+        ended = EndedAttempt.model_validate(info.heartbeat_details[0])
         if ended.ended and ended.attempt == info.attempt - 1:
             return ended.in_doubt_since
     return info.current_attempt_scheduled_time

@@ -11,69 +11,37 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from pydantic import AwareDatetime
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.failures import as_failures
+from activities.failures import errors_as_failures
+from activities.heartbeats import heartbeating
 from activities.holds import Holds
-from activities.reconciliation import beating, spare
-from closedwon import names, temporal
-from closedwon.audit.gather import Connections, audit
-from closedwon.audit.judge import Finding
-from closedwon.audit.kinds import KINDS, Kind
+from activities.sweeps import check_api_quota
+from closedwon import names
+from closedwon.audit.collect import AuditConnections, audit
+from closedwon.audit.compare import Finding
+from closedwon.audit.kinds import KINDS, FindingKind
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Frozen
+from closedwon.model.audits import AuditFinding, Compared, CompareRecords, OpenFinding
 from closedwon.names import RecordKey
-from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.settings import Settings
-from closedwon.temporal import AuditFinding
+from closedwon.temporal.audits import audit_attributes
 
 _MOST_KNOWN: Final = 2000
-"""Records that the next audit is told of: some 50 kB of a history."""
+"""The most records that the next audit is given: some 50 kB of a history."""
 _EXAMPLES: Final = 5
-
-
-class CompareBooks(Frozen):
-    """What to compare: all that was changed in the org since `mark`, and some records more."""
-
-    org: OrgId
-    mark: AwareDatetime | None = None
-    """Up to where the last audit has come; None: there is none, so the settings say how far to look back."""
-    known: tuple[RecordId, ...] = ()
-    """Records about which something disagreed, or did not agree yet, then."""
-
-
-class Compared(Frozen):
-    """What an audit has found, and what the next one must know."""
-
-    mark: AwareDatetime | None = None
-    """The next audit begins here. It stays where it was while there is more than `known` can name."""
-    known: tuple[RecordId, ...] = ()
-    findings: tuple[AuditFinding, ...] = ()
-    records: int = 0
-    """How many records were compared."""
-    under_way: int = 0
-
-
-class OpenFinding(Frozen):
-    """The input of the workflow of one kind of finding."""
-
-    finding: AuditFinding
-    alerted: str | None = None
-    """From the run before: the reason that was alerted already."""
-    alert_raising: str | None = None
-    """From the run before: the id of its alert, if that was just being raised."""
 
 
 class AuditActivities:
     """Compares, and reports."""
 
     def __init__(
-        self, settings: Settings, connections: Connections, client: Client, *, holds: Holds | None = None
+        self, settings: Settings, connections: AuditConnections, client: Client, *, holds: Holds | None = None
     ) -> None:
         """Take the clients of all three sides."""
         self._settings = settings
@@ -82,20 +50,20 @@ class AuditActivities:
         self._holds = holds or Holds()
 
     @activity.defn
-    async def compare(self, request: CompareBooks) -> Compared:
+    async def compare(self, request: CompareRecords) -> Compared:
         """Audit the org; waits while its API calls are used up to `audit.api_share`, or while it is held."""
-        with as_failures():
-            async with beating():
+        with errors_as_failures():
+            async with heartbeating():
                 return await self._compare(request)
 
     @activity.defn
     async def report(self, compared: Compared) -> None:
         """Begin, keep or end the workflow of each kind of finding. Safe to repeat."""
-        with as_failures():
+        with errors_as_failures():
             for finding in compared.findings:
                 await (self._found(finding) if finding.number else self._over(finding))
 
-    async def _compare(self, request: CompareBooks) -> Compared:
+    async def _compare(self, request: CompareRecords) -> Compared:
         settings = self._of_org(request.org)
         for route in settings.routes:
             self._holds.check(route)
@@ -113,7 +81,7 @@ class AuditActivities:
             also=[RecordKey(request.org, record) for record in request.known],
             orphans=request.org == self._settings.orgs[0].id,  # an ERP does not know which org's they are
             only_swept=True,
-            spare=self._spare,
+            check_quota=self._check_quota,
         )
         known = _records((*report.findings, *report.under_way))
         is_all = len(known) <= _MOST_KNOWN
@@ -132,14 +100,14 @@ class AuditActivities:
             raise AttentionError(
                 f"This worker has no org {org}",
                 reason=AttentionReason.CONFIGURATION,
-                cure="Add it to `orgs` in closedwon.toml and restart the worker; or delete its schedule, so that it "
+                hint="Add it to `orgs` in closedwon.toml and restart the worker; or delete its schedule, so that it "
                 "does not begin again, and cancel this audit.",
             )
         routes = tuple(route for route in self._settings.routes if route.org == found[0].name)
         return self._settings.model_copy(update={"orgs": tuple(found), "routes": routes})
 
-    async def _spare(self, client: SalesforceClient) -> None:
-        await spare(client, self._settings.audit.api_share, setting="audit.api_share")
+    async def _check_quota(self, client: SalesforceClient) -> None:
+        await check_api_quota(client, self._settings.audit.api_share, setting="audit.api_share")
 
     async def _found(self, finding: AuditFinding) -> None:
         await self._temporal.start_workflow(
@@ -152,7 +120,7 @@ class AuditActivities:
             start_signal_args=[finding],
             static_summary=f"the audit finds {finding.kind}",
             memo={names.MEMO_FINDING: finding},
-            search_attributes=temporal.audit_attributes(finding.org),
+            search_attributes=audit_attributes(finding.org),
         )
 
     async def _over(self, finding: AuditFinding) -> None:
@@ -166,7 +134,7 @@ class AuditActivities:
 
 def _by_kind(org: OrgId, findings: Iterable[Finding]) -> Iterator[AuditFinding]:
     """One for every kind that there is, also for those of which nothing was found: they are over."""
-    by_kind: defaultdict[Kind, list[Finding]] = defaultdict(list)
+    by_kind: defaultdict[FindingKind, list[Finding]] = defaultdict(list)
     for one in findings:
         by_kind[one.kind].append(one)
     for kind, meaning in KINDS.items():
@@ -177,7 +145,7 @@ def _by_kind(org: OrgId, findings: Iterable[Finding]) -> Iterator[AuditFinding]:
             number=len(records),
             examples=records[:_EXAMPLES],
             title=meaning.title,
-            hint=meaning.cure,
+            hint=meaning.hint,
         )
 
 

@@ -1,38 +1,28 @@
-"""How our errors become Temporal failures, and how a call survives its worker.
+"""How our errors become Temporal failures.
 
 What may be done about an error is a property of its type (`closedwon.errors`); this module only translates it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
 
-from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, TemporalError
 
-from activities.attempts import HEARTBEAT_TIMEOUT, Attempt
+from activities.attempts import Attempt
 from closedwon.errors import AttentionError, BenignError, RetryError
-from closedwon.order_state import Problem
-
-__all__ = ["HEARTBEAT_TIMEOUT", "as_failures", "to_its_end"]
-
-_HEARTBEAT_EVERY: Final = 3.0
-"""Seconds; the first beat comes after one interval, so a quick call costs no extra round trip."""
-
-_Result = TypeVar("_Result")
+from closedwon.model.order_state import Problem
 
 
 @contextmanager
-def as_failures(attempt: Attempt | None = None) -> Iterator[None]:
+def errors_as_failures(attempt: Attempt | None = None) -> Iterator[None]:
     """Turn our errors into Temporal failures, and carry on what is in doubt after the `attempt`.
 
     The cause is cut off on purpose: its message and stack trace would travel into Temporal's history and may hold
-    what a remote system said about a customer. Of an error that nobody foresaw only kind and place are told.
+    what a remote system said about a customer. An unexpected error is reported by its kind and place only.
     """
     try:
         yield
@@ -42,7 +32,7 @@ def as_failures(attempt: Attempt | None = None) -> Iterator[None]:
             Problem(
                 reason=error.reason,
                 message=str(error),
-                cure=error.cure,
+                hint=error.hint,
                 in_doubt_since=attempt.in_doubt_since if attempt else None,
             ),
             type=type(error).__name__,
@@ -65,30 +55,5 @@ def as_failures(attempt: Attempt | None = None) -> Iterator[None]:
             attempt.record_end()
         kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
         raise ApplicationError(
-            f"Unforeseen {kind} in {place.name}, {Path(place.filename).name}:{place.lineno}", type=kind
+            f"Unexpected {kind} in {place.name}, {Path(place.filename).name}:{place.lineno}", type=kind
         ) from None
-
-
-async def to_its_end(call: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run `call` with heartbeats, and to its end even when a cancellation arrives meanwhile.
-
-    Heartbeats let the server notice a killed worker in seconds instead of at the call's own timeout. But they also
-    deliver cancellations, and a call that has left for the ERP or for Salesforce must not be torn off half-way: its
-    true outcome is what the workflow waits for (`WAIT_CANCELLATION_COMPLETED`). Only a worker whose shutdown grace is
-    over gives up.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        while not task.done():
-            try:
-                await asyncio.wait({task}, timeout=_HEARTBEAT_EVERY)
-            except asyncio.CancelledError:
-                details = activity.cancellation_details()
-                if details is None or details.worker_shutdown:
-                    raise
-            if not task.done():
-                activity.heartbeat()
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()

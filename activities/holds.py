@@ -6,31 +6,12 @@ an attempt as benign, to be tried again: orders wait and go on by themselves, an
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Awaitable, Callable
 
-from closedwon.errors import AttentionReason, BenignError
+from closedwon.errors import BenignError
 from closedwon.ids import OrgId
-from closedwon.model import Frozen
+from closedwon.model.checks import CheckName, FailedCheck
 from closedwon.settings import Org, Route
-
-CheckName = Literal["login", "fields", "erp"]
-
-
-class FailedCheck(Frozen):
-    """A safety check that has failed, as people and Temporal see it."""
-
-    check: CheckName
-    """`login`: the org and our user; `fields`: the names that routes use; `erp`: what the ERP says of itself."""
-    subject: str
-    """For people, such as `org production` or `erp tryton`."""
-    org: OrgId | None = None
-    erp: str | None = None
-    reason: AttentionReason
-    text: str
-    """What is wrong, in one sentence that names settings, ids and fields; no customer's data."""
-    hint: str
-    by: str = ""
-    """The process that found it."""
 
 
 class HeldError(BenignError):
@@ -43,16 +24,33 @@ class Holds:
     def __init__(self) -> None:
         """Hold nothing."""
         self._held: dict[str, dict[str, str]] = {}
+        self.in_doubt: Callable[[OrgId], Awaitable[None]] | None = None
+        """Checks an org at once; None: nothing is checked here."""
 
     def check(self, route: Route) -> None:
         """Raise `HeldError` while the org of the route is held."""
         self._raise_for(_of_org(route.org))
+
+    async def doubt(self, route: Route, org: OrgId) -> None:
+        """Salesforce has refused what the settings name: check the org, and raise `HeldError` if that fails, too.
+
+        A field that is renamed between two rounds so holds the orders instead of needing a person for each.
+        """
+        if self.in_doubt is not None:
+            await self.in_doubt(org)
+        self.check(route)
 
     def check_erp(self, name: str, org: OrgId | None = None) -> None:
         """Raise `HeldError` while the ERP is held, or the org from which its order comes."""
         self._raise_for(_of_erp(name))
         if org is not None:
             self._raise_for(_of_org(org))
+
+    def check_push(self, route: Route) -> None:
+        """Raise `HeldError` while any sender can push to the route: what it sends must not even wait."""
+        text = self._held.get(_of_org(route.org), {}).get("intake")
+        if text is not None:
+            raise HeldError(f"held: {_of_org(route.org)}: {text}")
 
     def hold_org(self, org: Org, failed: FailedCheck) -> None:
         """Let the orders of an org wait."""
@@ -68,9 +66,9 @@ class Holds:
         for name in (org.name, org.id):
             self._held.get(_of_org(name), {}).pop(check, None)
 
-    def release_erp(self, name: str) -> None:
+    def release_erp(self, name: str, check: CheckName) -> None:
         """The check has passed."""
-        self._held.pop(_of_erp(name), None)
+        self._held.get(_of_erp(name), {}).pop(check, None)
 
     def _raise_for(self, key: str) -> None:
         for text in self._held.get(key, {}).values():

@@ -1,7 +1,7 @@
 """From a message to a durable workflow: the one way for every channel that carries event payloads.
 
-A message that names a record becomes (or signals) that record's order workflow; one that nobody can read becomes a
-workflow of its own that needs attention. There is no third way out, and none of them is silent.
+A message that names a record starts or signals that record's order workflow. An unparseable message becomes a workflow
+of its own, which needs attention. No message is dropped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any, Final
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.failures import as_failures
-from closedwon import mapping, temporal
+from activities.failures import errors_as_failures
 from closedwon.acceptance import Notification, accept
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
-from closedwon.model import Channel, UnreadableMessage
+from closedwon.mapping.orders import check_org, record_id_of
+from closedwon.model.messages import UnparseableMessage
+from closedwon.model.routes import Channel
 from closedwon.settings import Route, Settings
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.messages import park_unparseable
 
 _log = logging.getLogger(__name__)
 
@@ -32,15 +34,16 @@ _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 """What may become part of a workflow's id as it is."""
 
 
-class UnreadableError(AttentionError):
+class UnparseableError(AttentionError):
     """A message that names no record we can read."""
 
     def __init__(self, problem: str) -> None:
         """Say what is wrong with it, without its values."""
         super().__init__(
             problem,
-            reason=AttentionReason.BAD_MESSAGE,
-            cure="Mend the route's `record_id` and send `retry`, or see to the record by hand and send `cancel`.",
+            reason=AttentionReason.INVALID_MESSAGE,
+            hint="Correct the route's `record_id`, then send `retry`. Or handle the record by hand, then send "
+            "`cancel`.",
         )
 
 
@@ -54,9 +57,9 @@ class MessageActivities:
         self.metrics = metrics
 
     @activity.defn
-    async def read_again(self, message: UnreadableMessage) -> None:
-        """Try once more to make an order workflow of a message that could not be read."""
-        with as_failures():
+    async def read_again(self, message: UnparseableMessage) -> None:
+        """Try again to start an order workflow from an unparseable message."""
+        with errors_as_failures():
             route = self.route_of(message.org, message.source)
             raw = json.loads(message.raw)
             payload = raw.get("payload") if isinstance(raw, dict) else None
@@ -75,11 +78,11 @@ class MessageActivities:
         try:
             await self._start_order(route, org, raw.get("payload"), message_id, at)
         except ClosedwonError as error:
-            outcome = "unreadable"
+            outcome = "unparseable"
             _log.warning("message %s from %s cannot be read: %s", message_id, source, error)
-            await temporal.keep_unreadable(
+            await park_unparseable(
                 self._client,
-                UnreadableMessage(
+                UnparseableMessage(
                     id=message_id,
                     org=org,
                     channel=Channel.PLATFORM_EVENT,
@@ -99,15 +102,15 @@ class MessageActivities:
         raise AttentionError(
             f"No route of org {org} reads {channel}",
             reason=AttentionReason.CONFIGURATION,
-            cure="Add the channel to a route's `events` in closedwon.toml, or terminate this workflow.",
+            hint="Add the channel to a route's `events` in closedwon.toml, or terminate this workflow.",
         )
 
     async def _start_order(self, route: Route, org: OrgId, payload: object, message_id: str, at: datetime) -> None:
         if not isinstance(payload, dict):
-            raise UnreadableError("it has no payload")
-        mapping.check_org(route, org, payload)
+            raise UnparseableError("it has no payload")
+        check_org(route, org, payload)
         notification = Notification(
-            mapping.record_id_of(route, payload),
+            record_id_of(route, payload),
             message_id,
             Channel.PLATFORM_EVENT,
             received_at=at,

@@ -1,4 +1,4 @@
-"""The Salesforce side of an order: look at the record, write back to it."""
+"""The Salesforce side of an order: read the record, write back to it."""
 
 from __future__ import annotations
 
@@ -6,64 +6,41 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import SecretStr
 from temporalio import activity
 
-from activities.failures import as_failures, to_its_end
+from activities.failures import errors_as_failures
+from activities.heartbeats import run_to_completion
 from activities.holds import Holds
-from closedwon.codec import CodecError, EncryptionCodec, codec
+from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, Frozen, Message, idempotency_key
-from closedwon.record import Erps, Record, gone, snapshot, until_quiet
-from closedwon.salesforce.rest import SalesforceClient
+from closedwon.mapping.orders import check_prefix
+from closedwon.mapping.record import Erps, Record, gone, snapshot, until_quiet
+from closedwon.mapping.write_back import fields_without_order, is_kept, kept_fields, write_back_fields
+from closedwon.model.orders import idempotency_key
+from closedwon.model.records import ReadRecord, WriteBack
+from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values
+from closedwon.salesforce.api.rest import SalesforceClient
+from closedwon.salesforce.errors import ConfigurationError, RefusedError, SalesforceAuthFailedError
 from closedwon.settings import Route, Settings
-from closedwon.snapshot import RecordSnapshot, Values
-from closedwon.telemetry import Metrics
-from closedwon.write_back import fields_without_order, write_back_fields
+from closedwon.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 NEEDS_ATTENTION: Final = "needs attention"
-"""A word of ours that the status field shows beside those of `ErpStatus`."""
+"""A value of the status field in addition to those of `ErpStatus`."""
+_CODES_ABOUT_RIGHTS: Final = frozenset({"INVALID_FIELD_FOR_INSERT_UPDATE"})
+"""Salesforce's error codes for a field that our user may not write (REST API Developer Guide)."""
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 """Salesforce's clock is known to the second."""
 
 
-class LookAt(Frozen):
-    """Which record to look at; `message` brings the payload where the route takes the order from there."""
-
-    org: OrgId
-    record: RecordId
-    route: str
-    message: Message | None = None
-    session: str | None = None
-    """Of the newest message, sealed."""
-
-
-class WriteBack(Frozen):
-    """What the record shall say. Fields whose value in `written` is the same already are left alone."""
-
-    org: OrgId
-    record: RecordId
-    route: str
-    order: ErpOrder | None = None
-    status: str | None = None
-    """Replaces the ERP's status word, e.g. while the order needs attention."""
-    error: str | None = None
-    since: AwareDatetime | None = None
-    """When it happened of which the first word tells, for the metric of the whole way."""
-    session: str | None = None
-    """Of the newest message, sealed."""
-    written: Values = Field(default_factory=dict)
-    is_wanted: bool = False
-    """The record asks for this order, so that it may get the stage of an ordered deal."""
-
-
 class NotVisibleYetError(BenignError):
-    """The record does not ask for an order, but its notification is fresh: reads may not show the change yet."""
+    """The record does not show what a fresh notification reports: reads may not show the change yet."""
 
 
 class NotQuietYetError(BenignError):
@@ -98,41 +75,60 @@ class SalesforceActivities:
         self._holds = holds or Holds()
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> RecordSnapshot:
-        """Read the record (or take the event's payload) and say what becomes of it.
+    async def load_order(self, request: ReadRecord) -> RecordSnapshot:
+        """Say what the record asks for: read it or, with `source = "event"`, take it from the notification.
 
-        A record that does not qualify is read again for the route's grace period before that counts: with "publish
-        immediately" an event overtakes the commit of its own record. One that qualifies is read again until it and its
-        lines were left alone for the route's `quiet` time. One that is there is not deleted, whatever a message says:
-        it was taken out of the recycle bin since.
+        The result counts only when it is current. Until then the activity fails, and its next attempt reads again:
+
+        - for the route's `grace`, while the record is missing, does not qualify, or is older than a notification
+          reports: with "publish immediately" an event overtakes the commit of its own record;
+        - for the route's `quiet` time, while it qualifies, but it or a line of it was changed a moment ago.
+
+        A record that can be read is not deleted, whatever a message says: it was restored from the recycle bin.
         """
-        with as_failures():
-            route, message = self._route(request.route), request.message
+        with errors_as_failures():
+            route = self._route(request.route)
             self._holds.check(route)
-            says_deleted = message is not None and message.deleted
+            check_prefix(route, request.record, self._client(request.org).key_prefixes.get(route.object))
             if route.source == "event":
-                if says_deleted:
-                    return gone(route, message, is_deleted=True)
-                record = Record.from_message(route, request.org, request.record, message)
-                return snapshot(record, Erps.of(self._settings, route))
-            client = self._client(request.org)
-            fields = await self._read(client, route, request)
-            if fields is None:
-                if not says_deleted:
-                    _wait_until_visible(route.grace)
-                is_deleted = says_deleted or await to_its_end(_is_deleted(client, route, request.record))
-                return gone(route, message, is_deleted=is_deleted)
-            record = Record(route, request.org, request.record, fields)
-            if record.qualifies():
-                _wait_until_quiet(until_quiet(record, client.now()))
-            else:
-                _wait_until_visible(route.grace)
-            return snapshot(record, Erps.of(self._settings, route))
+                return await self._from_message(route, request)
+            return await self._from_record(route, request)
+
+    async def _from_message(self, route: Route, request: ReadRecord) -> RecordSnapshot:
+        """Take the record from the notification. An operator's decision to keep its order is on the record only."""
+        if _says_deleted(request):
+            return gone(route, request.message, is_deleted=True)
+        record = Record.from_message(route, request.org, request.record, request.message)
+        found = snapshot(record, Erps.of(self._settings, route))
+        if isinstance(found, NotWanted) and await self._is_kept(route, request):
+            return found.model_copy(update={"may_have_order": False})
+        return await self._with_other_route(found, route, request)
+
+    async def _from_record(self, route: Route, request: ReadRecord) -> RecordSnapshot:
+        """Read the record from Salesforce."""
+        client = self._client(request.org)
+        fields = await self._read(client, route, request)
+        if fields is None:
+            return await self._missing(client, route, request)
+        record = Record(route, request.org, request.record, fields)
+        if record.is_older_than(request.stamped_at) or not record.qualifies():
+            _wait_until_visible(route.grace)
+        if record.qualifies():
+            _wait_until_quiet(record, client.now())
+        return await self._with_other_route(snapshot(record, Erps.of(self._settings, route)), route, request)
+
+    async def _missing(self, client: SalesforceClient, route: Route, request: ReadRecord) -> RecordSnapshot:
+        """The record cannot be read: it is not visible yet, it was deleted, or it is hidden from our user."""
+        says_deleted = _says_deleted(request)
+        if not says_deleted:
+            _wait_until_visible(route.grace)
+        is_deleted = says_deleted or await run_to_completion(_is_deleted(client, route, request.record))
+        return gone(route, request.message, is_deleted=is_deleted)
 
     @activity.defn
     async def write_back(self, request: WriteBack) -> Values:
         """Write what differs; return all values as they stand now. Nothing differs: no call is made."""
-        with as_failures():
+        with errors_as_failures():
             route = self._route(request.route)
             wanted = _wanted(route, request)
             differing = {
@@ -143,16 +139,50 @@ class SalesforceActivities:
             if differing:
                 session = self._session(route, request.session)
                 client = self._client(request.org)
-                await to_its_end(client.update(route.object, request.record, differing, session=session))
+                update = client.update(route.object, request.record, differing, session=session)
+                await run_to_completion(self._held_where_refused(update, route, request.org))
                 await self._on_written()
                 if request.since is not None and request.order is not None:
                     self._metrics.won_to_written_back.record(datetime.now(UTC) - request.since)
                 _log.info("written back: %s", ", ".join(sorted(differing)))
             return {**request.written, **wanted}
 
-    async def _read(self, client: SalesforceClient, route: Route, request: LookAt) -> dict[str, Any] | None:
+    async def _read(self, client: SalesforceClient, route: Route, request: ReadRecord) -> dict[str, Any] | None:
         session = self._session(route, request.session)
-        return await to_its_end(client.read(route.object, route.query_fields, request.record, session=session))
+        read = client.read(route.object, route.query_fields, request.record, session=session)
+        return await run_to_completion(self._held_where_refused(read, route, request.org))
+
+    async def _with_other_route(self, found: RecordSnapshot, route: Route, request: ReadRecord) -> RecordSnapshot:
+        """Add the other route that asks for an order of the record, as far as the record itself shows."""
+        if not isinstance(found, NotWanted) or route.on_unqualified == "ignore":
+            return found
+        client = self._clients.get(request.org)
+        for other in self._settings.siblings(route):
+            if other.source == "event" or client is None:
+                continue
+            fields = await self._read(client, other, request)
+            if fields is not None and Record(other, request.org, request.record, fields).qualifies() is not False:
+                return found.model_copy(update={"wanted_by": other.name})
+        return found
+
+    async def _held_where_refused(self, call: Awaitable[_Result], route: Route, org: OrgId) -> _Result:
+        """Have the org checked when it refuses a name, a right or the login: all orders have that in common."""
+        try:
+            return await call
+        except AttentionError as error:
+            if isinstance(error, ConfigurationError | SalesforceAuthFailedError) or _is_about_rights(error):
+                await self._holds.doubt(route, org)
+            raise
+
+    async def _is_kept(self, route: Route, request: ReadRecord) -> bool:
+        """Whether the record says that an operator keeps its order; no notification does."""
+        fields = kept_fields(route)
+        if route.on_unqualified == "ignore" or not fields:
+            return False
+        client, session = self._client(request.org), self._session(route, request.session)
+        found = await run_to_completion(client.read(route.object, ", ".join(fields), request.record, session=session))
+        values = {name.lower(): value for name, value in (found or {}).items()}  # settings may spell another case
+        return is_kept(route, request.org, request.record, {field: values.get(field.lower()) for field in fields})
 
     @cached_property
     def _codec(self) -> EncryptionCodec:
@@ -198,6 +228,15 @@ def _wanted(route: Route, request: WriteBack) -> Values:
     )
 
 
+def _is_about_rights(error: AttentionError) -> bool:
+    """Whether our user may not write a field, whichever the record."""
+    return isinstance(error, RefusedError) and error.code in _CODES_ABOUT_RIGHTS
+
+
+def _says_deleted(request: ReadRecord) -> bool:
+    return request.message is not None and request.message.deleted
+
+
 async def _is_deleted(client: SalesforceClient, route: Route, record: RecordId) -> bool:
     """Whether a record that cannot be read lies in the recycle bin; one that is only hidden does not."""
     soql = f"SELECT IsDeleted FROM {route.object} WHERE Id = '{record}'"  # noqa: S608 - SOQL of checked parts
@@ -210,16 +249,19 @@ def _wait_until_visible(grace: timedelta) -> None:
     age = info.current_attempt_scheduled_time - info.scheduled_time
     if age < grace:
         raise NotVisibleYetError(
-            "The record does not ask for an order (yet); looking again in a moment",
+            "The record does not ask for an order, or does not show the change (yet); looking again in a moment",
             retry_after=min(timedelta(seconds=2 ** min(info.attempt - 1, 2)), grace),
         )
 
 
-def _wait_until_quiet(left: timedelta) -> None:
-    """Raise `NotQuietYetError` while there is time left."""
-    if left > timedelta(0):
+def _wait_until_quiet(record: Record, now: datetime) -> None:
+    """Raise `NotQuietYetError` until the record was left alone; Temporal's UI and `closedwon doctor` show the text."""
+    left, changed_at = until_quiet(record, now), record.changed_at()
+    if changed_at is not None and left > timedelta(0):
         raise NotQuietYetError(
-            "The record or a line of it was changed a moment ago; waiting until it is left alone",
+            f"The order has waited since {activity.info().scheduled_time:%Y-%m-%d %H:%M} UTC until its record and "
+            f"lines are left alone for {record.route.quiet}; they were changed last at "
+            f"{changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC (`quiet` of route {record.route.name!r})",
             retry_after=max(left, _SHORTEST_WAIT),
         )
 
@@ -228,5 +270,5 @@ def _not_configured(kind: str, name: str, key: str) -> AttentionError:
     return AttentionError(
         f"This worker has no {kind} named {name!r}",
         reason=AttentionReason.CONFIGURATION,
-        cure=f"Add it to `{key}` in closedwon.toml, restart the worker, then send `retry`.",
+        hint=f"Add it to `{key}` in closedwon.toml, restart the worker, then send `retry`.",
     )

@@ -1,8 +1,28 @@
-"""Reading the event bus: a never-ending activity that turns events into durable workflows and keeps the cursor.
+"""Reading the event bus: an activity without an end that turns events into durable workflows and keeps the cursor.
 
-The cursor moves over a closed prefix only: event N counts when every event before it is durably a workflow. It lives
-in the heartbeat details, so a dead reader's successor resumes from it; what was read but not counted is read again,
-which is harmless, since starting an order is idempotent.
+The bus keeps events for 72 hours and delivers them in order, from a position that the reader names (a replay id). It
+keeps no position for us. What must never happen is that the position passes an event that is not stored; what may
+happen is that an event is read twice, since starting an order is idempotent.
+
+**The cursor moves over a closed prefix only.** Orders are started concurrently and may finish in any order, but event N
+is counted only after every event before it is durably a workflow (`ClosedPrefix`). If a start fails, the attempt fails
+and the cursor stays before that event.
+
+**Where the cursor lives.** Each heartbeat carries it, so the next attempt resumes from the heartbeat details of a dead
+reader. What was read but not counted is read again. After at most `subscriber.handover` the activity ends and returns
+the cursor to its workflow, which stores it in its history (`workflows.subscription`).
+
+**When the position is lost**, the result names a gap, which a sweep covers:
+
+- the bus refuses the replay id, because it is too old or because the bus was moved;
+- nothing was read for longer than the bus keeps events, and there was no replay id that it could refuse;
+- the org's delivery limit is reached, so that events are held back.
+
+The gap begins at the last moment at which no event was missing (`Cursor.complete_until`). While there is no replay id,
+`caught_up_at` is the only such moment; for a new subscription it is the beginning of the subscription.
+
+**Errors.** An interrupted connection that had worked is routine: it is retried at once, after a short random delay so
+that not all readers of an org reconnect together. Any other error is retried by the workflow's retry policy.
 """
 
 from __future__ import annotations
@@ -14,57 +34,27 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pydantic import AwareDatetime
 from temporalio import activity
 
-from activities.failures import as_failures
+from activities.failures import errors_as_failures
+from activities.heartbeats import heartbeating
 from activities.messages import MessageActivities
 from closedwon.errors import BenignError
 from closedwon.ids import OrgId
-from closedwon.model import Frozen, Gap, GapReason
+from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed
+from closedwon.model.sweeps import Gap, GapReason
+from closedwon.salesforce.bus.events import (
+    EARLIEST,
+    Event,
+    EventStream,
+    ReplayIdRejectedError,
+    StreamInterruptedError,
+)
 from closedwon.salesforce.errors import DeliveryLimitError
-from closedwon.salesforce.events import EARLIEST, Event, EventStream, ReplayIdRejectedError, StreamInterruptedError
 from closedwon.settings import Route, Settings, Subscriber
 
-_HEARTBEAT_EVERY: Final = 2.0
-"""Seconds, and less where the heartbeat timeout is short; the SDK thins them out to 0.8 of that timeout."""
 _RETENTION: Final = timedelta(hours=72)
 """The bus keeps events for so long (Streaming API guide, "Message Durability")."""
-
-
-class Cursor(Frozen):
-    """The position up to which every event is durably a workflow. No `replay_id`: from the earliest retained event."""
-
-    replay_id: str | None = None
-    event_time: AwareDatetime | None = None
-    """When the event at `replay_id` was published; the beginning of a gap, should the bus forget the position."""
-    count: int = 0
-    """Events counted since the subscription began, for people."""
-    caught_up_at: AwareDatetime | None = None
-    """When the reader last knew of no event that was not counted; before there is a `replay_id`, the only beginning
-    that a gap can have. Of a new subscription, when it began."""
-
-    @property
-    def complete_until(self) -> datetime | None:
-        """Up to when no event is missing."""
-        return max((at for at in (self.event_time, self.caught_up_at) if at), default=None)
-
-
-class Subscribe(Frozen):
-    """Which channel to read, and from where."""
-
-    org: OrgId
-    channel: str
-    cursor: Cursor = Cursor()
-
-
-class Subscribed(Frozen):
-    """The hand-over to the workflow: where the reading stands, and a gap if events are lost or held back."""
-
-    cursor: Cursor
-    gap: Gap | None = None
-    rest: timedelta | None = None
-    """How long not to read on: the bus delivers nothing."""
 
 
 class ClosedPrefix:
@@ -124,7 +114,7 @@ class SubscriptionActivities:
     ) -> None:
         """Take a way to open a stream to an org (one stream is one connection), and what says that the worker stops.
 
-        The SDK's own `wait_for_worker_shutdown` is not told to a worker's first activity when that begins while the
+        The SDK's own `wait_for_worker_shutdown` does not return in a worker's first activity if that begins while the
         worker is stopping already (seen with 1.35.0): it would read on until the shutdown grace is over.
         """
         self._stopping = stopping
@@ -141,7 +131,7 @@ class SubscriptionActivities:
         """
         details = activity.info().heartbeat_details
         cursor = Cursor.model_validate(details[0]) if details else request.cursor
-        with as_failures():
+        with errors_as_failures():
             route = self._messages.route_of(request.org, request.channel)
             reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
             return await reading.run(self._open_stream(request.org), self._stopping)
@@ -172,11 +162,11 @@ class _Reading:
             asyncio.create_task(stopping.wait()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
         }
-        beat = asyncio.create_task(self._beat())
         try:
-            await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
-            await self._read_until(stream, stop, beat)
-            return Subscribed(cursor=await self._settle())
+            async with heartbeating(self._progress) as heartbeat:
+                await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
+                await self._read_until(stream, stop, heartbeat.task)
+                return Subscribed(cursor=await self._complete())
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
             if cursor.replay_id is None:
@@ -192,25 +182,27 @@ class _Reading:
                 raise
             raise InterruptedWhileAliveError(str(error)) from error
         finally:
-            for task in (*stop, beat, *self._starts):
+            for task in (*stop, *self._starts):
                 task.cancel()
             activity.heartbeat(self._prefix.cursor)  # travels with the attempt's end: the next one resumes right here
             await stream.close()
-            # What this process told stays in its metrics: the next reader's word is to count, not this one's.
+            # The gauge keeps its last value in this process; the next reader, perhaps elsewhere, reports its own.
             self._messages.metrics.cursor_lag.set(0, {"org": self._route.org, "channel": self._channel})
 
-    async def _read_until(self, stream: EventStream, stop: set[asyncio.Task[Any]], beat: asyncio.Task[None]) -> None:
+    async def _read_until(
+        self, stream: EventStream, stop: set[asyncio.Task[Any]], heartbeat: asyncio.Task[None]
+    ) -> None:
         """Start workflows for what comes; return when a task of `stop` is done, raise when a start has failed."""
         batches = stream.batches()
         while True:
             batch = asyncio.ensure_future(anext(batches))
             try:
-                await asyncio.wait({batch, beat, *stop}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({batch, heartbeat, *stop}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not batch.done():
                     batch.cancel()  # nothing is lost: what was not counted is read again
-            if beat.done():
-                beat.result()
+            if heartbeat.done():
+                heartbeat.result()
             if any(task.done() for task in stop):
                 return
             self._alive = True
@@ -218,8 +210,8 @@ class _Reading:
                 self._lag = timedelta(0)  # the bus has nothing new
             for event in batch.result().events:
                 await self._slots.acquire()
-                if beat.done():
-                    beat.result()  # the rest of a long batch would only fail as well, while nothing beats
+                if heartbeat.done():
+                    heartbeat.result()  # the rest of a long batch would only fail as well, while nothing heartbeats
                 start = asyncio.create_task(self._accept(event))
                 self._starts.add(start)
                 start.add_done_callback(self._finished)
@@ -264,22 +256,19 @@ class _Reading:
         self._starts.discard(start)
         self._slots.release()
 
-    async def _beat(self) -> None:
-        """Send the cursor to the server every moment; raise when a start has failed."""
-        timeout = activity.info().heartbeat_timeout
-        every = min(_HEARTBEAT_EVERY, timeout.total_seconds() / 3) if timeout else _HEARTBEAT_EVERY
-        while True:
-            activity.heartbeat(self._prefix.advance())
-            self._tell_lag()
-            await asyncio.sleep(every)
+    def _progress(self) -> Cursor:
+        """The cursor, as heartbeats send it. Raises the error of a start that has failed."""
+        cursor = self._prefix.advance()
+        self._record_lag()
+        return cursor
 
-    def _tell_lag(self) -> None:
+    def _record_lag(self) -> None:
         """How long the first event that is not durable waits; else how late the last was, until the bus is empty."""
         now, waiting = datetime.now(UTC), self._prefix.waiting_since
         lag = self._lag if waiting is None else now - waiting
         self._messages.metrics.cursor_lag.set(lag.total_seconds(), {"org": self._route.org, "channel": self._channel})
 
-    async def _settle(self) -> Cursor:
+    async def _complete(self) -> Cursor:
         """Wait for the outstanding starts."""
         if self._starts:
             await asyncio.wait(self._starts)

@@ -19,7 +19,7 @@ from tests.support.encryption import keyed
 from tests.support.handoff import PLAIN, handoff
 
 
-class Cost(NamedTuple):
+class CodecCost(NamedTuple):
     """Of one order."""
 
     seconds: float
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 
 async def main(deals: int, rounds: int) -> None:
     """Measure by turns, then print."""
-    costs: dict[str, list[Cost]] = {"plain": [], "encrypted": []}
+    costs: dict[str, list[CodecCost]] = {"plain": [], "encrypted": []}
     for _ in range(rounds):
         costs["plain"].append(await _measure(PLAIN, deals))
         costs["encrypted"].append(await _measure(keyed(), deals))
@@ -42,7 +42,7 @@ async def main(deals: int, rounds: int) -> None:
         print(f"{name:12}{seconds:12.3f}{processor:12.3f}{stored:18.2f}")
 
 
-async def _measure(encryption: Encryption, deals: int) -> Cost:
+async def _measure(encryption: Encryption, deals: int) -> CodecCost:
     async with handoff(encryption=encryption) as world, world.working():
         world.org.seed(deals + 1)
         await world.until_written_back(*world.org.win_next(1))  # logins and connections, which all later ones share
@@ -52,7 +52,7 @@ async def _measure(encryption: Encryption, deals: int) -> Cost:
         seconds, processor = time.monotonic() - began, time.process_time() - worked
         await asyncio.gather(*(world.order(record).result() for record in won))
         description = await world.order(won[0]).describe()
-    return Cost(
+    return CodecCost(
         seconds / deals, processor / deals, description.raw_description.workflow_execution_info.history_size_bytes
     )
 

@@ -1,9 +1,9 @@
 """How fast a pile of orders drains when the ERP is back: `python -m benchmarks.drain [ORDERS]`.
 
-Everything real but in one process: Temporal's dev server, the local org, the light ERP. First orders are carried as
-they come: the steady rate. Then as many are won while the ERP is down and wait for their next attempt (what is scaled
-is told by `tests.support.pile`), the ERP comes back, and all are told to `retry`. Absolute rates say more about the
-machine than about the code; their ratio within one run is the figure.
+All parts are real, but in one process: Temporal's dev server, the Salesforce emulator, the stub ERP. First, orders are
+processed as they arrive: the steady rate. Then as many are won while the ERP is down and wait for their next attempt
+(`tests.support.pile` explains what is scaled), the ERP comes back, and `retry` is sent to all. Absolute rates say more
+about the machine than about the code; their ratio within one run is the figure.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import os
 import sys
 import time
 
-from closedwon.model import Command
-from closedwon.operating import orders
+from closedwon.model.commands import Command
+from closedwon.operations import orders
 from tests.support.handoff import handoff
 from tests.support.pile import pile_up, until_drained, with_long_intervals
 
 
 async def main(number: int) -> None:
     """Measure both rates in one run."""
-    logging.disable(logging.CRITICAL)  # each failed attempt is told
+    logging.disable(logging.CRITICAL)  # each failed attempt is logged
     async with handoff() as world:
         world.org.seed(2 * number)
         came = world.org.win_next(number)
@@ -35,14 +35,14 @@ async def main(number: int) -> None:
             found = [one.id for one in await orders.find(world.client, orders.Selection(), "retry")]
             sending = orders.send(world.client, found, "retry", Command(reason="ERP back"), rate=1000)
             sent = [answer.outcome async for answer in sending]
-            told = time.monotonic() - began
+            sent_after = time.monotonic() - began
             await until_drained(world, pile)
             drained = time.monotonic() - began
-        doubled = len(world.erp.orders()) - 2 * number
+        duplicates = len(world.erp.orders()) - 2 * number
     print(f"orders                                    {number}")
-    print(f"told to retry                             {sent.count(orders.Outcome.ACCEPTED)}, doubled {doubled}")
+    print(f"sent `retry` to      {sent.count(orders.CommandOutcome.ACCEPTED)}, duplicates {duplicates}")
     print(f"drain rate : steady rate                  {steady / drained:.2f} : 1  ({number / drained:.0f}/s here)")
-    print(f"share of the drain until all were told    {told / drained:.0%}")
+    print(f"share of the drain until all were sent it {sent_after / drained:.0%}")
 
 
 if __name__ == "__main__":

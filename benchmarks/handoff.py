@@ -1,7 +1,7 @@
 """What one hand-off costs, alone and in a crowd: `python -m benchmarks.handoff [DEALS]`.
 
-Everything real but in one process: Temporal's dev server, the local org, the light ERP. Absolute times say more about
-the machine than about the code, so costs are counted, and times are given as a ratio within one run.
+All parts are real, but in one process: Temporal's dev server, the Salesforce emulator, the stub ERP. Absolute times
+say more about the machine than about the code, so costs are counted, and times are given as a ratio within one run.
 """
 
 from __future__ import annotations

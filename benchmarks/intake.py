@@ -20,12 +20,13 @@ from pathlib import Path
 
 import aiohttp
 
-from closedwon import temporal
 from closedwon.demo import Via
 from closedwon.demo.stack import Stack
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Message
-from closedwon.order_state import OrderStart
+from closedwon.model.messages import Message
+from closedwon.model.order_state import OrderStart
+from closedwon.model.routes import Channel
+from closedwon.temporal.orders import start_order
 from tests.support.intake import intake_url, memory, soap_message
 
 _UNBOUND = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "1000000"}
@@ -56,7 +57,7 @@ async def _measure(stack: Stack, http: aiohttp.ClientSession, messages: int) -> 
 
     async def bare(number: int) -> None:
         message = Message(id=str(number), channel=Channel.OUTBOUND_MESSAGE, received_at=datetime.now(UTC))
-        await temporal.start_order(client, OrderStart(org=org, record=_record(number), route="won-deals"), message)
+        await start_order(client, OrderStart(org=org, record=_record(number), route="won-deals"), message)
 
     for number in range(100):  # connections, and what is only loaded once
         await acknowledged(number)

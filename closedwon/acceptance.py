@@ -1,7 +1,7 @@
-"""From a notification to a durable workflow: the one way for every channel.
+"""From a notification to a durable workflow: the same way for every channel.
 
 Callers (event bus, intake, sweeps, the audit's repair) know where a notification came from and which record it names.
-Only this module knows what becomes of it: whether the record can belong to the route, whether its content is kept, how
+Only this module knows the rest: whether the record can belong to the route, whether its content is kept, how
 old it is, what the workflow's page shows before the record is read, and how the workflow starts.
 """
 
@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple
 from temporalio.client import Client
 from temporalio.common import Priority
 
-from closedwon import mapping, temporal
 from closedwon.ids import RecordId
-from closedwon.mapping import MappingError
-from closedwon.model import Channel, Message, Pace
-from closedwon.order_state import OrderStart
-from closedwon.salesforce.events import aware, believable
+from closedwon.mapping.orders import MappingError, check_prefix, check_record, event_record, summary_of
+from closedwon.model.messages import Message
+from closedwon.model.order_state import OrderStart
+from closedwon.model.routes import Channel, RetrySettings, RouteStart
+from closedwon.salesforce.bus.events import aware, believable
 from closedwon.settings import Route, Settings
+from closedwon.temporal.orders import start_order
 
 _LATE_MESSAGE_WINDOW: Final = timedelta(hours=72)
 """The event bus replays for so long. A route that reads records needs no window: the record shows its newest state."""
@@ -35,7 +36,7 @@ class Notification(NamedTuple):
     channel: Channel
     received_at: datetime
     fields: dict[str, Any] | None = None
-    """What it says of the record; None when it only names it."""
+    """The fields of the record that it contains; None if it only names the record."""
     modified_at: datetime | None = None
     """When that was true, as the channel says it. A SystemModstamp in the content outranks it."""
     deleted: bool = False
@@ -55,34 +56,47 @@ class Start(NamedTuple):
 
 def order_start(settings: Settings, route: Route, record: RecordId) -> OrderStart:
     """The input of the order workflow of one of the route's records."""
-    return OrderStart(
-        org=settings.org(route.org).id,
-        record=record,
+    return OrderStart.of_route(_route_start(settings, route), org=settings.org(route.org).id, record=record)
+
+
+def _route_start(settings: Settings, route: Route) -> RouteStart:
+    return RouteStart(
         route=route.name,
-        pace=Pace(
-            first_interval=settings.retry.first_interval,
-            longest_interval=settings.retry.longest_interval,
-            horizon=route.horizon,
+        retry_settings=RetrySettings(
+            initial_interval=settings.retry.initial_interval,
+            maximum_interval=settings.retry.maximum_interval,
+            retry_for=route.retry_for,
         ),
-        remember=_LATE_MESSAGE_WINDOW if route.source == "event" else timedelta(0),
+        late_message_window=_LATE_MESSAGE_WINDOW if route.source == "event" else timedelta(0),
         follow=route.policies.follow,
     )
 
 
 def prepare(settings: Settings, route: Route, notification: Notification) -> Start:
-    """Judge a notification without any effect. Raises `MappingError` for a record that cannot be the route's."""
-    mapping.check_prefix(route, notification.record)
-    fields = notification.fields
+    """Check a notification and build what starts its workflow, without any effect.
+
+    Raises `MappingError` for a record that cannot be the route's, and for content that is another record's. Content
+    without any field is none: it must not replace what an earlier notification said.
+    """
+    check_prefix(route, notification.record)
+    fields = notification.fields or None
+    content = _content(route, fields)
+    if content is not None:
+        check_record(route, notification.record, content)
+    # The record's own time outranks the channel's, so that all channels are compared by the same clock.
+    stamped_at = aware((content or {}).get("SystemModstamp"))
     message = Message(
         id=notification.id,
         channel=notification.channel,
         received_at=notification.received_at,
         payload=fields if route.source == "event" and not notification.deleted else None,
-        modified_at=believable(_modified_at(route, notification), notification.received_at),
+        modified_at=believable(stamped_at or notification.modified_at, notification.received_at),
+        stamped_at=believable(stamped_at, notification.received_at),
         session=notification.session,
         deleted=notification.deleted,
+        route=_route_start(settings, route),
     )
-    summary = mapping.summary_of(route, fields) if fields else None
+    summary = summary_of(route, fields) if fields else None
     return Start(order_start(settings, route, notification.record), message, summary or notification.summary)
 
 
@@ -102,9 +116,9 @@ async def accept(
 
 
 async def start(client: Client, prepared: Start, *, priority: Priority = Priority.default) -> None:
-    """The second half of `accept`, for callers that judge several notifications before the first one has an effect."""
+    """The second half of `accept`, for callers that check several notifications before the first one has an effect."""
     order, message, summary = prepared
-    await temporal.start_order(client, order, message, summary=summary, priority=priority)
+    await start_order(client, order, message, summary=summary, priority=priority)
 
 
 def in_place_of_event(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
@@ -112,12 +126,11 @@ def in_place_of_event(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
     return fields if route.payload == "@" else {route.payload: json.dumps(fields, default=str)}
 
 
-def _modified_at(route: Route, notification: Notification) -> datetime | None:
-    """The record's own time of change if the content has it, so that all channels are compared by the same clock."""
-    if notification.fields is None:
-        return notification.modified_at
+def _content(route: Route, fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the notification says of the record; its own fields if they do not hold it where the route looks for it."""
+    if fields is None:
+        return None
     try:
-        content = mapping.event_record(route, notification.fields)
+        return event_record(route, fields)
     except MappingError:
-        content = notification.fields
-    return aware(content.get("SystemModstamp")) or notification.modified_at
+        return fields

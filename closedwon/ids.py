@@ -1,8 +1,9 @@
-"""Salesforce record ids: the only place that knows their shape.
+"""Salesforce record ids. Only this module knows their format.
 
-Ids are checked and normalised to 18 characters here, at the edge; nothing inside Closedwon ever sees 15 characters.
-A 15-character id is case-sensitive base-62: 3 characters key prefix, then instance and serial. The 18-character form
-appends a checksum of three characters that makes it safe to compare without case (Salesforce, "ID Field Type").
+`RecordId` checks an id and normalizes it to 18 characters. All other code uses only 18-character ids. A 15-character id
+is case-sensitive base 62: a key prefix of 3 characters, then instance and serial. The 18-character form adds a checksum
+of three characters, so that it can be compared without case (Salesforce, "ID Field Type"). Some spreadsheets and tools
+write all letters in one case; the checksum restores the original case.
 """
 
 from __future__ import annotations
@@ -20,23 +21,35 @@ _SHORT, _LONG, _GROUP, _PREFIX = 15, 18, 5, 3
 KEY_PREFIXES: Final = {
     "Account": "001",
     "Contact": "003",
+    "User": "005",
     "Opportunity": "006",
     "Lead": "00Q",
     "OpportunityLineItem": "00k",
+    "Pricebook2": "01s",
     "Product2": "01t",
+    "PricebookEntry": "01u",
+    "Asset": "02i",
+    "WorkOrder": "0WO",
+    "Quote": "0Q0",
+    "QuoteLineItem": "0QL",
+    "WorkOrderLineItem": "1WL",
+    "Case": "500",
+    "Entitlement": "550",
+    "Campaign": "701",
     "Contract": "800",
     "Order": "801",
     "OrderItem": "802",
-    "Quote": "0Q0",
+    "ServiceContract": "810",
+    "ContractLineItem": "811",
 }
-"""Of standard objects, the same in every org. Custom objects have theirs per org."""
+"""Key prefixes of standard objects, the same in every org. Those of custom objects differ by org; see its describe."""
 
 
 class InvalidIdError(ValueError):
-    """A text that is no Salesforce id. The message names the text and what is wrong with it."""
+    """A text is not a Salesforce id. The message names the text and the problem."""
 
     def __init__(self, text: object, problem: str) -> None:
-        """Keep `text` short: it may come from a stranger."""
+        # The text may come from outside, so the message contains only its beginning.
         super().__init__(f"{str(text)[:40]!r} is not a Salesforce id: {problem}")
         self.problem = problem
 
@@ -54,8 +67,23 @@ def checksum(short: str) -> str:
     )
 
 
+def _restored(short: str, suffix: str) -> str | None:
+    """Return the 15 characters in the case given by the checksum; None if no case fits the checksum.
+
+    Only if all letters have the same case. In mixed case, a single character was mistyped, and it is unknown which.
+    """
+    if short not in {short.upper(), short.lower()} or not set(suffix) <= set(_CHECKSUM_ALPHABET):
+        return None
+    bits = [_CHECKSUM_ALPHABET.index(char) for char in suffix]
+    restored = "".join(
+        char.upper() if bits[place // _GROUP] >> place % _GROUP & 1 else char.lower()
+        for place, char in enumerate(short)
+    )
+    return restored if checksum(restored) == suffix else None
+
+
 class RecordId(str):
-    """A checked 18-character record id; a `str`, so it travels as JSON text.
+    """A checked 18-character record id; a `str`, so it is serialized as JSON text.
 
     Raises `InvalidIdError` on a wrong length, alphabet, checksum or key prefix.
     """
@@ -64,7 +92,7 @@ class RecordId(str):
     key_prefix: ClassVar[str | None] = None
 
     def __new__(cls, text: object) -> Self:
-        """Check `text` (15 or 18 characters) and return its 18-character form."""
+        """Check `text` (15 characters, or 18 in any case) and return its 18-character form."""
         if isinstance(text, cls):
             return text
         if not isinstance(text, str):
@@ -75,8 +103,12 @@ class RecordId(str):
             raise InvalidIdError(text, "only A-Z, a-z and 0-9 are allowed")
         short = text[:_SHORT]
         expected = checksum(short)
-        if len(text) == _LONG and text[_SHORT:].upper() != expected:
-            raise InvalidIdError(text, f"its checksum is {text[_SHORT:]!r}, but {expected!r} belongs to {short!r}")
+        suffix = text[_SHORT:].upper()
+        if suffix not in {"", expected}:
+            restored = _restored(short, suffix)
+            if restored is None:
+                raise InvalidIdError(text, f"its checksum is {text[_SHORT:]!r}, but {expected!r} belongs to {short!r}")
+            short, expected = restored, suffix
         if cls.key_prefix is not None and short[:_PREFIX] != cls.key_prefix:
             raise InvalidIdError(text, f"its key prefix is {short[:_PREFIX]!r}, not {cls.key_prefix!r}")
         return super().__new__(cls, short + expected)
@@ -93,7 +125,7 @@ class RecordId(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let pydantic models hold ids: validated on the way in, text on the way out."""
+        """Support ids in pydantic models: validated on input, text on output."""
         return core_schema.no_info_plain_validator_function(cls, serialization=core_schema.to_string_ser_schema())
 
 

@@ -1,6 +1,6 @@
-"""Amounts and currencies: how many decimals a currency has, and how an amount is written for people.
+"""Amounts and currencies: the decimals of a currency, and how an amount is written for people.
 
-Nothing here knows orders, records or settings.
+This module does not use orders, records or settings.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MINOR_DIGITS: Final = {
     **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
     **dict.fromkeys(["CLF", "UYW"], 4),
 }
-"""By ISO 4217, where they are not two."""
+"""Decimals by ISO 4217, for currencies that do not have two."""
 _EXACT: Final = Context(prec=200)
 """More digits than the product of any two numbers that a mapping accepts."""
 
@@ -50,9 +50,9 @@ def minor_unit(currency: str) -> Decimal:
 
 
 def amount_text(amount: Decimal, currency: str) -> str:
-    """Write an amount with the decimals of its currency, as in `1234.50`; with more only where it has more.
+    """Write an amount with the decimals of its currency, as in `1234.50`; with more only if it has more.
 
-    There is a point and no other separator: a comma or a point between thousands is a decimal mark elsewhere.
+    The point is the only separator, because a separator of thousands is a decimal mark in other countries.
     """
     plain = amount.normalize(_EXACT)
     exponent = plain.as_tuple().exponent

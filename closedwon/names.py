@@ -1,6 +1,6 @@
-"""Every name that Temporal knows us by: workflow ids, task queues, signals, search attributes, with their inverses.
+"""The names that Temporal sees: workflow ids, task queues, signals, search attributes, with their inverses.
 
-Nobody builds or takes apart such a name anywhere else.
+No other module builds or parses such a name.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ DEPLOYMENT: Final = "closedwon"
 
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
-UNREADABLE_MESSAGE_WORKFLOW: Final = "UnreadableMessageWorkflow"
+UNPARSEABLE_MESSAGE_WORKFLOW: Final = "UnparseableMessageWorkflow"
 ALERT_WORKFLOW: Final = "AlertWorkflow"
-RECONCILIATION_WORKFLOW: Final = "ReconciliationWorkflow"
+SWEEP_WORKFLOW: Final = "SweepWorkflow"
 ERP_LIMIT_WORKFLOW: Final = "ErpLimitWorkflow"
 HOLD_WORKFLOW: Final = "HoldWorkflow"
 AUDIT_WORKFLOW: Final = "AuditWorkflow"
 AUDIT_FINDING_WORKFLOW: Final = "AuditFindingWorkflow"
+ENCRYPTION_KEY_WORKFLOW: Final = "EncryptionKeyWorkflow"
 
 SIGNAL_NOTIFIED: Final = "notified"
 SIGNAL_RETRY: Final = "retry"
@@ -44,14 +45,14 @@ SIGNAL_CHECK_PASSED: Final = "check-passed"
 SIGNAL_AUDITED: Final = "audited"
 """To the workflow of one kind of finding: what the newest audit has found of it."""
 SIGNAL_GAP_COVERED: Final = "gap-covered"
-"""Told to a subscription by the sweep of one of its gaps; carries that sweep's workflow id."""
+"""From the sweep of a gap to the subscription whose gap it is; the input is that sweep's workflow id."""
 
 QUERY_PROGRESS: Final = "progress"
 """How far a sweep has come."""
 MEMO_GAP: Final = "gap"
 """Holds the gap that a sweep covers, for lists of open gaps."""
 
-# Search attributes, all of type Keyword. They are not encrypted: ids and stable words only, never personal data.
+# Search attributes, all of type Keyword. They are not encrypted: only ids and fixed values, never personal data.
 SALESFORCE_RECORD_ID: Final = "SalesforceRecordId"
 SALESFORCE_ORG_ID: Final = "SalesforceOrgId"
 ORDER_STAGE: Final = "OrderStage"
@@ -59,10 +60,15 @@ ATTENTION_REASON: Final = "AttentionReason"
 ERP_ORDER_NUMBER: Final = "ErpOrderNumber"
 ROUTE: Final = "Route"
 CHANNEL: Final = "Channel"
+MAXIMUM_KEYWORD: Final = 255
+"""Characters of a Keyword. PostgreSQL refuses a longer one, and Temporal then repeats that write without end; SQLite
+takes it."""
 MEMO_HOLD: Final = "hold"
 """Holds the failed check that a hold is about, for lists of holds."""
 MEMO_FINDING: Final = "finding"
 """Holds what the newest scheduled audit has found of one kind, for lists of findings."""
+MEMO_KEY_CHECK: Final = "key-check"
+"""Holds the check value of an encryption key. It is not encrypted."""
 DEAL: Final = "Deal"
 """A memo, not a search attribute: name and amount of the deal are encrypted like everything else of a customer."""
 SEARCH_ATTRIBUTES: Final = (
@@ -77,7 +83,7 @@ SEARCH_ATTRIBUTES: Final = (
 
 
 class OrderStage(StrEnum):
-    """Where an order stands: the values of the search attribute `OrderStage`."""
+    """The stages of an order: the values of the search attribute `OrderStage`."""
 
     LOADING = "loading"
     ORDERING = "ordering"
@@ -105,7 +111,7 @@ UNFINISHED: Final = (
 
 
 class RecordKey(NamedTuple):
-    """A record as the whole world of orgs knows it."""
+    """A record of one org."""
 
     org: OrgId
     record: RecordId
@@ -145,8 +151,8 @@ def subscription_workflow_id(org: OrgId, channel: str) -> str:
     return f"subscription:{channel.strip('/').replace('/', '.')}@{org}"
 
 
-def unreadable_message_workflow_id(org: OrgId, message_id: str) -> str:
-    """`message:<message id>@<org id>`, for word that names no record we can read."""
+def unparseable_message_workflow_id(org: OrgId, message_id: str) -> str:
+    """`message:<message id>@<org id>`, for a message that names no readable record."""
     return f"message:{message_id}@{org}"
 
 
@@ -167,8 +173,8 @@ def sweep_workflow_id(org: OrgId, route: str, since: datetime, until: datetime, 
 
 
 def audit_schedule_id(org: OrgId) -> str:
-    """`audit:books@<org id>`; Temporal appends the time to the ids of the audits that the schedule starts."""
-    return f"audit:books@{org}"
+    """`audit:scheduled@<org id>`; Temporal appends the time to the ids of the audits that the schedule starts."""
+    return f"audit:scheduled@{org}"
 
 
 def parse_audit_schedule_id(schedule_id: str) -> OrgId:
@@ -190,13 +196,26 @@ def gap_workflow_id(org: OrgId, route: str, since: datetime | None, until: datet
 
 
 def parse_gap_workflow_id(workflow_id: str) -> RouteKey:
-    """Tell whose gap it is. Raises `ValueError` for any other text."""
+    """Org and route of a gap. Raises `ValueError` for any other text."""
     subject, org = _parts(workflow_id, GAP_PREFIX.removesuffix(":"))
     return RouteKey(OrgId(org), subject.partition(".")[0])
 
 
+def parse_gap_span(workflow_id: str) -> tuple[datetime | None, datetime]:
+    """Beginning, if it is known, and end of a gap, to the second. Raises `ValueError` for any other text."""
+    _, since, until = _parts(workflow_id, GAP_PREFIX.removesuffix(":"))[0].rsplit(".", 2)
+    return None if since == "unknown" else _parse_moment(since), _parse_moment(until)
+
+
+_MOMENT: Final = "%Y%m%dT%H%M%SZ"
+
+
 def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return moment.astimezone(UTC).strftime(_MOMENT)
+
+
+def _parse_moment(text: str) -> datetime:
+    return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
 
 
 def erp_limit_workflow_id(erp: str) -> str:
@@ -209,6 +228,11 @@ def hold_workflow_id(check: str, subject: str) -> str:
     return f"hold:{check}@{subject}"
 
 
+def encryption_key_workflow_id(key_id: str) -> str:
+    """`encryption-key:<key id>`: holds the check value of the key, and is always open."""
+    return f"encryption-key:{key_id}"
+
+
 def alert_workflow_id(need: str) -> str:
     """`alert:<id of the need>`: delivers one alert."""
     return f"alert:{need}"
@@ -218,6 +242,6 @@ def _parts(workflow_id: str, kind: str) -> tuple[str, str]:
     head, _, rest = workflow_id.partition(":")
     subject, at, org = rest.rpartition("@")
     if head != kind or not at or not subject:
-        message = f"{workflow_id!r} is no id of the form {kind}:<...>@<org id>"
+        message = f"{workflow_id!r} is not an id of the form {kind}:<...>@<org id>"
         raise ValueError(message)
     return subject, org

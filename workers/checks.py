@@ -1,8 +1,9 @@
 """The safety checks of a running worker: is this the org that is meant, do the names exist, does the ERP fit?
 
 `closedwon config check` asks once, before the start; orgs and ERPs change afterwards: a sandbox is refreshed, a field
-is renamed, a right is taken away. So each process that works on orders asks the same at its start and every 15 minutes.
-A check has three results:
+is renamed, a right is taken away. So each process that works on orders asks the same at its start and every 15 minutes
+(`of_systems`). Processes that work on orders or take messages also check what is theirs (`of_settings`): whether the
+file of a secret holds a weak one by now, and whether any sender can push to a route. A check has three results:
 
 - *passed*: orders go on;
 - *failed*: the system answers, and a person must correct something. The routes of that org, or the orders for that
@@ -10,11 +11,14 @@ A check has three results:
   Nothing is stopped: messages are accepted, and orders go on by themselves when the check passes;
 - *unknown*: no answer, throttled, too slow. What was known before stays; without a result before, orders go on, and the
   check is repeated soon. A check must not turn an outage into a hold. The org itself is never unknown: a login that is
-  not proven to be for the org of `orgs.id` gives no token (`closedwon.salesforce.auth`).
+  not proven to be for the org of `orgs.id` gives no token (`closedwon.salesforce.api.auth`).
+
+While any sender can push to the routes of an org, intake refuses what proves nothing: what it accepted would count when
+the hold is over.
 
 Cost per org and round: a describe for each object that routes read (an Opportunity with lines: four), and a query per
 route; about five API calls, 480 a day and process. Describes are asked whole each time: `If-Modified-Since` saves no
-call, and tells of changed metadata only, not of changed permissions.
+call, and reports changed metadata only, not changed permissions.
 """
 
 from __future__ import annotations
@@ -22,26 +26,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.holds import CheckName, FailedCheck, Holds
+from activities.holds import Holds
 from closedwon import names
+from closedwon.encryption.codec import CodecError
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
-from closedwon.ids import RecordId
+from closedwon.ids import OrgId, RecordId
+from closedwon.model.checks import CheckName, FailedCheck, Hold
+from closedwon.salesforce.api.fields import Complaint, complaints_of
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import WrongOrgError
-from closedwon.salesforce.fields import Complaint, complaints_of
-from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Org, Route, Settings
-from closedwon.telemetry import Metrics
+from closedwon.settings.guarding import Unsafe, intake_of_org, secrets_of_erp, secrets_of_org
+from closedwon.telemetry.metrics import Metrics
 from workers.connections import Connections
-from workflows.hold import Hold
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +69,9 @@ async def pause(time: timedelta) -> None:
     await asyncio.sleep(time.total_seconds() * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
 
 
-class _Check(NamedTuple):
+class RunningCheck(NamedTuple):
+    """What is asked of one org or one ERP."""
+
     name: CheckName
     org: Org | None
     erp: str | None
@@ -71,11 +80,17 @@ class _Check(NamedTuple):
 
     @property
     def subject(self) -> str:
+        """For people."""
         return f"org {self.org.name}" if self.org is not None else f"erp {self.erp}"
 
     @property
     def workflow_id(self) -> str:
+        """Of the hold."""
         return names.hold_workflow_id(self.name, str(self.org.id if self.org is not None else self.erp))
+
+
+Group = tuple[RunningCheck, ...]
+"""Checks that are made one after the other: who cannot log in learns nothing of fields."""
 
 
 @asynccontextmanager
@@ -99,31 +114,41 @@ async def _go_on(checks: Checks, wait: Wait) -> None:
 class Checks:
     """The checks of one process. Never raises: a check that breaks stops no process."""
 
-    def __init__(
-        self,
-        client: Client,
-        settings: Settings,
-        connections: Connections,
-        holds: Holds,
-        metrics: Metrics,
-    ) -> None:
-        """Take the gate to close, and the client by which Temporal hears of it."""
+    def __init__(self, client: Client, groups: Sequence[Group], holds: Holds, metrics: Metrics) -> None:
         self._client = client
         self._holds = holds
         self._metrics = metrics
         self._verdicts: dict[str, bool] = {}
         """By workflow id: whether the check has passed when it was last known, and was reported."""
-        self._groups = [_of_org(org, settings, connections) for org in settings.orgs]
-        self._groups += [(_of_erp(name, connections),) for name in connections.erps]
+        self._groups = groups
+        self._in_doubt: dict[OrgId, tuple[float, asyncio.Task[None]]] = {}
+        """By org: when it was last checked for a refused order, and that check."""
         self.all_is_known = False
-        """Whether each check had a result in the last round, which Temporal has heard."""
+        """Whether each check had a result in the last round, and the result was reported."""
 
     async def round(self) -> None:
         """Check everything once, in at most about ten seconds per check of an org."""
         self.all_is_known = all(await asyncio.gather(*(self._group(group) for group in self._groups)))
 
-    async def _group(self, group: Sequence[_Check]) -> bool:
-        """One after the other: who cannot log in learns nothing of fields.
+    async def recheck(self, org: OrgId) -> None:
+        """Check an org at once: it has refused an order as a failed check would. At most once a minute; callers share.
+
+        Never raises, and leaves the rounds as they are.
+        """
+        now = asyncio.get_running_loop().time()
+        at, task = self._in_doubt.get(org, (-_SOON.total_seconds(), None))
+        if task is None or (task.done() and now - at >= _SOON.total_seconds()):
+            task = asyncio.create_task(self._recheck(org))
+            self._in_doubt[org] = (now, task)
+        await asyncio.shield(task)
+
+    async def _recheck(self, org: OrgId) -> None:
+        for group in self._groups:
+            if any(check.org is not None and check.org.id == org for check in group):
+                await self._group(group)
+
+    async def _group(self, group: Group) -> bool:
+        """Return whether each check had a known result that has not changed.
 
         A check that begins to fail counts as not known yet: it is repeated soon, in case that it failed by chance.
         """
@@ -140,7 +165,7 @@ class Checks:
                 return True
         return True
 
-    async def _note(self, check: _Check, failed: FailedCheck | None) -> bool:
+    async def _note(self, check: RunningCheck, failed: FailedCheck | None) -> bool:
         """Close or open the gate, then report; return whether that was possible."""
         self._metrics.check_failed.set(int(failed is not None), {"check": check.name, "subject": check.subject})
         self._turn(check, failed)
@@ -161,7 +186,7 @@ class Checks:
             return False
         return True
 
-    def _turn(self, check: _Check, failed: FailedCheck | None) -> None:
+    def _turn(self, check: RunningCheck, failed: FailedCheck | None) -> None:
         if check.org is not None:
             if failed is None:
                 self._holds.release_org(check.org, check.name)
@@ -169,15 +194,15 @@ class Checks:
                 self._holds.hold_org(check.org, failed)
         elif check.erp is not None:
             if failed is None:
-                self._holds.release_erp(check.erp)
+                self._holds.release_erp(check.erp, check.name)
             else:
                 self._holds.hold_erp(check.erp, failed)
 
-    async def _report(self, check: _Check, failed: FailedCheck) -> None:
+    async def _report(self, check: RunningCheck, failed: FailedCheck) -> None:
         """The first process begins the one workflow of this check; each round, and each other process, signals it."""
         await self._client.start_workflow(
             names.HOLD_WORKFLOW,
-            Hold(failed=failed),
+            Hold(failed=failed, alerted=await self._alerted_lately(check, failed)),
             id=check.workflow_id,
             task_queue=names.ORDERS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -187,7 +212,30 @@ class Checks:
             memo={names.MEMO_HOLD: failed},
         )
 
-    async def _report_passed(self, check: _Check) -> None:
+    async def _alerted_lately(self, check: RunningCheck, failed: FailedCheck) -> str | None:
+        """Return the reason that was alerted for this very failure, where a process that passes has ended its hold.
+
+        Processes disagree while they are restarted with other settings: one failure is still one alert.
+        """
+        handle = self._client.get_workflow_handle(check.workflow_id)
+        try:
+            last = await handle.describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+        if last.status is not WorkflowExecutionStatus.COMPLETED or last.close_time is None:
+            return None
+        try:
+            known = await last.memo_value(names.MEMO_HOLD, None, type_hint=FailedCheck)
+            if known is None or known.text != failed.text or datetime.now(UTC) - last.close_time > 2 * INTERVAL:
+                return None
+            run = self._client.get_workflow_handle(check.workflow_id, run_id=last.run_id, result_type=str)
+            return await run.result() or None
+        except CodecError:  # it was encrypted with a key that is gone: an alert too many is better than none
+            return None
+
+    async def _report_passed(self, check: RunningCheck) -> None:
         """Also at the start: the process that had found it may be the one that was restarted with other settings."""
         try:
             await self._client.get_workflow_handle(check.workflow_id).signal(names.SIGNAL_CHECK_PASSED)
@@ -200,7 +248,7 @@ class _UnknownError(Exception):
     """The check has no result."""
 
 
-async def _result(check: _Check) -> FailedCheck | None:
+async def _result(check: RunningCheck) -> FailedCheck | None:
     """Run a check. Raises `_UnknownError`."""
     try:
         async with asyncio.timeout(_LONGEST):
@@ -213,7 +261,7 @@ async def _result(check: _Check) -> FailedCheck | None:
             erp=check.erp,
             reason=error.reason if isinstance(error, AttentionError) else AttentionReason.CONFIGURATION,
             text=str(error),
-            hint=error.cure,
+            hint=error.hint,
         )
     except TimeoutError:
         raise _UnknownError(f"no answer within {_LONGEST:.0f} s") from None
@@ -224,7 +272,53 @@ async def _result(check: _Check) -> FailedCheck | None:
     return None
 
 
-def _of_org(org: Org, settings: Settings, connections: Connections) -> tuple[_Check, ...]:
+def of_systems(settings: Settings, connections: Connections) -> list[Group]:
+    """The checks that ask orgs and ERPs."""
+    return [
+        *(_of_org(org, settings, connections) for org in settings.orgs),
+        *((RunningCheck("erp", None, name, erp.check),) for name, erp in connections.erps.items()),
+    ]
+
+
+def of_settings(settings: Settings) -> list[Group]:
+    """The checks without requests: they read the files of secrets again, and check which senders can push to intake.
+
+    Orgs that push nothing, and ERPs that sign nothing, have none.
+    """
+    push = {route.org for route in settings.routes if route.outbound is not None or route.callouts is not None}
+    orgs = [org for org in settings.orgs if org.name in push and settings.intake is not None]
+    checks = [
+        *(RunningCheck("secrets", org, None, _UnsafeCheck(partial(secrets_of_org, settings, org))) for org in orgs),
+        *(RunningCheck("intake", org, None, _UnsafeCheck(partial(intake_of_org, settings, org))) for org in orgs),
+        *(
+            RunningCheck("secrets", None, erp.name, _UnsafeCheck(partial(secrets_of_erp, erp)))
+            for erp in settings.erps
+            if erp.webhook is not None
+        ),
+    ]
+    return [(check,) for check in checks]
+
+
+class _UnsafeCheck:
+    """Fails for the first unsafe setting; warnings are logged once each."""
+
+    def __init__(self, find: Callable[[], Iterable[Unsafe]]) -> None:
+        self._find = find
+        self._advised: set[str] = set()
+
+    async def __call__(self) -> None:
+        found = await asyncio.to_thread(lambda: list(self._find()))
+        advice = {one.text: one for one in found if not one.holds}
+        for text in advice.keys() - self._advised:
+            _log.warning("%s. %s", text, advice[text].hint)
+        self._advised = set(advice)
+        wrong = [one for one in found if one.holds]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise AttentionError(wrong[0].text + more, reason=AttentionReason.CONFIGURATION, hint=wrong[0].hint)
+
+
+def _of_org(org: Org, settings: Settings, connections: Connections) -> Group:
     client = connections.salesforce[org.id]
     routes = [route for route in settings.routes if route.org == org.name]
 
@@ -236,11 +330,7 @@ def _of_org(org: Org, settings: Settings, connections: Connections) -> tuple[_Ch
         for route in routes:
             await read_nothing(client, route)
 
-    return (_Check("login", org, None, client.log_in), _Check("fields", org, None, fields))
-
-
-def _of_erp(name: str, connections: Connections) -> _Check:
-    return _Check("erp", None, name, connections.erps[name].check)
+    return (RunningCheck("login", org, None, client.log_in), RunningCheck("fields", org, None, fields))
 
 
 async def read_nothing(client: SalesforceClient, route: Route) -> None:
@@ -253,4 +343,4 @@ def as_error(route: Route, complaint: Complaint, *, more: int = 0) -> AttentionE
     text = f"Route {route.name!r}, {complaint.key}: {complaint.text}"
     if more:
         text += f" (and {more} more; `closedwon config check` lists them)"
-    return AttentionError(text, reason=complaint.reason, cure=complaint.hint)
+    return AttentionError(text, reason=complaint.reason, hint=complaint.hint)

@@ -11,10 +11,10 @@ from typing import Self
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
 from closedwon.ids import OrgId
-from closedwon.salesforce.auth import TokenSource
-from closedwon.salesforce.events import EventStream
-from closedwon.salesforce.rest import SalesforceClient
-from closedwon.salesforce.streaming import CometdStream
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.api.rest import SalesforceClient
+from closedwon.salesforce.bus.events import EventStream
+from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.settings import Settings
 
 

@@ -12,7 +12,7 @@ from closedwon.settings import Settings
 def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     """Say it for one worker; every worker of a process must say the same.
 
-    Orders are open for weeks and subscriptions for ever, so open workflows go over to the build that is current, and
+    Orders are open for weeks and subscriptions indefinitely, so open workflows move to the current build, and
     go back to the former one after a rollback. Pinning them would keep every build alive that ever took an order.
     """
     if settings.workers.build_id is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -13,32 +14,35 @@ from activities.audits import AuditActivities
 from activities.erp import ErpActivities
 from activities.holds import Holds
 from activities.messages import MessageActivities
-from activities.reconciliation import ReconciliationActivities
 from activities.salesforce import OnWritten, SalesforceActivities, nothing
 from activities.sweep_starts import SweepStarts
+from activities.sweeps import SweepActivities
 from closedwon import names
 from closedwon.erp.base import OnStep, no_step
 from closedwon.settings import Settings
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
 from workflows.alerts import AlertWorkflow
 from workflows.audits import AuditFindingWorkflow, AuditWorkflow
+from workflows.encryption_key import EncryptionKeyWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.hold import HoldWorkflow
-from workflows.message import UnreadableMessageWorkflow
+from workflows.message import UnparseableMessageWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconciliation import ReconciliationWorkflow
+from workflows.sweep import SweepWorkflow
 
+_Activity = Callable[..., Any]
 _WORKFLOWS: Final = (
     OrderWorkflow,
-    UnreadableMessageWorkflow,
-    ReconciliationWorkflow,
+    UnparseableMessageWorkflow,
+    SweepWorkflow,
     ErpLimitWorkflow,
     AlertWorkflow,
     HoldWorkflow,
     AuditWorkflow,
     AuditFindingWorkflow,
+    EncryptionKeyWorkflow,
 )
 
 
@@ -51,6 +55,7 @@ def order_workers(
     on_step: OnStep = no_step,
     on_written: OnWritten = nothing,
     holds: Holds | None = None,
+    on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
 ) -> tuple[Worker, ...]:
     """Make the workers of this role: one of `orders`, one for each ERP, one for what concerns several ERPs.
 
@@ -58,53 +63,37 @@ def order_workers(
     holds. `on_step` and `on_written` let a test strike at a named moment. `holds` is what the running checks
     close; without it nothing is held.
     """
-    salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written, holds=holds)
-    messages = MessageActivities(settings, client, metrics)
-    sweeps = ReconciliationActivities(settings, connections.salesforce, holds=holds)
-    starts = SweepStarts(settings, connections.salesforce, client, metrics)
-    alerts = AlertActivities(settings, client)
     audits = AuditActivities(settings, connections, client, holds=holds)
     erp = ErpActivities(connections.erps, metrics, on_step=on_step, holds=holds)
-    of_erp: list[Callable[..., Any]] = [
-        erp.create_order,
-        erp.cancel_order,
-        erp.find_order,
-        erp.find_orders,
-        erp.follow_order,
-        erp.resolve_order,
+    salesforce = SalesforceActivities(settings, connections.salesforce, metrics, on_written=on_written, holds=holds)
+    sweeps = SweepActivities(settings, connections.salesforce, holds=holds)
+    starts = SweepStarts(settings, connections.salesforce, client, metrics)
+    alerts = AlertActivities(settings, client)
+    of_erp: list[_Activity] = [
+        erp.create_order, erp.cancel_order, erp.find_order, erp.find_orders, erp.follow_order, erp.resolve_order,
         audits.compare,
-    ]
-    shared: dict[str, Any] = {
-        "deployment_config": deployment(settings),
-        "graceful_shutdown_timeout": settings.workers.shutdown_grace,
-    }
+    ]  # fmt: skip
+    of_orders: list[_Activity] = [
+        salesforce.load_order, salesforce.write_back, MessageActivities(settings, client, metrics).read_again,
+        sweeps.open_sweep, sweeps.read_page, starts.start_orders, alerts.raise_alert, alerts.alert, audits.report,
+    ]  # fmt: skip
+    make = partial(
+        Worker,
+        client,
+        deployment_config=deployment(settings),
+        graceful_shutdown_timeout=settings.workers.shutdown_grace,
+        on_fatal_error=on_fatal_error,
+    )
+    at_once = settings.workers.concurrent_erp_calls
     return (
-        Worker(
-            client,
+        make(
             task_queue=names.ORDERS_QUEUE,
             workflows=_WORKFLOWS,
-            activities=[
-                salesforce.load_order,
-                salesforce.write_back,
-                messages.read_again,
-                sweeps.open_sweep,
-                sweeps.read_page,
-                starts.start_orders,
-                alerts.raise_alert,
-                alerts.alert,
-                audits.report,
-            ],
+            activities=of_orders,
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
-            **shared,
         ),
         *(
-            Worker(
-                client,
-                task_queue=names.erp_queue(name),
-                activities=of_erp,
-                max_concurrent_activities=settings.workers.concurrent_erp_calls,
-                **shared,
-            )
+            make(task_queue=names.erp_queue(name), activities=of_erp, max_concurrent_activities=at_once)
             for name in (*connections.erps, None)
         ),
     )

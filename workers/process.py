@@ -9,25 +9,29 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from temporalio.client import Client
 
 from activities.holds import Holds
-from closedwon import temporal
 from closedwon.errors import ClosedwonError
+from closedwon.intake import IntakeServer
 from closedwon.settings import Settings
-from closedwon.telemetry import Metrics, Telemetry
-from workers.checks import Checks, checking
+from closedwon.telemetry.metrics import Metrics, Telemetry
+from closedwon.temporal.client import connect, patiently
+from closedwon.temporal.search_attributes import check_namespace
+from workers.checks import Checks, checking, of_settings, of_systems
 from workers.connections import Connections
-from workers.intake import IntakeServer
-from workers.observer import observing
+from workers.keys import KeyWatch
+from workers.lasting import LastingWorker, NamespaceWait
+from workers.looking import Look, looking
+from workers.observer import Observer
 from workers.orders import order_workers
-from workers.subscriber import start_subscriptions, subscription_worker
-from workers.sweeps import keep_schedules
+from workers.registration import Registration
+from workers.subscriber import subscription_worker
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class WorkerFailedError(ClosedwonError):
 
 
 async def run(settings: Settings, roles: Sequence[Role]) -> None:
-    """Run until told to stop; an intake only where `[intake]` is set.
+    """Run until `stop` is set; intake only if `[intake]` is set.
 
     Raises `ClosedwonError` when it cannot start, or when a worker dies.
     """
@@ -73,14 +77,14 @@ async def run(settings: Settings, roles: Sequence[Role]) -> None:
         if stop.is_set() and not process.is_running:
             working.cancel()  # still waiting for Temporal
         await asyncio.wait({working})
-        _raise_failure(working, is_told_to_stop=stop.is_set())
+        _raise_failure(working, is_stopping=stop.is_set())
     _log.info("stopped")
 
 
-def _raise_failure(working: asyncio.Task[None], *, is_told_to_stop: bool) -> None:
+def _raise_failure(working: asyncio.Task[None], *, is_stopping: bool) -> None:
     """Raise what has ended the work. The SDK cancels it for each worker that dies; of several, no error stays."""
     if working.cancelled():
-        if not is_told_to_stop:
+        if not is_stopping:
             raise WorkerFailedError("The workers have failed and cannot go on; see `Worker failed` in the log")
         return
     error = working.exception()
@@ -98,75 +102,104 @@ class _Process:
         self._telemetry = telemetry
         self._roles = roles
         self._client: Client | None = None
+        self._keys = KeyWatch()
         self._ends: list[Callable[[], Awaitable[None]]] = []
         self.is_running = False
         self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
 
     async def work(self, stop: asyncio.Event) -> None:
-        """Connect, start the workers and run until `stop`.
+        """Connect, start the workers and run until `stop`; while an encryption key is wrong, wait.
 
         All in one task: it is the task that has started a worker which the SDK cancels when that worker dies.
         """
-        async with AsyncExitStack() as stack:
-            await self._start(stack)
-            _log.info("%s is ready", self.identity)
-            await stop.wait()
-            _log.info("stopping: running calls are finished first")
-            # Together: leaving the stack ends one after the other, and each may take the whole grace.
-            await asyncio.gather(*(end() for end in self._ends))
+        while not stop.is_set():
+            async with AsyncExitStack() as stack:
+                client = await self._start(stack)
+                _log.info("%s is ready", self.identity)
+                await _first(stop.wait(), self._keys.until_wrong())
+                _log.info("stopping: running calls are finished first")
+                # Together: leaving the stack ends one after the other, and each may take the whole grace.
+                await asyncio.gather(*(end() for end in self._ends))
+            self._ends.clear()
+            if not stop.is_set():
+                self.is_running = False
+                await self._keys.until_right(client)
 
-    async def _start(self, stack: AsyncExitStack) -> None:
-        client = await temporal.connect(
+    async def _start(self, stack: AsyncExitStack) -> Client:
+        client = await connect(
             self._settings.encryption,
             runtime=self._telemetry.runtime,
             identity=self.identity,
             plugins=self._telemetry.plugins,
         )
-        await temporal.patiently(client, lambda: self._prepare(client))
         metrics = self._telemetry.metrics
+        registration = Registration(
+            client,
+            self._settings,
+            metrics,
+            self._keys,
+            orders=Role.ORDERS in self._roles,
+            subscriber=Role.SUBSCRIBER in self._roles,
+        )
+        await patiently(client, registration.register)
+        looks: dict[str, Look] = {"register what Temporal has lost": registration.look}
         connections = await stack.enter_async_context(Connections(self._settings))
         usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
         stack.callback(usage.cancel)
+        holds, wait = Holds(), NamespaceWait(client)
+        if Role.INTAKE in self._roles or Role.ORDERS in self._roles:
+            # First: no message is accepted before it is known whether any sender could have sent it.
+            own = Checks(client, of_settings(self._settings), holds, metrics)
+            await stack.enter_async_context(checking(own))
         if Role.SUBSCRIBER in self._roles:
-            end = await stack.enter_async_context(subscription_worker(client, self._settings, connections, metrics))
+            end = await stack.enter_async_context(
+                subscription_worker(client, self._settings, connections, metrics, wait)
+            )
             self._ends.append(end)
         if Role.INTAKE in self._roles and self._settings.intake is not None:
-            intake = IntakeServer(self._settings, self._settings.intake, client, metrics)
+            intake = IntakeServer(self._settings, self._settings.intake, client, metrics, holds=holds)
             stack.push_async_callback(intake.stop)
             self._ends.append(intake.stop)
             await intake.start()
         if Role.ORDERS in self._roles:
             # Last: messages are accepted while the first checks are made; no order goes on before they have ended.
-            holds = Holds()
-            checks = Checks(client, self._settings, connections, holds, metrics)
+            checks = Checks(client, of_systems(self._settings, connections), holds, metrics)
+            holds.in_doubt = checks.recheck
             await stack.enter_async_context(checking(checks))
-            for worker in order_workers(client, self._settings, connections, metrics, holds=holds):
-                await stack.enter_async_context(worker)
-                self._ends.append(worker.shutdown)
-            await stack.enter_async_context(observing(client, self._settings, metrics))
+            for worker in order_workers(client, self._settings, connections, metrics, holds=holds, on_fatal_error=wait):
+                lasting = await stack.enter_async_context(LastingWorker(worker, wait))
+                self._ends.append(lasting.shutdown)
+            observer = Observer(client, self._settings, metrics)
+            looks = {
+                "register what Temporal has lost": lambda: registration.look(observer.open_since),
+                "observe for the metrics": observer.observe,
+            }
+        await stack.enter_async_context(looking(looks, self._settings.telemetry.observe_every))
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
-
-    async def _prepare(self, client: Client) -> None:
-        """See to it that Temporal has what the workers need; safe to repeat. Raises Temporal's `RPCError`."""
-        await temporal.ensure_search_attributes(client)
-        if Role.ORDERS in self._roles:
-            await keep_schedules(client, self._settings)
-        if Role.SUBSCRIBER in self._roles:
-            await start_subscriptions(client, self._settings)
+        return client
 
     async def temporal_is_ready(self) -> None:
-        """Raise unless Temporal answers and knows our search attributes."""
+        """Raise unless Temporal answers, has our namespace and search attributes, and knows our encryption keys."""
         if self._client is None:
             raise NotStartedError("not connected yet")
-        missing = await temporal.missing_search_attributes(self._client)
-        if missing:
-            raise temporal.SearchAttributesMissingError(f"search attributes missing: {', '.join(missing)}")
+        await check_namespace(self._client)
+        await self._keys.verify(self._client)
 
     async def workers_are_running(self) -> None:
         """Raise until they have been started."""
         if not self.is_running:
             raise NotStartedError("not started yet")
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of several waits is over."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _report_usage(connections: Connections, settings: Settings, metrics: Metrics) -> None:

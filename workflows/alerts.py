@@ -1,79 +1,77 @@
-"""Alerts: what a workflow that needs a person begins, and the workflow that sees to its delivery."""
+"""Alerts: how a workflow that needs a person raises one, and the workflow that delivers it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.alerts import AlertActivities, Need, NeedKind
-    from activities.failures import HEARTBEAT_TIMEOUT
+    from activities.alerts import AlertActivities
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from closedwon import names
-    from closedwon.order_state import Problem
+    from closedwon.model.alerts import AlertState, AlertSubject, Need
+    from closedwon.model.base import fields_of
+    from closedwon.model.order_state import Problem
 
 _TRY_FOR: Final = timedelta(days=3)
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
 
 
 class Alerts:
-    """Tells of each new need of one workflow once. It never waits and never fails."""
+    """Raises one alert for each new need of one workflow. It never waits and never fails."""
 
     def __init__(
         self,
-        kind: NeedKind,
+        about: AlertSubject,
+        before: AlertState | None = None,
         *,
-        told: str | None = None,
-        raising: str | None = None,
         on_raised: Callable[[], None] = lambda: None,
-        **about: Any,
     ) -> None:
-        """Take what they are about, the reason that the run before has `told`, and the id that it was `raising`."""
-        self._kind = kind
+        """`before`: what the run before has carried."""
         self._about = about
-        self._told = told
-        self._raising = raising
+        self._alerted = before.alerted if before is not None else None
+        self._raising = before.alert_raising if before is not None else None
         """The id of the newest alert, until it is known to be raised."""
         self._on_raised = on_raised
         self._under_way: workflow.ActivityHandle[bool] | None = None
 
     @property
-    def carried(self) -> dict[str, str | None]:
-        """What the next run must know, as fields of its input."""
-        return {"alerted": self._told, "alert_raising": self._raising}
+    def carried(self) -> AlertState:
+        """What the next run must know."""
+        return AlertState(alerted=self._alerted, alert_raising=self._raising)
 
-    def tell(self, problem: Problem, *, text: str | None = None) -> None:
-        """Tell of a need, unless it is the one that was told last and is not over.
+    def notify(self, problem: Problem, *, text: str | None = None) -> None:
+        """Raise an alert, unless the last one has the same reason and still applies.
 
-        `text` is what is wrong, where that may leave Temporal in clear; else the reason's own sentence is sent.
+        `text` says what is wrong, if that may leave Temporal unencrypted; otherwise the reason's sentence is sent.
 
-        One whose alert the run before was just raising is told again, under the same id: it is delivered once.
+        If the run before ended while it raised the alert, it is raised again under the same id: it is delivered once.
         """
-        if problem.reason != self._told:
-            self._told, self._raising = problem.reason, str(workflow.uuid4())
+        if problem.reason != self._alerted:
+            self._alerted, self._raising = problem.reason, str(workflow.uuid4())
         elif self._raising is None or self._under_way is not None:
             return
         info = workflow.info()
         need = Need(
+            **fields_of(AlertSubject, self._about),
             id=self._raising,
-            kind=self._kind,
             at=workflow.now(),
             reason=problem.reason,
-            cure=problem.cure,
+            hint=problem.hint,
             text=text,
             workflow_id=info.workflow_id,
             run_id=info.run_id,
-            **self._about,
         )
         self._under_way = workflow.start_activity_method(
             AlertActivities.raise_alert,
             need,
             task_queue=names.ORDERS_QUEUE,
-            summary=f"tell that {need.reason} needs a person",
+            summary=f"raise an alert: {need.reason} needs a person",
             start_to_close_timeout=timedelta(seconds=20),
             retry_policy=_RETRY,
         )
@@ -88,22 +86,22 @@ class Alerts:
             self._on_raised()
 
     def over(self) -> None:
-        """What was told is over, or somebody has done something about it: the next one is new."""
-        self._told = self._raising = None
+        """The need is over, or a person has reacted to it: the next one is new."""
+        self._alerted = self._raising = None
 
 
 @workflow.defn(name=names.ALERT_WORKFLOW)
 class AlertWorkflow:
-    """Delivers one alert; fails, visibly, when the webhook does not take it for days."""
+    """Delivers one alert; fails, visibly, if the webhook does not accept it for days."""
 
     @workflow.run
     async def run(self, need: Need) -> bool:
-        """Post it, until it is taken."""
+        """Post it until the webhook accepts it."""
         return await workflow.execute_activity_method(
             AlertActivities.alert,
             need,
             activity_id="alert",
-            summary=f"{need.reason}: tell the webhook",
+            summary=f"{need.reason}: post to the webhook",
             start_to_close_timeout=timedelta(minutes=2),
             schedule_to_close_timeout=_TRY_FOR,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,

@@ -17,19 +17,19 @@ from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.audits import AuditActivities, CompareBooks, Compared, OpenFinding
-    from activities.failures import HEARTBEAT_TIMEOUT
+    from activities.audits import AuditActivities
+    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.ids import OrgId
-    from closedwon.model import Frozen
+    from closedwon.model.alerts import AlertSubject
+    from closedwon.model.audits import AuditFinding, Compared, CompareRecords, OpenFinding, ScheduledAudit
+    from closedwon.model.order_state import Problem
     from closedwon.names import OrderStage
-    from closedwon.order_state import Problem
-    from closedwon.temporal import AuditFinding
     from workflows.alerts import Alerts
+    from workflows.patience import Patience
     from workflows.problems import problem_of
 
-_PACE: Final[dict[str, Any]] = {
+_PACE: Final[Patience] = {
     "start_to_close_timeout": timedelta(hours=2),
     "heartbeat_timeout": HEARTBEAT_TIMEOUT,
     "retry_policy": RetryPolicy(maximum_interval=timedelta(minutes=5)),
@@ -42,12 +42,6 @@ _REASON = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
 _Result = TypeVar("_Result")
 
 
-class ScheduledAudit(Frozen):
-    """The input of a scheduled audit."""
-
-    org: OrgId
-
-
 @workflow.defn(name=names.AUDIT_WORKFLOW)
 class AuditWorkflow:
     """Compares all that was changed since the last audit."""
@@ -56,7 +50,7 @@ class AuditWorkflow:
     def __init__(self, start: ScheduledAudit) -> None:
         """Begin."""
         self._retry = False
-        self._alerts = Alerts("audit", org=start.org)
+        self._alerts = Alerts(AlertSubject(kind="audit", org=start.org))
 
     @workflow.signal(name=names.SIGNAL_RETRY, description="Try again now. Input: nothing, or a reason.")
     def retry(self, *given: Any) -> None:
@@ -70,9 +64,9 @@ class AuditWorkflow:
         before = None
         if workflow.has_last_completion_result():
             before = workflow.get_last_completion_result(Compared)
-        request = CompareBooks(org=start.org)
+        request = CompareRecords(org=start.org)
         if before is not None:
-            request = CompareBooks(org=start.org, mark=before.mark, known=before.known)
+            request = CompareRecords(org=start.org, mark=before.mark, known=before.known)
         compared: Compared = await self._step(
             lambda: workflow.execute_activity_method(
                 AuditActivities.compare,
@@ -105,9 +99,9 @@ class AuditWorkflow:
 
     async def _rest(self, problem: Problem) -> None:
         workflow.upsert_search_attributes([_STAGE.value_set(OrderStage.ATTENTION), _REASON.value_set(problem.reason)])
-        self._alerts.tell(problem)
+        self._alerts.notify(problem)
         workflow.set_current_details(
-            f"### Needs attention (`{problem.reason}`)\n\n{problem.message}\n\n- **What to do**: {problem.cure}"
+            f"### Needs attention (`{problem.reason}`)\n\n{problem.message}\n\n- **What to do**: {problem.hint}"
         )
         self._retry = False
         with suppress(TimeoutError):
@@ -125,7 +119,7 @@ class AuditFindingWorkflow:
     def __init__(self, opened: OpenFinding) -> None:
         """Show what was found."""
         self._finding = finding = opened.finding
-        self._alerts = Alerts("audit", told=opened.alerted, raising=opened.alert_raising, org=finding.org)
+        self._alerts = Alerts(AlertSubject(kind="audit", org=finding.org), opened)
         self._is_long = False
         self._show()
 
@@ -142,13 +136,16 @@ class AuditFindingWorkflow:
     async def run(self, opened: OpenFinding) -> None:
         """Alert once, and wait until an audit finds none any more."""
         del opened  # held since __init__
-        self._alerts.tell(
-            Problem(reason=AttentionReason.BOOKS_DIFFER, message=self._finding.text, cure=self._finding.hint),
+        self._alerts.notify(
+            Problem(reason=AttentionReason.AUDIT_FINDINGS, message=self._finding.text, hint=self._finding.hint),
             text=self._finding.text,
         )
         await workflow.wait_condition(lambda: self._is_long or not self._finding.number)
         if self._finding.number:
-            workflow.continue_as_new(OpenFinding(finding=self._finding, **self._alerts.carried))
+            carried = self._alerts.carried
+            workflow.continue_as_new(
+                OpenFinding(finding=self._finding, alerted=carried.alerted, alert_raising=carried.alert_raising)
+            )
 
     def _show(self) -> None:
         found = self._finding

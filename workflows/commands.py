@@ -1,4 +1,4 @@
-"""The commands of operators: received as signals and updates, judged by the table, and waited for. No activities here.
+"""The commands of operators: received as signals and updates, decided by the table, and waited for. No activities.
 
 `retry` asks for haste. `cancel`, `resolve` and `skip` are decisions: the newest counts, and one that arrives while
 another is being carried out is carried out as well. The cancellation of the whole workflow, as Temporal's UI requests
@@ -19,8 +19,8 @@ from typing import Any, Final
 from temporalio import workflow
 
 from closedwon import names
-from closedwon.model import Answer, Command, Decision
-from closedwon.order_state import OrderState
+from closedwon.model.commands import Command, CommandAnswer, Decision
+from closedwon.model.order_state import OrderState
 from workflows.order_table import Effect, effect_of
 from workflows.timeline import Timeline
 
@@ -48,7 +48,7 @@ class Commands:
             timeline.add(workflow.now(), "a new run continues with the decision of the run before")
             timeline.commanded(workflow.now(), state.decision.to, state.decision, None)
 
-    def ask(self, name: str, given: tuple[Any, ...]) -> Answer:
+    def ask(self, name: str, given: tuple[Any, ...]) -> CommandAnswer:
         """Accept a command, or refuse it, as the table says for the present situation."""
         first = given[0] if given else None
         command = Command.read(first, text="number" if name == names.SIGNAL_RESOLVE else "reason")
@@ -56,13 +56,13 @@ class Commands:
         refusal = self._refusal(name, command, effect)
         self._timeline.commanded(workflow.now(), name, command, refusal)
         if refusal:
-            return Answer(accepted=False, message=refusal)
+            return CommandAnswer(accepted=False, message=refusal)
         if name == names.SIGNAL_RETRY:
             self._state.retry_asked = True
         else:
             self._state.decision = Decision.model_validate({"to": name, **command.model_dump()})
             self._state.decision_is_pending = True
-        return Answer(accepted=True, message=effect.answer.format(number=command.number, order=self._number()))
+        return CommandAnswer(accepted=True, message=effect.answer.format(number=command.number, order=self._number()))
 
     def _refusal(self, name: str, command: Command, effect: Effect) -> str | None:
         if name == names.SIGNAL_RESOLVE and command.number is None:
@@ -127,7 +127,7 @@ class Commanded:
     """
 
     @abstractmethod
-    def _take(self, name: str, given: tuple[Any, ...]) -> Answer:
+    def _take(self, name: str, given: tuple[Any, ...]) -> CommandAnswer:
         """Handle a command; inputs beyond the first one are ignored."""
 
     @workflow.signal(name=names.SIGNAL_RETRY, description=_RETRY)
@@ -151,21 +151,21 @@ class Commanded:
         self._take(names.SIGNAL_SKIP, given)
 
     @workflow.update(name=names.SIGNAL_RETRY, description=_RETRY + _ANSWERS)
-    def answer_retry(self, *given: Any) -> Answer:
+    def answer_retry(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_RETRY, given)
 
     @workflow.update(name=names.SIGNAL_CANCEL, description=_CANCEL + _ANSWERS)
-    def answer_cancel(self, *given: Any) -> Answer:
+    def answer_cancel(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_CANCEL, given)
 
     @workflow.update(name=names.SIGNAL_RESOLVE, description=_RESOLVE + _ANSWERS)
-    def answer_resolve(self, *given: Any) -> Answer:
+    def answer_resolve(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_RESOLVE, given)
 
     @workflow.update(name=names.SIGNAL_SKIP, description=_SKIP + _ANSWERS)
-    def answer_skip(self, *given: Any) -> Answer:
+    def answer_skip(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_SKIP, given)

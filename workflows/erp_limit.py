@@ -1,6 +1,6 @@
 """A note in Temporal's list of workflows: an ERP is paused or limited, by whom and why. It limits nothing itself.
 
-The limit is that of the ERP's task queue; Temporal's UI does not show it. `closedwon.operating.erps` sets it, begins
+The limit is that of the ERP's task queue; Temporal's UI does not show it. `closedwon.operations.erps` sets it, begins
 this workflow beside it and ends it with the limit.
 """
 
@@ -12,7 +12,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from closedwon import names
-    from closedwon.model import ErpLimit
+    from closedwon.model.erp import ErpLimit
 
 
 @workflow.defn(name=names.ERP_LIMIT_WORKFLOW)

@@ -14,24 +14,14 @@ from typing import Any, Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.holds import FailedCheck
     from closedwon import names
-    from closedwon.model import Frozen
-    from closedwon.order_state import Problem
+    from closedwon.model.alerts import AlertSubject
+    from closedwon.model.checks import FailedCheck, Hold
+    from closedwon.model.order_state import Problem
     from workflows.alerts import Alerts
 
 _SILENCE: Final = timedelta(hours=1)
 """Four rounds of checks."""
-
-
-class Hold(Frozen):
-    """The input of the workflow."""
-
-    failed: FailedCheck
-    alerted: str | None = None
-    """From the run before: the reason that was alerted already."""
-    alert_raising: str | None = None
-    """From the run before: the id of its alert, if that was just being raised."""
 
 
 @workflow.defn(name=names.HOLD_WORKFLOW)
@@ -44,9 +34,7 @@ class HoldWorkflow:
         self._has_passed = False
         self._is_silent = True
         self._failed = hold.failed
-        self._alerts = Alerts(
-            "check", told=hold.alerted, raising=hold.alert_raising, org=hold.failed.org, erp=hold.failed.erp
-        )
+        self._alerts = Alerts(AlertSubject(kind="check", org=hold.failed.org, erp=hold.failed.erp), hold)
         self._show()
 
     @workflow.signal(name=names.SIGNAL_CHECK_FAILED, description="A worker reports that the check fails.")
@@ -65,11 +53,14 @@ class HoldWorkflow:
         self._has_passed = True
 
     @workflow.run
-    async def run(self, hold: Hold) -> None:
-        """Alert once, and wait for the end of it."""
+    async def run(self, hold: Hold) -> str | None:
+        """Alert once, and wait for the end of it. Returns the reason that was alerted, if that is certain.
+
+        A process with other settings may end it while the check still fails elsewhere: then the next run must know.
+        """
         del hold  # held since __init__
-        self._alerts.tell(
-            Problem(reason=self._failed.reason, message=self._failed.text, cure=self._failed.hint),
+        self._alerts.notify(
+            Problem(reason=self._failed.reason, message=self._failed.text, hint=self._failed.hint),
             text=self._failed.text,
         )
         while not self._has_passed:
@@ -77,9 +68,14 @@ class HoldWorkflow:
             try:
                 await workflow.wait_condition(lambda: self._has_passed or not self._is_silent, timeout=_SILENCE)
             except TimeoutError:
-                return
+                break
             if workflow.info().is_continue_as_new_suggested() and not self._has_passed:
-                workflow.continue_as_new(Hold(failed=self._failed, **self._alerts.carried))
+                carried = self._alerts.carried
+                workflow.continue_as_new(
+                    Hold(failed=self._failed, alerted=carried.alerted, alert_raising=carried.alert_raising)
+                )
+        carried = self._alerts.carried
+        return carried.alerted if carried.alert_raising is None else None
 
     def _show(self) -> None:
         failed = self._failed

@@ -1,4 +1,4 @@
-"""A message that nobody could read: it is held, open, until a person has decided. Nothing is dropped in silence."""
+"""The workflow of an unparseable message: it stays open until a person has decided. No message is dropped silently."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import MessageActivities
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import Answer, Command, UnreadableMessage
+    from closedwon.model.alerts import AlertSubject
+    from closedwon.model.commands import Command, CommandAnswer
+    from closedwon.model.messages import UnparseableMessage
+    from closedwon.model.order_state import Problem
     from closedwon.names import OrderStage
-    from closedwon.order_state import Problem
     from workflows.alerts import Alerts
     from workflows.problems import problem_of
 
 _STAGE = SearchAttributeKey.for_keyword(names.ORDER_STAGE)
 _REASON = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
 
-_CURE: Final = (
-    "Mend the route's `record_id` and send `retry`, or see to the record by hand and send `cancel`; `skip` where none "
-    "is needed."
+_HINT: Final = (
+    "Correct the route's `record_id`, then send `retry`. Or handle the record by hand, then send `cancel`; if it needs "
+    "no order, send `skip`."
 )
 _RETRY: Final = "Read the message again, now. Input: nothing, or a reason."
-_CANCEL: Final = "Close it: it was seen to by hand. Input: nothing, or a reason."
-_SKIP: Final = "Close it: nobody needs it. Input: nothing, or a reason."
+_CANCEL: Final = "Close it: the record was handled by hand. Input: nothing, or a reason."
+_SKIP: Final = "Close it: it is not needed. Input: nothing, or a reason."
 _ANSWERS: Final = " Answers yes or no, and why."
 _YES: Final = {
     names.SIGNAL_RETRY: "The message is read again now.",
-    names.SIGNAL_CANCEL: "It is closed as cancelled: the record was seen to by hand.",
+    names.SIGNAL_CANCEL: "It is closed as cancelled: the record was handled by hand.",
     names.SIGNAL_SKIP: "It is closed as not needed.",
 }
 _COMMANDS_SHOWN: Final = 20
 _ENDS: Final = {names.SIGNAL_CANCEL: OrderStage.CANCELLED, names.SIGNAL_SKIP: OrderStage.NOT_NEEDED}
 
 
-@workflow.defn(name=names.UNREADABLE_MESSAGE_WORKFLOW)
-class UnreadableMessageWorkflow:
+@workflow.defn(name=names.UNPARSEABLE_MESSAGE_WORKFLOW)
+class UnparseableMessageWorkflow:
     """Holds one raw message in *needs attention*."""
 
     @workflow.init
-    def __init__(self, message: UnreadableMessage) -> None:
-        """Nothing has been decided yet."""
+    def __init__(self, message: UnparseableMessage) -> None:
+        """Begin in *needs attention*."""
         self._message = message
-        self._problem = Problem(reason=AttentionReason.BAD_MESSAGE, message=message.problem, cure=_CURE)
-        self._alerts = Alerts("message", org=message.org, channel=message.source)
-        self._story: deque[str] = deque(maxlen=_COMMANDS_SHOWN)
+        self._problem = Problem(reason=AttentionReason.INVALID_MESSAGE, message=message.problem, hint=_HINT)
+        self._alerts = Alerts(AlertSubject(kind="message", org=message.org, channel=message.source))
+        self._commands: deque[str] = deque(maxlen=_COMMANDS_SHOWN)
         self._retry = message.retry
         self._end: OrderStage | None = None
 
@@ -71,36 +73,36 @@ class UnreadableMessageWorkflow:
         self._take(names.SIGNAL_SKIP, given)
 
     @workflow.update(name=names.SIGNAL_RETRY, description=_RETRY + _ANSWERS)
-    def answer_retry(self, *given: Any) -> Answer:
+    def answer_retry(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_RETRY, given)
 
     @workflow.update(name=names.SIGNAL_CANCEL, description=_CANCEL + _ANSWERS)
-    def answer_cancel(self, *given: Any) -> Answer:
+    def answer_cancel(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_CANCEL, given)
 
     @workflow.update(name=names.SIGNAL_SKIP, description=_SKIP + _ANSWERS)
-    def answer_skip(self, *given: Any) -> Answer:
+    def answer_skip(self, *given: Any) -> CommandAnswer:
         """As the signal, with an answer."""
         return self._take(names.SIGNAL_SKIP, given)
 
     @workflow.run
-    async def run(self, message: UnreadableMessage) -> str:
+    async def run(self, message: UnparseableMessage) -> str:
         """Wait for a person; return how it ended."""
         del message  # held since __init__
         try:
-            end = await self._wait_for_a_person()
+            end = await self._wait_for_decision()
         except asyncio.CancelledError:  # of the whole workflow, as Temporal's UI requests it
             self._close(OrderStage.CANCELLED)
             raise
         self._close(end)
         return end
 
-    async def _wait_for_a_person(self) -> OrderStage:
+    async def _wait_for_decision(self) -> OrderStage:
         while (end := self._end) is None:
             self._show()
-            self._alerts.tell(self._problem)
+            self._alerts.notify(self._problem)
             await workflow.wait_condition(self._is_asked)
             if self._retry:
                 self._retry = False
@@ -117,7 +119,7 @@ class UnreadableMessageWorkflow:
         return self._retry or self._end is not None
 
     async def _read_again(self) -> None:
-        """Make an order of it, if it can be read now; that outdoes a wish to close it, which ends other attempts."""
+        """Start an order from it, if it can be parsed now. A command ends the attempts; a success wins over it."""
         self._alerts.over()
         reading = workflow.start_activity_method(
             MessageActivities.read_again,
@@ -138,17 +140,17 @@ class UnreadableMessageWorkflow:
         else:
             self._end = OrderStage.COMPLETED
 
-    def _take(self, word: str, given: tuple[Any, ...]) -> Answer:
+    def _take(self, name: str, given: tuple[Any, ...]) -> CommandAnswer:
         command = Command.read(given[0] if given else None)
         sender = f" by {command.by}" if command.by else ""
         reason = f": {command.reason}" if command.reason else ""
-        self._story.append(f"- `{workflow.now():%Y-%m-%d %H:%M:%S}` `{word}` was sent{sender}{reason}")
-        if word == names.SIGNAL_RETRY:
+        self._commands.append(f"- `{workflow.now():%Y-%m-%d %H:%M:%S}` `{name}` was sent{sender}{reason}")
+        if name == names.SIGNAL_RETRY:
             self._retry = True
         else:
-            self._end = _ENDS[word]
+            self._end = _ENDS[name]
         self._show()
-        return Answer(accepted=True, message=_YES[word])
+        return CommandAnswer(accepted=True, message=_YES[name])
 
     def _close(self, end: OrderStage) -> None:
         self._end = end
@@ -156,10 +158,10 @@ class UnreadableMessageWorkflow:
         workflow.upsert_search_attributes([_STAGE.value_set(end), _REASON.value_unset()])
 
     def _show(self) -> None:
-        stands = f"Closed: {self._end}" if self._end else "**Needs attention**: a message that cannot be read"
-        story = "\n".join([*self._story, ""])
+        headline = f"Closed: {self._end}" if self._end else "**Needs attention**: a message that cannot be read"
+        commands = "\n".join([*self._commands, ""])
         workflow.set_current_details(
-            f"### {stands}\n\n- **From** `{self._message.source}`, "
+            f"### {headline}\n\n- **From** `{self._message.source}`, "
             f"{self._message.received_at:%Y-%m-%d %H:%M:%S}\n- **Problem** {self._problem.message}\n"
-            f"- **What to do**: {self._problem.cure}\n{story}\n```\n{self._message.raw}\n```"
+            f"- **What to do**: {self._problem.hint}\n{commands}\n```\n{self._message.raw}\n```"
         )

@@ -1,23 +1,34 @@
 """The order workflow: read the record, create the order in the ERP, write back, end in a known state.
 
 One workflow per record, started or signaled by every notification about it. It is a state machine. Its whole state is
-one structure (`closedwon.order_state`), its stages and what each command does in them are one table
-(`workflows.order_table`), and the loop is this:
+one structure (`closedwon.model.order_state`), and its stages and what each command does in them are one table
+(`workflows.order_table`). The loop is:
 
-1. While a decision of an operator (`cancel`, `resolve`, `skip`) is pending, carry that out. Otherwise **read the
-   record**, never the notification alone, and do what the reading says: create, amend, keep or cancel the order.
-2. Write to Salesforce what came of it, and only what differs.
+1. If a decision of an operator (`cancel`, `resolve`, `skip`) is pending, carry it out. Otherwise **read the record**,
+   never the notification alone, and do what the record asks for: create, amend, keep or cancel the order.
+2. Write the result to Salesforce, and only what differs.
 3. If a write to the ERP is in doubt, compare once more when its effect can no longer come (`workflows.steps`).
 4. If a notification or a decision arrived meanwhile, start over. Otherwise end as completed, cancelled or not needed.
 
-Two exceptions leave a step early. `StoppedError`: something newer arrived, so start over. `ProblemError`: no retry can
-help, so the order *needs attention* and waits, open, for a command or a notification. There is no other way out.
+Two exceptions leave a step early, and there is no other way out of one. `StoppedError`: something newer arrived, so
+start over. `ProblemError`: no retry can help, so the order *needs attention* and waits, open, for a command or a
+notification.
 
-Safe repetition is what makes this simple: every activity looks before it changes anything, so any step may run twice.
-What must not happen is that an answer is taken for the truth about something newer; hence each place below that awaits
-also says what may arrive meanwhile. Parts: `steps` runs the activities, `commands` receives what operators send,
-`presenter` and `timeline` show it. Code here must be deterministic; a change in the order of its commands goes behind
-`workflow.patched`.
+**Why it may start over at any point.** Every activity looks before it changes anything, so any step may run twice. An
+answer, however, is about the moment at which it was given. So after each await the code checks what has arrived
+meanwhile: `notifications.news` (a notification since the record was read) and `commands.decision_asked()`.
+
+**Who wins.** A decision wins over the record, and over notifications about moments before it (`decided_at`). An order
+that the ERP has wins over a late decision: the decision then asks the ERP first. A later notification wins again, after
+a decision as well: a deal that is won once more is ordered once more.
+
+**How long it lives.** Until its end is known, plus `late_message_window` if late notifications could otherwise start it
+again; for days while it follows the order or needs attention. Before its history grows too long it continues as a new
+run, which carries the state without what the next reading yields anyway.
+
+Parts: `steps` runs the activities, `unqualified` applies policies, `decisions` carries out what operators decide,
+`commands` receives that, `other_routes` keeps what another route reported, `presenter` and `timeline` show it. Code
+here must be deterministic; a change in the order of its commands goes behind `workflow.patched`.
 """
 
 from __future__ import annotations
@@ -29,44 +40,34 @@ from typing import Any, Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.erp import ErpResult
     from closedwon import names
     from closedwon.errors import AttentionReason
-    from closedwon.model import (
-        KEPT,
-        NOT_NEEDED,
-        UNWON,
-        Answer,
-        Decision,
-        ErpOrder,
-        ErpStatus,
-        Following,
-        Frozen,
-        Message,
-    )
+    from closedwon.model.alerts import AlertState, AlertSubject
+    from closedwon.model.commands import CommandAnswer
+    from closedwon.model.erp import ErpStatus
+    from closedwon.model.erp_calls import ErpResult
+    from closedwon.model.messages import Message
+    from closedwon.model.order_state import OrderStart, OrderState, Problem
+    from closedwon.model.outcomes import OrderOutcome
+    from closedwon.model.routes import Following
+    from closedwon.model.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
     from closedwon.names import OrderStage
-    from closedwon.order_state import OrderStart, OrderState, Problem
-    from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
     from workflows.alerts import Alerts
+    from workflows.checking import check_doubt, is_known_by_number_only
     from workflows.commands import Commanded, Commands
+    from workflows.contradicting import check_rival
+    from workflows.decisions import cancel_order, resolve, skip
     from workflows.order_table import SALESFORCE_REFUSES, Effect, effect_of
+    from workflows.other_routes import OtherRoutes
+    from workflows.parts import Parts, write_order
     from workflows.presenter import Presenter
-    from workflows.problems import only_named, order_differs, order_exists, unqualified
-    from workflows.steps import ProblemError, Steps, StoppedError
+    from workflows.problems import hidden, order_gone
+    from workflows.steps import Steps
+    from workflows.stops import ProblemError, StoppedError
     from workflows.timeline import Timeline
+    from workflows.unqualified import apply_policy
 
 _AT_AN_END: Final = frozenset({ErpStatus.DONE, ErpStatus.CANCELLED})
-
-
-class Outcome(Frozen):
-    """How the workflow ended."""
-
-    stage: OrderStage
-    order: ErpOrder | None = None
-    spared: bool = False
-    """An operator keeps the order although its record no longer qualifies: sweeps do not ask again."""
-    declined: bool = False
-    """An operator has decided that there is no order: it proves a status that could have been copied."""
 
 
 @workflow.defn(name=names.ORDER_WORKFLOW)
@@ -83,14 +84,13 @@ class OrderWorkflow(Commanded):
         self._presenter = Presenter(state, self._timeline, start.record)
         self._commands = Commands(state, self._timeline)
         self._steps = Steps(start, state, self._commands)
+        self._other_routes = OtherRoutes(start, state, self._timeline)
+        self._parts = Parts(start, state, self._timeline, self._presenter, self._steps, self._other_routes)
+        self._has_news = self._parts.has_news
         self._alerts = Alerts(
-            "order",
-            told=state.alerted,
-            raising=state.alert_raising,
+            AlertSubject(kind="order", org=start.org, record=start.record, route=start.route),
+            AlertState(alerted=state.alerted, alert_raising=state.alert_raising),
             on_raised=self._alert_raised,
-            org=start.org,
-            record=start.record,
-            route=start.route,
         )
         self._erp_notified = False
 
@@ -98,8 +98,10 @@ class OrderWorkflow(Commanded):
     def notified(self, message: Message) -> None:
         """Note that the record is to be read again."""
         self._timeline.notified(workflow.now(), message)
-        self._state.session = message.session or self._state.session
-        self._notifications.take(message)
+        own = self._other_routes.take(message)
+        if own is not None:
+            self._state.session = own.session or self._state.session
+            self._notifications.take(own)
 
     @workflow.signal(name=names.SIGNAL_ERP_CHANGED, description="The ERP reports that the order has changed there.")
     def erp_changed(self, *given: Any) -> None:
@@ -107,40 +109,48 @@ class OrderWorkflow(Commanded):
         del given
         self._erp_notified = True
 
-    def _take(self, name: str, given: tuple[Any, ...]) -> Answer:
+    def _take(self, name: str, given: tuple[Any, ...]) -> CommandAnswer:
         answer = self._commands.ask(name, given)
         self._presenter.refresh()
         return answer
 
     @workflow.run
-    async def run(self, start: OrderStart) -> Outcome:
+    async def run(self, start: OrderStart) -> OrderOutcome:
         """Read, order, write back; start over if something arrived meanwhile."""
         del start  # held since __init__
         while True:
             try:
-                outcome = await (self._decide() if self._commands.decision_asked() else self._carry())
-                outcome = await self._check_doubt(outcome)
+                outcome = await self._carry_out()
             except StoppedError:
                 self._continue_if_long()
-                continue
             except ProblemError as stop:
                 self._continue_if_long()
                 await self._need_attention(stop.problem)
-                continue
-            self._alerts.over()
+            else:
+                if outcome is not None:
+                    return self._end(outcome)
+
+    async def _carry_out(self) -> OrderOutcome | None:
+        """Do what was decided, or what the record asks for; None: something newer arrived, so start over."""
+        outcome = await (self._decide() if self._commands.decision_asked() else self._carry())
+        outcome = await check_doubt(self._parts, outcome)
+        self._alerts.over()
+        is_decided = self._state.deciding is not None
+        while not self._commands.decision_asked():
+            if window := self._late_message_window(outcome):
+                await self._remember(outcome.stage, window)
             if self._commands.decision_asked():
-                continue
-            is_decided = self._state.deciding is not None
-            if self._must_remember(outcome):
-                await self._remember(outcome.stage)
-            if self._commands.decision_asked():
-                continue
-            if not self._notifications.news or (is_decided and not self._start.remember):
-                return self._end(outcome)
+                return None
+            if self._notifications.news and (self._start.late_message_window or not is_decided):
+                return None
+            if not self._other_routes.is_waiting():
+                return outcome
+            await self._follow_other_route(outcome)
+        return None
 
     # What the record asks for.
 
-    async def _carry(self) -> Outcome:
+    async def _carry(self) -> OrderOutcome:
         """Read the record, and do what it asks for."""
         state, notifications = self._state, self._notifications
         notifications.news = False
@@ -154,34 +164,39 @@ class OrderWorkflow(Commanded):
         state.is_unqualified = isinstance(snapshot, Deleted) or (
             isinstance(snapshot, NotWanted) and snapshot.may_have_order
         )
+        if notifications.rival is not None:
+            await check_rival(self._parts, notifications.rival, snapshot)
         match snapshot:
             case Wanted():
                 return await self._order(snapshot)
-            case Declined() | Hidden():
-                return await self._write_order(state.placed, is_there=isinstance(snapshot, Declined))
+            case Declined():
+                return await write_order(self._parts, state.placed)
+            case Hidden():
+                raise ProblemError(hidden())
             case NotWanted() | Deleted():
-                return await self._unqualified(snapshot)
+                return await apply_policy(self._parts, snapshot)
 
-    async def _order(self, snapshot: Wanted) -> Outcome:
+    async def _order(self, snapshot: Wanted) -> OrderOutcome:
         """Have the order made, write its number back, and follow it if the route says so."""
         state, order = self._state, snapshot.order
         state.keeps_order = False
         is_same = state.placed_for is not None and order.content == state.placed_for.content
-        is_remembered = not self._start.remember or order == state.placed_for
+        is_same = is_same and state.placed_in in (None, snapshot.erp)  # None: of a number that a person has named
+        is_remembered = not self._start.late_message_window or order == state.placed_for
         if state.placed is None or not (is_same and (state.resolution or is_remembered)):
             state.order = order
             self._presenter.enter(OrderStage.ORDERING)
-            reopen = snapshot.reopen or state.cancelled_after_reopen
+            reopen = (snapshot.reopen or state.cancelled_after_reopen) and self._notifications.rival is None
             result = await self._steps.create(snapshot, reopen=reopen, interrupt=self._has_news)
             self._placed(result, snapshot)
             if result.kept and not state.has_order:  # the run that cancelled it has written why
-                return Outcome(stage=OrderStage.CANCELLED, order=result.order)
-        outcome = await self._write_order(state.placed, is_wanted=True)
+                return OrderOutcome(stage=OrderStage.CANCELLED, order=result.order)
+        outcome = await write_order(self._parts, state.placed, is_wanted=True)
         while state.check_since is not None:
             self._presenter.enter(OrderStage.CHECKING)
             result = await self._steps.create(snapshot, reopen=state.check_reopens, interrupt=self._has_news)
             self._placed(result, snapshot)
-            outcome = await self._write_order(state.placed, is_wanted=True)
+            outcome = await write_order(self._parts, state.placed, is_wanted=True)
         return await self._follow(outcome, snapshot.policies.follow)
 
     def _placed(self, result: ErpResult, snapshot: Wanted) -> None:
@@ -189,105 +204,18 @@ class OrderWorkflow(Commanded):
         assert result.order is not None
         state.cancelled_after_reopen = False
         state.placed, state.placed_for = result.order, snapshot.order
+        state.has_agreed = state.has_agreed or not result.kept
         if result.kept:
             self._timeline.kept(workflow.now(), result.order)
         else:
             self._timeline.placed(workflow.now(), result.order, snapshot.erp)
 
-    async def _unqualified(self, snapshot: NotWanted | Deleted) -> Outcome:
-        """The record asks for no order; if it has one, the route's policy applies."""
-        state = self._state
-        if not state.tried:
-            state.erp = snapshot.erp
-        policy = snapshot.policies.deleted if isinstance(snapshot, Deleted) else snapshot.policies.unwon
-        is_certain = isinstance(snapshot, Deleted) or snapshot.is_certain
-        if state.keeps_order and state.placed is None:
-            state.placed = await self._steps.find(interrupt=self._has_news)
-        is_there = not isinstance(snapshot, Deleted)
-        if state.keeps_order or policy == "ignore" or not self._may_have_order(snapshot):
-            return await self._write_order(state.placed, is_there=is_there)
-        if policy == "attention" or not is_certain:
-            state.placed = await self._steps.find(interrupt=self._has_news)
-            if state.placed is not None and state.has_order:
-                raise ProblemError(unqualified(snapshot, state.placed))
-            if not is_certain:
-                return await self._write_order(state.placed)
-        return await self._cancel_by_policy(snapshot)
-
-    def _may_have_order(self, snapshot: NotWanted | Deleted) -> bool:
-        state = self._state
-        tried = state.tried or state.placed is not None
-        return tried or isinstance(snapshot, Deleted) or snapshot.may_have_order
-
-    async def _cancel_by_policy(self, snapshot: NotWanted | Deleted) -> Outcome:
-        """Cancel because the record asks for it. It may change its mind at any moment, so news ends the waiting."""
-        state = self._state
-        self._presenter.enter(OrderStage.CANCELLING)
-        state.cancelled_after_reopen = True  # even if news ends the waiting: an attempt without an answer may do it
-        try:
-            result = await self._steps.cancel(
-                by_policy=True, modified_at=snapshot.modified_at, interrupt=self._has_news
-            )
-        except ProblemError as stop:
-            raise await self._not_cancelled(snapshot, stop) from None
-        state.placed, state.placed_for = result.order, None
-        state.cancelled_after_reopen = result.order is not None and not result.kept
-        if result.kept and result.order is not None:
-            self._timeline.kept(workflow.now(), result.order)
-            return await self._write_order(result.order, is_there=isinstance(snapshot, NotWanted))
-        if self._start.remember:
-            self._notifications.settle(workflow.now())
-        number = snapshot.number if isinstance(snapshot, NotWanted) else None
-        if result.order is None and number is not None:
-            raise ProblemError(only_named(number))
-        if result.order is None and not self._notifications.deleted:
-            return Outcome(stage=OrderStage.NOT_NEEDED)
-        self._timeline.cancelled(workflow.now(), result.order)
-        if not isinstance(snapshot, Deleted):
-            request = await self._steps.write_back(order=result.order, status=UNWON, interrupt=self._has_news)
-            self._timeline.written(workflow.now(), request)
-        return Outcome(stage=OrderStage.CANCELLED, order=result.order)
-
-    async def _not_cancelled(self, snapshot: NotWanted | Deleted, stop: ProblemError) -> ProblemError:
-        """An order that Closedwon did not make is never cancelled by policy: a person decides about it."""
-        if stop.problem.reason is not AttentionReason.ORDER_EXISTS:
-            return stop
-        state = self._state
-        state.cancelled_after_reopen = False
-        state.placed = await self._steps.find(interrupt=self._has_news)
-        if state.placed is None or not state.has_order:
-            return stop
-        problem = unqualified(snapshot, state.placed)
-        message = f"{problem.message}, and Closedwon did not make it: no policy cancels it"
-        return ProblemError(problem.model_copy(update={"message": message}))
-
-    async def _write_order(self, placed: ErpOrder | None, *, is_there: bool = True, is_wanted: bool = False) -> Outcome:
-        """Write the order to its record, even if the record does not ask for it any more (`is_wanted` false)."""
-        if placed is None:
-            if self._start.remember and self._notifications.newest is not None:
-                self._notifications.settle(workflow.now())
-            return Outcome(stage=OrderStage.NOT_NEEDED)
-        if is_there:
-            self._presenter.enter(OrderStage.WRITING_BACK)
-            is_kept = self._state.keeps_order and not is_wanted and placed.status is not ErpStatus.CANCELLED
-            request = await self._steps.write_back(
-                order=placed,
-                status=KEPT if is_kept else None,
-                since=self._notifications.since,
-                is_wanted=is_wanted,
-                interrupt=self._was_deleted,
-            )
-            self._timeline.written(workflow.now(), request)
-            self._notifications.since = None  # the way of that notification has been measured
-        is_cancelled = placed.status is ErpStatus.CANCELLED
-        return Outcome(stage=OrderStage.CANCELLED if is_cancelled else OrderStage.COMPLETED, order=placed)
-
-    async def _follow(self, outcome: Outcome, following: Following | None) -> Outcome:
+    async def _follow(self, outcome: OrderOutcome, following: Following | None) -> OrderOutcome:
         """Follow the order in the ERP, and write each change back, until it is done or cancelled there."""
         if following is None or outcome.order is None:
             return outcome
         state = self._state
-        until = state.follow_until = state.follow_until or workflow.now() + following.horizon
+        until = state.follow_until = state.follow_until or workflow.now() + following.follow_for
         while (left := until - workflow.now()) > timedelta(0) and outcome.order.status not in _AT_AN_END:
             self._presenter.enter(OrderStage.FOLLOWING)
             self._erp_notified = False
@@ -297,115 +225,78 @@ class OrderWorkflow(Commanded):
                 if self._notifications.news or not self._erp_notified or self._commands.decision_asked():
                     raise
                 continue
-            if found is None:
-                self._timeline.add(workflow.now(), "the order is no longer followed: the time is over, or it is gone")
+            if found is None and not is_known_by_number_only(state, outcome.order):
+                state.placed = state.placed_for = None
+                state.has_agreed = False
+                raise ProblemError(order_gone(outcome.order))
+            if found is None or found is outcome.order:
+                why = "the ERP does not find it by its key" if found is None else "the time is over"
+                self._timeline.add(workflow.now(), f"the order is no longer followed: {why}")
                 break
             state.placed = found
             self._timeline.add(workflow.now(), f"the ERP has order **{found.number or found.id}** as {found.status}")
-            outcome = await self._write_order(found, is_wanted=True)
-        if outcome.stage is OrderStage.CANCELLED:
-            self._notifications.decided_at = workflow.now()  # somebody cancelled it in the ERP
+            outcome = await write_order(self._parts, found, is_wanted=True)
+        if outcome.stage is OrderStage.CANCELLED:  # it was cancelled in the ERP
+            self._notifications.decided_at = workflow.now()
+            self._other_routes.mark_done(workflow.now())
         return outcome
 
-    def _has_news(self) -> bool:
-        return self._notifications.news
-
     def _has_any_news(self) -> bool:
-        return self._notifications.news or self._erp_notified
-
-    def _was_deleted(self) -> bool:
-        return self._notifications.deleted and self._notifications.news
+        return self._has_news() or self._erp_notified
 
     # What operators decide.
 
-    async def _decide(self) -> Outcome:
+    async def _decide(self) -> OrderOutcome:
         """Carry out what an operator has decided, instead of what the record asks for."""
         decision = self._state.deciding = self._commands.begin()
         self._notifications.decided_at, self._notifications.news = workflow.now(), False
+        self._other_routes.mark_done(workflow.now())
         match decision.to:
             case "cancel":
-                return await self._cancel_order()
+                return await cancel_order(self._parts)
             case "resolve":
-                return await self._follow(await self._resolve(decision), self._start.follow)
+                outcome = await check_doubt(self._parts, await resolve(self._parts, decision))
+                if self._start.follow is not None:
+                    self._state.deciding = None  # it is carried out; from here on notifications count as before
+                return await self._follow(outcome, self._start.follow)
             case "skip":
-                return await self._skip()
-
-    async def _cancel_order(self) -> Outcome:
-        """Cancel what the ERP has, if it has anything, and write that to Salesforce."""
-        state = self._state
-        self._presenter.enter(OrderStage.CANCELLING)
-        result = await self._steps.cancel()
-        state.placed = placed = result.order
-        if state.resolution is not None and placed is None:
-            number = state.resolution.number
-            self._timeline.add(workflow.now(), f"order {number} stays in the ERP: cancel it **by hand**")
-        else:
-            self._timeline.cancelled(workflow.now(), placed)
-        state.resolution = None
-        await self._write(order=placed, status=UNWON if state.is_unqualified else ErpStatus.CANCELLED)
-        return Outcome(stage=OrderStage.CANCELLED, order=placed)
-
-    async def _resolve(self, decision: Decision) -> Outcome:
-        """Use the order that was made by hand, if it is what the record asks for, and write it back."""
-        state = self._state
-        self._presenter.enter(OrderStage.ORDERING)
-        resolved = await self._steps.resolve(decision)
-        if resolved.rival is not None:
-            state.placed = resolved.rival
-            raise ProblemError(order_exists(resolved.rival))
-        if resolved.differences is not None:
-            raise ProblemError(order_differs(decision.number or "", resolved.differences))
-        state.placed, state.placed_for, state.resolution = resolved.order, state.order, decision
-        self._timeline.add(workflow.now(), f"order **{decision.number}** is used as the record's order")
-        self._presenter.enter(OrderStage.WRITING_BACK)
-        await self._write(order=resolved.order, since=self._notifications.since, is_wanted=True)
-        if self._start.follow is not None:
-            state.deciding = None  # it is carried out; from here on notifications count as before
-        return Outcome(stage=OrderStage.COMPLETED, order=resolved.order)
-
-    async def _skip(self) -> Outcome:
-        """Close it without an order; an attempt without an answer may have made one, so the ERP is asked."""
-        self._presenter.enter(OrderStage.CANCELLING)
-        found = await self._steps.find()
-        if found is not None and found.status is not ErpStatus.CANCELLED:
-            self._state.placed = found
-            raise ProblemError(order_exists(found))
-        self._timeline.add(workflow.now(), "it is closed as not needed: the ERP has no order")
-        await self._write(status=NOT_NEEDED)
-        return Outcome(stage=OrderStage.NOT_NEEDED)
-
-    async def _write(self, **content: Any) -> None:
-        """Write to Salesforce what came of a decision, unless it cannot be stored there."""
-        if not self._notifications.deleted and not self._state.leaves_unwritten:
-            request = await self._steps.write_back(**content)
-            self._timeline.written(workflow.now(), request)
+                return await skip(self._parts)
 
     # Afterwards.
 
-    async def _check_doubt(self, outcome: Outcome) -> Outcome:
-        """Cancel once more what a late effect may have changed; an order that is wanted was compared in `_order`.
+    async def _follow_other_route(self, outcome: OrderOutcome) -> None:
+        """Go on as a new run of the route whose notification waits, unless the record has its order by this one.
 
-        Nothing else follows a doubtful write here: a decision or a notification that arrives meanwhile starts over, and
-        the doubt stays noted until a check has come to its end.
+        Whether it has is asked of the ERP where this route may have made one that the outcome does not show. A command
+        or a notification that arrives meanwhile comes first.
         """
         state = self._state
-        while state.check_since is not None and outcome.stage in {OrderStage.CANCELLED, OrderStage.NOT_NEEDED}:
-            is_decided = state.deciding is not None
-            self._presenter.enter(OrderStage.CHECKING)
-            result = await self._steps.cancel(by_policy=not is_decided, interrupt=self._has_news)
-            state.placed = result.order
-            outcome = outcome.model_copy(update={"order": result.order})
-        return outcome
+        if outcome.order is None and (state.tried or state.is_unqualified):
+            state.placed = await self._steps.find(interrupt=self._has_news)
+        if outcome.stage is OrderStage.COMPLETED or state.has_order:
+            self._timeline.add(workflow.now(), f"the record keeps its order by route `{self._start.route}`")
+            self._other_routes.mark_done(workflow.now())
+            return
+        start = self._other_routes.next_start(rests=self._must_remember(outcome))
+        self._presenter.enter(OrderStage.LOADING)
+        self._presenter.name_route(start.route)
+        workflow.continue_as_new(start)
 
-    def _must_remember(self, outcome: Outcome) -> bool:
+    def _must_remember(self, outcome: OrderOutcome) -> bool:
         """Whether late notifications must be recognized by this workflow, because no record shows the newest state."""
-        if not self._start.remember:
+        if not self._start.late_message_window:
             return False
         if self._state.deciding is not None or self._state.resolution or outcome.stage is OrderStage.CANCELLED:
             return True
         return outcome.stage is OrderStage.NOT_NEEDED and self._notifications.newest is not None
 
-    async def _remember(self, stage: OrderStage) -> None:
+    def _late_message_window(self, outcome: OrderOutcome) -> timedelta:
+        """How long to stay open after the end, for this route or for one that was followed before; 0: not at all."""
+        own = self._start.late_message_window if self._must_remember(outcome) else timedelta(0)
+        others = timedelta(0) if outcome.stage is OrderStage.COMPLETED else self._other_routes.window()
+        return max(own, others)
+
+    async def _remember(self, stage: OrderStage, window: timedelta) -> None:
         """Stay open for a while: a notification about a moment before the end must not begin a new order.
 
         Where orders are made of notifications, no record shows that this one was cancelled or not needed. What happened
@@ -414,8 +305,8 @@ class OrderWorkflow(Commanded):
         self._presenter.enter(stage)
         try:
             await self._commands.sleep(
-                self._has_news,
-                longest=self._start.remember,
+                lambda: self._has_news() or self._other_routes.is_waiting(),
+                longest=window,
                 summary="late notifications are ignored",
             )
         except TimeoutError:
@@ -445,7 +336,7 @@ class OrderWorkflow(Commanded):
         state.retry_asked = False  # it was about the step that ended here; now it would decide
         self._presenter.enter(OrderStage.ATTENTION, problem)
         self._timeline.add(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
-        self._alerts.tell(problem)
+        self._alerts.notify(problem)
         if not notifications.deleted and problem.reason not in SALESFORCE_REFUSES:
             said = await self._steps.report(problem, state.placed, interrupt=is_outdated)
             self._timeline.add(workflow.now(), said)
@@ -491,18 +382,18 @@ class OrderWorkflow(Commanded):
             state.tried = state.tried or state.placed is not None
             state.placed = state.placed_for = None  # the ERP is asked again
             state.session, state.written = None, {}  # a session is a loan of some hours; the record is read again
-            for name, value in self._alerts.carried.items():
-                setattr(state, name, value)
+            carried = self._alerts.carried
+            state.alerted, state.alert_raising = carried.alerted, carried.alert_raising
             workflow.continue_as_new(self._start.model_copy(update={"state": state}))
 
-    def _end(self, outcome: Outcome) -> Outcome:
+    def _end(self, outcome: OrderOutcome) -> OrderOutcome:
         self._presenter.enter(outcome.stage)
         if self._state.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
         has_no_order = outcome.stage in {OrderStage.CANCELLED, OrderStage.NOT_NEEDED}
         return outcome.model_copy(
             update={
-                "spared": self._state.keeps_order,
+                "kept_by_operator": self._state.keeps_order,
                 "declined": self._state.deciding is not None and has_no_order,
             }
         )

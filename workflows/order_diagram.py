@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 
 from closedwon.errors import AttentionReason
+from closedwon.model.order_state import Situation
 from closedwon.names import OrderStage
-from closedwon.order_state import Situation
 from workflows.order_table import COMMANDS, RULES, TRANSITIONS, Effect, effect_of
 
 _HEAD = """# Stages and commands of an order

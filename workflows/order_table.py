@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from closedwon import names
 from closedwon.errors import AttentionReason
+from closedwon.model.order_state import Situation
 from closedwon.names import OrderStage
-from closedwon.order_state import Situation
 
 COMMANDS: Final = (names.SIGNAL_RETRY, names.SIGNAL_CANCEL, names.SIGNAL_RESOLVE, names.SIGNAL_SKIP)
 
@@ -89,11 +89,11 @@ _HINTS: Final = {
 
 SALESFORCE_REFUSES: Final = frozenset({
     AttentionReason.SALESFORCE_REJECTED, AttentionReason.SALESFORCE_VALIDATION, AttentionReason.SALESFORCE_AUTH_FAILED,
-    AttentionReason.RECORD_GONE, AttentionReason.RECORD_DELETED,
+    AttentionReason.RECORD_NOT_FOUND, AttentionReason.RECORD_DELETED,
 })  # fmt: skip
 """Salesforce does not store what Closedwon writes: a problem cannot be reported to the record either."""
 _UNQUALIFIED: Final = frozenset({
-    AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.DEAL_UNWON, AttentionReason.RECORD_DELETED,
+    AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.NO_LONGER_QUALIFIES, AttentionReason.RECORD_DELETED,
 })  # fmt: skip
 """The order of a record that no longer qualifies: an operator may keep it."""
 _KEPT_IN_ERP: Final = frozenset({AttentionReason.TOO_LATE_TO_CANCEL, AttentionReason.ORDER_EXISTS})
@@ -136,14 +136,15 @@ RULES: Final = (
     Rule(_RETRY, Effect.REREAD, frozenset({OrderStage.ORDERING}), None, _WITHOUT_DECISION),
     Rule(_RETRY, Effect.NOTHING, _ENDED),
     Rule(_RETRY, Effect.TRY_NOW),
-    # The same decision again, where Salesforce refuses its result. An order's number is given up only with the record.
+    # The same decision again, where Salesforce refuses its result. The number of an order that `resolve` named is left
+    # unwritten only if the record is gone.
     Rule(_CANCEL, Effect.END_UNWRITTEN, _ATTENTION, SALESFORCE_REFUSES, frozenset({_CANCEL})),
     Rule(_SKIP, Effect.END_UNWRITTEN, _ATTENTION, SALESFORCE_REFUSES, frozenset({_SKIP})),
     Rule(
         _RESOLVE,
         Effect.END_UNWRITTEN,
         _ATTENTION,
-        frozenset({AttentionReason.RECORD_GONE}),
+        frozenset({AttentionReason.RECORD_NOT_FOUND}),
         frozenset({_RESOLVE}),
     ),
     Rule(_CANCEL, Effect.CANCEL),

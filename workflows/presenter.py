@@ -12,15 +12,16 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from closedwon import names
+from closedwon.model.order_state import OrderState, Problem
 from closedwon.money import money
 from closedwon.names import OrderStage
-from closedwon.order_state import OrderState, Problem
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
 from workflows.order_table import offered
 from workflows.timeline import Timeline
 
 _STAGE: Final = SearchAttributeKey.for_keyword(names.ORDER_STAGE)
 _REASON: Final = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
+_ROUTE: Final = SearchAttributeKey.for_keyword(names.ROUTE)
 _NUMBER: Final = SearchAttributeKey.for_keyword(names.ERP_ORDER_NUMBER)
 
 _HEADLINES: Final = {
@@ -36,14 +37,15 @@ _HEADLINES: Final = {
     OrderStage.NOT_NEEDED: "Not needed",
 }
 _NEXT: Final = {
-    OrderStage.LOADING: "Salesforce answers, or is asked again until it does; then the order goes to the ERP.",
+    OrderStage.LOADING: "Salesforce answers, or is asked again until it does; then the order goes to the ERP. "
+    "A record that is still being changed (`quiet` of its route) is waited for; the pending activity says since when.",
     OrderStage.ORDERING: "the ERP answers, or is asked again until it does; then the number goes to Salesforce. "
     "While the ERP is paused no attempt is made; a workflow `erp-limit:…` is open then and says why.",
     OrderStage.WRITING_BACK: "Salesforce accepts it, or is asked again until it does.",
     OrderStage.FOLLOWING: "the ERP is asked again, less and less often, until the order is done or cancelled there; "
     "each change is written to Salesforce.",
-    OrderStage.CHECKING: "the ERP is asked again when a late effect can no longer come (`erps.settle`); what differs "
-    "then is corrected.",
+    OrderStage.CHECKING: "the ERP is asked again when a late effect can no longer come (`erps.in_doubt_for`); what "
+    "differs then is corrected.",
     OrderStage.CANCELLING: "the ERP is asked what it has until it answers; then the result is written to Salesforce.",
     OrderStage.ATTENTION: "nothing happens until an operator sends a command{or_notification}.",
 }
@@ -70,12 +72,16 @@ class Presenter:
             elif state.stage is OrderStage.ATTENTION:
                 updates.append(_REASON.value_unset())
             if number := (state.placed.number if state.placed is not None else state.shown_number):
-                updates.append(_NUMBER.value_set(number))
+                updates.append(_NUMBER.value_set(number[: names.MAXIMUM_KEYWORD]))
             workflow.upsert_search_attributes(updates)
             self._metrics.orders.add(1, {"stage": stage})
             state.stage = stage
         state.problem = problem
         self.refresh()
+
+    def name_route(self, route: str) -> None:
+        """Record that the next run follows another route."""
+        workflow.upsert_search_attributes([_ROUTE.value_set(route)])
 
     def refresh(self) -> None:
         """Write the page again: the timeline has grown. Costs no history."""
@@ -88,7 +94,7 @@ def page(state: OrderState, timeline: Timeline, record: str) -> str:
     if state.problem is not None:
         problem = state.problem
         head.append(f"- **Why** (`{problem.reason}`): {problem.reason.sentence} {problem.message.rstrip('.')}.")
-        head.append(f"- **What to do**: {problem.cure}")
+        head.append(f"- **What to do**: {problem.hint}")
     if state.order is not None:
         order = state.order
         total = money(order.amount, order.currency)

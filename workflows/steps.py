@@ -1,88 +1,71 @@
-"""The steps of an order: which activity, on which queue, how patiently; each runs to its end, or a command stops it.
+"""The steps of an order: which activity runs, on which queue, with which retries, and what may end the waiting for it.
 
-No decisions: what follows from an answer or a problem is the business of `workflows.order`.
+No decisions: `workflows.order` decides what follows from an answer or a problem.
 
-Doubt. A write to the ERP whose answer is missing may still take effect, until the ERP's in-doubt time (`erps.settle`)
-is over. Every result and every problem says since when there is such a write (`in_doubt_since`). A late *creation* is
-harmless where the order is found by its key; where none is found, the end of the order waits (`state.in_doubt`). A
-late *amend*, *cancel* or *reopen* could overwrite what came after it. Where the ERP fences writes by a version it
-cannot; elsewhere the order is compared once more when the time is over (`state.check_since`). Otherwise nothing waits.
+**Every step can be repeated.** An activity looks before it writes, so the same step may run twice: after a worker has
+died, after a lost answer, in a new run of the workflow. A step therefore never asks whether it ran before.
+
+**What ends a step** is its activity, a decision of an operator, or news; see `workflows.activity_runner`.
+
+**Doubt.** A write to the ERP whose answer is missing may still take effect, until the ERP's in-doubt time
+(`erps.in_doubt_for`) is over. Every result and every problem says since when there is such a write
+(`in_doubt_since`). What follows depends on the kind of write:
+
+- A late *creation* is harmless if the order is found by its key. If no order is found, the workflow must not end yet:
+  the next look, cancel or resolve waits until the time is over (`state.in_doubt`, sent as `unanswered_at`).
+- A late *amend*, *cancel* or *reopen* could overwrite what was written after it. An ERP that fences writes by a version
+  refuses it. Otherwise the order is compared once more when the time is over (`state.check_since`, stage `checking`).
+
+**Invariants.** `state.placed_for` and `state.written` are cleared before a write and set by its answer: while they are
+empty, either state is possible. `state.tried` is set before the first creation and stays set for the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from activities.erp import (
+from activities.erp import ErpActivities
+from activities.salesforce import NEEDS_ATTENTION, SalesforceActivities
+from closedwon import names
+from closedwon.errors import AttentionReason
+from closedwon.model.commands import Decision
+from closedwon.model.erp import ErpOrder, ErpStatus
+from closedwon.model.erp_calls import (
     CancelOrder,
     CreateOrder,
-    ErpActivities,
     ErpResult,
     FindOrder,
     FollowOrder,
     Resolved,
     ResolveOrder,
 )
-from activities.failures import HEARTBEAT_TIMEOUT
-from activities.salesforce import NEEDS_ATTENTION, LookAt, SalesforceActivities, WriteBack
-from closedwon import names
-from closedwon.errors import AttentionReason
-from closedwon.model import Decision, ErpOrder, Following, Message, idempotency_key
+from closedwon.model.messages import Message
+from closedwon.model.order_state import OrderStart, OrderState, Problem
+from closedwon.model.orders import Order, idempotency_key
+from closedwon.model.records import ReadRecord, WriteBack
+from closedwon.model.routes import Following
+from closedwon.model.snapshot import RecordSnapshot, Wanted
 from closedwon.money import money
-from closedwon.order_state import OrderStart, OrderState, Problem
-from closedwon.snapshot import RecordSnapshot, Wanted
+from workflows.activity_runner import ActivityRunner, never
 from workflows.commands import Commands
 from workflows.problems import problem_of
+from workflows.stops import ProblemError, StoppedError
 
 _SALESFORCE_CALL: Final = timedelta(minutes=2)
 """Longest single Salesforce call, its waiting for a shared batch included."""
-_ERP_CALL: Final = timedelta(minutes=15)
-"""Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
 _SHOWN: Final = 60
 """Characters of a deal's name in a summary, which Temporal bounds in bytes."""
 _MOST_REPORTS: Final = 5
 _REPORTS_SPAN: Final = timedelta(hours=1)
-_NO_ANSWER: Final = frozenset({AttentionReason.HORIZON_PASSED, AttentionReason.UNFORESEEN})
-
-_Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder)
-_Result = TypeVar("_Result")
-
-
-class StoppedError(Exception):
-    """The step did not come to its end: a decision arrived, or the history grows too long. Read everything again."""
-
-    def __init__(self, *, unanswered: bool) -> None:
-        """`unanswered`: it was begun, and what came of it is not known."""
-        super().__init__()
-        self.in_doubt_since = workflow.now() if unanswered else None
-
-
-class ProblemError(Exception):
-    """The step failed, and no retry can help."""
-
-    def __init__(self, problem: Problem) -> None:
-        """Take what to show to people."""
-        super().__init__(problem.reason)
-        self.problem = problem
-
-    @property
-    def in_doubt_since(self) -> datetime | None:
-        """As the activity says; one that ended without an answer of the ERP is in doubt in any case."""
-        if self.problem.in_doubt_since is None and self.problem.reason in _NO_ANSWER:
-            return workflow.now()
-        return self.problem.in_doubt_since
-
-
-def _never() -> bool:
-    return False
 
 
 class Steps:
@@ -93,25 +76,33 @@ class Steps:
         self._start = start
         self._state = state
         self._commands = commands
+        self._runner = ActivityRunner(start, state, commands)
         self._key = idempotency_key(start.org, start.record)
-        self._address: dict[str, Any] = {"org": start.org, "record": start.record, "route": start.route}
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
     async def load(self, notification: Message | None) -> RecordSnapshot:
         """Read the record."""
-        request = LookAt(**self._record(), message=notification)
-        snapshot: RecordSnapshot = await self._run(
+        request = ReadRecord(
+            org=self._start.org,
+            record=self._start.record,
+            route=self._start.route,
+            session=self._state.session,
+            message=notification,
+            stamped_at=self._state.notifications.stamped_at,
+        )
+        snapshot: RecordSnapshot = await self._runner.run(
             lambda: workflow.start_activity_method(
                 SalesforceActivities.load_order,
                 request,
                 activity_id="load-order",
                 summary=f"read {self._start.record} from Salesforce",
                 start_to_close_timeout=_SALESFORCE_CALL,
-                **self._pace(),
+                **self._runner.patience(),
             )
         )
         self._state.written = {**self._state.written, **snapshot.written}
+        self._state.has_agreed = self._state.has_agreed or snapshot.is_placed is True
         return snapshot
 
     async def create(self, wanted: Wanted, *, reopen: bool, interrupt: Callable[[], bool]) -> ErpResult:
@@ -122,6 +113,7 @@ class Steps:
         """
         state, order, erp = self._state, wanted.order, wanted.erp
         state.placed_for = None  # until it is answered, the ERP may have either state of the record
+        may_be_earlier = wanted.is_placed is None and not state.tried
         state.placed_in, state.erp, state.tried = erp, None if wanted.other_erps else erp, True
         request = CreateOrder(
             erp=erp,
@@ -130,15 +122,19 @@ class Steps:
             number=wanted.number,
             number_is_proven=wanted.number_is_proven,
             unproven_status=wanted.unproven_status,
-            changed=wanted.policies.changed,
+            on_changed=wanted.policies.on_changed,
+            has_agreed=state.has_agreed,
+            may_be_earlier=may_be_earlier,
+            needs_number=wanted.needs_number,
+            is_read=not self._start.late_message_window,
             reopen=reopen,
-            remembers=self._start.remember > timedelta(0),
+            remembers=self._start.late_message_window > timedelta(0),
             unanswered_at=state.newest_doubt(except_in=erp),
             check_since=state.check_since if self._is_checking() else None,
         )
-        commutes = wanted.policies.changed != "amend" and not reopen
+        commutes = wanted.policies.on_changed != "amend" and not reopen
         try:
-            result: ErpResult = await self._ask_erp(
+            result: ErpResult = await self._runner.ask_erp(
                 ErpActivities.create_order,
                 request,
                 task_queue=names.erp_queue(state.erp),
@@ -157,7 +153,12 @@ class Steps:
         return result
 
     async def cancel(
-        self, *, by_policy: bool = False, modified_at: datetime | None = None, interrupt: Callable[[], bool] = _never
+        self,
+        *,
+        by_policy: bool = False,
+        modified_at: datetime | None = None,
+        is_deleted: bool = False,
+        interrupt: Callable[[], bool] = never,
     ) -> ErpResult:
         """Cancel what the ERP has, if it has anything; `interrupt` ends the waiting.
 
@@ -165,15 +166,21 @@ class Steps:
         `by_policy`: no person asks for it, so only an order that Closedwon made is cancelled, and none that was made of
         something newer than `modified_at`.
         """
-        self._state.placed_for = None  # as in `create`
+        state, has_agreed = self._state, self._state.has_agreed
+        state.placed_for, state.has_agreed = None, False  # as in `create`
         request = CancelOrder(
-            **self._wanted(),
+            erp=state.erp,
+            idempotency_key=self._key,
+            unanswered_at=state.newest_doubt(),
             by_policy=by_policy,
             modified_at=modified_at,
-            check_since=self._state.check_since if self._is_checking() else None,
+            remembers=self._start.late_message_window > timedelta(0) and not self._is_checking(),
+            is_read=not self._start.late_message_window,
+            is_deleted=is_deleted,
+            check_since=state.check_since if self._is_checking() else None,
         )
         try:
-            result: ErpResult = await self._ask_erp(
+            result: ErpResult = await self._runner.ask_erp(
                 ErpActivities.cancel_order,
                 request,
                 activity_id="cancel-order",
@@ -182,38 +189,51 @@ class Steps:
             )
         except (StoppedError, ProblemError) as stop:
             self._note_write(stop.in_doubt_since, commutes=False)
-            self._state.check_reopens |= stop.in_doubt_since is not None
+            state.check_reopens |= stop.in_doubt_since is not None
             raise
+        state.has_agreed = has_agreed and result.order is not None and result.order.status is not ErpStatus.CANCELLED
         self._note_write(result.in_doubt_since, result.order, commutes=False, is_answered=True)
-        self._state.check_reopens |= result.in_doubt_since is not None
+        state.check_reopens |= result.in_doubt_since is not None
         return result
 
-    async def find(self, *, interrupt: Callable[[], bool] = _never) -> ErpOrder | None:
-        """Ask what the ERP has under the record's key; `interrupt` ends the waiting."""
-        request = FindOrder(**self._wanted())
-        return await self._ask_erp(
+    async def find(self, *, interrupt: Callable[[], bool] = never) -> ErpOrder | None:
+        """Ask what the ERP has under the record's key; `interrupt` ends the waiting.
+
+        As a check (stage `checking`) it asks when a late effect can no longer come.
+        """
+        state, is_check = self._state, self._is_checking()
+        request = FindOrder(
+            erp=state.erp,
+            idempotency_key=self._key,
+            unanswered_at=state.newest_doubt(),
+            check_since=state.check_since if is_check else None,
+        )
+        found = await self._runner.ask_erp(
             ErpActivities.find_order,
             request,
             activity_id="find-order",
             summary=f"ask for the order of {self._start.record}, if there is one",
             interrupt=interrupt,
         )
+        if is_check:
+            state.check_since, state.check_reopens = None, False
+        return found
 
     async def follow(
         self, known: ErpOrder, following: Following, left: timedelta, *, interrupt: Callable[[], bool]
     ) -> ErpOrder | None:
-        """Wait until the order has changed in the ERP; None when it is no longer there, or the time `left` is over.
+        """Wait until the order has changed in the ERP; `known` when the time `left` is over, None when it is gone.
 
         Each look is an attempt of one activity, so the waiting adds nothing to the history and holds no worker.
         """
         request = FollowOrder(erp=self._state.placed_in, idempotency_key=self._key, known=known)
         retry = RetryPolicy(
-            initial_interval=following.first_interval,
-            maximum_interval=following.longest_interval,
+            initial_interval=following.initial_interval,
+            maximum_interval=following.maximum_interval,
             backoff_coefficient=2.0,
         )
         try:
-            return await self._ask_erp(
+            return await self._runner.ask_erp(
                 ErpActivities.follow_order,
                 request,
                 activity_id="follow-order",
@@ -223,39 +243,64 @@ class Steps:
                 retry_policy=retry,
             )
         except ProblemError as stop:
-            if stop.problem.reason is AttentionReason.HORIZON_PASSED:
-                return None
+            if stop.problem.reason is AttentionReason.RETRIES_EXHAUSTED:
+                return known
             raise
 
     async def resolve(self, decision: Decision) -> Resolved:
-        """Compare the order that people call by the decision's number, and use it for the record."""
-        state = self._state
+        """Compare the order that people call by the decision's number with the record, and use it for the record.
+
+        The record is read first: the operator may have named the number before it was ever read, or may have corrected
+        the record since. Nothing agrees with a record that cannot be read, or asks for no order now: what it asked for
+        before proves nothing.
+        """
+        state, order = self._state, self._state.order
+        if not decision.accept_differences:
+            order = await self._asked_for_now()
+            state.order = order or state.order
         state.placed_in = state.erp
         request = ResolveOrder(
-            **self._wanted(),
+            erp=state.erp,
+            idempotency_key=self._key,
+            unanswered_at=state.newest_doubt(),
             number=decision.number or "",
-            order=state.order,
+            order=order,
             accept_differences=decision.accept_differences,
         )
-        return await self._ask_erp(
+        return await self._runner.ask_erp(
             ErpActivities.resolve_order,
             request,
             activity_id="resolve-order",
             summary=f"use {decision.number} as the order of {self._start.record}",
         )
 
-    async def write_back(self, *, interrupt: Callable[[], bool] = _never, **content: Any) -> WriteBack:
-        """Write to Salesforce, unless something ends the waiting; return what was written."""
-        request = WriteBack(**self._record(), **content, written=self._state.written)
+    async def _asked_for_now(self) -> Order | None:
+        """Read what the record asks for; None if it asks for nothing, or cannot be read."""
+        with suppress(ProblemError):
+            snapshot = await self.load(self._state.notifications.newest)
+            return snapshot.order if isinstance(snapshot, Wanted) else None
+        return None
+
+    async def write_back(
+        self,
+        *,
+        order: ErpOrder | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        is_wanted: bool = False,
+        interrupt: Callable[[], bool] = never,
+    ) -> WriteBack:
+        """Write to Salesforce, unless something ends the waiting; return what was written. Fields as in `WriteBack`."""
+        request = self._write_request(order=order, status=status, since=since, is_wanted=is_wanted)
         self._state.written = {}  # not known until it is answered: an attempt whose reply is lost may have written
-        self._state.written = await self._run(
+        self._state.written = await self._runner.run(
             lambda: workflow.start_activity_method(
                 SalesforceActivities.write_back,
                 request,
                 activity_id="write-back",
                 summary=f"write {request.order.number if request.order else request.status} to {request.record}",
                 start_to_close_timeout=_SALESFORCE_CALL,
-                **self._pace(),
+                **self._runner.patience(),
             ),
             interrupt=interrupt,
         )
@@ -271,16 +316,14 @@ class Steps:
         if problem.message != self._reported and not self._may_report():
             return f"{_MOST_REPORTS} problems were written to the record within the hour, so this one is not"
         self._reported = problem.message
-        request = WriteBack(
-            **self._record(), order=placed, status=NEEDS_ATTENTION, error=problem.message, written=self._state.written
-        )
+        request = self._write_request(order=placed, status=NEEDS_ATTENTION, error=problem.message)
         handle = workflow.start_activity_method(
             SalesforceActivities.write_back,
             request,
             activity_id="report-problem",
             summary=f"report {problem.reason} to {request.record}",
             start_to_close_timeout=_SALESFORCE_CALL,
-            **self._pace(),
+            **self._runner.patience(),
         )
         self._state.written = {}  # as for every write-back
         await self._commands.until(lambda: handle.done() or interrupt())
@@ -296,15 +339,27 @@ class Steps:
             return f"the problem could not be written to the record: {problem_of(error).message}"
         return "the problem was written to the record"
 
-    def _record(self) -> dict[str, Any]:
-        return {**self._address, "session": self._state.session}
-
-    def _wanted(self) -> dict[str, Any]:
-        return {
-            "erp": self._state.erp,
-            "idempotency_key": self._key,
-            "unanswered_at": self._state.newest_doubt(),
-        }
+    def _write_request(
+        self,
+        *,
+        order: ErpOrder | None,
+        status: str | None,
+        error: str | None = None,
+        since: datetime | None = None,
+        is_wanted: bool = False,
+    ) -> WriteBack:
+        return WriteBack(
+            org=self._start.org,
+            record=self._start.record,
+            route=self._start.route,
+            session=self._state.session,
+            order=order,
+            status=status,
+            error=error,
+            since=since,
+            written=self._state.written,
+            is_wanted=is_wanted,
+        )
 
     def _is_checking(self) -> bool:
         return self._state.stage is names.OrderStage.CHECKING
@@ -332,68 +387,3 @@ class Steps:
             return False
         self._reports.append(now)
         return True
-
-    async def _ask_erp(
-        self,
-        method: Callable[[ErpActivities, _Request], Awaitable[_Result]],
-        request: _Request,
-        *,
-        interrupt: Callable[[], bool] = _never,
-        restart_on_retry: bool = False,
-        **options: Any,
-    ) -> _Result:
-        """Run an activity on the queue of the request's ERP; `options` go beyond, or replace, what all steps share."""
-        shared = {"task_queue": names.erp_queue(request.erp), "start_to_close_timeout": _ERP_CALL, **self._pace()}
-        return await self._run(
-            lambda: workflow.start_activity_method(method, request, **shared | options),
-            interrupt=interrupt,
-            restart_on_retry=restart_on_retry,
-        )
-
-    async def _run(
-        self,
-        schedule: Callable[[], workflow.ActivityHandle[_Result]],
-        *,
-        interrupt: Callable[[], bool] = _never,
-        restart_on_retry: bool = False,
-    ) -> _Result:
-        """Run an activity to its end. A decision, or `interrupt`, ends the waiting for its next attempt.
-
-        `retry` makes that attempt happen now or, with `restart_on_retry`, ends the waiting as well. Either way an
-        attempt that is under way is waited for: its true outcome counts, and an order that was created wins over a late
-        decision (the caller sees that afterwards, and asks the ERP before it carries it out).
-        """
-        commands = self._commands
-        once_more, begun = True, False
-        while once_more and not commands.decision_asked():
-            self._state.retry_asked, once_more = False, not restart_on_retry
-            if workflow.info().is_continue_as_new_suggested() or interrupt():
-                break
-            handle, begun = schedule(), True
-            is_done = handle.done
-            await commands.until(lambda: is_done() or interrupt())  # noqa: B023 - awaited before the next round
-            if not handle.done():
-                handle.cancel()  # backing off: ends at once; in flight: waits for the truth
-            try:
-                return await handle
-            except ActivityError as error:
-                if not (commands.any_asked() or interrupt()):
-                    raise ProblemError(problem_of(error)) from None
-            except asyncio.CancelledError:
-                # The command and the activity's result came in one batch; the SDK then drops the result. What was
-                # done there is found again: every step may be repeated, and a decision asks the ERP what it has.
-                if not (commands.any_asked() or interrupt()):
-                    raise
-        raise StoppedError(unanswered=begun)
-
-    def _pace(self) -> dict[str, Any]:
-        """Options that all steps share: patient retries, seen in the UI under pending activities, free in history."""
-        pace = self._start.pace
-        return {
-            "schedule_to_close_timeout": pace.horizon,
-            "heartbeat_timeout": HEARTBEAT_TIMEOUT,
-            "retry_policy": RetryPolicy(
-                initial_interval=pace.first_interval, maximum_interval=pace.longest_interval, backoff_coefficient=2.0
-            ),
-            "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        }

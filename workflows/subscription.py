@@ -1,8 +1,21 @@
 """One subscription to one event bus channel of one org: keeps the cursor while readers come and go.
 
-A single never-ending activity does the reading; this workflow takes its cursor over at least once an hour and hands
-it to the next activity and, through continue-as-new, to the next run. A position that the bus has forgotten opens a
-gap: a durable note, kept here until its sweep, which begins at once, has covered it (`workflows.reconciliation`).
+A single activity without an end does the reading (`activities.subscription`). This workflow makes its position durable
+and reacts to what the reader cannot resolve:
+
+1. Run the activity with the newest cursor. It returns at least once an hour, with a cursor that this run stores.
+2. If the result names a gap (a span of events that cannot be replayed), note it and start its sweep at once. The gap
+   stays open here until that sweep signals that it is covered (`workflows.sweep`).
+3. If the result asks for a rest (delivery limit), wait, or until `retry` is sent.
+4. If the activity fails for good (the bus refuses our user, a setting is wrong), raise one alert and rest, then try
+   again: an administrator may have corrected the cause.
+5. Before the history grows too long, continue as a new run with cursor, gaps and alert.
+
+The cursor is stored twice: in the heartbeats of the activity, which is newer, and here, which survives the end of the
+activity. A new activity begins with the one stored here; a new attempt of the same activity begins with its heartbeat.
+
+The first cursor of a new subscription has no replay id, but the time at which the subscription began. Without that
+time, events that expire before the first reader connects would be lost without a gap.
 """
 
 from __future__ import annotations
@@ -16,41 +29,27 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.subscription import Cursor, Subscribe, Subscribed, SubscriptionActivities
+    from activities.subscription import SubscriptionActivities
     from closedwon import names
-    from closedwon.ids import OrgId
-    from closedwon.model import Frozen, Gap
+    from closedwon.model.alerts import AlertSubject
+    from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed, Subscription
+    from closedwon.model.sweeps import Gap
     from workflows.alerts import Alerts
     from workflows.problems import problem_of
-    from workflows.reconciliation import sweep_gap
+    from workflows.sweep import sweep_gap
 
 _RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
 )
-"""The longest interval is short, since attempts are counted from one hand-over of the cursor to the next: after an hour
-of routine interruptions, even the first crash of a reader would be followed by the longest pause."""
+"""The maximum interval is short, since attempts are counted from one hand-over of the cursor to the next: after an hour
+of routine interruptions, even the first crash of a reader would be followed by the maximum pause."""
 _LOOK_AGAIN: Final = timedelta(minutes=5)
-"""How long a refused subscription rests, unless `retry` is sent: an administrator may mend it meanwhile."""
-
-
-class Subscription(Frozen):
-    """The input, and what is carried from run to run."""
-
-    org: OrgId
-    channel: str
-    heartbeat_timeout: timedelta = timedelta(seconds=30)
-    cursor: Cursor = Cursor()
-    gaps: tuple[Gap, ...] = ()
-    """The open ones."""
-    alerted: str | None = None
-    """The reason of the need of attention that was told already."""
-    alert_raising: str | None = None
-    """The id of its alert, if that was just being raised."""
+"""How long a refused subscription rests, unless `retry` is sent: an administrator may correct the cause meanwhile."""
 
 
 @workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
 class SubscriptionWorkflow:
-    """Reads one channel for ever."""
+    """Reads one channel indefinitely."""
 
     @workflow.init
     def __init__(self, subscription: Subscription) -> None:
@@ -58,11 +57,7 @@ class SubscriptionWorkflow:
         self._subscription = subscription
         self._retry = False
         self._alerts = Alerts(
-            "subscription",
-            told=subscription.alerted,
-            raising=subscription.alert_raising,
-            org=subscription.org,
-            channel=subscription.channel,
+            AlertSubject(kind="subscription", org=subscription.org, channel=subscription.channel), subscription
         )
         self._show("Reading.")
 
@@ -78,7 +73,7 @@ class SubscriptionWorkflow:
         now = self._subscription
         gaps = tuple(gap for gap in now.gaps if self._sweep_of(gap) != sweep)
         self._subscription = now.model_copy(update={"gaps": gaps})
-        self._show(self._stands)
+        self._show(self._headline)
 
     @workflow.query(description="The position up to which every event is durably a workflow, as last handed over.")
     def cursor(self) -> Cursor:
@@ -100,7 +95,10 @@ class SubscriptionWorkflow:
             self._subscription = now.model_copy(update={"cursor": begun})
         while not workflow.info().is_continue_as_new_suggested():
             await self._read_once()
-        workflow.continue_as_new(self._subscription.model_copy(update=self._alerts.carried))
+        carried = self._alerts.carried
+        workflow.continue_as_new(
+            self._subscription.model_copy(update={"alerted": carried.alerted, "alert_raising": carried.alert_raising})
+        )
 
     async def _read_once(self) -> None:
         now = self._subscription
@@ -140,8 +138,8 @@ class SubscriptionWorkflow:
     async def _rest(self, error: ActivityError) -> None:
         """Wait after a refusal that needs a person, then try again."""
         problem = problem_of(error)
-        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n- **What to do**: {problem.cure}")
-        self._alerts.tell(problem)
+        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n- **What to do**: {problem.hint}")
+        self._alerts.notify(problem)
         await self._wait(_LOOK_AGAIN)
 
     async def _wait(self, longest: timedelta) -> None:
@@ -149,14 +147,14 @@ class SubscriptionWorkflow:
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._retry, timeout=longest, timeout_summary="rest, then connect")
 
-    def _show(self, stands: str) -> None:
-        self._stands = stands
+    def _show(self, headline: str) -> None:
+        self._headline = headline
         now = self._subscription
         position = f"`{now.cursor.replay_id}`" if now.cursor.replay_id else "the earliest retained event"
         gaps = "\n".join(
             f"- **open gap** {gap.since or 'unknown'} to {gap.until}, `{gap.reason}`: {gap.note}" for gap in now.gaps
         )
         workflow.set_current_details(
-            f"### {stands}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "
+            f"### {headline}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "
             f"{now.cursor.count} events\n- The live cursor: heartbeat of the pending activity `subscribe`.\n{gaps}"
         )

@@ -9,12 +9,14 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from closedwon.model import Command, ErpOrder, Message
+from closedwon.model.commands import Command
+from closedwon.model.erp import ErpOrder
+from closedwon.model.messages import Message
+from closedwon.model.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
 from closedwon.money import money
-from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
 
 if TYPE_CHECKING:
-    from activities.salesforce import WriteBack
+    from closedwon.model.records import WriteBack
 
 _LONGEST: Final = 40
 """Entries kept; the first ones matter as much as the last, so the middle goes."""
@@ -46,7 +48,8 @@ class Timeline:
     def notified(self, at: datetime, message: Message) -> None:
         """A notification arrived."""
         what = "deletion" if message.deleted else "notification"
-        self.add(at, f"{what} by {message.channel} (`{message.id}`)")
+        by = f" for route `{message.route.route}`" if message.route is not None else ""
+        self.add(at, f"{what} by {message.channel}{by} (`{message.id}`)")
 
     def commanded(self, at: datetime, name: str, command: Command, refusal: str | None) -> None:
         """A command arrived."""

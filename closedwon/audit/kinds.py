@@ -1,6 +1,7 @@
-"""The kinds of disagreement that the audit reports, in words. Pure data.
+"""The kinds of findings that the audit reports, with title and hint. Pure data.
 
-Each kind is a stable word: a label of the metric, a section of the runbook in docs/operating.md, a line of `KINDS`.
+The value of a kind is stable: it is a label of the metric, a line of the runbook in docs/operate/audit.md, and part of
+the JSON report.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 
-class Kind(StrEnum):
-    """What does not agree: stable words, lines of the runbook in docs/operating.md."""
+class FindingKind(StrEnum):
+    """What disagrees. The values are stable; each has a line in the runbook in docs/operate/audit.md."""
 
     WON_WITHOUT_ORDER = "won-without-order"
     COPIED_STATUS = "copied-status"
@@ -24,89 +25,106 @@ class Kind(StrEnum):
     OTHER_ERP = "other-erp"
     NOT_WRITTEN_BACK = "not-written-back"
     ORDER_WITHOUT_DEAL = "order-without-deal"
-    DOUBLED = "doubled"
+    DUPLICATE_ORDER = "duplicate-order"
     UNKNOWN_NUMBER = "unknown-number"
     WORKFLOW_DIFFERS = "workflow-differs"
     ORPHANED_CUSTOMER = "orphaned-customer"
 
 
 class Meaning(NamedTuple):
-    """A kind of disagreement in words."""
+    """Title and hint of a kind, for people."""
 
     title: str
-    cure: str
-    """What to do about it."""
+    hint: str
+    """What a person can do about it."""
 
 
 KINDS: Final = {
-    Kind.WON_WITHOUT_ORDER: Meaning(
-        "won, but no ERP has an order", "Let its workflow look again; where that needs attention, it says why."
+    FindingKind.WON_WITHOUT_ORDER: Meaning(
+        "won, but no ERP has an order",
+        "Start its workflow (`--fix`). If the workflow then needs attention, it says why.",
     ),
-    Kind.COPIED_STATUS: Meaning(
-        "won, but what the record says of its order was copied from another record, or proves nothing",
-        "Let its workflow look: it orders, or asks a person; to order, empty the record's status field.",
+    FindingKind.COPIED_STATUS: Meaning(
+        "won, but its number or status was copied from another record, or is not proven",
+        "Start its workflow: it orders, or asks a person. To order, empty the record's status field.",
     ),
-    Kind.NOT_CONFIRMED: Meaning(
-        "won, but the order is not confirmed in the ERP", "Let its workflow take the order on."
+    FindingKind.NOT_CONFIRMED: Meaning(
+        "won, but the order is not confirmed in the ERP",
+        "Start its workflow: it confirms the order.",
     ),
-    Kind.CANCELLED_IN_ERP: Meaning(
+    FindingKind.CANCELLED_IN_ERP: Meaning(
         "won, but its order is cancelled in the ERP",
-        "Take the order back to draft in the ERP and let the workflow look again; or send its workflow `cancel`.",
+        "Set the order back to draft in the ERP and start its workflow; or send `cancel`.",
     ),
-    Kind.LATE_EFFECT: Meaning(
-        "an older change took effect in the ERP after a newer one",
-        "Let its workflow look: it changes the order, or asks; raise the ERP's `settle` if its calls take that long.",
+    FindingKind.LATE_EFFECT: Meaning(
+        "an older write took effect in the ERP after a newer one",
+        "Start its workflow: it changes the order, or asks a person. Raise the ERP's `in_doubt_for` if its calls can "
+        "take that long.",
     ),
-    Kind.FOREIGN_ORDER: Meaning(
-        "the ERP's order has the record's key, but Closedwon did not make it, and it is not the record's as it stands",
-        "Find out who gave it the key, and whether an order was changed or cancelled by mistake; if it is not the "
-        "record's, take the key off it in the ERP. Then let the workflow look.",
+    FindingKind.FOREIGN_ORDER: Meaning(
+        "the ERP's order has the record's key, but Closedwon did not create it and it does not match the record",
+        "Find out who stored the key, and whether the order was changed or cancelled by mistake. If it is not the "
+        "record's order, remove the key in the ERP. Then start its workflow.",
     ),
-    Kind.CUSTOMER_DIFFERS: Meaning(
+    FindingKind.CUSTOMER_DIFFERS: Meaning(
         "the order is for another customer than the deal",
-        "Correct the customer of the deal or of the ERP's order; the customer of an order is never changed.",
+        "Correct the customer of the deal or of the ERP's order. Closedwon never changes the customer of an order.",
     ),
-    Kind.AMOUNT_DIFFERS: Meaning(
-        "the order's total, currency or lines are not the deal's",
-        "Let its workflow compare; then make the ERP's order or the record agree with what was sold.",
+    FindingKind.AMOUNT_DIFFERS: Meaning(
+        "the order differs from the deal in total, currency, lines, customer order number or dates",
+        "Start its workflow: it compares both. Then make the ERP's order or the record agree with what was sold.",
     ),
-    Kind.TOTAL_DIFFERS: Meaning(
-        "the order's total is not the total that the deal says",
-        "Correct the deal's lines or its total, then let its workflow compare.",
+    FindingKind.TOTAL_DIFFERS: Meaning(
+        "the total of the deal is not the sum of its lines",
+        "Correct the deal's lines or its total, then start its workflow.",
     ),
-    Kind.OTHER_ERP: Meaning(
-        "the deal picks another ERP than the one that has its order",
-        "Cancel the order there, or let the deal pick that ERP again; then let its workflow look.",
+    FindingKind.OTHER_ERP: Meaning(
+        "the deal selects another ERP than the one that has its order",
+        "Cancel the order there, or make the deal select that ERP again. Then start its workflow.",
     ),
-    Kind.NOT_WRITTEN_BACK: Meaning(
-        "Salesforce does not show what the ERP has", "Let its workflow write number and status back."
+    FindingKind.NOT_WRITTEN_BACK: Meaning(
+        "Salesforce does not show what the ERP has",
+        "Start its workflow: it writes number and status back.",
     ),
-    Kind.ORDER_WITHOUT_DEAL: Meaning(
-        "the ERP has an order, but Salesforce no won deal for it",
-        "Let its workflow do what the route's policy says; or cancel in the ERP, or win the deal again.",
+    FindingKind.ORDER_WITHOUT_DEAL: Meaning(
+        "the ERP has an order, but Salesforce has no won deal for it",
+        "Start its workflow: it applies the route's policy. Or cancel the order in the ERP, or win the deal again.",
     ),
-    Kind.DOUBLED: Meaning(
-        "more than one order of one record", "Cancel in the ERP the order that is too many; keep the one delivered."
+    FindingKind.DUPLICATE_ORDER: Meaning(
+        "more than one order for one record",
+        "Cancel the surplus order in the ERP; keep the one that is delivered.",
     ),
-    Kind.UNKNOWN_NUMBER: Meaning(
+    FindingKind.UNKNOWN_NUMBER: Meaning(
         "Salesforce shows an order that no ERP has under the record's key",
-        "If it is won, let its workflow look: it takes over an order made by hand, orders, or asks; else empty it.",
+        "If the deal is won, start its workflow: it adopts an order made by hand, orders, or asks a person. Otherwise "
+        "empty the number field.",
     ),
-    Kind.WORKFLOW_DIFFERS: Meaning(
+    FindingKind.WORKFLOW_DIFFERS: Meaning(
         "the workflow ended with another order than the ERP has",
-        "See in Temporal how it ended, and in the ERP what became of that order.",
+        "See the workflow's result in Temporal, and look for that order in the ERP.",
     ),
-    Kind.ORPHANED_CUSTOMER: Meaning(
-        "customers that were made for an order, and have none",
-        "See what became of the Account's deal; an order that waits for a person may need them. Else remove them.",
+    FindingKind.ORPHANED_CUSTOMER: Meaning(
+        "customers that were created for an order, and have none",
+        "Check the Account's deal: an order that waits for a person may need the customer. Otherwise delete it.",
     ),
-}  # fmt: skip
+}
 """In the order in which they are reported."""
 
 
-FIXABLE: Final = frozenset({
-    Kind.WON_WITHOUT_ORDER, Kind.NOT_CONFIRMED, Kind.CANCELLED_IN_ERP, Kind.AMOUNT_DIFFERS, Kind.NOT_WRITTEN_BACK,
-    Kind.UNKNOWN_NUMBER, Kind.COPIED_STATUS, Kind.LATE_EFFECT, Kind.FOREIGN_ORDER, Kind.CUSTOMER_DIFFERS,
-    Kind.TOTAL_DIFFERS, Kind.OTHER_ERP,
-})  # fmt: skip
-"""What another look by its workflow cures for a won deal: it orders, confirms, compares, writes back, or asks."""
+FIXABLE: Final = frozenset(
+    {
+        FindingKind.WON_WITHOUT_ORDER,
+        FindingKind.NOT_CONFIRMED,
+        FindingKind.CANCELLED_IN_ERP,
+        FindingKind.AMOUNT_DIFFERS,
+        FindingKind.NOT_WRITTEN_BACK,
+        FindingKind.UNKNOWN_NUMBER,
+        FindingKind.COPIED_STATUS,
+        FindingKind.LATE_EFFECT,
+        FindingKind.FOREIGN_ORDER,
+        FindingKind.CUSTOMER_DIFFERS,
+        FindingKind.TOTAL_DIFFERS,
+        FindingKind.OTHER_ERP,
+    }
+)
+"""What its workflow can fix for a won deal: it orders, confirms, compares, writes back, or asks a person."""

@@ -1,7 +1,7 @@
-"""What checks work with: the ERP directly and through the proxy, test orders, and the ways a check can end.
+"""What the checks work with: the ERP, directly and through the proxy, test orders, and assertions.
 
-All test orders belong to one made-up org, so their keys never meet those of a real one; and to one customer, so an ERP
-gets one made-up customer, however often it is certified. Every key is noted before anything is sent under it.
+All test orders belong to one made-up org, so their keys never equal those of a real org. They belong to one customer,
+so repeated certifications create only one customer in the ERP. Every key is recorded before it is sent.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from closedwon.erp.errors import BusyError
 from closedwon.erp.protocol import Erp, ErpWrapper
 from closedwon.errors import RetryError
 from closedwon.ids import InvalidIdError, OrgId, RecordId
-from closedwon.model import Currency, Customer, ErpOrder, ErpStatus, Frozen, Order, OrderLine, Origin
+from closedwon.model.base import Currency, Frozen
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Customer, Order, OrderLine
 from closedwon.money import money
-from closedwon.settings import RestErp, TrytonErp
+from closedwon.settings import ErpSettings
 
 TEST_ORG: Final = OrgId("00DCLOSEDWON000")
-"""No org has this id: instances of Salesforce are numbered otherwise."""
+"""No org has this id: Salesforce numbers its instances differently."""
 TEST_CUSTOMER: Final = Customer(
     id=RecordId("001CLOSEDWON000"),
     name="Closedwon Prüfkunde Ærø 株式会社 & 🧪",
@@ -41,37 +43,36 @@ _ATTEMPTS: Final = 10
 """An ERP that loses the answer to each write once needs five."""
 _PAUSE: Final = 0.2
 """Seconds between attempts, unless the ERP asks for more."""
-_LONGEST_PAUSE: Final = 60.0
+_MAXIMUM_PAUSE: Final = 60.0
 """Seconds."""
 
 _Result = TypeVar("_Result")
 
 
 class FailedError(Exception):
-    """The check has failed; the text says what was seen."""
+    """The check has failed; the text says what was observed."""
 
 
 class NotOfferedError(Exception):
-    """The ERP does not offer what is checked."""
+    """The ERP does not offer what is checked. `consequence` says what Closedwon does without it."""
 
     def __init__(self, facts: str, consequence: str) -> None:
-        """`consequence` says what Closedwon does without it."""
         super().__init__(facts)
         self.consequence = consequence
 
 
 class Plan(Frozen):
-    """What an operator decides."""
+    """The operator's choices."""
 
     products: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     customer: Customer = TEST_CUSTOMER
     currency: Currency = "EUR"
     by_hand: str | None = None
-    """The number of an order that somebody has made for this purpose; it gets a test key."""
+    """The number of an order that somebody has created for this purpose; it gets a test key."""
 
 
 def customer_from(text: str) -> Customer:
-    """The customer of an Account id or, for any other text, of a number in the ERP."""
+    """Return the customer with an Account id or, for any other text, with a number in the ERP."""
     try:
         account = RecordId(text)
     except InvalidIdError:
@@ -83,14 +84,13 @@ def customer_from(text: str) -> Customer:
 
 def _pause(error: RetryError) -> float:
     asked = error.retry_after.total_seconds() if error.retry_after else _PAUSE
-    return min(max(asked, _PAUSE), _LONGEST_PAUSE)
+    return min(max(asked, _PAUSE), _MAXIMUM_PAUSE)
 
 
 class PatientErp(ErpWrapper):
-    """Repeats what the ERP refuses for now without having done anything (429), and notes how long answers take."""
+    """Repeats calls that the ERP refuses temporarily without an effect (429), and measures the time of answers."""
 
     def __init__(self, erp: Erp) -> None:
-        """Measure `erp`."""
         super().__init__(erp)
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -152,17 +152,17 @@ class Bench:
     def __init__(
         self,
         plan: Plan,
-        settings: RestErp | TrytonErp,
-        open_with: Callable[[RestErp | TrytonErp, int | None], Erp],
+        settings: ErpSettings,
+        open_with: Callable[[ErpSettings, int | None], Erp],
         proxy: Proxy,
     ) -> None:
-        """`open_with` makes an adapter for settings and, if it is not None, a size of pages."""
+        """`open_with` makes an adapter for settings and, if it is not None, a page size."""
         self.plan = plan
         self.settings = settings
         self.proxy = proxy
         self.started_at = datetime.now(UTC)
         self.keys: dict[str, Order] = {}
-        """Everything that may have been created, in this order."""
+        """All orders that may have been created, in the order of creation."""
         self._open_with = open_with
         self._opened: list[Erp] = []
         self.erp = PatientErp(self.open(settings))
@@ -171,8 +171,8 @@ class Bench:
         """The ERP through `proxy`."""
         self._sample: tuple[Order, ErpOrder] | None = None
 
-    def open(self, settings: RestErp | TrytonErp, page: int | None = None) -> Erp:
-        """One more adapter, closed in the end."""
+    def open(self, settings: ErpSettings, page: int | None = None) -> Erp:
+        """Open another adapter; `close` closes it."""
         erp = self._open_with(settings, page)
         self._opened.append(erp)
         return erp
@@ -183,7 +183,7 @@ class Bench:
             await erp.close()
 
     def order(self, lines: Sequence[OrderLine] | None = None, **changes: Any) -> Order:
-        """A new order of a made-up record; its key is noted."""
+        """Make a new order of a made-up record, and record its key."""
         products, now = self.plan.products, datetime.now(UTC)
         usual = (line(products[0], "2", "50.00"), line(products[-1], "1", "12.00"))
         order = Order(
@@ -195,6 +195,7 @@ class Bench:
             lines=tuple(lines or usual),
             reference="closedwon erp certify",
             order_date=now.date(),
+            delivery_date=now.date() + timedelta(days=14),
             created_at=now,
             modified_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
         ).model_copy(update=changes)
@@ -202,29 +203,33 @@ class Bench:
         return order
 
     def unused_key(self) -> str:
-        """A key that no order has."""
+        """Return a key that no order has."""
         return f"{TEST_ORG}:{RecordId(f'006{uuid.uuid4().hex[:12]}')}"
 
     def changed(self, order: Order, quantity: int) -> Order:
-        """The same record a little later: one line, with another quantity."""
-        lines = (line(self.plan.products[0], str(quantity), "40.00"),)
-        return later(order, quantity).model_copy(update={"lines": lines})
+        """Return a later state of the record: one line, with another quantity, order number and delivery date."""
+        changes = {
+            "lines": (line(self.plan.products[0], str(quantity), "40.00"),),
+            "reference": f"closedwon erp certify, {quantity}",
+            "delivery_date": datetime.now(UTC).date() + timedelta(days=14 + quantity),
+        }
+        return later(order, quantity).model_copy(update=changes)
 
     async def made(self, order: Order | None = None) -> tuple[Order, ErpOrder]:
-        """A new order, as the ERP shows it; perhaps a draft."""
+        """Create an order, and return it as the ERP shows it; perhaps a draft."""
         order = order or self.order()
         await self.erp.create(order)
         return order, await self.shown(order.idempotency_key)
 
     async def shown(self, key: str) -> ErpOrder:
-        """The order with this key. Raises `FailedError` if the ERP shows none."""
+        """Return the order with this key. Raises `FailedError` if the ERP shows none."""
         found = await self.erp.find(key)
         if found is None:
-            raise FailedError(f"the look-up by key does not find an order that was made (key {key})")
+            raise FailedError(f"the look-up by key does not find an order that was created (key {key})")
         return found
 
     async def sample(self) -> tuple[Order, ErpOrder]:
-        """One order for the checks of what an answer holds; made by the first of them."""
+        """Return the order that the checks of an answer's content share; the first call creates it."""
         if self._sample is None:
             self._sample = await self.made()
         return self._sample
@@ -232,7 +237,7 @@ class Bench:
     async def until_done(
         self, attempt: Callable[[], Awaitable[_Result]], attempts: int = _ATTEMPTS
     ) -> tuple[_Result, int]:
-        """What Temporal does: attempt after attempt while the error says that this helps. Also returns how many."""
+        """Repeat the attempt after each `RetryError`, as Temporal does. Also returns the number of attempts."""
         for count in range(1, attempts):
             try:
                 return await attempt(), count
@@ -242,14 +247,14 @@ class Bench:
 
 
 def line(product: str, quantity: str, unit_price: str, **changes: Any) -> OrderLine:
-    """One line."""
+    """Make one line."""
     return OrderLine(product=product, quantity=Decimal(quantity), unit_price=Decimal(unit_price)).model_copy(
         update=changes
     )
 
 
 def later(order: Order, seconds: int) -> Order:
-    """The same content, which was true some seconds later."""
+    """Return the same content with a later time."""
     assert order.modified_at is not None
     return order.model_copy(update={"modified_at": order.modified_at + timedelta(seconds=seconds)})
 
@@ -261,18 +266,18 @@ def require(condition: object, otherwise: str) -> None:
 
 
 def require_content(found: ErpOrder, order: Order, where: str) -> None:
-    """Raise `FailedError` unless customer, currency, total and lines are what was asked for."""
+    """Raise `FailedError` unless customer, currency, total, lines and terms are those of `order`."""
     require(not other_customer(found, order), f"{where} names another customer than the order was sent for")
     require(
         not differs(found, order),
         f"{where} holds {money(found.amount, found.currency)} on {found.line_count} line(s), not the "
         f"{money(order.amount, order.currency)} on {len(order.lines)} line(s) that were sent, or other products, "
-        "quantities or totals",
+        "quantities, totals, order numbers or dates",
     )
 
 
 def require_same(one: ErpOrder, other: ErpOrder, where: str) -> None:
-    """Raise `FailedError` unless both are the same order with the same content, in whatever state."""
+    """Raise `FailedError` unless both are the same order with the same content; their states may differ."""
     passing = {"status", "version", "url"}
     unlike = sorted(
         name for name in ErpOrder.model_fields if name not in passing and getattr(one, name) != getattr(other, name)
@@ -281,15 +286,15 @@ def require_same(one: ErpOrder, other: ErpOrder, where: str) -> None:
 
 
 def require_moment(found: ErpOrder, order: Order, where: str) -> None:
-    """Raise `FailedError` if the ERP keeps times of modification and has not stored that of `order`.
+    """Raise `FailedError` if the ERP stores modification times, but not that of `order`.
 
-    A cut-off fraction of a second is harmless; a later time would hide newer messages.
+    A missing fraction of a second is harmless; a later time would hide newer notifications.
     """
     kept, sent = found.modified_at, order.modified_at
     assert sent is not None
     require(
         kept is None or sent - timedelta(seconds=1) < kept <= sent,
-        f"{where} has the time of modification {kept} instead of {sent}",
+        f"{where} has the modification time {kept} instead of {sent}",
     )
 
 

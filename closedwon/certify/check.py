@@ -1,4 +1,4 @@
-"""A check: a stable name, a promise in one sentence, and a function that sees whether it is kept."""
+"""A check: a stable name, a promise in one sentence, and a function that verifies it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple
 from closedwon.certify.bench import Bench
 
 Run = Callable[[Bench], Awaitable[str]]
-"""Returns the facts seen; raises `FailedError`, `NotOfferedError`, or what the adapter raises, which is a failure."""
+"""Returns what was observed. Raises `FailedError` or `NotOfferedError`; an error of the adapter is a failure."""
 
 
-class Check(NamedTuple):
-    """One check. It makes the orders that it needs, so each can be run alone."""
+class CertificationCheck(NamedTuple):
+    """One check. It creates the orders that it needs, so each check can run alone."""
 
     name: str
     promise: str
     run: Run
     is_dangerous: bool = False
-    """After its failure nothing more is asked of the ERP: its answers could lead to orders that are not ours."""
+    """If it fails, the run ends, because further calls could change orders of other records."""
 
 
-def check(name: str, promise: str, *, is_dangerous: bool = False) -> Callable[[Run], Check]:
-    """Make a check of a function."""
-    return lambda run: Check(name, promise, run, is_dangerous)
+def check(name: str, promise: str, *, is_dangerous: bool = False) -> Callable[[Run], CertificationCheck]:
+    """Turn a function into a check."""
+    return lambda run: CertificationCheck(name, promise, run, is_dangerous)

@@ -1,4 +1,4 @@
-"""Checks of what an answer holds: lines, money, customer, and what is kept beside the key."""
+"""Checks of an answer's content: lines, money, customer, and what is stored with the key."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from closedwon.certify.bench import (
 )
 from closedwon.certify.check import check
 from closedwon.erp.base import find_or_create
-from closedwon.erp.comparing import differs
+from closedwon.erp.comparing import differs, unlike_terms
 from closedwon.erp.errors import RejectedError
 from closedwon.errors import AttentionReason
-from closedwon.model import Origin
+from closedwon.model.erp import Origin
 from closedwon.money import minor_digits, money
 
 _BY_HAND: Final = "An order made by hand is never adopted without a person."
@@ -30,7 +30,7 @@ _OTHER_CURRENCIES: Final = {"JPY": ("3", "1050"), "KWD": ("3", "1.234")}
 
 @check("lines", "Several lines, discounts, rounded prices and all kinds of letters come back as they were sent.")
 async def lines(bench: Bench) -> str:
-    """Totals are what people signed; a unit price may be rounded. A line must not depend on its position."""
+    """Totals must be exact; a unit price may be rounded. The position of a line must not matter."""
     products = bench.plan.products
     sent = (
         line(products[0], "2", "90.00", list_price=Decimal("100.00"), discount_percent=Decimal(10), total=Decimal(180)),
@@ -48,7 +48,7 @@ async def lines(bench: Bench) -> str:
 
 @check("currencies", "Amounts of currencies without decimals and with three agree, by the ERP's own rounding.")
 async def currencies(bench: Bench) -> str:
-    """A currency that the ERP does not have is refused, which is right."""
+    """An ERP may refuse a currency that it does not have."""
     facts, coarse = [], []
     for currency, (quantity, price) in _OTHER_CURRENCIES.items():
         order = bench.order([line(bench.plan.products[0], quantity, price)], currency=currency)
@@ -72,7 +72,7 @@ async def currencies(bench: Bench) -> str:
 
 @check("rounding", "Answers say in which smallest unit the ERP keeps amounts of the currency.")
 async def rounding(bench: Bench) -> str:
-    """Above a whole unit it would not be believed."""
+    """`comparing` ignores a rounding above a whole unit."""
     order, found = await bench.sample()
     if found.rounding is None:
         digits = minor_digits(order.currency)
@@ -83,7 +83,7 @@ async def rounding(bench: Bench) -> str:
 
 @check("customer", "Answers say for which customer the order is: with what was sent.")
 async def customer(bench: Bench) -> str:
-    """Compared in every other check, too."""
+    """Every other check compares it as well."""
     order, found = await bench.sample()
     if found.customer is None:
         raise NotOfferedError("no answer holds it", f"A changed customer is not noticed. {_BY_HAND}")
@@ -93,7 +93,7 @@ async def customer(bench: Bench) -> str:
 
 @check("order-date", "Answers hold the date of the order.")
 async def order_date(bench: Bench) -> str:
-    """An order from before the record existed is not this record's."""
+    """Closedwon uses it to reject an order that is older than the record."""
     order, found = await bench.sample()
     if found.order_date is None:
         raise NotOfferedError("no answer holds it", _BY_HAND)
@@ -101,9 +101,26 @@ async def order_date(bench: Bench) -> str:
     return str(found.order_date)
 
 
+@check("terms", "Answers hold the customer's order number and the requested delivery date, as they were sent.")
+async def terms(bench: Bench) -> str:
+    """`amend` sends changed terms; an ERP without terms for an order must answer with an empty text."""
+    order, found = await bench.sample()
+    require(not unlike_terms(found, order), f"not what was sent: {', '.join(unlike_terms(found, order))}")
+    _, bare = await bench.made(bench.order(reference=None, delivery_date=None))
+    require(not (bare.reference or bare.delivery_date), "an order that was sent without them has some")
+    fields = ("reference", "delivery_date")
+    if lacking := [name for name in fields if getattr(found, name) is None]:
+        unnoticed = "That it is changed in Salesforce after the order is not noticed."
+        raise NotOfferedError(f"no answer holds {' or '.join(lacking)}", unnoticed)
+    if silent := [name for name in fields if getattr(bare, name) is None]:
+        unnoticed = "That it is added in Salesforce after the order is not noticed."
+        raise NotOfferedError(f"{' and '.join(silent)} of an order without one is not an empty text", unnoticed)
+    return "what was sent"
+
+
 @check("origin", "The ERP keeps beside the key that Closedwon has made the order.")
 async def origin(bench: Bench) -> str:
-    """It is stored with the creation."""
+    """The creation stores it."""
     _, found = await bench.sample()
     if found.origin is None:
         raise NotOfferedError("no answer holds it", "No policy of a route changes, reopens or cancels an order.")
@@ -113,12 +130,12 @@ async def origin(bench: Bench) -> str:
 
 @check("modified-at", "The ERP keeps the time of the newest state of the record that it was informed of.")
 async def modified_at(bench: Bench) -> str:
-    """Changes and cancellations store it, too: see there."""
+    """The checks of changes and cancellations verify it for those."""
     order, found = await bench.sample()
     if found.modified_at is None:
         raise NotOfferedError(
             "no answer holds it",
-            "A late message about an older state is not recognized once the order's workflow has ended.",
+            "A late notification about an older state is not recognized once the order's workflow has ended.",
         )
     require_moment(found, order, "the created order")
     newer = later(order, 60)
@@ -134,7 +151,7 @@ async def modified_at(bench: Bench) -> str:
 
 @check("link", "Answers hold a link for people.")
 async def link(bench: Bench) -> str:
-    """It becomes a field of the record."""
+    """Closedwon writes it to a field of the record."""
     _, found = await bench.sample()
     if not found.url:
         raise NotOfferedError("no answer holds it", "Salesforce gets no link to the order.")
@@ -144,7 +161,7 @@ async def link(bench: Bench) -> str:
 
 @check("unknown-product", "A product that the ERP does not have is refused as such, and nothing is made.")
 async def unknown_product(bench: Bench) -> str:
-    """The reason decides whom dashboards and alerts ask for help."""
+    """Dashboards and alerts use the reason."""
     order = bench.order([line(_NO_PRODUCT, "1", "1.00")])
     try:
         await find_or_create(bench.erp, order)
@@ -165,6 +182,7 @@ ALL = (
     rounding,
     customer,
     order_date,
+    terms,
     origin,
     modified_at,
     link,

@@ -1,4 +1,4 @@
-"""Checks of what comes after trouble: lost answers, late effects, old versions."""
+"""Checks of faults: lost answers, late effects, old versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from closedwon.certify.bench import (
 )
 from closedwon.certify.check import check
 from closedwon.certify.orders import amended, cancelled, one_order, require_origin
-from closedwon.certify.proxy import Held
+from closedwon.certify.proxy import HeldRequest
 from closedwon.erp.base import amend_to, cancel_order, find_or_create
 from closedwon.erp.errors import (
     CannotAmendError,
@@ -31,7 +31,8 @@ from closedwon.erp.errors import (
 )
 from closedwon.erp.protocol import Erp
 from closedwon.errors import ClosedwonError
-from closedwon.model import ErpOrder, ErpStatus, Order, Origin
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Order
 
 _CHANGES_NONE: Final = "A person is asked about each deal that is changed after it was ordered."
 _NO_DRAFTS: Final = "a creation confirms the order, so there is nothing to confirm"
@@ -40,7 +41,7 @@ _NO_CLAIM: Final = "An order made by hand is taken by its number only, by a pers
 
 @check("lost-create", "When the answer to a creation is lost, the order is found, not made a second time.")
 async def lost_create(bench: Bench) -> str:
-    """The ERP has answered; the connection is cut before the adapter hears of it."""
+    """The proxy cuts the connection after the ERP has answered, before the adapter gets the answer."""
     order = bench.order()
 
     async def attempt() -> None:
@@ -98,7 +99,7 @@ async def lost_cancel(bench: Bench) -> str:
 
 @check("lost-claim", "When the answer to a claim is lost, a repeated claim succeeds and changes nothing.")
 async def lost_claim(bench: Bench) -> str:
-    """A claim of an order that has the key already, to store a newer time."""
+    """Claims an order that already has the key, to store a newer time."""
     order, _ = await bench.made()
     key, newer = order.idempotency_key, later(order, 60).modified_at
 
@@ -111,14 +112,14 @@ async def lost_claim(bench: Bench) -> str:
     with bench.proxy.losing_answers(1) as lost:
         claimed, attempts = await bench.until_done(attempt)
     if claimed is None:
-        raise NotOfferedError("the ERP stores no key with an order that is there", _NO_CLAIM)
+        raise NotOfferedError("the ERP stores no key with an existing order", _NO_CLAIM)
     require_same(claimed, await one_order(bench, order), "the answer and the look-up after it")
     return f"{_lost(lost)}, {attempts} attempts"
 
 
 @check("version", "A write that was decided on an older state of the order is refused and changes nothing.")
 async def version(bench: Bench) -> str:
-    """Every kind of write is tried with the version of before."""
+    """Tries every kind of write with the old version."""
     order, old = await bench.made()
     if old.version is None:
         raise _unfenced(bench, "no answer holds a version")
@@ -150,7 +151,7 @@ async def version(bench: Bench) -> str:
 
 @check("late-create", "A creation that takes effect late makes no second order.")
 async def late_create(bench: Bench) -> str:
-    """Held back, given up, made by the next attempt; then the first one arrives."""
+    """The proxy holds a creation back until the next attempt has created the order."""
     order = bench.order()
     with bench.proxy.holding() as held:
         await _give_up(held, bench.proxied.create(order))
@@ -205,7 +206,7 @@ async def late_cancel(bench: Bench) -> str:
 
 
 def _lost(lost: Collection[object]) -> str:
-    """How many answers were lost. Raises `FailedError` if none was: then nothing has been checked."""
+    """Say how many answers were lost. Raises `FailedError` if none was, because then nothing was checked."""
     require(lost, "the adapter has sent no write through the proxy")
     return f"{len(lost)} answer{'s' * (len(lost) != 1)} lost"
 
@@ -215,9 +216,9 @@ async def _late(
     order: Order,
     old: Callable[[Erp], Awaitable[object]],
     new: Callable[[], Awaitable[ErpOrder]],
-    stands: Callable[[ErpOrder], bool],
+    is_kept: Callable[[ErpOrder], bool],
 ) -> str:
-    """Hold `old` back, do `new`, let `old` go; then `stands` says whether `new` still counts."""
+    """Hold `old` back, do `new`, release `old`; then `is_kept` says whether the effect of `new` is still there."""
     with bench.proxy.holding() as held:
         await _give_up(held, old(bench.proxied))
         newer = await new()
@@ -225,20 +226,20 @@ async def _late(
     now = await one_order(bench, order)
     answered = f"the late write was answered {_status(status)}"
     if now.version is None:
-        raise _unfenced(bench, f"{answered}{'' if stands(now) else ', and took effect'}")
-    require(stands(now), f"{answered}, and has undone the newer write")
+        raise _unfenced(bench, f"{answered}{'' if is_kept(now) else ', and took effect'}")
+    require(is_kept(now), f"{answered}, and has undone the newer write")
     require_same(newer, now, "the order before and after the late write")
     return f"{answered}; the newer write counts"
 
 
-async def _give_up(held: Held, call: Awaitable[object]) -> None:
+async def _give_up(held: HeldRequest, call: Awaitable[object]) -> None:
     """Begin a call, and cancel it once its write is held."""
     task = asyncio.ensure_future(call)
     arrival = asyncio.ensure_future(held.arrived.wait())
     await asyncio.wait({task, arrival}, return_when=asyncio.FIRST_COMPLETED)
     arrival.cancel()
     if not held.arrived.is_set():
-        await task  # it has failed before it wrote anything, and says why
+        await task  # raises the reason why nothing was written
         raise FailedError("the adapter has sent nothing that could be held back")
     task.cancel()
     with suppress(asyncio.CancelledError, ClosedwonError):
@@ -246,7 +247,7 @@ async def _give_up(held: Held, call: Awaitable[object]) -> None:
 
 
 async def _write_something(bench: Bench, order: Order, found: ErpOrder) -> ErpOrder:
-    """Change the order in whatever way the ERP offers."""
+    """Change the order in any way that the ERP offers."""
     with suppress(NotOfferedError):
         return await amended(bench, found, bench.changed(order, 6))
     newer = later(order, 60).modified_at
@@ -258,10 +259,11 @@ async def _write_something(bench: Bench, order: Order, found: ErpOrder) -> ErpOr
 
 
 def _unfenced(bench: Bench, facts: str) -> NotOfferedError:
-    settle = f"{bench.settings.settle.total_seconds():g} s"
+    in_doubt = f"{bench.settings.in_doubt_for.total_seconds():g} s"
     return NotOfferedError(
         facts,
-        f"Not fenced: after a write without an answer, Closedwon compares once more when `settle` ({settle}) is over.",
+        "Not fenced: after a write without an answer, Closedwon compares the order once more when `in_doubt_for` "
+        f"({in_doubt}) is over.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of everything else that is asked: numbers, claims, many keys, listings, rights, time."""
+"""Checks of the other calls: numbers, claims, many keys, listings, credentials, time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from closedwon.certify.bench import Bench, FailedError, NotOfferedError, later, 
 from closedwon.certify.check import check
 from closedwon.certify.orders import one_order
 from closedwon.certify.report import Timing
+from closedwon.erp import ADAPTERS
 from closedwon.erp.base import find_or_create
-from closedwon.erp.errors import AuthFailedError, CannotLookUpError, DuplicateError, OthersOrderError
+from closedwon.erp.errors import CannotLookUpError, DuplicateError, ErpAuthFailedError, OthersOrderError
 from closedwon.erp.http import KEYS_PER_CALL
-from closedwon.model import ErpOrder, Origin
-from closedwon.settings import RestErp
+from closedwon.model.erp import ErpOrder, Origin
 
 _PARALLEL: Final = 50
 _PAGE: Final = 2
-"""Orders in a page, so that a few orders fill several."""
+"""Orders in a page; small, so that a few orders fill several pages."""
 _LISTED: Final = 5
 """Orders that three such pages hold."""
 _CLOCKS_DIFFER: Final = timedelta(minutes=5)
-_BY_NUMBER: Final = "A person is asked about each record that has an order number already."
+_BY_NUMBER: Final = "A person is asked about each record that already has an order number."
 
 
 @check("number", "A look-up by number finds the order of that number, has no effect, and finds nothing for others.")
 async def number(bench: Bench) -> str:
-    """An empty list that does not repeat the number could come from a facade that ignores the parameter."""
+    """A facade that ignores the parameter may answer with an empty list; so the answer must repeat the number."""
     order, made = await bench.made()
-    if made.number is None:  # it gets one when it is confirmed
+    if made.number is None:  # some ERPs assign it with the confirmation
         made = (await find_or_create(bench.erp, order)).order
     require(made.number, "a confirmed order has no number")
     assert made.number is not None
@@ -43,7 +43,7 @@ async def number(bench: Bench) -> str:
         unknown = await bench.proxied.find_by_number(f"closedwon-{secrets.token_hex(4)}")
     except CannotLookUpError as error:
         if any(status < HTTPStatus.BAD_REQUEST for status in bench.proxy.statuses[before:]):
-            raise FailedError(f"{error}, and answers nevertheless") from None
+            raise FailedError(f"{error}, but answers with a success") from None
         raise NotOfferedError(str(error), _BY_NUMBER) from None
     if found is None or found.id != made.id:
         raise FailedError("another order, or none, is found by the number")
@@ -55,14 +55,14 @@ async def number(bench: Bench) -> str:
 
 @check("claim", "A key is stored only with an order that has none or this one; others are refused unchanged.")
 async def claim(bench: Bench) -> str:
-    """Without an order made by hand, only repetition and refusal can be seen."""
+    """Without an order made by hand, this checks only repetition and refusal."""
     order, made = await bench.made()
     _, other = await bench.made()
     key, newer = order.idempotency_key, later(order, 60).modified_at
     claimed = await bench.erp.claim(made, key, origin=Origin.CREATED, modified_at=newer)
     if claimed is None:
         raise NotOfferedError(
-            "the ERP stores no key with an order that is there",
+            "the ERP stores no key with an existing order",
             "An order made by hand is taken by its number only, by a person.",
         )
     require_same(claimed, await one_order(bench, order), "the answer and the look-up after it")
@@ -72,13 +72,14 @@ async def claim(bench: Bench) -> str:
 
 @check("by-hand", "An order that was made by hand is found by its number, and gets a key that finds it.")
 async def by_hand(bench: Bench) -> str:
-    """The operator has named it (`--by-hand`)."""
+    """The operator names the order (`--by-hand`)."""
     named = bench.plan.by_hand or ""
     found = await bench.erp.find_by_number(named)
     if found is None:
         raise FailedError(f"there is no order {named}")
     if found.idempotency_key is not None:
-        raise NotOfferedError(f"order {named} has a key already", "Make another order by hand, and name that one.")
+        raise NotOfferedError(f"order {named} already has a key", "Create another order by hand, and name that one.")
+    require(found.origin is None, f"an order without a key has the origin {found.origin}")
     taken, _ = await bench.made()
     await _refused(bench, found, taken.idempotency_key)
     key = bench.unused_key()
@@ -95,7 +96,7 @@ async def by_hand(bench: Bench) -> str:
 
 @check("find-many", "A look-up of many keys finds each order under its own key, and leaves out unknown keys.")
 async def find_many(bench: Bench) -> str:
-    """More keys than one call takes."""
+    """Uses more keys than fit into one call."""
     known = await _known(bench, 2)
     unknown = [bench.unused_key() for _ in range(KEYS_PER_CALL)]
     found = await bench.erp.find_many([*unknown, *known])
@@ -107,7 +108,7 @@ async def find_many(bench: Bench) -> str:
 
 @check("listing", "The listing of an org's orders is complete over the borders of pages, each with its key.")
 async def listing(bench: Bench) -> str:
-    """Pages of two orders, since the ERP's clock may differ from a little earlier than now."""
+    """Reads pages of two orders. Begins a little before the run, because the ERP's clock may differ."""
     known = await _known(bench, _LISTED)
     erp = bench.open(bench.settings, _PAGE)
     listed: dict[str, ErpOrder] = {}
@@ -124,7 +125,7 @@ async def listing(bench: Bench) -> str:
 
 @check("parallel-finds", "Fifty simultaneous look-ups of different keys are each answered with their own order.")
 async def parallel_finds(bench: Bench) -> str:
-    """An answer about another key would be a mixed-up reply."""
+    """Detects a proxy or server that mixes replies up."""
     known = await _known(bench, 2)
     keys = [*known, *(bench.unused_key() for _ in range(_PARALLEL - len(known)))][:_PARALLEL]
     found = await asyncio.gather(*(bench.erp.find(key) for key in keys))
@@ -135,20 +136,20 @@ async def parallel_finds(bench: Bench) -> str:
 
 @check("credential", "A wrong credential is refused with 401 or 403.")
 async def credential(bench: Bench) -> str:
-    """One attempt, so that no account is locked."""
+    """Makes one attempt only, so that no account is locked."""
     wrong = SecretStr(f"closedwon-certify-{secrets.token_hex(8)}")
-    field = "token" if isinstance(bench.settings, RestErp) else "key"
+    field = ADAPTERS[bench.settings.kind].credential
     erp = bench.open(bench.settings.model_copy(update={field: wrong}))
     try:
         await erp.find(bench.unused_key())
-    except AuthFailedError:
+    except ErpAuthFailedError:
         return "refused"
     raise FailedError("a look-up with a made-up credential is answered")
 
 
 @check("time", "Calls end well within the `timeout` of the settings.")
 async def time(bench: Bench) -> str:
-    """Over all calls of this run."""
+    """Uses the times of all calls of this run."""
     await bench.sample()
     measured = timings(bench)
     facts = ", ".join(f"{each.call} {each.median_seconds:.2f}/{each.p95_seconds:.2f} s" for each in measured)
@@ -158,14 +159,14 @@ async def time(bench: Bench) -> str:
     if slowest > limit / 2:
         raise NotOfferedError(
             facts,
-            "Calls may get no answer in time, and are looked up again: safe, but slow. Set `timeout` to at least "
+            "Calls may time out and be looked up again: safe, but slow. Set `timeout` to at least "
             f"{3 * slowest:.0f} s.",
         )
     return facts
 
 
 def timings(bench: Bench) -> list[Timing]:
-    """Median and 95th percentile of the calls so far, by kind."""
+    """Return median and 95th percentile of the calls so far, by kind."""
     result = []
     for call, seconds in bench.erp.seconds.items():
         ordered = sorted(seconds)
@@ -181,7 +182,7 @@ def timings(bench: Bench) -> list[Timing]:
 
 
 async def _known(bench: Bench, at_least: int) -> dict[str, ErpOrder]:
-    """The orders of this run by key, by one look-up each; makes some if there are fewer than `at_least`."""
+    """Return the orders of this run by key, with one look-up each; create some if there are fewer than `at_least`."""
     known = {}
     for key in list(bench.keys):
         if (found := await bench.erp.find(key)) is not None:
@@ -193,7 +194,7 @@ async def _known(bench: Bench, at_least: int) -> dict[str, ErpOrder]:
 
 
 async def _refused(bench: Bench, found: ErpOrder, key: str) -> None:
-    """Claim the order with a key that is not free for it; nothing may change."""
+    """Claim the order with a key of another order; the ERP must refuse and change nothing."""
     try:
         await bench.erp.claim(found, key, origin=Origin.ADOPTED, modified_at=None)
     except (OthersOrderError, DuplicateError):
@@ -201,7 +202,7 @@ async def _refused(bench: Bench, found: ErpOrder, key: str) -> None:
         now = now or (await bench.shown(found.idempotency_key) if found.idempotency_key else found)
         require_same(found, now, "the order before and after a refused claim")
         return
-    raise FailedError("a claim with a key that is not free is carried out")
+    raise FailedError("a claim with a key that another order has is carried out")
 
 
 def _id(order: ErpOrder | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Checks of the one order per key: making, finding, confirming, changing and cancelling it."""
+"""Checks of the only order per key: creating, finding, confirming, changing and cancelling it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ from closedwon.erp.errors import (
     TooLateToAmendError,
 )
 from closedwon.errors import RetryError
-from closedwon.model import ErpOrder, ErpStatus, Order
+from closedwon.model.erp import ErpOrder, ErpStatus
+from closedwon.model.orders import Order
 
 CALLERS: Final = 8
-"""Simultaneous ones: more than the workers that usually meet."""
+"""Simultaneous callers: more than the workers that usually compete for one order."""
 _PATIENCE: Final = 40
-"""Attempts of a caller that others get ahead of."""
+"""Attempts of each of them."""
 
 
 @check("answers", "The ERP answers and accepts the credential.")
 async def answers(bench: Bench) -> str:
-    """Ask as `closedwon config check` does."""
+    """Makes the call of `closedwon config check`."""
     return await bench.erp.check()
 
 
 @check("unknown-key", "A look-up by a key that no order has finds nothing.", is_dangerous=True)
 async def unknown_key(bench: Bench) -> str:
-    """Any order would be another record's."""
+    """An order would be another record's."""
     require(await bench.erp.find(bench.unused_key()) is None, "an order is shown for a key that no order has")
     return "none found"
 
 
 @check("create", "The answer to a creation carries the key, the customer and the content that were sent.")
 async def create(bench: Bench) -> str:
-    """Two orders, so that each could be mistaken for the other."""
+    """Creates two orders, so that a mix-up is noticed."""
     numbers = []
     for quantity in (3, 4):
         order = bench.changed(bench.order(), quantity)
@@ -64,12 +65,12 @@ async def create(bench: Bench) -> str:
 
 @check("find", "A look-up by key finds the order of that key, and only that one.")
 async def find(bench: Bench) -> str:
-    """What is found is compared with what the creation answered."""
+    """Compares the found order with the answer to the creation."""
     other, order = bench.order(), bench.changed(bench.order(), 5)
     made = [await bench.erp.create(each) for each in (other, order)]
     for created in made:
         found = await bench.shown(created.idempotency_key or "")
-        require(found.id == created.id, "another order is found than the one that was made under the key")
+        require(found.id == created.id, "another order is found than the one that was created with the key")
         require_same(created, found, "the creation and the look-up")
     require(await bench.erp.find(bench.unused_key()) is None, "an order is shown for a key that no order has")
     return f"order {made[-1].number or made[-1].id} found by its key"
@@ -77,7 +78,7 @@ async def find(bench: Bench) -> str:
 
 @check("duplicate", "A second creation under a key is answered as a duplicate (409) and makes no order.")
 async def duplicate(bench: Bench) -> str:
-    """The first order stays as it is."""
+    """The first order must not change."""
     order, made = await bench.made()
     await _refused_as_duplicate(bench, bench.changed(order, 6))
     require_same(made, await bench.shown(order.idempotency_key), "the order before and after")
@@ -86,7 +87,7 @@ async def duplicate(bench: Bench) -> str:
 
 @check("unique-key", "Of eight simultaneous creations under one key exactly one makes an order.")
 async def unique_key(bench: Bench) -> str:
-    """None of them looks before."""
+    """No caller looks the order up before."""
     order = bench.order()
 
     async def attempt() -> ErpOrder | None:
@@ -104,7 +105,7 @@ async def unique_key(bench: Bench) -> str:
 
 @check("callers", "Eight simultaneous callers end with one confirmed order and one number.")
 async def callers(bench: Bench) -> str:
-    """Each one looks, creates, looks again and confirms, as workers do."""
+    """Each caller finds, creates, finds and confirms, as workers do."""
     order = bench.order()
     ends = await asyncio.gather(
         *(bench.until_done(lambda: find_or_create(bench.erp, order), _PATIENCE) for _ in range(CALLERS))
@@ -117,7 +118,7 @@ async def callers(bench: Bench) -> str:
 
 @check("confirm", "An order is confirmed, has a number, and a second confirmation changes nothing.")
 async def confirm(bench: Bench) -> str:
-    """A refusal of the second one is right, too: Closedwon looks again then."""
+    """The ERP may also refuse the second confirmation, because Closedwon reads the order again then."""
     order, draft = await bench.made()
     now = (await find_or_create(bench.erp, order)).order
     require(now.id == draft.id, "another order is confirmed than the one that was made")
@@ -138,14 +139,14 @@ async def confirm(bench: Bench) -> str:
 
 @check("cancel", "An order is cancelled, a second cancellation changes nothing, and its key stays taken.")
 async def cancel(bench: Bench) -> str:
-    """Somebody has decided against the deal: no second order replaces the cancelled one."""
+    """A person has decided against the deal, so no second order may replace the cancelled one."""
     order, made = await bench.made()
     decided = later(order, 60)
     try:
         ended = (await cancel_order(bench.erp, order.idempotency_key, modified_at=decided.modified_at)).order
     except TooLateError:
         raise NotOfferedError(
-            "an order that was just made is too late to cancel",
+            "an order that was just created can no longer be cancelled",
             "`cancel` and the policies of a route ask a person to cancel the order in the ERP.",
         ) from None
     found = await bench.shown(order.idempotency_key)
@@ -160,7 +161,7 @@ async def cancel(bench: Bench) -> str:
 
 @check("amend", "An order is changed in place: number, key and customer stay, and the content is what was sent.")
 async def amend(bench: Bench) -> str:
-    """Sent twice, since a repeated change must change nothing."""
+    """Sends the change twice, because a repeated change must have no effect."""
     order, made = await bench.made()
     changed = bench.changed(order, 7)
     await amended(bench, made, changed)
@@ -176,7 +177,7 @@ async def amend(bench: Bench) -> str:
 
 @check("reopen", "A cancelled order is taken up again in place when its deal is won again.")
 async def reopen(bench: Bench) -> str:
-    """There is one order under a key, always."""
+    """There is always exactly one order per key."""
     order, made = await bench.made()
     require_origin(made)
     await cancelled(bench, made)
@@ -187,13 +188,13 @@ async def reopen(bench: Bench) -> str:
         raise NotOfferedError(
             str(error), "A deal that is won again after its order was cancelled needs a person."
         ) from None
-    require(now.id == made.id, "another order is taken up")
+    require(now.id == made.id, "another order is reopened")
     require_content(await one_order(bench, order), changed, "the order")
     return f"order {now.number} is {now.status.value} again"
 
 
 async def one_order(bench: Bench, order: Order) -> ErpOrder:
-    """The order of this key. Raises `FailedError` unless there is exactly one, by either look-up."""
+    """Return the order with this key. Raises `FailedError` unless both look-ups find exactly one."""
     key = order.idempotency_key
     found = await bench.shown(key)
     listed = (await bench.erp.find_many([key, bench.unused_key()])).get(key, [])
@@ -202,7 +203,7 @@ async def one_order(bench: Bench, order: Order) -> ErpOrder:
 
 
 def require_origin(found: ErpOrder) -> None:
-    """Raise `NotOfferedError` for an order that Closedwon cannot recognize as its own."""
+    """Raise `NotOfferedError` if Closedwon cannot recognize the order as its own."""
     if found.origin is None:
         raise NotOfferedError(
             "no answer holds the origin", "No policy of a route changes, reopens or cancels an order."
@@ -210,7 +211,7 @@ def require_origin(found: ErpOrder) -> None:
 
 
 async def amended(bench: Bench, found: ErpOrder, order: Order) -> ErpOrder:
-    """Change the order. Raises `NotOfferedError` where the ERP never does, or not any more."""
+    """Change the order. Raises `NotOfferedError` if the ERP cannot do that, or can no longer."""
     try:
         return await bench.erp.amend(found, order)
     except (CannotAmendError, TooLateToAmendError) as error:
@@ -220,7 +221,7 @@ async def amended(bench: Bench, found: ErpOrder, order: Order) -> ErpOrder:
 
 
 async def cancelled(bench: Bench, found: ErpOrder) -> ErpOrder:
-    """Cancel the order. Raises `NotOfferedError` where it is too late at once."""
+    """Cancel the order. Raises `NotOfferedError` if that is impossible at once."""
     try:
         return await bench.erp.cancel(found, modified_at=None)
     except TooLateError as error:

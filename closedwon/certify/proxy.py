@@ -1,8 +1,8 @@
 """A proxy between the real adapter and the real ERP that loses answers and holds requests back.
 
-Both sides speak HTTP to it and notice nothing else: what is tested is the code that runs in production. A request that
-is held goes on when it is released, whether or not its sender has given it up meanwhile, as in a queue, in another
-proxy or in a frozen worker. It listens on loopback only, since it passes the ERP's credential on.
+Both sides use plain HTTP, so the checks test the code that runs in production. A held request continues when it is
+released, also if its sender has cancelled it, as in a queue, in another proxy or in a suspended worker. The proxy
+listens on loopback only, because it passes the ERP's credential on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp import web
 from yarl import URL
 
 _QUESTIONS: Final = frozenset({"fields_get", "get_access", "get_preferences", "on_change"})
-"""Ends of paths that change nothing although they are posted to (Tryton's)."""
+"""Last path segments of POST requests that change nothing (Tryton's)."""
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "transfer-encoding", "upgrade"}
 )
@@ -33,8 +33,8 @@ class _Seen(NamedTuple):
     body: bytes
 
 
-class Held:
-    """The next write, on its way: held back until `let_go`."""
+class HeldRequest:
+    """The next write, held back until `let_go`."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
@@ -47,7 +47,7 @@ class Held:
         await self._released.wait()
 
     def answered(self, status: int) -> None:
-        """Called by the proxy: the ERP has answered; 0: it has not."""
+        """Called by the proxy with the status of the ERP's answer; 0 for none."""
         if not self._answered.done():
             self._answered.set_result(status)
 
@@ -57,30 +57,30 @@ class Held:
         return await self._answered
 
     def abandon(self) -> None:
-        """Pass it on and wait for nothing."""
+        """Pass the write on and do not wait for the answer."""
         self._released.set()
 
 
 class Proxy:
-    """One proxy before the ERP at `base`. Use `running`."""
+    """A proxy before the ERP at `base`. Use `running`."""
 
     def __init__(self, base: str) -> None:
         parts = urlsplit(base)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path
         self.url = ""
-        """What stands in the place of the ERP's address."""
+        """The address to use instead of the ERP's."""
         self.statuses: list[int] = []
-        """Of the ERP's answers so far."""
+        """The statuses of the ERP's answers so far."""
         self._losing: set[_Seen] | None = None
         self._most = 0
-        self._held: Held | None = None
+        self._held: HeldRequest | None = None
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
     @asynccontextmanager
     async def running(cls, base: str, longest: timedelta) -> AsyncIterator[Self]:
-        """A proxy on a free port of loopback; no call of the ERP may take longer than `longest`."""
+        """Run a proxy on a free port of loopback; a call of the ERP may take at most `longest`."""
         proxy = cls(base)
         application = web.Application(client_max_size=2**26)
         application.router.add_route("*", "/{path:.*}", proxy._forward)
@@ -97,10 +97,10 @@ class Proxy:
 
     @contextmanager
     def losing_answers(self, most: int = 10) -> Iterator[set[_Seen]]:
-        """Cut the connection instead of answering, after the ERP has done it: once for each write. Yields those.
+        """Cut the connection after the ERP has answered, once for each distinct write. Yields these writes.
 
-        A write that is repeated with another body, such as one that names a newer version, is lost again: at `most` so
-        many are.
+        A write that is repeated with another body, e.g. with a newer version, is a distinct write. At `most` that many
+        answers are lost.
         """
         lost: set[_Seen] = set()
         self._losing, self._most = lost, most
@@ -110,9 +110,9 @@ class Proxy:
             self._losing = None
 
     @contextmanager
-    def holding(self) -> Iterator[Held]:
+    def holding(self) -> Iterator[HeldRequest]:
         """Hold the next write."""
-        self._held = held = Held()
+        self._held = held = HeldRequest()
         try:
             yield held
         finally:
@@ -135,7 +135,7 @@ class Proxy:
         if response is None or self._loses(seen, response.status):
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response()  # goes nowhere
+            return web.Response()  # never sent
         return response
 
     async def _ask(self, request: web.Request, seen: _Seen) -> web.Response:

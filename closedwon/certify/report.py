@@ -1,4 +1,4 @@
-"""What `closedwon erp certify` found, as values. The names of checks, outcomes and verdicts are stable words."""
+"""The result of `closedwon erp certify`. The names of checks, outcomes and verdicts are stable."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 
 from pydantic import AwareDatetime, computed_field
 
-from closedwon.model import Frozen
+from closedwon.model.base import Frozen
 
 
-class Outcome(StrEnum):
-    """What came of one check."""
+class CheckOutcome(StrEnum):
+    """The outcome of one check."""
 
     OK = "ok"
     FAILED = "failed"
-    """The ERP, or the facade before it, breaks the contract."""
+    """The ERP or its facade breaks the contract."""
     NOT_OFFERED = "not-offered"
-    """The contract leaves it open; `Result.consequence` says what Closedwon does without it."""
+    """The contract does not require it; `Result.consequence` says what Closedwon does without it."""
 
 
 class Verdict(StrEnum):
-    """What the outcomes come to."""
+    """The summary of all outcomes."""
 
     CERTIFIED = "certified"
     RESTRICTED = "usable-with-restrictions"
@@ -33,10 +33,10 @@ class Result(Frozen):
 
     name: str
     promise: str
-    """What must hold, in one sentence."""
-    outcome: Outcome
+    """What the check verifies, in one sentence."""
+    outcome: CheckOutcome
     facts: str
-    """What was seen."""
+    """What was observed."""
     consequence: str | None = None
     seconds: float
 
@@ -51,15 +51,15 @@ class Timing(Frozen):
 
 
 class Left(Frozen):
-    """An order that is still there after the tidying up, not cancelled."""
+    """An order that could not be cancelled at the end."""
 
     idempotency_key: str
     number: str | None
     why: str
 
 
-class Report(Frozen):
-    """Everything."""
+class CertificationReport(Frozen):
+    """The complete result."""
 
     erp: str
     kind: str
@@ -69,7 +69,7 @@ class Report(Frozen):
     timeout_seconds: float
     checks: tuple[Result, ...]
     partial: bool
-    """Only some checks were asked for, or the rest was not run after a dangerous failure."""
+    """Not all checks ran: only some were selected, or a dangerous failure ended the run."""
     timings: tuple[Timing, ...]
     cancelled: int
     left: tuple[Left, ...]
@@ -79,13 +79,13 @@ class Report(Frozen):
     def verdict(self) -> Verdict:
         """The worst outcome decides."""
         outcomes = {result.outcome for result in self.checks}
-        if Outcome.FAILED in outcomes:
+        if CheckOutcome.FAILED in outcomes:
             return Verdict.NOT_SAFE
-        return Verdict.RESTRICTED if Outcome.NOT_OFFERED in outcomes else Verdict.CERTIFIED
+        return Verdict.RESTRICTED if CheckOutcome.NOT_OFFERED in outcomes else Verdict.CERTIFIED
 
     @property
     def sentence(self) -> str:
-        """The verdict for people."""
+        """The verdict as a sentence for people."""
         what = ", ".join(result.name for result in self.checks if result.outcome is _DECIDES.get(self.verdict))
         text = {
             Verdict.CERTIFIED: "certified",
@@ -95,4 +95,4 @@ class Report(Frozen):
         return f"{text} (not all checks were run)" if self.partial else text
 
 
-_DECIDES: Final = {Verdict.RESTRICTED: Outcome.NOT_OFFERED, Verdict.NOT_SAFE: Outcome.FAILED}
+_DECIDES: Final = {Verdict.RESTRICTED: CheckOutcome.NOT_OFFERED, Verdict.NOT_SAFE: CheckOutcome.FAILED}

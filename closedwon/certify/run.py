@@ -1,4 +1,4 @@
-"""Running the checks, tidying up, and reporting."""
+"""Run the checks, cancel what they created, and report."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ from typing import Final
 
 from closedwon.certify import content, faults, lookups, orders
 from closedwon.certify.bench import TEST_ORG, Bench, FailedError, NotOfferedError, Plan
-from closedwon.certify.check import Check
+from closedwon.certify.check import CertificationCheck
 from closedwon.certify.lookups import by_hand, timings
 from closedwon.certify.proxy import Proxy
-from closedwon.certify.report import Left, Outcome, Report, Result
+from closedwon.certify.report import CertificationReport, CheckOutcome, Left, Result
 from closedwon.erp import open_erp
 from closedwon.erp.base import cancel_order
 from closedwon.erp.comparing import other_customer
-from closedwon.erp.errors import AuthFailedError, RejectedError, UnknownError, UnreachableError
+from closedwon.erp.errors import ErpAuthFailedError, RejectedError, UnknownError, UnreachableError
 from closedwon.errors import AttentionReason, ClosedwonError
-from closedwon.model import ErpOrder, ErpStatus, Order
-from closedwon.settings import RestErp, TrytonErp
+from closedwon.model.erp import ErpOrder, ErpStatus
+from closedwon.model.orders import Order
+from closedwon.settings import ErpSettings
 
 CHECKS: Final = (*orders.ALL, *content.ALL, *faults.ALL, *lookups.ALL[:-1], by_hand, lookups.ALL[-1])
-"""In the order in which they run: time is last."""
+"""In the order in which they run; `time` is last, because it uses the times of all calls."""
 _LONGEST: Final = timedelta(minutes=10)
-"""Of one check."""
+"""The maximum for one check."""
 _TRIES: Final = 2
-"""To cancel an order in the end; what resists is named in the report."""
+"""Attempts to cancel an order at the end; the report names orders that are left."""
 
-OnProgress = Callable[[Check | None, Result | None], None]
-"""Called with each check that begins, and with each result; with neither, when tidying up begins."""
+OnProgress = Callable[[CertificationCheck | None, Result | None], None]
+"""Called with each check that begins, and with each result; with two times None when the cancelling begins."""
 
 
 class UnfitPlanError(ClosedwonError):
     """The ERP refuses an order with the products, the customer or the currency of the plan."""
 
     def __init__(self, refusal: RejectedError) -> None:
-        """`refusal` is of a test order, so it holds no customer data."""
+        """`refusal` is about a test order, so it contains no customer data."""
         super().__init__(
             f"The ERP refuses the first test order: {refusal}. Name products, a customer and a currency that it has "
             "(--product, --customer, --currency)"
         )
 
 
-def no_progress(_check: Check | None, _result: Result | None) -> None:
+def no_progress(_check: CertificationCheck | None, _result: Result | None) -> None:
     """Show nothing."""
 
 
 async def certify(
-    settings: RestErp | TrytonErp, plan: Plan, *, only: Sequence[str] = (), on_progress: OnProgress = no_progress
-) -> Report:
-    """Run the checks, or `only` those named, against the ERP; cancel what they have made.
+    settings: ErpSettings, plan: Plan, *, only: Sequence[str] = (), on_progress: OnProgress = no_progress
+) -> CertificationReport:
+    """Run all checks, or `only` the named ones, against the ERP, and cancel the orders that they have created.
 
-    Raises `UnreachableError`, `UnknownError` or `AuthFailedError` when the ERP cannot be asked at all, and
-    `UnfitPlanError` when it refuses the first order; nothing was created then.
+    Raises `UnreachableError`, `UnknownError` or `ErpAuthFailedError` if no call succeeds, and `UnfitPlanError` if the
+    ERP refuses the first order; nothing was created then.
     """
     checks = [each for each in CHECKS if (each.name in only or not only) and (each is not by_hand or plan.by_hand)]
     async with Proxy.running(settings.url, settings.timeout + timedelta(minutes=2)) as proxy:
@@ -66,7 +67,7 @@ async def certify(
             cancelled, left = await _tidy_up(bench)
         finally:
             await bench.close()
-    return Report(
+    return CertificationReport(
         erp=settings.name,
         kind=settings.kind,
         org=TEST_ORG,
@@ -81,44 +82,44 @@ async def certify(
 
 
 async def _try_first(bench: Bench) -> None:
-    """Raise what says that nothing can be checked. Anything else is the business of a check."""
+    """Raise the errors that make every check impossible. The checks report all other errors."""
     try:
         if await bench.erp.find(bench.unused_key()) is None:
             await bench.sample()
     except RejectedError as error:
         if error.reason in {AttentionReason.UNKNOWN_PRODUCT, AttentionReason.ERP_REJECTED}:
             raise UnfitPlanError(error) from error
-    except (AuthFailedError, UnreachableError):
+    except (ErpAuthFailedError, UnreachableError):
         raise
     except (ClosedwonError, FailedError) as error:
         if isinstance(error, UnknownError) and not bench.keys:
             raise
 
 
-async def _run(bench: Bench, checks: Sequence[Check], on_progress: OnProgress) -> list[Result]:
+async def _run(bench: Bench, checks: Sequence[CertificationCheck], on_progress: OnProgress) -> list[Result]:
     results = []
     for each in checks:
         on_progress(each, None)
         result = await _outcome(bench, each)
         on_progress(each, result)
         results.append(result)
-        if each.is_dangerous and result.outcome is Outcome.FAILED:
+        if each.is_dangerous and result.outcome is CheckOutcome.FAILED:
             break
     return results
 
 
-async def _outcome(bench: Bench, each: Check) -> Result:
-    began, outcome, consequence = monotonic(), Outcome.FAILED, None
+async def _outcome(bench: Bench, each: CertificationCheck) -> Result:
+    began, outcome, consequence = monotonic(), CheckOutcome.FAILED, None
     try:
         async with asyncio.timeout(_LONGEST.total_seconds()):
             facts = await each.run(bench)
-        outcome = Outcome.OK
+        outcome = CheckOutcome.OK
     except NotOfferedError as error:
-        outcome, facts, consequence = Outcome.NOT_OFFERED, str(error), error.consequence
+        outcome, facts, consequence = CheckOutcome.NOT_OFFERED, str(error), error.consequence
     except (FailedError, ClosedwonError) as error:
         facts = str(error)
     except TimeoutError:
-        facts = f"it has not ended within {_LONGEST.total_seconds():.0f} s"
+        facts = f"the check did not end within {_LONGEST.total_seconds():.0f} s"
     return Result(
         name=each.name,
         promise=each.promise,
@@ -130,7 +131,7 @@ async def _outcome(bench: Bench, each: Check) -> Result:
 
 
 async def _tidy_up(bench: Bench) -> tuple[int, list[Left]]:
-    """Cancel what was made; returns how many orders that were, and what could not be cancelled."""
+    """Cancel the created orders; return the number of cancelled orders, and the orders that are left."""
     cancelled, left = 0, []
     for key, order in bench.keys.items():
         found, why = None, None
@@ -147,8 +148,8 @@ async def _tidy_up(bench: Bench) -> tuple[int, list[Left]]:
 
 
 async def _cancel(bench: Bench, order: Order, found: ErpOrder) -> str | None:
-    """Cancel the order. Returns why it is left, None if it is not."""
-    if other_customer(found, order):  # an ERP that answers wrongly: this may be a real order
+    """Cancel the order. Returns the reason if it must be left, else None."""
+    if other_customer(found, order):  # a wrong answer of the ERP: this may be a real order
         return "it is for another customer"
     if found.status in {ErpStatus.PROCESSING, ErpStatus.DONE}:
         return f"it is {found.status.value}"

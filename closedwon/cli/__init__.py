@@ -1,4 +1,4 @@
-"""`closedwon`: the operator's and developer's command. One file per group of commands; `main` is the entry point."""
+"""`closedwon`: the operator's and developer's command. One file per group of commands; `main` runs one."""
 
 from closedwon.cli.main import main
 

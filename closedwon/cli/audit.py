@@ -1,4 +1,4 @@
-"""`closedwon audit`: do Salesforce, the ERPs and Temporal tell the same of every deal?"""
+"""`closedwon audit`: compares Salesforce, the ERPs and Temporal for every deal."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, moment, route_of, settings_from, span
+from closedwon.cli.common import (
+    DEFAULT_CONFIG,
+    Config,
+    Panel,
+    complete,
+    connect,
+    moment,
+    named_route,
+    settings_from,
+    span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console, RenderableType
 
-    from closedwon.audit.gather import OnProgress
-    from closedwon.audit.judge import Counts, Finding, Kind, Report
+    from closedwon.audit.collect import OnProgress
+    from closedwon.audit.compare import AuditReport, Counts, Finding, FindingKind
 
 app = typer.Typer()
 
 _SHOWN: Final = 20
 """Records named of one kind; `--json` names all."""
-_LOOKS_AGAIN: Final = "Its workflow looks again, and needs attention if a person must do something."
+_STARTED: Final = "Its workflow checks again, and needs attention if a person must do something."
 
 
 class _Asked(NamedTuple):
@@ -40,19 +50,21 @@ def audit(
     *,
     since: Annotated[
         str,
-        typer.Option(metavar="TIME", help="What was changed since then: `24h`, `7d`, `2026-03-31`, or to the second."),
+        typer.Option(
+            metavar="TIME", help="Only what was changed since then: `24h`, `7d`, `2026-03-31`, or to the second."
+        ),
     ] = "24h",
     until: Annotated[str | None, typer.Option(metavar="TIME", help="And before then. Default: now.")] = None,
     route: Annotated[str | None, typer.Option(help="Only records of this route.")] = None,
-    lag: Annotated[str, typer.Option(metavar="SPAN", help="What is younger counts as under way.")] = "5m",
-    fix: Annotated[bool, typer.Option("--fix", help="Let the workflows of what disagrees look again.")] = False,
+    lag: Annotated[str, typer.Option(metavar="DURATION", help="Younger changes count as in progress.")] = "5m",
+    fix: Annotated[bool, typer.Option("--fix", help="Start or signal the workflows of what disagrees.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """**Compare Salesforce, the ERPs and Temporal**: every won deal, its one order, what was written back.
 
     Prints every disagreement, and changes nothing. With `--fix` it starts or signals the workflows that can put it
-    right, and says what is left for a person. The exit code is 0 only when nothing disagrees.
+    right, and prints what an operator must do. The exit code is 0 only if nothing disagrees.
 
     Examples:
     - `closedwon audit --since 7d`
@@ -69,17 +81,17 @@ def audit(
     raise typer.Exit(0 if report.clean else 1)
 
 
-async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[Report, int | None]:
-    from closedwon.audit.gather import audit  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.audit.mend import mend  # noqa: PLC0415
+async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[AuditReport, int | None]:
+    from closedwon.audit.collect import audit  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.audit.repair import repair  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
     settings = settings_from(config)
     if asked.route is not None:
-        route_of(settings, asked.route, "--route")
+        named_route(settings, asked.route, "--route")
     client = await connect(config)
     async with Connections(settings) as connections:
-        with _progress(hidden=as_json) as tell:
+        with _progress(hidden=as_json) as show:
             report = await audit(
                 settings,
                 connections,
@@ -88,14 +100,14 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[Report,
                 until=asked.until,
                 route=asked.route,
                 lag=span(asked.lag, "--lag"),
-                on_progress=tell,
+                on_progress=show,
             )
-            return report, await mend(settings, client, report, on_progress=tell) if asked.fix else None
+            return report, await repair(settings, client, report, on_progress=show) if asked.fix else None
 
 
 @contextmanager
 def _progress(*, hidden: bool) -> Iterator[OnProgress]:
-    """A line on standard error that counts what was read, as long as it lasts and somebody looks."""
+    """A line on standard error that counts what was read, if that is a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.status import Status  # noqa: PLC0415
 
@@ -103,19 +115,19 @@ def _progress(*, hidden: bool) -> Iterator[OnProgress]:
     read: Counter[str] = Counter()
     with Status("asking …", console=console) as status:
 
-        def tell(what: str, more: int) -> None:
+        def count(what: str, more: int) -> None:
             read[what] += more
             status.update("so far:  " + "   ".join(f"{name} {number:,}" for name, number in read.items()))
 
         if hidden or not console.is_terminal:
             status.stop()
-        yield tell
+        yield count
 
 
-def _show(report: Report, started: int | None) -> None:
+def _show(report: AuditReport, started: int | None) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from closedwon.audit.judge import KINDS  # noqa: PLC0415
+    from closedwon.audit.compare import KINDS  # noqa: PLC0415
 
     console = Console(highlight=False)
     seen = report.looked_at
@@ -133,13 +145,13 @@ def _show(report: Report, started: int | None) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _show_kind(console: Console, kind: Kind, findings: Sequence[Finding], *, fixed: bool) -> None:
-    from closedwon.audit.judge import KINDS  # noqa: PLC0415
+def _show_kind(console: Console, kind: FindingKind, findings: Sequence[Finding], *, fixed: bool) -> None:
+    from closedwon.audit.compare import KINDS  # noqa: PLC0415
 
     meaning = KINDS[kind]
     console.print(f"\n[bold red]✘ {len(findings)}[/] [bold]{meaning.title}[/]  [dim]{kind}[/]")
     started = fixed and all(one.fixable for one in findings)
-    console.print(f"  {_LOOKS_AGAIN if started else meaning.cure}", style="green" if started else "yellow")
+    console.print(f"  {_STARTED if started else meaning.hint}", style="green" if started else "yellow")
     console.print(_table(findings[:_SHOWN], console.width))
     if len(findings) > _SHOWN:
         console.print(f"  [dim]… and {len(findings) - _SHOWN:,} more; --json names all[/]")
@@ -158,28 +170,28 @@ def _table(findings: Sequence[Finding], width: int) -> RenderableType:
     return table
 
 
-def _verdict(report: Report) -> RenderableType:
+def _verdict(report: AuditReport) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415
 
     style = "bold green" if report.clean else "bold red"
     sign = "✔" if report.clean else "✘"
     counts = report.settled
-    rest = f"   cancelled {counts.cancelled}   doubled {counts.doubled}   lost {counts.lost}"
+    rest = f"   cancelled {counts.cancelled}   duplicates {counts.duplicates}   missing {counts.missing}"
     return Text.assemble((f"{sign} {_chain(counts)}", style), rest)
 
 
 def _chain(counts: Counts) -> str:
     first = "=" if counts.won == counts.ordered else ","
     second = "=" if counts.ordered == counts.written_back else ","
-    words = f"won {counts.won:,} {first} ordered {counts.ordered:,} {second} written back {counts.written_back:,}"
-    return words.replace(" ,", ",")
+    text = f"won {counts.won:,} {first} ordered {counts.ordered:,} {second} written back {counts.written_back:,}"
+    return text.replace(" ,", ",")
 
 
-def _beside(report: Report, started: int | None) -> Iterator[str]:
+def _beside(report: AuditReport, started: int | None) -> Iterator[str]:
     if report.under_way:
         oldest = min(one.since for one in report.under_way if one.since)
         number = len({(one.org, one.record) for one in report.under_way})
-        yield f"  under way: {number:,}, the oldest since {oldest:%Y-%m-%d %H:%M} UTC; judged by the next audit"
+        yield f"  in progress: {number:,}, the oldest since {oldest:%Y-%m-%d %H:%M} UTC; compared by the next audit"
     if report.in_attention:
         verb = "needs" if report.in_attention == 1 else "need"
         yield f"  {report.in_attention:,} {verb} attention: closedwon orders list --stage attention"

@@ -12,13 +12,15 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr, ValidationError
 
+from closedwon.cli import codec_checks
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
-from closedwon.settings import Key, Telemetry, load_codec
+from closedwon.settings import Key, TelemetrySettings, load_codec
 from closedwon.settings.encryption import KEY_BYTES
 
 app = typer.Typer(
     name="codec", help="Keys for what Temporal stores, and the server that lets its UI read it.", no_args_is_help=True
 )
+codec_checks.add_to(app)
 
 
 @app.command()
@@ -39,12 +41,15 @@ def key(
         Key(id=key_id, key=SecretStr(fresh))
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, "), param_hint="--id") from None
+    from closedwon.encryption.codec import check_value, fingerprint  # noqa: PLC0415 - `closedwon --help` stays instant
+
     typer.echo(fresh)
     typer.echo(
+        f"Its fingerprint is {fingerprint(check_value(base64.b64decode(fresh)))}. "
         f"Keep it where secrets are kept: what it encrypts is lost without it. With the key in the environment as "
         f"PAYLOAD_KEY, closedwon.toml says:\n\n[encryption]\n"
         f'keys = [{{ id = "{key_id}", key = {{ env = "PAYLOAD_KEY" }} }}]\n\n'
-        "Are there keys already? Then add this one at the end of the list: docs/security.md tells how to rotate.",
+        "If there are keys already, add this one at the end of the list; see docs/operate/encryption.md.",
         err=True,
     )
 
@@ -70,8 +75,8 @@ def serve(
 
 async def _serve(config: Path, given: Mapping[str, str | int]) -> None:
     settings = load_codec(config)
-    from closedwon import logs  # noqa: PLC0415 - `closedwon --help` stays instant
-    from workers import codec  # noqa: PLC0415
+    from closedwon.encryption import server as codec  # noqa: PLC0415
+    from closedwon.telemetry import logs  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    logs.configure(Telemetry())
+    logs.configure(TelemetrySettings())
     await codec.serve(settings.model_copy(update={"codec": settings.codec.model_copy(update=given)}))

@@ -1,11 +1,10 @@
-"""What the groups of commands share: the settings option, and errors as sentences instead of stack traces."""
+"""What the commands share: the `--config` option, and errors as sentences instead of stack traces."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-import re
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from closedwon import durations
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
 from closedwon.settings import DEFAULT_FILE, ENV_FILE, Route, Settings, SettingsError, load_encryption, load_settings
@@ -29,16 +29,13 @@ DEFAULT_CONFIG = Path(DEFAULT_FILE)
 
 
 class Panel(StrEnum):
-    """The boxes of `closedwon --help`: what a newcomer, an administrator and an operator look for."""
+    """The sections of `closedwon --help`."""
 
     TRY = "Try it on your own machine"
     SET_UP = "Set it up"
     RUN = "Run it"
-    OPERATE = "Watch it, and mend"
+    OPERATE = "Watch it and fix problems"
 
-
-_SPAN = re.compile(r"(\d{1,5})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _WIDE = 500
 """Characters."""
@@ -55,9 +52,9 @@ def settings_from(config: Path) -> Settings:
 
 
 def complete(command: Coroutine[Any, Any, _Result], *, log: logging.Logger | None = None) -> _Result:
-    """Run an asynchronous command; our own errors, and Temporal's, end it with a sentence and exit code 1.
+    """Run a command; an error of Closedwon or Temporal ends it with one sentence and exit code 1.
 
-    The sentence is for the terminal or, with `log`, an entry of that.
+    The sentence is printed or, with `log`, logged.
     """
     try:
         return asyncio.run(command)
@@ -69,67 +66,71 @@ def complete(command: Coroutine[Any, Any, _Result], *, log: logging.Logger | Non
         if not isinstance(error, RPCError):
             raise
         raise _exit(
-            f"Temporal answers {error.status.name}: {error.message.removesuffix('.')}. Is it the right one "
-            "(TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE), and may you do this there?",
+            f"Temporal responds with {error.status.name}: {error.message.removesuffix('.')}. Check TEMPORAL_ADDRESS "
+            "and TEMPORAL_NAMESPACE, and your permissions there.",
             log=log,
         ) from None
 
 
 @contextmanager
 def serving(server: str, data_dir: Path) -> Iterator[None]:
-    """End the command with a sentence where a server of one's own machine cannot start, or has something unfit."""
+    """End the command with one sentence if a local server cannot start."""
     import sqlite3  # noqa: PLC0415 - `closedwon --help` stays instant
 
     try:
         yield
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            said = f"The port is taken, perhaps by {server} that runs already. Stop that one, or use --port 0."
+            text = f"The port is in use, perhaps by {server} that is already running. Stop it, or use --port 0."
         else:
-            said = f"{error.filename or data_dir}: {error.strerror}. Mend that, or name another folder."
+            text = f"{error.filename or data_dir}: {error.strerror}. Correct that, or choose another folder."
     except sqlite3.DatabaseError as error:
-        said = f"The database in {data_dir} cannot be used: {error}. Name another --data-dir."
+        text = f"The database in {data_dir} cannot be used: {error}. Choose another --data-dir."
     except ValueError as error:
-        said = str(error)
+        text = str(error)
     else:
         return
-    raise _exit(said)
+    raise _exit(text)
 
 
 async def connect(config: Path) -> Client:
-    """Connect to Temporal without much patience: somebody is waiting. Of the settings it needs `[encryption]` only.
+    """Connect to Temporal within five seconds, with the right keys. Of the settings, only `[encryption]` is needed.
 
-    Raises `SettingsError`, `KmsError` or `TemporalUnavailableError`.
+    A command that was sent with a wrong key would stop its order: no worker could read it.
+    Raises `SettingsError`, `KmsError`, `TemporalUnavailableError` or `WrongKeyError`.
     """
     encryption = load_encryption(config)
-    from closedwon import temporal  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.temporal.client import connect  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.temporal.key_checks import verify_keys  # noqa: PLC0415
 
-    return await temporal.connect(encryption, patience=timedelta(seconds=5))
+    client = await connect(encryption, patience=timedelta(seconds=5))
+    await verify_keys(client)
+    return client
 
 
 def list_console() -> Console:
-    """A console for lists of ids, wider than any of them: a terminal wraps what does not fit, rich would cut it."""
+    """A console that is wider than any id, so that the terminal wraps lines; rich would cut them."""
     from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
 
     return Console(highlight=False, width=_WIDE)
 
 
 def _stop(error: ClosedwonError, log: logging.Logger | None = None) -> typer.Exit:
-    return _exit(str(error), error.cure if isinstance(error, AttentionError) else "", log)
+    return _exit(str(error), error.hint if isinstance(error, AttentionError) else "", log)
 
 
-def _exit(text: str, cure: str = "", log: logging.Logger | None = None) -> typer.Exit:
+def _exit(text: str, hint: str = "", log: logging.Logger | None = None) -> typer.Exit:
     if log is not None:
-        log.error("%s", f"{text} {cure}".strip())
+        log.error("%s", f"{text} {hint}".strip())
         return typer.Exit(1)
     typer.secho(text, err=True, fg=typer.colors.RED)
-    if cure:
-        typer.secho(cure, err=True, fg=typer.colors.YELLOW)
+    if hint:
+        typer.secho(hint, err=True, fg=typer.colors.YELLOW)
     return typer.Exit(1)
 
 
-def route_of(settings: Settings, name: str, option: str) -> Route:
-    """Find a route by name; ends the command, with what was probably meant, where there is none."""
+def named_route(settings: Settings, name: str, option: str) -> Route:
+    """Find a route by name; for an unknown name, ends the command with the most similar one."""
     try:
         return settings.route(name)
     except KeyError:
@@ -146,25 +147,35 @@ def as_record_id(text: str) -> RecordId:
 
 
 def attribute(execution: WorkflowExecution, name: str) -> str:
-    """A search attribute of a workflow; empty where it has none."""
+    """A search attribute of a workflow; an empty text if it is not set."""
     return str((execution.search_attributes.get(name) or [""])[0])
 
 
 def moment(text: str, option: str) -> datetime:
-    """Read a time: `24h` or `7d` ago, or ISO 8601 (UTC where it names no zone). Ends the command otherwise."""
-    if _SPAN.fullmatch(text):
-        return datetime.now(UTC) - span(text, option)
+    """Read a time: a duration (`24h` means 24 hours ago) or ISO 8601 (UTC if it names no zone).
+
+    Ends the command for any other text.
+    """
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        said = f"{text!r} is no time: write `24h` or `7d` for so long ago, or `2026-03-31`, or `2026-03-31T12:00`"
-        raise typer.BadParameter(said, param_hint=option) from None
+        return _ago(text, option)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+def _ago(text: str, option: str) -> datetime:
+    try:
+        return datetime.now(UTC) - durations.parse(text)
+    except (ValueError, OverflowError):
+        message = (
+            f"{text!r} is not a time: write `24h` or `7d` ago, or a date, as in `2026-03-31` or `2026-03-31T12:00`"
+        )
+        raise typer.BadParameter(message, param_hint=option) from None
+
+
 def span(text: str, option: str) -> timedelta:
-    """Read a length of time, `90s`, `5m`, `24h`, `7d`; ends the command with what may stand there."""
-    found = _SPAN.fullmatch(text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no length of time: write `90s`, `5m`, `24h` or `7d`", param_hint=option)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    """Read a duration, as in `90s` or `24h`; ends the command for any other text."""
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None

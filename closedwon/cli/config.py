@@ -14,7 +14,7 @@ from closedwon.settings import SettingsError, load_settings, warnings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from closedwon.operating.checks import Finding
+    from closedwon.operations.checks import CheckFinding
 
 app = typer.Typer(
     name="config", help="Check the settings, and whether everything answers that they name.", no_args_is_help=True
@@ -25,7 +25,7 @@ app = typer.Typer(
 def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the settings and **everything they name**: orgs, routes, ERPs and Temporal. Changes nothing.
 
-    Ends with exit code 1 when something is to be mended.
+    The exit code is 1 if there is a problem.
 
     Example:
     - `closedwon config check --config closedwon.toml`
@@ -42,36 +42,37 @@ async def _check(config: Path) -> None:
         _print(console, finding)
         wrong += finding.wrong
     if wrong:
-        console.print(f"\n{wrong} thing{'s' if wrong > 1 else ''} to mend.", style="bold red")
+        console.print(f"\n{wrong} problem{'s' if wrong > 1 else ''} to fix.", style="bold red")
         raise typer.Exit(1)
     console.print("\nAll is well. Start with: closedwon run", style="bold green")
 
 
-def _print(console: Console, finding: Finding) -> None:
+def _print(console: Console, finding: CheckFinding) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     mark = ("✗ ", "bold red") if finding.wrong else ("! ", "yellow") if finding.warns else ("✓ ", "green")
     console.print(Text.assemble(mark, (f"{finding.subject}  ", "bold"), finding.text))
-    if finding.cure:
-        console.print(Text.assemble("    ", (finding.cure, "yellow")))
+    if finding.hint:
+        console.print(Text.assemble("    ", (finding.hint, "yellow")))
 
 
-async def _findings(config: Path) -> AsyncIterator[Finding]:
-    from closedwon.operating import checks  # noqa: PLC0415
+async def _findings(config: Path) -> AsyncIterator[CheckFinding]:
+    from closedwon.operations import checks  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
     try:
         settings = load_settings(config)
     except SettingsError as error:
         for line in str(error).splitlines():
-            yield checks.Finding("settings", line, wrong=True)
+            yield checks.CheckFinding("settings", line, wrong=True)
         return
     parts = (f"{len(settings.orgs)} org", f"{len(settings.erps)} ERP", f"{len(settings.routes)} route")
     counted = ", ".join(part if part.startswith("1 ") else f"{part}s" for part in parts)
-    yield checks.Finding("settings", f"{config}: {counted}")
+    yield checks.CheckFinding("settings", f"{config}: {counted}")
     for warning in warnings(settings):
-        yield checks.Finding("intake", warning, warns=True)
+        yield checks.CheckFinding("intake", warning, warns=True)
     async with Connections(settings) as connections:
         async for finding in checks.remote(settings, connections):
             yield finding
-    yield await checks.of_temporal(settings)
+    async for finding in checks.of_temporal(settings):
+        yield finding

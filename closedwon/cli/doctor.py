@@ -1,4 +1,4 @@
-"""`closedwon doctor`: what is wrong right now, in order of harm, each with the cure."""
+"""`closedwon doctor`: what is wrong right now, in order of harm, each with the hint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 
 if TYPE_CHECKING:
-    from closedwon.operating.doctor import Trouble
+    from closedwon.operations.doctor import Trouble
 
 app = typer.Typer()
 
@@ -32,7 +32,7 @@ def doctor(
     - `closedwon doctor --json`
     """
     settings = settings_from(config)
-    from closedwon.operating.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.operations.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
 
     troubles = complete(examine(settings))
     if as_json:
@@ -50,7 +50,7 @@ def _print(troubles: list[Trouble]) -> None:
     for trouble in troubles:
         harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
         console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))
-        if trouble.cure:
-            console.print(Text(f"          {trouble.cure}", style="dim"))
+        if trouble.hint:
+            console.print(Text(f"          {trouble.hint}", style="dim"))
     if not troubles:
         console.print("All is well.", style="bold green")

@@ -1,90 +1,18 @@
-"""`closedwon erp tryton` and `light`: ERPs for one's own machine.
+"""`closedwon erp`: what operators send to an ERP's queue (`erp_limits`), and whether an ERP keeps the contract.
 
-What is sent to any ERP: `erp_limits`. Whether one keeps the contract: `erp_certify`.
+An ERP on one's own machine: `local_erp`.
 """
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from closedwon.cli import erp_certify, erp_limits
-from closedwon.cli.common import Panel, serving
 
 app = typer.Typer(
     name="erp",
-    help="Pause and limit ERPs, e.g. for maintenance; certify one; and run one on your own machine.",
+    help="Pause and limit ERPs, e.g. for maintenance, and certify that one keeps the contract.",
     no_args_is_help=True,
 )
 app.add_typer(erp_limits.app)
 app.add_typer(erp_certify.app)
-_local = typer.Typer()
-app.add_typer(_local)
-
-Port = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
-]
-
-
-@_local.command(rich_help_panel=Panel.TRY)
-def tryton(
-    data_dir: Annotated[Path, typer.Option(help="Where the database and connection.json are kept.")] = Path(
-        ".closedwon/tryton"
-    ),
-    port: Port = None,
-    postgres: Annotated[
-        str | None,
-        typer.Option(help="A PostgreSQL server in place of SQLite: `postgresql://USER:PASSWORD@HOST:PORT`."),
-    ] = None,
-    cache_dir: Annotated[Path, typer.Option(help="Where the finished empty database is kept.")] = Path(
-        ".closedwon/cache"
-    ),
-) -> None:
-    """Run a real **Tryton** ERP with a demo company (default port 8000).
-
-    The first start builds the database, which takes up to a minute; later ones take seconds. Address, login,
-    password and REST key are written to `connection.json` in the data dir.
-
-    Example:
-    - `closedwon erp tryton`
-    """
-    from closedwon.localerp.tryton import serve  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.localerp.tryton_database import SetupError  # noqa: PLC0415
-
-    _log_to_terminal()
-    try:
-        with serving("an ERP", data_dir):
-            serve(data_dir, port, cache_dir=cache_dir, postgres=postgres)
-    except SetupError as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None
-
-
-@_local.command(rich_help_panel=Panel.TRY)
-def light(
-    data_dir: Annotated[Path, typer.Option(help="Where the orders are kept.")] = Path(".closedwon/light"),
-    port: Port = None,
-) -> None:
-    """Run a **light ERP** that speaks the `rest` contract, with faults on demand (default port 8090).
-
-    Address and token are written to `connection.json` in the data dir.
-
-    Examples, in two terminals:
-
-    - `closedwon erp light`
-    - `curl localhost:8090/_admin/faults -d '{"lose_reply": 3}'`
-    """
-    import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    from closedwon.localerp.light import serve  # noqa: PLC0415
-
-    _log_to_terminal()
-    with serving("an ERP", data_dir):
-        asyncio.run(serve(data_dir, port))
-
-
-def _log_to_terminal() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -13,8 +13,8 @@ from closedwon.settings.problems import suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from closedwon.certify import Plan, Report
-    from closedwon.certify.check import Check
+    from closedwon.certify import CertificationReport, Plan
+    from closedwon.certify.check import CertificationCheck
     from closedwon.certify.report import Result
     from closedwon.settings import RestErp, Settings, TrytonErp
 
@@ -91,8 +91,8 @@ def _plan(products: list[str], customer: str | None, currency: str, by_hand: str
         return Plan(products=tuple(products), customer=buyer, currency=currency, by_hand=by_hand)
     except ValidationError as error:
         option = f"--{error.errors()[0]['loc'][0]}".removesuffix("s")
-        said = "a currency has three capital letters, as in `EUR`" if option == "--currency" else "must not be empty"
-        raise typer.BadParameter(said, param_hint=option) from None
+        text = "a currency has three capital letters, as in `EUR`" if option == "--currency" else "must not be empty"
+        raise typer.BadParameter(text, param_hint=option) from None
 
 
 def _require_checks(only: list[str], by_hand: str | None) -> None:
@@ -101,8 +101,8 @@ def _require_checks(only: list[str], by_hand: str | None) -> None:
     known = [check.name for check in CHECKS]
     for name in only:
         if name not in known:
-            said = f"there is no check {name!r}; {suggest(name, known)}"
-            raise typer.BadParameter(said, param_hint="--only")
+            text = f"there is no check {name!r}; {suggest(name, known)}"
+            raise typer.BadParameter(text, param_hint="--only")
     if "by-hand" in only and by_hand is None:
         raise typer.BadParameter("the check `by-hand` needs `--by-hand NUMBER`", param_hint="--only")
 
@@ -121,14 +121,14 @@ def _ask(erp: RestErp | TrytonErp, plan: Plan) -> None:
         typer.echo(f"Order {plan.by_hand} gets such a key, too, and keeps it.", err=True)
     try:
         goes_on = typer.confirm("Go on?", err=True)
-    except typer.Abort:  # Ctrl-C, or there is no terminal
+    except typer.Abort:  # Ctrl-C, or no terminal
         goes_on = False
     if not goes_on:
         typer.echo("Nothing was created. `--yes` does not ask.", err=True)
         raise typer.Exit(_MISUSED)
 
 
-def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: bool) -> Report:
+def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: bool) -> CertificationReport:
     """Run the checks; what is under way is shown on a terminal, on the error stream."""
     import asyncio  # noqa: PLC0415
 
@@ -141,7 +141,7 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
     console = Console(stderr=True, highlight=False, quiet=not show)
     with console.status("Connecting …") as status:
 
-        def on_progress(check: Check | None, result: Result | None) -> None:
+        def on_progress(check: CertificationCheck | None, result: Result | None) -> None:
             if result is not None:
                 _print_result(console, result)
             else:
@@ -152,7 +152,7 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
         except ClosedwonError as error:
             hint = f"Check `erps.url` of {erp.name}."
             if isinstance(error, AttentionError):
-                hint = error.cure.replace(", then send `retry`", "").replace(", then `retry`", "")
+                hint = error.hint.replace(", then send `retry`", "").replace(", then `retry`", "")
             elif isinstance(error, UnfitPlanError):
                 hint = ""
             problem = f"{error}. Nothing was checked. {hint}".strip()
@@ -167,7 +167,7 @@ def _print_result(console: Console, result: Result) -> None:
         console.print(Text.assemble((f"{result.outcome.value:<12}", _STYLES[result.outcome]), result.name))
 
 
-def _print(report: Report) -> None:
+def _print(report: CertificationReport) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

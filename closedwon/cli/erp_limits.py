@@ -11,7 +11,7 @@ from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, sett
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
-    from closedwon.operating.erps import Queue
+    from closedwon.operations.erps import Queue
 
 app = typer.Typer()
 
@@ -72,8 +72,8 @@ def _limit(config: Path, name: str, rate: float | None, why: str) -> None:
 
 
 async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str) -> None:
-    from closedwon.operating.erps import limit  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.operating.orders import operator  # noqa: PLC0415
+    from closedwon.operations.erps import limit  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.operations.orders import operator  # noqa: PLC0415
 
     await limit(await connect(config), name, rate, erps=erps, reason=why, by=operator())
     await _status(config, erps)
@@ -83,10 +83,10 @@ async def _status(config: Path, erps: list[str]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from closedwon.operating.erps import queues  # noqa: PLC0415
+    from closedwon.operations.erps import queues  # noqa: PLC0415
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("ERP", "stands", "waiting", "oldest", "workers", "why"):
+    for heading in ("ERP", "status", "waiting", "oldest", "workers", "why"):
         table.add_column(heading, overflow="fold")
     found = await queues(await connect(config), erps)
     for queue in found:
@@ -102,7 +102,7 @@ def _row(queue: Queue) -> tuple[str, ...]:
     since = f"{queue.since:%m-%d %H:%M} UTC" if queue.since else ""
     return (
         queue.erp or "(several)",
-        f"[{style}]{queue.stands}[/]",
+        f"[{style}]{queue.status}[/]",
         str(queue.backlog),
         f"{queue.oldest.total_seconds():.0f} s" if queue.backlog else "",
         str(queue.workers) if queue.workers else "[bold red]none[/]",

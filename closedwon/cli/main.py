@@ -1,4 +1,4 @@
-"""The entry point: puts the groups of commands together and ends the process cleanly."""
+"""Puts the groups of commands together and ends the process cleanly."""
 
 from __future__ import annotations
 
@@ -10,11 +10,27 @@ from typing import Annotated
 
 import typer
 
-from closedwon.cli import audit, codec, config, demo, doctor, erp, orders, org, route, run, secret, sweeps, top
+from closedwon.cli import (
+    audit,
+    codec,
+    config,
+    demo,
+    doctor,
+    erp,
+    local_erp,
+    local_temporal,
+    orders,
+    org,
+    route,
+    run,
+    secret,
+    sweeps,
+    top,
+)
 from closedwon.cli.common import Panel
 
 
-def _tell_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way
     if wanted:
         typer.echo(f"closedwon {metadata.version('closedwon')}")
         raise typer.Exit
@@ -31,6 +47,8 @@ app = typer.Typer(
 
 app.add_typer(demo.app)
 app.add_typer(org.app, rich_help_panel=Panel.TRY)
+app.add_typer(local_erp.app, rich_help_panel=Panel.TRY)
+app.add_typer(local_temporal.app)
 app.add_typer(config.app, rich_help_panel=Panel.SET_UP)
 app.add_typer(route.app, rich_help_panel=Panel.SET_UP)
 app.add_typer(codec.app, rich_help_panel=Panel.SET_UP)
@@ -47,11 +65,11 @@ app.add_typer(erp.app, rich_help_panel=Panel.OPERATE)
 @app.callback()
 def options(
     version: Annotated[  # noqa: FBT002 - a flag
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Getting won deals safely out of Salesforce and into the ERP."""
-    del version  # told already
+    """Get won deals safely out of Salesforce and into the ERP."""
+    del version  # the callback has printed it
 
 
 def main() -> None:

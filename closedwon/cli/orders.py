@@ -1,4 +1,4 @@
-"""`closedwon orders list` and `show`: where each order stands, asked of Temporal."""
+"""`closedwon orders list` and `show`: the stage of each order, from Temporal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution
 
 app = typer.Typer(
-    name="orders", help="Find orders and read their stories; retry, cancel, resolve or skip them.", no_args_is_help=True
+    name="orders",
+    help="Find orders and show their timelines; retry, cancel, resolve or skip them.",
+    no_args_is_help=True,
 )
 
 _BY_FORCE: Final = frozenset({"TERMINATED", "FAILED", "TIMED_OUT"})
-"""How a workflow ends that did not come to its end; Temporal's words."""
+"""Temporal's status of workflows that were ended from outside."""
 _HEADINGS: Final = ("record", "stage", "order", "reason", "route", "since (UTC)", "deal")
 _PATIENCE: Final = timedelta(seconds=10)
-"""For an order's story; a worker must live for it."""
+"""Maximum time for a query of the timeline, which a running worker must answer."""
 _STYLES: Final[Mapping[str, str]] = {
     names.OrderStage.COMPLETED: "green",
     names.OrderStage.ATTENTION: "bold red",
@@ -68,7 +70,7 @@ def show(
     ],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Tell the story of one order: what happened, where it stands, what to do.
+    """Show the timeline of one order: what happened, its stage, what to do.
 
     Examples:
     - `closedwon orders show 0065g00000XyZabAAF`
@@ -83,20 +85,21 @@ orders_command.add_to(app)  # below `list` and `show`, in the help, too
 async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> None:
     from rich.table import Table  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    from closedwon.operating.orders import quoted  # noqa: PLC0415
+    from closedwon.temporal import visibility  # noqa: PLC0415
 
     stage = wanted[names.ORDER_STAGE]
     for_people = stage == names.OrderStage.ATTENTION or wanted[names.ATTENTION_REASON] is not None
-    status = "= 'Running'" if for_people or stage in names.UNFINISHED else "!= 'ContinuedAsNew'"
-    terms = [f"ExecutionStatus {status}"] + [f"{name} = '{quoted(value)}'" for name, value in wanted.items() if value]
+    is_open = for_people or stage in names.UNFINISHED
+    terms = [visibility.RUNNING if is_open else visibility.NOT_CONTINUED]
+    terms += [visibility.equals(name, value) for name, value in wanted.items() if value]
     if not for_people:
-        terms.append(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
+        terms.append(visibility.of_type(names.ORDER_WORKFLOW))
     client = await connect(config)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in _HEADINGS:
         table.add_column(heading)
     others = []
-    async for execution in client.list_workflows(" AND ".join(terms), limit=limit):
+    async for execution in client.list_workflows(visibility.all_of(*terms), limit=limit):
         row = await _row(execution)
         if execution.workflow_type == names.ORDER_WORKFLOW:
             table.add_row(*row)
@@ -112,23 +115,23 @@ async def _show(config: Path, named: str) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    from closedwon.operating.orders import quoted  # noqa: PLC0415
+    from closedwon.temporal import visibility  # noqa: PLC0415
 
     # What has the form of an id is looked for as a number, too: an ERP may give such ones.
     is_id = named.isalnum() and len(named) in {15, 18}
-    terms = [f"{names.SALESFORCE_RECORD_ID} = '{as_record_id(named)}'"] if is_id else []
-    terms.append(f"{names.ERP_ORDER_NUMBER} = '{quoted(named)}'")
+    terms = [visibility.equals(names.SALESFORCE_RECORD_ID, as_record_id(named))] if is_id else []
+    terms.append(visibility.equals(names.ERP_ORDER_NUMBER, named))
     client = await connect(config)
     console = Console()
-    query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ({' OR '.join(terms)})"
+    query = visibility.all_of(visibility.of_type(names.ORDER_WORKFLOW), visibility.any_of(*terms))
     found = [execution async for execution in client.list_workflows(query, limit=10)]
     if not found:
-        typer.echo(f"Temporal knows no order of {'record' if is_id else 'number'} {named}.")
+        typer.echo(f"Temporal has no order of {'record' if is_id else 'number'} {named}.")
         raise typer.Exit(1)
     for execution in found:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
-        told = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
-        console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in told if cell), highlight=False)
+        cells = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
+        console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in cells if cell), highlight=False)
         console.print(Markdown(await _details(client, execution)))
 
 
@@ -142,7 +145,7 @@ async def _details(client: Client, execution: WorkflowExecution) -> str:
             "__temporal_workflow_metadata", result_type=WorkflowMetadata, rpc_timeout=_PATIENCE
         )
     except TemporalError as error:
-        return f"*The story needs a running worker to tell it: {error}*"
+        return f"*The timeline needs a running worker: {error}*"
     return str(metadata.current_details)
 
 
@@ -165,10 +168,10 @@ async def _row(execution: WorkflowExecution) -> tuple[str, ...]:
 
 
 async def _deal(execution: WorkflowExecution) -> str:
-    """Name and amount of the deal, where its first message told them and a key is there to read them."""
-    from closedwon.codec import CodecError  # noqa: PLC0415
+    """Name and amount of the deal, if its first message had them and the key is available."""
+    from closedwon.encryption.codec import CodecError  # noqa: PLC0415
 
     try:
         return await execution.memo_value(names.DEAL, "", type_hint=str)
     except CodecError:
-        return "(its key is not here)"
+        return "(its key is not available)"

@@ -12,20 +12,20 @@ import typer
 from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
 from closedwon.errors import AttentionReason
-from closedwon.model import Command
+from closedwon.model.commands import Command
 
 if TYPE_CHECKING:
     from rich.console import Console
     from temporalio.client import WorkflowExecution
 
-    from closedwon.operating.orders import Reply, Selection
+    from closedwon.operations.orders import CommandReply, Selection
 
-Why = Annotated[str | None, typer.Option(help="For people: kept in the order's story.")]
+Why = Annotated[str | None, typer.Option(help="A reason, which is kept in the order's timeline.")]
 
 _A_HANDFUL: Final = 5
-"""So many orders are told without a question."""
+"""Up to this number of orders, the command does not ask for confirmation."""
 _SHOWN: Final = 10
-"""Refusals and candidates named one by one; the rest is counted."""
+"""Maximum number of refusals and candidates that are listed; the others are counted."""
 
 
 class _How(NamedTuple):
@@ -40,24 +40,24 @@ class _How(NamedTuple):
 
 def add_to(app: typer.Typer) -> None:
     """Put the commands into the group `orders`."""
-    for word, text in _TEXTS.items():
-        app.command(word)(_command(word, text))
+    for name, text in _TEXTS.items():
+        app.command(name)(_command(name, text))
     app.command(names.SIGNAL_RESOLVE)(_resolve)
 
 
 _TEXTS: Final = {
     names.SIGNAL_RETRY: """Try again **now**: what needs attention, and what waits for its next attempt.
 
-    Safe at any moment and any number of times. Orders of deals that were taken back, which it would let live, are left
+    Safe at any time and any number of times. It would keep the orders of deals that no longer qualify; these are left
     out unless their reason or record is named.
 
     Examples:
 
-    - `closedwon orders retry 0065g00000XyZabAAF --why "price list mended"`
+    - `closedwon orders retry 0065g00000XyZabAAF --why "price list corrected"`
     - `closedwon orders retry --reason erp-rejected`
     - `closedwon orders retry --all`
     """,
-    names.SIGNAL_CANCEL: """Stop, or cancel the order that the ERP has already, and say so in Salesforce.
+    names.SIGNAL_CANCEL: """Stop, or cancel the order that the ERP has already, and write the status to Salesforce.
 
     Examples:
 
@@ -74,7 +74,7 @@ _TEXTS: Final = {
 }
 
 
-def _command(word: str, text: str) -> Callable[..., None]:
+def _command(name: str, text: str) -> Callable[..., None]:
     def command(
         *,
         record: Annotated[
@@ -96,13 +96,13 @@ def _command(word: str, text: str) -> Callable[..., None]:
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which orders are meant.")] = False,
         config: Config = DEFAULT_CONFIG,
     ) -> None:
-        from closedwon.operating.orders import Selection  # noqa: PLC0415 - `closedwon --help` stays instant
+        from closedwon.operations.orders import Selection  # noqa: PLC0415 - `closedwon --help` stays instant
 
         if record is None and not (reason or stage or route or every):
-            raise typer.BadParameter("which orders? Name a record id, or --reason, --stage, --route or --all")
+            raise typer.BadParameter("select orders by a record id, or by --reason, --stage, --route or --all")
         wanted = None if record is None else as_record_id(record)
         selection = Selection(reason, stage, route, wanted)
-        complete(_run(config, selection, _How(word, why, rate=rate, yes=yes, dry_run=dry_run)))
+        complete(_run(config, selection, _How(name, why, rate=rate, yes=yes, dry_run=dry_run)))
 
     command.__doc__ = text
     return command
@@ -122,13 +122,13 @@ def _resolve(
     """Say that the order **exists already**, made by hand: its number is written to Salesforce, and none is made.
 
     It is compared with the record first. If customer, total, currency, lines or date differ, nothing is changed, and
-    the order needs attention with the differences.
+    the order needs attention with the differences. The order that has this record's key already is taken as it is.
 
     Examples:
     - `closedwon orders resolve 0065g00000XyZabAAF SO-4711 --why "by phone"`
     - `closedwon orders resolve 0065g00000XyZabAAF SO-4711 --accept-differences`
     """
-    from closedwon.operating.orders import Selection  # noqa: PLC0415
+    from closedwon.operations.orders import Selection  # noqa: PLC0415
 
     selection = Selection(record=as_record_id(record))
     complete(
@@ -139,7 +139,7 @@ def _resolve(
 async def _run(config: Path, selection: Selection, how: _How) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from closedwon.operating import orders  # noqa: PLC0415
+    from closedwon.operations import orders  # noqa: PLC0415
 
     client = await connect(config)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -147,7 +147,7 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
     if not found:
         record = selection.record
         see = f"closedwon orders show {record}" if record else "closedwon orders list"
-        what = "No order of this record is under way" if record else "No order under way fits"
+        what = "No order of this record is open" if record else "No open order matches"
         console.print(f"{what}: nothing is sent. See: {see}")
         raise typer.Exit(int(record is not None))
     if selection.record and len(found) > 1:
@@ -160,15 +160,15 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
         return
     if len(found) > _A_HANDFUL and not how.yes:
         _show(console, found, how)
-        typer.confirm("Go on?", abort=True)
+        typer.confirm("Continue?", abort=True)
     ids = [execution.id for execution in found]
     given = Command(by=orders.operator(), reason=how.why, number=how.number, accept_differences=how.accept_differences)
     sending = orders.send(client, ids, how.command, given, rate=how.rate)
-    _tell(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
+    _show_replies(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
 
 
 def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
-    """Say which orders are meant, by reason or stage, and name some."""
+    """Print how many orders are selected, by reason or stage, with examples."""
     kinds = Counter(attribute(one, names.ATTENTION_REASON) or attribute(one, names.ORDER_STAGE) for one in found)
     console.print(f"{how.command} for {_orders(len(found))}: {_counted(kinds)}")
     for execution in found[:_SHOWN]:
@@ -180,7 +180,7 @@ def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
         console.print(f"  … and {len(found) - _SHOWN} more")
 
 
-async def _with_progress(replies: AsyncIterator[Reply], total: int, command: str) -> AsyncIterator[Reply]:
+async def _with_progress(replies: AsyncIterator[CommandReply], total: int, command: str) -> AsyncIterator[CommandReply]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
@@ -192,23 +192,25 @@ async def _with_progress(replies: AsyncIterator[Reply], total: int, command: str
             yield reply
 
 
-def _tell(console: Console, replies: list[Reply], how: _How) -> None:
-    """Print the summary; what was not done ends the command with exit code 1."""
-    from closedwon.operating.orders import Outcome  # noqa: PLC0415
+def _show_replies(console: Console, replies: list[CommandReply], how: _How) -> None:
+    """Print the summary; the exit code is 1 if a command was refused or not sent."""
+    from closedwon.operations.orders import CommandOutcome  # noqa: PLC0415
 
     counts = Counter(reply.outcome for reply in replies)
-    troubles = [reply for reply in replies if reply.outcome in {Outcome.REFUSED, Outcome.FAILED}]
+    troubles = [reply for reply in replies if reply.outcome in {CommandOutcome.REFUSED, CommandOutcome.FAILED}]
     console.print(f"{how.command}: {_counted(counts)}", style="yellow" if troubles else "green")
     if len(replies) == 1 and replies[0].text and not troubles:
         console.print(f"  {replies[0].text}")
-    if counts[Outcome.SENT]:
-        console.print("What was sent is durable; the order takes it as soon as a worker runs.", style="dim")
+    if counts[CommandOutcome.SENT]:
+        console.print(
+            "Commands that were sent are durable; the orders accept them as soon as a worker runs.", style="dim"
+        )
     for text, number in Counter(f"{one.outcome}: {one.text}" for one in troubles).most_common():
         some = ", ".join(one.workflow_id for one in troubles if f"{one.outcome}: {one.text}" == text)
         console.print(f"  {number} {text}")
         console.print(f"    {some}" if number <= _SHOWN else f"    {some[:400]} …", style="dim")
-    if counts[Outcome.FAILED]:
-        console.print("What was not sent may be sent again with the same command.", style="yellow")
+    if counts[CommandOutcome.FAILED]:
+        console.print("Repeat the command for those that were not sent.", style="yellow")
     if troubles:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""`closedwon org`: a Salesforce org of one's own, to serve, fill, win deals in, and torment."""
+"""`closedwon org`: runs the Salesforce emulator, fills it, wins deals in it, and makes it misbehave."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
 if TYPE_CHECKING:
-    from closedwon.localorg.client import Deal, OrgClient
-    from closedwon.localorg.server import LocalOrg
+    from closedwon.emulators.salesforce.client import Deal, OrgClient
+    from closedwon.emulators.salesforce.server import SalesforceEmulator
 
 app = typer.Typer(
     name="org",
-    help="Run a Salesforce org on your own machine, win deals in it, let it misbehave.",
+    help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave.",
     no_args_is_help=True,
 )
 app.add_typer(org_fault.app)
@@ -50,11 +50,11 @@ def serve(
     """
     import logging  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    from closedwon.localorg import serve as serve_org  # noqa: PLC0415
+    from closedwon.emulators.salesforce import serve as serve_org  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with serving("an org", data_dir):
-        asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_tell_ready(data_dir)))
+        asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_show_ready(data_dir)))
 
 
 @app.command()
@@ -90,19 +90,19 @@ def win(
     wanted = _id_of(record) if record else None
     deals = talk(data_dir, lambda client: _win(client, wanted, count))
     if not deals:
-        raise stop("No Opportunity is open. Add some with: closedwon org seed")
+        raise stop("There is no open Opportunity. Add some with: closedwon org seed")
     _show(deals)
 
 
 @app.command()
 def unwin(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """**Take a won deal back**: its stage becomes *Negotiation/Review*. The flow sends word of it.
+    """**Reopen a won deal**: its stage becomes *Negotiation/Review*. The flow publishes an event.
 
     Example:
     - `closedwon org unwin 006Qy000008rpQaIAI`
     """
     deal = _after(data_dir, record, lambda client, wanted: client.unwin(wanted))
-    typer.echo(f"Not won any more: {deal.name} ({deal.id}), stage {deal.stage}")
+    typer.echo(f"Reopened: {deal.name} ({deal.id}), stage {deal.stage}")
 
 
 @app.command()
@@ -128,7 +128,7 @@ def change(
 
 @app.command()
 def move(record: _Record, account: _Account, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """**Make a deal another customer's**: its Account becomes another one. The flow publishes an event.
+    """**Move a deal to another customer**: changes its Account. The flow publishes an event.
 
     Example:
     - `closedwon org move 006Qy000008rpQaIAI 001Qy000008rpQaIAI`
@@ -159,7 +159,7 @@ def clone(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
 
 @app.command()
 def delete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
-    """**Delete a deal**: it goes to the recycle bin. No flow sends word of that; sweeps find it.
+    """**Delete a deal**: it goes to the recycle bin. No flow publishes an event; sweeps find it.
 
     Example:
     - `closedwon org delete 006Qy000008rpQaIAI`
@@ -181,7 +181,7 @@ def undelete(record: _Record, data_dir: DataDir = DEFAULT_DIR) -> None:
 
 
 def _after(data_dir: Path, record: str, act: Callable[[OrgClient, Any], Awaitable[None]]) -> Deal:
-    """Do something to a deal, and return it as it is then."""
+    """Change a deal and return its new state."""
     wanted = _id_of(record)
 
     async def both(client: OrgClient) -> Deal:
@@ -224,8 +224,8 @@ def _show(deals: list[Deal]) -> None:
     console.print(f"[bold]{len(deals)}[/bold] won, {total:,.2f} in total")
 
 
-def _tell_ready(data_dir: Path) -> Callable[[LocalOrg], None]:
-    def tell(org: LocalOrg) -> None:
+def _show_ready(data_dir: Path) -> Callable[[SalesforceEmulator], None]:
+    def show(org: SalesforceEmulator) -> None:
         typer.echo(f"Org {org.org_id} at {org.url}, credentials in {data_dir / 'connection.json'}. Ctrl-C stops it.")
 
-    return tell
+    return show

@@ -12,7 +12,7 @@ import typer
 from closedwon.cli.common import serving
 
 if TYPE_CHECKING:
-    from closedwon.localorg.client import OrgClient
+    from closedwon.emulators.salesforce.client import OrgClient
 
 DataDir = Annotated[Path, typer.Option(help="Where the org keeps its data and connection.json.")]
 DEFAULT_DIR = Path(".closedwon/org")
@@ -24,8 +24,8 @@ def talk(data_dir: Path, what: Callable[[OrgClient], Coroutine[Any, Any, _Result
     """Talk to the org that runs on `data_dir`; end the command with one sentence where that fails."""
     import aiohttp  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    from closedwon.localorg.client import OrgClient, OrgRefusedError  # noqa: PLC0415
-    from closedwon.localorg.connection import read_connection  # noqa: PLC0415
+    from closedwon.emulators.salesforce.client import OrgClient, OrgRefusedError  # noqa: PLC0415
+    from closedwon.emulators.salesforce.connection import read_connection  # noqa: PLC0415
 
     with serving("an org", data_dir):
         connection = read_connection(data_dir)

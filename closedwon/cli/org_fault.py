@@ -1,4 +1,4 @@
-"""`closedwon org fault`: what the local org does wrong, by hand. Each command arms one fault through `/_admin`."""
+"""`closedwon org fault`: makes the Salesforce emulator misbehave. Each command arms one fault through `/_admin`."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def advice_interval(milliseconds: Annotated[int, typer.Argument(min=0)], data_di
 @app.command()
 def clock(hours: float, data_dir: DataDir = DEFAULT_DIR) -> None:
     """Move the org's clock by HOURS: events older than 72 hours are gone, idle tokens and sessions too."""
-    told = talk(data_dir, lambda client: client.admin("POST", "clock", {"advance_s": hours * 3600}))
-    typer.echo(f"The org's clock says {told['now']}.")
+    state = talk(data_dir, lambda client: client.admin("POST", "clock", {"advance_seconds": hours * 3600}))
+    typer.echo(f"The org's clock says {state['now']}.")
 
 
 @app.command()

@@ -1,9 +1,8 @@
-"""`closedwon route`: what would become of a record, without anything becoming of it."""
+"""`closedwon route`: prints what would happen to a record. The trial itself is `closedwon.operations.trials`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,53 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
-from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
-from closedwon.ids import InvalidIdError, RecordId
-from closedwon.model import idempotency_key
 from closedwon.money import amount_text, money
-from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from closedwon.model import Order, OrderLine
-    from closedwon.record import Record
-    from closedwon.settings import Org, Route, Settings
+    from closedwon.model.orders import Order, OrderLine
+    from closedwon.operations.trials import Trial
 
 app = typer.Typer(
-    name="route", help="Try what would become of a record, without anything becoming of it.", no_args_is_help=True
+    name="route", help="Show what would happen to a record, without changing anything.", no_args_is_help=True
 )
-
-
-class TrialError(ClosedwonError):
-    """The trial cannot be made as it was asked for."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What would become of a record."""
-
-    route: Route
-    record: dict[str, Any]
-    qualifies: bool | None = False
-    """None: `qualify` yields no value."""
-    given_up: bool = False
-    """Its status field says that somebody has given its order up, and its key field proves it: no message orders it."""
-    doubt: str | None = None
-    """What the record says about its order, but does not prove."""
-    order: Order | None = None
-    erp: str | None = None
-    now: dict[str, str | None] = field(default_factory=dict)
-    """Present values of the write-back fields; unknown ones are missing."""
-    then: dict[str, str | None] = field(default_factory=dict)
-    """Their values once the order exists, with placeholders for what only the ERP knows."""
-    problem: AttentionError | None = None
-    """Why the record can make no order as it is."""
 
 
 @app.callback()
 def routes() -> None:
-    """Give `try` a group to be in: a lone command would take its place."""
+    """Make `try` a command of a group; typer would drop the name of a single command."""
 
 
 @app.command("try")
@@ -70,15 +38,17 @@ def try_route(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,  # noqa: FBT002 - a flag
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """**Show what would become of a record**: the order, its ERP and the write-back. Changes nothing.
+    """**Show what would happen to a record**: the order, its ERP and the write-back. Changes nothing.
 
-    Ends with exit code 1 when the record can make no order as it is.
+    The exit code is 1 if no order can be made of the record as it is.
 
     Example:
     - `closedwon route try won-deals 0065g00000XyZabAAF`
     """
     settings = settings_from(config)
-    trial = complete(_try(settings, route, record_id, payload))
+    from closedwon.operations.trials import try_record  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    trial = complete(try_record(settings, route, record_id, payload))
     if as_json:
         typer.echo(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
     else:
@@ -87,137 +57,17 @@ def try_route(
         raise typer.Exit(1)
 
 
-async def _try(settings: Settings, name: str, record_id: str, payload: Path | None) -> Trial:
-    route = _route(settings, name)
-    org = settings.org(route.org)
-    try:
-        record_key = RecordId(record_id)
-    except InvalidIdError as error:
-        raise TrialError(str(error)) from None
-    if route.source == "record" and payload is not None:
-        raise TrialError(f'Route {name!r} looks at the record (source = "record"): leave --payload out.')
-    is_from_event = route.source == "event"
-    fields = _from_event(route, record_key, payload) if is_from_event else await _read(org, route, record_key)
-    return _trial(settings, route, org, record_key, fields, is_from_event=is_from_event)
-
-
-def _trial(
-    settings: Settings, route: Route, org: Org, record_id: RecordId, fields: dict[str, Any], *, is_from_event: bool
-) -> Trial:
-    from closedwon.record import Record  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.write_back import write_back_fields  # noqa: PLC0415
-
-    trial = Trial(route, fields)
-    try:
-        record = Record(route, org.id, record_id, fields, is_from_event=is_from_event)
-        given_up, doubt = _said(record)
-        trial = replace(trial, now=record.written(), given_up=given_up, doubt=doubt)
-        trial = replace(trial, qualifies=record.qualifies())
-        trial = replace(trial, order=record.order())
-        trial = replace(trial, erp=_known_erp(settings, record.erp()))
-    except AttentionError as error:
-        return replace(trial, problem=error)
-    then = write_back_fields(
-        route,
-        number="<the ERP's number>",
-        status="<its status>",
-        link="<link to it>",
-        error=None,
-        ordered=True,
-        key=idempotency_key(org.id, record_id),
-    )
-    return replace(trial, then=then)
-
-
-def _said(record: Record) -> tuple[bool, str | None]:
-    """Whether the record's order is given up for certain, and what is only said."""
-    from closedwon.write_back import Proof  # noqa: PLC0415
-
-    said, key = record.claims(), record.route.write_back.key
-    if said.proof is Proof.OTHER:
-        return False, f"{key} holds the key of another record: number and status were copied with it, and do not count"
-    if said.has_given_up and said.proof is Proof.NONE:
-        status = record.route.write_back.status
-        return False, f"{status} says that its order was given up, but nothing proves it: the ERP is asked"
-    return said.has_given_up, None
-
-
-def _route(settings: Settings, name: str) -> Route:
-    try:
-        return settings.route(name)
-    except KeyError:
-        hint = suggest(name, [route.name for route in settings.routes])
-        raise TrialError(f"There is no route {name!r}; {hint}") from None
-
-
-def _known_erp(settings: Settings, name: str) -> str:
-    try:
-        return settings.erp(name).name
-    except KeyError:
-        raise AttentionError(
-            f"The route's expression picks the ERP {name!r}, which the settings do not have",
-            reason=AttentionReason.CONFIGURATION,
-            cure="Mend `erp.expression` of the route, or add the ERP to `erps`.",
-        ) from None
-
-
-def _from_event(route: Route, record: RecordId, payload: Path | None) -> dict[str, Any]:
-    from closedwon import mapping  # noqa: PLC0415
-    from closedwon.expressions import json_number  # noqa: PLC0415
-
-    if payload is None:
-        raise TrialError(
-            f'Route {route.name!r} takes the order from the event (source = "event"): '
-            "give a JSON file with one by --payload."
-        )
-    try:
-        event = json.loads(payload.read_text(encoding="utf-8"), parse_float=json_number)
-    except OSError as error:
-        raise TrialError(f"{payload} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise TrialError(f"{payload} is not valid JSON: {error}") from None
-    fields = event.get("payload", event) if isinstance(event, dict) else event
-    if not isinstance(fields, dict):
-        raise TrialError(f"{payload} holds no event: it must be a JSON object with the event's fields")
-    named = mapping.record_id_of(route, fields)
-    if named != record:
-        raise TrialError(f"The event in {payload} is about record {named}, not {record}")
-    return mapping.event_record(route, fields)
-
-
-async def _read(org: Org, route: Route, record: RecordId) -> dict[str, Any]:
-    from closedwon.salesforce.auth import TokenSource  # noqa: PLC0415
-    from closedwon.salesforce.errors import UnavailableError  # noqa: PLC0415
-    from closedwon.salesforce.rest import SalesforceClient  # noqa: PLC0415
-
-    login = TokenSource(org)
-    client = SalesforceClient(org, login)
-    try:
-        found = await client.read(route.object, route.query_fields, record)
-    except UnavailableError as error:
-        raise TrialError(f"{error}. See that org {org.name!r} runs and that {org.url} is its address.") from None
-    finally:
-        await client.close()
-        await login.close()
-    if found is None:
-        raise TrialError(
-            f"Org {org.name!r} has no {route.object} {record}, or its integration user may not see it: "
-            "mend the id, or share the record with the user."
-        )
-    return found
-
-
 def _as_json(trial: Trial) -> dict[str, Any]:
     return {
         "route": trial.route.name,
         "record": _without_attributes(trial.record),
         "qualifies": trial.qualifies,
-        "given_up": trial.given_up,
+        "declined": trial.declined,
         "doubt": trial.doubt,
         "order": trial.order.model_dump(mode="json") if trial.order else None,
         "erp": trial.erp,
         "write_back": {name: {"now": trial.now.get(name), "then": value} for name, value in trial.then.items()},
-        "problem": {"text": str(trial.problem), "reason": trial.problem.reason, "cure": trial.problem.cure}
+        "problem": {"text": str(trial.problem), "reason": trial.problem.reason, "hint": trial.problem.hint}
         if trial.problem
         else None,
     }
@@ -234,21 +84,21 @@ def _show(trial: Trial) -> None:
     if trial.order:
         console.print(*_order(trial.order), sep="\n")
     if trial.problem:
-        _say(console, "✗ ", "bold red", str(trial.problem))
-        _say(console, "  ", "yellow", trial.problem.cure)
+        _print(console, "✗ ", "bold red", str(trial.problem))
+        _print(console, "  ", "yellow", trial.problem.hint)
         return
-    console.rule("where it goes", align="left")
-    if trial.qualifies and trial.given_up:
+    console.rule("ERP", align="left")
+    if trial.qualifies and trial.declined:
         field_name = trial.route.write_back.status
-        said = f"nowhere: {field_name} says that its order was given up; empty that field to order"
-        _say(console, "- ", "yellow", said)
+        text = f"nowhere: {field_name} says that the order was declined; clear that field to order"
+        _print(console, "- ", "yellow", text)
     elif trial.qualifies:
         if trial.doubt:
-            _say(console, "- ", "yellow", trial.doubt)
-        _say(console, "✓ ", "green", f"ERP {trial.erp}: the record qualifies ({trial.route.qualify})")
+            _print(console, "- ", "yellow", trial.doubt)
+        _print(console, "✓ ", "green", f"ERP {trial.erp}: the record qualifies ({trial.route.qualify})")
     else:
         no_value = " yields no value" if trial.qualifies is None else ""
-        _say(
+        _print(
             console,
             "- ",
             "yellow",
@@ -287,11 +137,11 @@ def _order(order: Order) -> tuple[RenderableType, ...]:
     lines.add_column("unit price", "total", justify="right")
     lines.add_column("amount", money(order.amount, order.currency), justify="right")
     for line in order.lines:
-        lines.add_row(Text(line.product), Text(line.description or ""), *_figures(line, order.currency))
+        lines.add_row(Text(line.product), Text(line.description or ""), *_amounts(line, order.currency))
     return head, lines
 
 
-def _figures(line: OrderLine, currency: str) -> tuple[str, ...]:
+def _amounts(line: OrderLine, currency: str) -> tuple[str, ...]:
     percent = line.discount_percent
     return (
         f"{line.quantity.normalize():f}",
@@ -317,7 +167,7 @@ def _write_back(trial: Trial) -> RenderableType:
     return table
 
 
-def _say(console: Console, mark: str, style: str, text: str) -> None:
+def _print(console: Console, mark: str, style: str, text: str) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console.print(Text.assemble((mark, style), (text, style if style == "yellow" else "")))

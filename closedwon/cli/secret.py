@@ -16,7 +16,7 @@ _BYTES: Final = 32
 """256 bits; 43 letters, digits, `-` and `_`."""
 
 
-class Kind(StrEnum):
+class SecretKind(StrEnum):
     """What the secret is for."""
 
     PATH = "path"
@@ -26,19 +26,19 @@ class Kind(StrEnum):
 
 
 _VARIABLES: Final = {
-    Kind.PATH: "CLOSEDWON_PATH_SECRET",
-    Kind.CALLOUT: "CLOSEDWON_CALLOUT_KEY",
-    Kind.WEBHOOK: "CLOSEDWON_WEBHOOK_KEY",
-    Kind.CODEC: "CODEC_TOKEN",
+    SecretKind.PATH: "CLOSEDWON_PATH_SECRET",
+    SecretKind.CALLOUT: "CLOSEDWON_CALLOUT_KEY",
+    SecretKind.WEBHOOK: "CLOSEDWON_WEBHOOK_KEY",
+    SecretKind.CODEC: "CODEC_TOKEN",
 }
 _TOML: Final = {
-    Kind.PATH: 'in the route:\n\noutbound = {{ path_secrets = [{{ env = "{variable}" }}] }}\n\n'
+    SecretKind.PATH: 'in the route:\n\noutbound = {{ path_secrets = [{{ env = "{variable}" }}] }}\n\n'
     "and in Salesforce the endpoint of the outbound message is\n\n"
     "https://<your host>/outbound/{route}/${variable}\n"
     "https://<your host>/outbound/{route}/${variable}/tombstones   (of the message about deleted records)",
-    Kind.CALLOUT: 'in the route:\n\ncallouts = {{ keys = [{{ env = "{variable}" }}] }}',
-    Kind.WEBHOOK: 'under [[erps]]:\n\nwebhook = {{ keys = [{{ env = "{variable}" }}] }}',
-    Kind.CODEC: '\n\n[codec]\ntoken = {{ env = "{variable}" }}',
+    SecretKind.CALLOUT: 'in the route:\n\ncallouts = {{ keys = [{{ env = "{variable}" }}] }}',
+    SecretKind.WEBHOOK: 'under [[erps]]:\n\nwebhook = {{ keys = [{{ env = "{variable}" }}] }}',
+    SecretKind.CODEC: '\n\n[codec]\ntoken = {{ env = "{variable}" }}',
 }
 _ROTATE: Final = (
     "To replace one: list the new one as a second entry, restart, change the other side, then remove the old one."
@@ -48,7 +48,7 @@ _ROTATE: Final = (
 @app.command(rich_help_panel=Panel.SET_UP)
 def secret(
     kind: Annotated[
-        Kind,
+        SecretKind,
         typer.Argument(
             help="`path` of outbound messages, `callout` key of Apex, `webhook` key of an ERP, `codec` token.",
             show_default=False,
@@ -67,6 +67,6 @@ def secret(
     what = _TOML[kind].format(variable=variable, route=route)
     typer.echo(
         f"Keep it where secrets are kept. With the secret in the environment as {variable}, closedwon.toml says {what}"
-        + (f"\n\n{_ROTATE}" if kind is not Kind.CODEC else ""),
+        + (f"\n\n{_ROTATE}" if kind is not SecretKind.CODEC else ""),
         err=True,
     )

@@ -1,4 +1,4 @@
-"""`closedwon sweep` and `closedwon gaps`: finding what was lost, and knowing what may be."""
+"""`closedwon sweep` and `closedwon gaps`: find missing orders, and list the times in which some may be missing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from closedwon.cli.common import (
     connect,
     list_console,
     moment,
-    route_of,
+    named_route,
     settings_from,
 )
 from closedwon.errors import ClosedwonError
-from closedwon.model import Reconciliation, SweepProgress
+from closedwon.model.sweeps import SweepProgress, SweepStart
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_LOOK: Final = 0.5
-"""Seconds between looks at a sweep's progress."""
+_POLL: Final = 0.5
+"""Seconds between queries of the progress of a sweep."""
 
 
 class _SweepEndedError(ClosedwonError):
@@ -52,9 +52,9 @@ def sweep(
 ) -> None:
     """Find the records of a route **that should have an order and have none**, and start their orders.
 
-    Records count by the time of their last change. The sweep runs in the workers, below live traffic; breaking this
-    command off does not stop it, and the same command (with `--to`) looks on again. The exit code is 0 when all is
-    well or under way; 1 when orders need attention or, in a dry run, something would be started.
+    Records count by the time of their last change. The sweep runs in the workers, below live traffic; interrupting this
+    command does not stop it, and the same command (with `--to`) shows its progress again. The exit code is 1 if orders
+    need attention or, in a dry run, something would be started; otherwise 0.
 
     Examples:
     - `closedwon sweep won-deals --from 2026-11-01 --dry-run`
@@ -66,9 +66,9 @@ def sweep(
 
 @app.command(rich_help_panel=Panel.OPERATE)
 def gaps(config: Config = DEFAULT_CONFIG) -> None:
-    """List the **open gaps**: times from which word of records may be lost, and that no sweep has covered yet.
+    """List the **open gaps**: times from which notifications may be lost, and that no sweep has covered yet.
 
-    The exit code is 0 when none is open, 1 otherwise.
+    The exit code is 0 if none is open, otherwise 1.
 
     Example:
     - `closedwon gaps`
@@ -78,19 +78,19 @@ def gaps(config: Config = DEFAULT_CONFIG) -> None:
 
 async def _sweep(config: Path, name: str, since: datetime, until: datetime, dry_run: bool) -> None:  # noqa: FBT001
     settings = settings_from(config)
-    route = route_of(settings, name, "ROUTE")
+    route = named_route(settings, name, "ROUTE")
     if route.sweep is None:
         raise typer.BadParameter(f"route {name!r} has no [routes.sweep]; add it to {config}", param_hint="ROUTE")
     if since >= until:
         raise typer.BadParameter("must be before the end of the span", param_hint="--from")
     org = settings.org(route.org).id
     client = await connect(config)
-    from closedwon import temporal  # noqa: PLC0415
+    from closedwon.temporal.sweeps import start_sweep  # noqa: PLC0415
 
     workflow_id = names.sweep_workflow_id(org, name, since, until, dry_run=dry_run)
-    start = Reconciliation(org=org, route=name, since=since, until=until, dry_run=dry_run)
-    await temporal.start_sweep(client, start, workflow_id)
-    _tell(await _watch(client, workflow_id), dry_run=dry_run)
+    start = SweepStart(org=org, route=name, since=since, until=until, dry_run=dry_run)
+    await start_sweep(client, start, workflow_id)
+    _show_result(await _watch(client, workflow_id), dry_run=dry_run)
 
 
 async def _watch(client: Client, workflow_id: str) -> SweepProgress:
@@ -103,7 +103,7 @@ async def _watch(client: Client, workflow_id: str) -> SweepProgress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        looking = asyncio.create_task(_look_on(handle, progress))
+        looking = asyncio.create_task(_show_progress(handle, progress))
         try:
             result: SweepProgress = await handle.result()
         except WorkflowFailureError as error:
@@ -115,26 +115,26 @@ async def _watch(client: Client, workflow_id: str) -> SweepProgress:
             looking.cancel()
 
 
-async def _look_on(handle: WorkflowHandle[object, SweepProgress], progress: Progress) -> None:
+async def _show_progress(handle: WorkflowHandle[object, SweepProgress], progress: Progress) -> None:
     from temporalio.service import RPCError  # noqa: PLC0415
 
     task = progress.add_task("waiting for a worker", total=None)
     while True:
         try:
             now = await handle.query(names.QUERY_PROGRESS, result_type=SweepProgress)
-        except RPCError:  # no worker answers; the result is waited for all the same
+        except RPCError:  # no worker answers; keep waiting for the result
             progress.update(task, description="waiting for a worker")
         else:
             progress.update(task, description=f"{now.started} to order", completed=now.found, total=now.total)
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)
 
 
-def _tell(result: SweepProgress, *, dry_run: bool) -> None:
+def _show_result(result: SweepProgress, *, dry_run: bool) -> None:
     would = "would be started" if dry_run else "started"
     typer.echo(f"{result.since:%Y-%m-%d %H:%M:%S} to {result.until:%Y-%m-%d %H:%M:%S} UTC: {result.found} records")
     typer.echo(f"{result.started:>8} {would}: no order, a number that the ERP does not know, or an order too many")
-    typer.echo(f"{result.right:>8} right already")
-    typer.echo(f"{result.under_way:>8} under way")
+    typer.echo(f"{result.right:>8} correct already")
+    typer.echo(f"{result.under_way:>8} in progress")
     typer.echo(f"{result.attention:>8} need attention")
     if result.unqualified:
         typer.echo(f"{result.unqualified:>8} meet `sweep.where`, but not `qualify`")
@@ -149,15 +149,16 @@ async def _gaps(config: Path) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     client = await connect(config)
-    from closedwon import temporal  # noqa: PLC0415
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("route", "from (UTC)", "to (UTC)", "reason", "stands", "org"):
+    for heading in ("route", "from (UTC)", "to (UTC)", "reason", "status", "org"):
         table.add_column(heading)
-    async for one in temporal.open_gaps(client):
+    from closedwon.temporal.sweeps import open_gaps  # noqa: PLC0415
+
+    async for one in open_gaps(client):
         since = f"{one.gap.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if one.gap.since else "unknown"
         until = f"{one.gap.until.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-        table.add_row(one.key.route, since, until, one.gap.reason, one.stands, one.key.org)
+        table.add_row(one.key.route, since, until, one.gap.reason, one.status, one.key.org)
     console = list_console()
     if not table.row_count:
         console.print("No gap is open.")

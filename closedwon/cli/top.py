@@ -1,4 +1,4 @@
-"""`closedwon top`: a live page of how everything stands. The page itself is `top_page`."""
+"""`closedwon top`: a live page of the current state. `top_page` renders it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, settings_from, span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,33 +20,38 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_SHORTEST: Final = 0.5
+"""Seconds: a page costs some twenty requests to Temporal."""
+
 
 @app.command(rich_help_panel=Panel.OPERATE)
 def top(
     *,
     config: Config = DEFAULT_CONFIG,
-    every: Annotated[float, typer.Option(min=0.5, help="Seconds from look to look.")] = 2,
+    every: Annotated[str, typer.Option(metavar="DURATION", help="The interval between updates.")] = "2s",
     once: Annotated[bool, typer.Option("--once", help="Print one page and end.")] = False,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
             envvar="CLOSEDWON_METRICS",
-            help="A process's /metrics, for API calls and lag; may be repeated. The settings' port is asked anyway.",
+            help="A process's /metrics, for API calls and lag; may be repeated. The settings' address is always read.",
         ),
     ] = None,
 ) -> None:
-    """Show, live, **how everything stands**: stages, pace, attention, ERPs, the event bus. `q` or Ctrl-C ends it.
+    """Show the **current state**, live: stages, throughput, attention, ERPs, event bus. `q` or Ctrl-C ends it.
 
-    Asks Temporal, and of the processes' metrics what only they know, where they answer.
+    Reads Temporal and, if they respond, the metrics of the processes.
 
     Examples:
     - `closedwon top`
     - `closedwon top --once`
+    - `closedwon top --every 10s`
     """
+    interval = max(span(every, "--every").total_seconds(), _SHORTEST)
     settings = settings_from(config)
     addresses = [f"http://{settings.telemetry.host}:{settings.telemetry.port}/metrics", *(metrics or [])]
     with contextlib.suppress(KeyboardInterrupt):
-        complete(_top(_pages(settings, config, addresses), every, once=once))
+        complete(_top(_pages(settings, config, addresses), interval, once=once))
 
 
 async def _top(pages: AsyncIterator[RenderableType], every: float, *, once: bool) -> None:
@@ -71,16 +76,16 @@ async def _pages(settings: Settings, config: Path, metrics: list[str]) -> AsyncI
     from temporalio.service import RPCError  # noqa: PLC0415
 
     from closedwon.cli.top_page import page  # noqa: PLC0415
-    from closedwon.operating import figures, overview  # noqa: PLC0415
+    from closedwon.operations import metrics_page, overview  # noqa: PLC0415
 
     client = await connect(config)
     while True:
         try:
-            seen, told = await asyncio.gather(overview.look(client, settings), figures.read(metrics))
+            seen, scraped = await asyncio.gather(overview.look(client, settings), metrics_page.read(metrics))
         except RPCError as error:
-            yield f"Temporal does not answer ({error.status.name.lower()}); trying again."
+            yield f"Temporal does not respond ({error.status.name.lower()}); retrying."
         else:
-            yield page(seen, told, client.namespace)
+            yield page(seen, scraped, client.namespace)
 
 
 @contextlib.contextmanager

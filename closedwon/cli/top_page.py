@@ -1,4 +1,4 @@
-"""The page of `closedwon top`, drawn to fit 80 columns and 24 lines. It asks nobody."""
+"""The page of `closedwon top`, drawn to fit 80 columns and 24 lines. Makes no requests."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from closedwon.names import OrderStage
-from closedwon.operating.erps import Queue
-from closedwon.operating.figures import Figures
-from closedwon.operating.overview import PACE_OVER, Channel, Overview
+from closedwon.operations.erps import Queue
+from closedwon.operations.metrics_page import ScrapedMetrics
+from closedwon.operations.overview import THROUGHPUT_OVER, ChannelStatus, Overview
 
 _REASONS: Final = 4
 """Attention reasons that have a line of their own."""
 _LONG: Final = timedelta(hours=1)
 _NEAR: Final = 80
-"""Per cent of the API limit that are told in red."""
+"""Percentage of the API limit from which on the number is red."""
 
 
-def page(seen: Overview, told: Figures, namespace: str) -> RenderableType:
+def page(seen: Overview, scraped: ScrapedMetrics, namespace: str) -> RenderableType:
     """Draw one look."""
     head = Text.assemble(
         ("Closedwon", "bold"), f"  {namespace}  {seen.at:%Y-%m-%d %H:%M:%S} UTC   ",
         (f"{seen.unfinished} unfinished", "bold"),
         f", the oldest for {age(seen.oldest)}" if seen.unfinished else "",
     )  # fmt: skip
-    halves = Columns([_stages(seen), Group(_pace(seen), "", _reasons(seen))], padding=(0, 4))
-    notes = (*_held(seen), *_gaps(seen), *_api(told))
-    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, told), "", *notes)
+    halves = Columns([_stages(seen), Group(_throughput(seen), "", _reasons(seen))], padding=(0, 4))
+    notes = (*_held(seen), *_gaps(seen), *_api(scraped))
+    return Group(head, "", halves, "", _queues(seen), "", _channels(seen, scraped), "", *notes)
 
 
 def age(time: timedelta) -> str:
@@ -47,7 +47,7 @@ def age(time: timedelta) -> str:
 def _table(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place == 0 or heading in {"stands", "why"} else "right")
+        table.add_column(heading, justify="left" if place == 0 or heading in {"status", "why"} else "right")
     return table
 
 
@@ -60,13 +60,13 @@ def _stages(seen: Overview) -> Table:
     return table
 
 
-def _pace(seen: Overview) -> Table:
-    pace, minutes = seen.pace, PACE_OVER / timedelta(minutes=1)
+def _throughput(seen: Overview) -> Table:
+    throughput, minutes = seen.throughput, THROUGHPUT_OVER / timedelta(minutes=1)
     table = _table(f"last {minutes:.0f} min", "orders", "a minute")
-    table.add_row("begun", str(pace.begun), f"{pace.begun / minutes:.1f}")
-    table.add_row("ended", str(pace.ended), f"{pace.ended / minutes:.1f}")
-    if pace.median is not None and pace.most is not None:
-        table.add_row("took (median, 95 %)", age(pace.median), age(pace.most))
+    table.add_row("begun", str(throughput.begun), f"{throughput.begun / minutes:.1f}")
+    table.add_row("ended", str(throughput.ended), f"{throughput.ended / minutes:.1f}")
+    if throughput.median is not None and throughput.most is not None:
+        table.add_row("took (median, 95 %)", age(throughput.median), age(throughput.most))
     return table
 
 
@@ -84,7 +84,7 @@ def _reasons(seen: Overview) -> RenderableType:
 
 
 def _queues(seen: Overview) -> Table:
-    table = _table("ERP", "stands", "waiting", "oldest", "workers", "why")
+    table = _table("ERP", "status", "waiting", "oldest", "workers", "why")
     for queue in seen.queues:
         if queue.erp is not None or len(seen.queues) > 2:  # noqa: PLR2004 - one ERP and what is shared
             table.add_row(*_queue(queue))
@@ -95,28 +95,29 @@ def _queue(queue: Queue) -> tuple[RenderableType, ...]:
     style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
     workers = Text(str(queue.workers)) if queue.workers else Text("none", style="bold red")
     oldest = age(queue.oldest) if queue.backlog else ""
-    stands, why = Text(queue.stands, style=style), Text(queue.reason)
-    return queue.erp or "(several)", stands, str(queue.backlog), oldest, workers, why
+    status, why = Text(queue.status, style=style), Text(queue.reason)
+    return queue.erp or "(several)", status, str(queue.backlog), oldest, workers, why
 
 
-def _channels(seen: Overview, told: Figures) -> RenderableType:
+def _channels(seen: Overview, scraped: ScrapedMetrics) -> RenderableType:
     if not seen.channels:
         return Text("no event bus is read", style="dim")
     table = _table("event bus", "lag", "last event", "reader")
     for channel in seen.channels:
-        table.add_row(*_channel(channel, told, seen.at))
+        table.add_row(*_channel(channel, scraped, seen.at))
     return table
 
 
-def _channel(channel: Channel, told: Figures, now: datetime) -> tuple[RenderableType, ...]:
-    lag = told.lag.get((channel.org.name, channel.name))
-    last = channel.cursor.event_time if channel.cursor else None
-    if not channel.is_started or not channel.is_reading:
-        reader = Text("none" if not channel.is_started else "refused", style="bold red")
-    elif channel.beat is None:
+def _channel(channel: ChannelStatus, scraped: ScrapedMetrics, now: datetime) -> tuple[RenderableType, ...]:
+    state = channel.state
+    lag = scraped.lag.get((channel.org.name, channel.name))
+    last = state.cursor.event_time if state.cursor else None
+    if not state.is_started or not state.is_reading:
+        reader = Text("none" if not state.is_started else "refused", style="bold red")
+    elif state.heartbeat is None:
         reader = Text("begins", style="yellow")
     else:
-        silence = now - channel.beat
+        silence = now - state.heartbeat
         reader = Text(f"{age(silence)} ago", style="red" if silence > timedelta(minutes=2) else "")
     return (
         f"{channel.org.name} {channel.name}",
@@ -135,17 +136,17 @@ def _held(seen: Overview) -> Iterator[RenderableType]:
 
 def _gaps(seen: Overview) -> Iterator[RenderableType]:
     if seen.gaps:
-        waits = sum(gap.stands != "sweeping" for gap in seen.gaps)
+        waits = sum(gap.status != "sweeping" for gap in seen.gaps)
         number = f"{len(seen.gaps)} open gap{'' if len(seen.gaps) == 1 else 's'}"
-        stands = f"{waits} for a person to see to" if waits else "being swept"
-        yield Text(f"{number}, {stands}: closedwon gaps", style="bold red" if waits else "yellow")
+        status = f"{waits} for a person to see to" if waits else "being swept"
+        yield Text(f"{number}, {status}: closedwon gaps", style="bold red" if waits else "yellow")
 
 
-def _api(told: Figures) -> Iterator[RenderableType]:
-    if not told.api_used:
-        yield Text("API calls and lag: no process told them; name its address by --metrics", style="dim")
-    for org, used in told.api_used.items():
-        limit = told.api_limit.get(org)
+def _api(scraped: ScrapedMetrics) -> Iterator[RenderableType]:
+    if not scraped.api_used:
+        yield Text("API calls and lag: no process reports them; give its address by --metrics", style="dim")
+    for org, used in scraped.api_used.items():
+        limit = scraped.api_limit.get(org)
         share = 100 * used / limit if limit else 0
         of_limit = f" of {limit} ({share:.0f} %)" if limit else ""
         style = "red" if share > _NEAR else "dim"

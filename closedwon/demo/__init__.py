@@ -10,16 +10,23 @@ class ErpKind(StrEnum):
     """Which ERP to run."""
 
     TRYTON = "tryton"
-    LIGHT = "light"
+    STUB = "stub"
 
     @property
     def words(self) -> str:
         """As it is called in a sentence."""
-        return {ErpKind.TRYTON: "Tryton", ErpKind.LIGHT: "the light ERP"}[self]
+        return {ErpKind.TRYTON: "Tryton", ErpKind.STUB: "the stub ERP"}[self]
+
+
+class TemporalKind(StrEnum):
+    """Which Temporal to run."""
+
+    DEVELOPMENT = "dev"
+    CLUSTER = "cluster"
 
 
 class Via(StrEnum):
-    """How word of a won deal reaches Closedwon."""
+    """How the notification of a won deal reaches Closedwon."""
 
     EVENT = "event"
     OUTBOUND = "outbound"

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from pydantic import AwareDatetime, Field
 
-from closedwon.audit.judge import Counts, Report
+from closedwon.audit.compare import AuditReport, Counts
+from closedwon.emulators.salesforce.client import OrgClient
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg.client import OrgClient
-from closedwon.model import Frozen, idempotency_key
+from closedwon.model.base import Frozen
+from closedwon.model.orders import idempotency_key
 
 _FIELDS: Final = (
     "Id, Name, Account.Name, Amount, CurrencyIsoCode, IsWon, ERP_Order_Number__c, ERP_Order_Status__c, "
@@ -29,7 +30,7 @@ _FIELDS: Final = (
 _PAGE: Final = 1000
 
 
-class Deal(Frozen):
+class DemoDeal(Frozen):
     """An Opportunity as Salesforce has it."""
 
     id: RecordId
@@ -63,16 +64,16 @@ class Summary(Counts):
     """Whether the audit of all runs has found nothing that disagrees."""
 
 
-class SalesforceBooks:
+class SalesforceRecords:
     """Asks the org by SOQL, as a sales person."""
 
     def __init__(self, org: OrgClient) -> None:
         """Ask through `org`."""
         self._org = org
 
-    async def deals(self) -> list[Deal]:
+    async def deals(self) -> list[DemoDeal]:
         """Every Opportunity, in the order of creation, page by page."""
-        found: list[Deal] = []
+        found: list[DemoDeal] = []
         while True:
             after = f"WHERE Id > '{found[-1].id}'" if found else ""
             page = await self._org.query(f"SELECT {_FIELDS} FROM Opportunity {after} ORDER BY Id LIMIT {_PAGE}")  # noqa: S608 - SOQL with an id
@@ -81,10 +82,10 @@ class SalesforceBooks:
                 return found
 
 
-def _deal(row: Mapping[str, Any], org: OrgId) -> Deal:
+def _deal(row: Mapping[str, Any], org: OrgId) -> DemoDeal:
     record, key = RecordId(row["Id"]), row["ERP_Order_Key__c"]
     is_own = key in (None, idempotency_key(org, record))
-    return Deal(
+    return DemoDeal(
         id=record,
         name=row["Name"],
         account=row["Account"]["Name"],
@@ -97,7 +98,7 @@ def _deal(row: Mapping[str, Any], org: OrgId) -> Deal:
     )
 
 
-def seconds(deals: Iterable[Deal], won_at: Mapping[RecordId, datetime]) -> list[float]:
+def seconds(deals: Iterable[DemoDeal], won_at: Mapping[RecordId, datetime]) -> list[float]:
     """How long each deal took from won to written back, the quickest first; only deals with a number count."""
     return sorted(
         max((deal.modified_at - won_at[deal.id]).total_seconds(), 0.0)
@@ -106,7 +107,9 @@ def seconds(deals: Iterable[Deal], won_at: Mapping[RecordId, datetime]) -> list[
     )
 
 
-def summarise(run: Report, all_runs: Report, deals: Sequence[Deal], won_at: Mapping[RecordId, datetime]) -> Summary:
+def summarise(
+    run: AuditReport, all_runs: AuditReport, deals: Sequence[DemoDeal], won_at: Mapping[RecordId, datetime]
+) -> Summary:
     """The summary of the run in which the deals of `won_at` were won, and which the audit `run` is about."""
     taken = seconds(deals, won_at)
     return Summary(

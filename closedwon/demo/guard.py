@@ -3,9 +3,9 @@
     python guard.py   < lines "+PID" and "-PID"
 
 The parent names each child (the leader of a process group) when it starts and when it has ended. When the pipe closes,
-the parent is gone, however it died, and whoever is still named is killed. This works wherever there are pipes; the
-kernel's own way (`PR_SET_PDEATHSIG`) exists on Linux only and needs code between fork and exec, which is unsafe beside
-the threads of the Temporal SDK.
+the parent is gone, however it died, and each process that is still named is killed. This works on every platform with
+pipes; the kernel's own way (`PR_SET_PDEATHSIG`) exists on Linux only and needs code between fork and exec, which is
+unsafe with the threads of the Temporal SDK.
 """
 
 from __future__ import annotations

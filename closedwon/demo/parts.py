@@ -1,15 +1,15 @@
 """Child processes: started until they are ready, killed, stopped, started again on the same ports and data.
 
-What a part is and when it is ready is told by the subclasses in `stack`; here is only how a process is handled.
+The subclasses in `stack` define what a part is and when it is ready; this module only manages processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,17 +19,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from closedwon.demo import guard
+from closedwon.emulators.ports import claim, free_port, is_free, release
 from closedwon.errors import ClosedwonError
-from closedwon.localerp.connection import free_port, is_free
 
 _POLL: Final = 0.05
 """Seconds between two looks at a process."""
-_PORT_ATTEMPTS: Final = 5
-_TAKEN: Final = re.compile(r"address already in use|port is taken", re.IGNORECASE)
+_ATTEMPTS: Final = 5
 _TAIL: Final = 15
+_LINE: Final = 300
+"""Characters that are shown of a line: servers log a whole stack trace in one."""
 
 
 class PartError(ClosedwonError):
@@ -48,12 +49,32 @@ class State(StrEnum):
 
 
 def program(name: str) -> str:
-    """The path of an installed command: beside the interpreter, or on PATH. Raises `PartError` with the cure."""
+    """The path of an installed command: beside the interpreter, or on PATH. Raises `PartError` with the hint."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
         raise PartError(f"The command `{name}` is not installed. Run `make setup`, or `pip install 'closedwon[demo]'`.")
     return found
+
+
+def make_data_dir(data_dir: Path) -> Path:
+    """Make the directory where it is missing and return its whole path. Raises `PartError`."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PartError(f"{data_dir} cannot be used: {error.strerror}; name another --data-dir") from None
+    return data_dir.absolute()
+
+
+def lock_data_dir(data_dir: Path) -> TextIO:
+    """Keep others from using the directory until the returned file is closed. Raises `PartError` if another does."""
+    lock = (data_dir / "lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise PartError(f"Another demo runs on {data_dir}. Stop it, or use another --data-dir.") from None
+    return lock
 
 
 class Ports:
@@ -69,10 +90,18 @@ class Ports:
         return self._ports.get(name) or self._change(name)
 
     def replace_taken(self, names: Iterable[str]) -> None:
-        """Give other ports to those whose port is in use: a stranger's server must not pass for ours."""
+        """Claim the ports, and give other ones to those whose port is claimed by another process or in use.
+
+        A stranger's server must not pass for ours.
+        """
         for name in names:
-            if not is_free(self.get(name)):
+            if not (claim(self.get(name)) and is_free(self.get(name))):
                 self._change(name)
+
+    def release(self) -> None:
+        """Let others choose these ports: the servers have ended."""
+        for port in self._ports.values():
+            release(port)
 
     def suggest(self, ports: Mapping[str, int]) -> None:
         """Give these names these ports, where they have none and the ports are free."""
@@ -81,9 +110,7 @@ class Ports:
                 self._set(name, port)
 
     def _change(self, name: str) -> int:
-        while (port := free_port()) in self._ports.values():
-            pass
-        return self._set(name, port)
+        return self._set(name, free_port())
 
     def _set(self, name: str, port: int) -> int:
         self._ports[name] = port
@@ -108,11 +135,11 @@ class Guard:
 
     def watch(self, pid: int) -> None:
         """Name a child that has started."""
-        self._tell(pid)
+        self._write(pid)
 
     def forget(self, pid: int) -> None:
         """Name a child that has ended: its number may be given to a stranger."""
-        self._tell(-pid)
+        self._write(-pid)
 
     def close(self) -> None:
         """Let it kill who is still named, and wait for its end."""
@@ -121,7 +148,7 @@ class Guard:
             self._process.wait()
             self._process = None
 
-    def _tell(self, number: int) -> None:
+    def _write(self, number: int) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(b"%d\n" % number)
@@ -133,8 +160,10 @@ class Part(ABC):
     `environment` is added to the child's environment at every start: a test may change it between two starts.
     """
 
-    patience = 60.0
-    """Seconds until a part that is not ready counts as hung."""
+    passing: Sequence[str] = ("in use",)
+    """Words that a process writes before it ends for a reason that passes, as for a port that is held by another."""
+    patience = 120.0
+    """Seconds without a new line in its log after which a part that is not ready counts as hung."""
     grace = 15.0
     """Seconds that a stopping part has before it is killed."""
 
@@ -188,19 +217,19 @@ class Part(ABC):
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises `PartError` when it ends before that, or hangs.
 
-        A port that is taken is tried again when the part has served on it before (others know it by that port),
-        and is otherwise replaced by another one.
+        It is started again if it ends for a reason that passes. A port that is taken is tried again when the part has
+        served on it before (others know it by that port), and is otherwise replaced by another one.
         """
         if self._process is not None and self.exit_code is None:
             raise PartError(f"{self.name} runs already.")
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             if not self._has_served:
                 self._ports.replace_taken(self.port_names)
             self._spawn()
             try:
                 await self._until_ready()
             except PartError:
-                if attempt == _PORT_ATTEMPTS or not _TAKEN.search(self.words()):
+                if attempt == _ATTEMPTS or not any(reason in self.last_lines() for reason in self.passing):
                     raise
                 if self._has_served:
                     await asyncio.sleep(1)
@@ -237,13 +266,13 @@ class Part(ABC):
         await self.start()
 
     def check(self) -> None:
-        """Raise `PartError` when it has ended and nobody asked it to."""
+        """Raise `PartError` if it has ended without being stopped."""
         if self.state is State.READY and self.exit_code is not None:
             self.state = State.FAILED
             raise self._error(f"ended by itself ({_how(self.exit_code)})")
 
-    def words(self) -> str:
-        """Its last words: the end of its log, since its last start."""
+    def last_lines(self) -> str:
+        """The end of its log since its last start."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
@@ -256,7 +285,7 @@ class Part(ABC):
         command = self.command()
         with self.log.open("ab") as log:
             log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} start of {self.name}\n".encode())
-            log.flush()  # or the child's first words may come before it, and be taken for those of an earlier start
+            log.flush()  # otherwise the child may write first, and its lines count as those of an earlier start
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own programs
                 command,
@@ -281,12 +310,14 @@ class Part(ABC):
 
     async def _wait_until_ready(self) -> str | None:
         """Return what went wrong, if anything."""
-        deadline = time.monotonic() + self.patience
+        moved, said = time.monotonic(), self.last_lines()
         while self.exit_code is None:
             if await self.is_ready():
                 return None
-            if time.monotonic() > deadline:
-                return f"was not ready after {self.patience:.0f} s"
+            if (now := self.last_lines()) != said:
+                moved, said = time.monotonic(), now
+            if time.monotonic() > moved + self.patience:
+                return f"is not ready, and has logged nothing for {self.patience:.0f} s"
             await asyncio.sleep(_POLL)
         return f"ended while it was starting ({_how(self.exit_code)})"
 
@@ -297,7 +328,7 @@ class Part(ABC):
             await self._until_gone()
 
     async def _until_gone(self) -> None:
-        while self.exit_code is None:  # noqa: ASYNC110 - nobody sets an event when a process ends
+        while self.exit_code is None:  # noqa: ASYNC110 - nothing sets an event when a process ends
             await asyncio.sleep(_POLL)
 
     def _signal_group(self, number: signal.Signals) -> None:
@@ -305,7 +336,7 @@ class Part(ABC):
             os.killpg(self.pid, number)
 
     def _error(self, what: str) -> PartError:
-        return PartError(f"{self.name} {what}. Its log is {self.log} and ends with:\n{_indented(self.words())}")
+        return PartError(f"{self.name} {what}. Its log is {self.log} and ends with:\n{_indented(self.last_lines())}")
 
 
 async def together(*jobs: Coroutine[Any, Any, object]) -> None:
@@ -318,12 +349,26 @@ async def together(*jobs: Coroutine[Any, Any, object]) -> None:
         raise errors.exceptions[0] from None
 
 
+def is_cancelled() -> bool:
+    """Whether the running task was asked to end, though the call that it waited for has raised another error."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal do what Ctrl-C does: cancel, so that everything is stopped in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 def _how(exit_code: int) -> str:
     return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines()) or "    (nothing)"
+    return "\n".join(f"    {line[:_LINE]}" for line in text.splitlines()) or "    (nothing)"
 
 
 def _child_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,9 @@
-"""The demo from start to end: start the world, win deals, watch them, kill a worker if asked, count, tell."""
+"""The demo from start to end: start the world, win deals, watch them, optionally kill a worker, print the counts."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,16 +16,18 @@ import aiohttp
 from temporalio.service import RPCError
 
 from closedwon import names
-from closedwon.demo import ErpKind, Via, show
-from closedwon.demo.deals import SalesforceBooks, Summary, summarise
-from closedwon.demo.parts import Part, State, together
+from closedwon.demo import ErpKind, TemporalKind, Via, show
+from closedwon.demo.cluster import programs
+from closedwon.demo.deals import SalesforceRecords, Summary, summarise
+from closedwon.demo.parts import Part, State, is_cancelled, stop_on_signals, together
 from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
+from closedwon.emulators.salesforce.client import OrgClient, OrgRefusedError
+from closedwon.emulators.salesforce.connection import Connection
 from closedwon.errors import ClosedwonError
 from closedwon.ids import RecordId
-from closedwon.localorg.client import OrgClient, OrgRefusedError
-from closedwon.localorg.connection import Connection
 from closedwon.names import OrderStage
+from closedwon.temporal.visibility import RUNNING, all_of, differs, of_type, started_since
 
 _TICK: Final = 0.2
 """Seconds between two looks at Temporal and Salesforce."""
@@ -37,7 +38,9 @@ _FEWEST_WITH_RENEWAL: Final = 2
 _BURST: Final = 3
 """Deals won at once before a worker is killed, so that some are half-way."""
 _LEFT_OVER: Final = 60.0
-"""Seconds that deals of an earlier run have, at most, to come through before this one begins."""
+"""Seconds without a change after which deals of an earlier run are waited for no longer."""
+_PATIENCE: Final = 120.0
+"""Seconds without a change at any deal after which those that are not done count as stuck."""
 _YEAR: Final = timedelta(days=365)
 _STAMP: Final = timedelta(seconds=1)
 """How exact the time is by which Salesforce is asked for what has changed."""
@@ -47,7 +50,7 @@ _HALF_WAY: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK)
 
 
 class StuckError(ClosedwonError):
-    """Deals do not come through. The text says where they stand and which logs tell why."""
+    """Deals are not completed. The text gives their stages and the logs to read."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +60,24 @@ class Options:
     deals: int
     erp: ErpKind
     via: Via
+    temporal: TemporalKind
     kill: bool
     keep: bool
     data_dir: Path
 
-    @property
-    def patience(self) -> float:
-        """Seconds until deals that are not done count as stuck; Tryton takes two orders a second, at least."""
-        return 60 + 3 * self.deals + 60 * self.kill
-
 
 async def demo(options: Options) -> bool:
     """Run it; return whether all counts agree. Raises `PartError` when a part fails."""
-    _stop_on_signals()
+    stop_on_signals()
     screen = Screen()
-    # A world for each ERP: an order that is under way in one must not be finished in the other.
     by_event = options.via is Via.EVENT
+    if options.temporal is TemporalKind.CLUSTER:
+        await programs.build(programs.find(), screen.say)
     stack = Stack(
-        options.data_dir / (options.erp if by_event else f"{options.erp}-{options.via}"),
+        options.data_dir / _world(options),
         erp=options.erp,
         via=options.via,
+        temporal=options.temporal,
         workers=1,
         subscribers=int(by_event),
         usual_ports=True,
@@ -89,12 +90,20 @@ async def demo(options: Options) -> bool:
             stack.check()
             await asyncio.sleep(1)
     except (aiohttp.ClientError, OrgRefusedError, RPCError):
+        if is_cancelled():  # the call that Ctrl-C has ended fails in its own way
+            raise asyncio.CancelledError from None
         await asyncio.sleep(1)  # a part that dies stops answering before it is gone
         stack.check()
         raise
     finally:
         await stack.stop()
     return good
+
+
+def _world(options: Options) -> str:
+    """A world for each ERP and each Temporal: an order that is under way in one must not be finished in another."""
+    usual = {Via.EVENT, TemporalKind.DEVELOPMENT}
+    return "-".join([options.erp, *(one for one in (options.via, options.temporal) if one not in usual)])
 
 
 async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> bool:
@@ -125,7 +134,7 @@ class _Run:
         self._screen = screen
         self._options = options
         self._people = people
-        self._salesforce = SalesforceBooks(people)
+        self._salesforce = SalesforceRecords(people)
         self._tracks: dict[RecordId, Track] = {}
         self._note = ""
         self._began = datetime.now(UTC)
@@ -152,12 +161,13 @@ class _Run:
     async def _end_earlier_runs(self) -> None:
         """Let through what a run that was broken off has left half-way: what changes later counts with this run."""
         end = time.monotonic() + _LEFT_OVER
-        told = 0
+        shown = 0
         while time.monotonic() < end and (left := await self._under_way()):
             self._stack.check()
-            if left != told:
-                told = left
-                self._screen.say(f"deals of an earlier run, which come through first: {told}")
+            if left != shown:
+                shown = left
+                end = time.monotonic() + _LEFT_OVER
+                self._screen.say(f"deals of an earlier run, which come through first: {shown}")
             await asyncio.sleep(_TICK)
         if stamps := [deal.modified_at for deal in await self._salesforce.deals()]:
             await asyncio.sleep((max(stamps) + _STAMP - datetime.now(UTC)).total_seconds())
@@ -166,8 +176,8 @@ class _Run:
         """How many deals are won and have not come through: by their records, or by their workflows."""
         waiting = [deal for deal in await self._salesforce.deals() if deal.on_its_way]
         client = await self._stack.temporal.client()
-        query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND ExecutionStatus = 'Running'"
-        running = await client.count_workflows(f"{query} AND {names.ORDER_STAGE} != '{OrderStage.ATTENTION}'")
+        query = all_of(of_type(names.ORDER_WORKFLOW), RUNNING, differs(names.ORDER_STAGE, OrderStage.ATTENTION))
+        running = await client.count_workflows(query)
         return max(len(waiting), running.count)
 
     async def count(self) -> Summary:
@@ -236,7 +246,7 @@ class _Run:
             caught = [track for track in self._tracks.values() if track.stage in _HALF_WAY and not track.written]
             await worker.start()
             if caught:
-                self._tell(
+                self._show_note(
                     f"{self._passed():.0f} s: {worker.name} (pid {pid}) got SIGKILL with {len(caught)} half-way; "
                     f"now pid {worker.pid}"
                 )
@@ -245,22 +255,25 @@ class _Run:
 
     async def _watch(self) -> None:
         """Draw until every deal is written back. Raises `PartError` and `StuckError`."""
+        moved, seen = self._passed(), ""
         while True:
             self._stack.check()
             await self._look()
             self._draw()
+            if (now := str([(track.stage, track.written) for track in self._tracks.values()])) != seen:
+                moved, seen = self._passed(), now
             behind = [track for track in self._tracks.values() if not track.written]
             if not behind and len(self._tracks) == self._options.deals:
                 return
             hopeless = behind and all(track.stage == OrderStage.ATTENTION for track in behind)
-            if hopeless or self._passed() > self._options.patience:
+            if hopeless or self._passed() > moved + _PATIENCE:
                 raise self._stuck(behind)
             await asyncio.sleep(_TICK)
 
     async def _look(self) -> None:
         """Ask Temporal for the stages and Salesforce for the numbers."""
         client = await self._stack.temporal.client()
-        query = f"WorkflowType = '{names.ORDER_WORKFLOW}' AND StartTime >= '{self._began.isoformat()}'"
+        query = all_of(of_type(names.ORDER_WORKFLOW), started_since(self._began))
         async for execution in client.list_workflows(query):
             stage = execution.search_attributes.get(names.ORDER_STAGE)
             track = self._tracks.get(names.parse_order_workflow_id(execution.id).record)
@@ -281,7 +294,7 @@ class _Run:
         )
         self._screen.draw(picture, line)
 
-    def _tell(self, note: str) -> None:
+    def _show_note(self, note: str) -> None:
         """Show it in the picture, or print it where there is none."""
         self._note = note
         if not self._screen.console.is_terminal:
@@ -316,11 +329,3 @@ async def _draw_start(stack: Stack, screen: Screen) -> None:
             since = {part.name: took.get(part, time.monotonic() - start) for part, start in began.items()}
             screen.draw(*show.starting(stack.parts, since))
             await asyncio.sleep(0.1)
-
-
-def _stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal do what Ctrl-C does: cancel, so that everything is stopped in order."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -19,21 +19,22 @@ from rich.text import Text
 
 from closedwon import names
 from closedwon.demo import ErpKind
-from closedwon.demo.deals import Deal, Summary
+from closedwon.demo.deals import DemoDeal, Summary
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
 from closedwon.names import OrderStage
+from closedwon.temporal.visibility import of_type
 
 _PLAIN_EVERY: Final = 2.0
-"""Seconds between two progress lines where there is no terminal."""
+"""Seconds between two progress lines without a terminal."""
 _ROWS_BESIDE_DEALS: Final = 6
-"""Lines of the picture that are no deals."""
+"""Lines of the picture that are not deals."""
 _LOOKS: Final[dict[str, tuple[str, str]]] = {
     "open": ("open", "dim"),
     "won": ("event on its way", "yellow"),
     OrderStage.LOADING: ("reading the deal", "yellow"),
     OrderStage.ORDERING: ("ordering in the ERP", "cyan"),
-    OrderStage.WRITING_BACK: ("telling Salesforce", "blue"),
+    OrderStage.WRITING_BACK: ("writing to Salesforce", "blue"),
     OrderStage.ATTENTION: ("needs attention", "bold red"),
     OrderStage.COMPLETED: ("written back", "green"),
 }
@@ -43,20 +44,20 @@ _AMOUNT, _ORDER, _SECONDS = 11, 7, 7
 _GAP: Final = 2
 """Blanks before each cell."""
 _FIXED: Final = _GAP + _AMOUNT + _GAP + _LONGEST + _GAP + _ORDER + _GAP + _SECONDS
-"""Columns of the cells that are no names."""
+"""Columns of the cells that are not names."""
 _NAME: Final = 34
 """Columns of a whole name."""
 _WIDE: Final = _FIXED + 2 * (_GAP + 30)
-"""Columns from which on there is room for customers."""
+"""Minimum number of columns to show customers."""
 _NAME_END: Final = 7
 """So many characters stay at the end of a deal's name that is cut: by them a customer's deals differ."""
 _DONE: Final = "✔"
 
 
 class Track:
-    """A deal's way. `stage` is a key of `_LOOKS` or another stage's word."""
+    """The progress of a deal. `stage` is a key of `_LOOKS` or the name of another stage."""
 
-    def __init__(self, deal: Deal) -> None:
+    def __init__(self, deal: DemoDeal) -> None:
         """Not won yet."""
         self.deal = deal
         self.stage = "open"
@@ -122,7 +123,7 @@ def starting(parts: Sequence[Part], since: dict[str, float]) -> tuple[Renderable
         if part.state is State.NOT_STARTED:
             look, words = Text("·", "dim"), Text("waits for the others", "dim")
         elif part.state is not State.READY:
-            last = part.words().splitlines()[-1:]
+            last = part.last_lines().splitlines()[-1:]
             look = Spinner("dots")
             words = Text(" ".join(last) or "starting", "yellow", overflow="ellipsis", no_wrap=True)
             waiting.append(f"{part.name}: {words.plain}")
@@ -168,10 +169,10 @@ def _that_fit(tracks: Sequence[Track], rows: int) -> Sequence[Track]:
 def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
     customers = width >= _WIDE
     table = Table(box=None, header_style="dim", padding=(0, 0, 0, _GAP))
-    room = min((width - _FIXED) // (1 + customers) - _GAP, _NAME)
-    table.add_column("deal", no_wrap=True, width=room)
+    space = min((width - _FIXED) // (1 + customers) - _GAP, _NAME)
+    table.add_column("deal", no_wrap=True, width=space)
     if customers:
-        table.add_column("customer", no_wrap=True, width=room)
+        table.add_column("customer", no_wrap=True, width=space)
     table.add_column("amount", justify="right", no_wrap=True, width=_AMOUNT)
     table.add_column("where it is", no_wrap=True, width=_LONGEST)
     table.add_column("order", no_wrap=True, width=_ORDER)
@@ -183,7 +184,7 @@ def _deals(tracks: Sequence[Track], now: datetime, width: int) -> Table:
         seconds = track.seconds(now)
         name = track.deal.name
         table.add_row(
-            name if len(name) <= room else f"{name[: room - _NAME_END - 1]}…{name[-_NAME_END:]}",
+            name if len(name) <= space else f"{name[: space - _NAME_END - 1]}…{name[-_NAME_END:]}",
             *([" ".join(track.deal.account.split())] if customers else []),  # a tab would shift the columns
             f"{track.deal.amount:,.0f} {track.deal.currency}",
             Text(words if track.written else f"• {words}", style),
@@ -209,7 +210,7 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
         Text.assemble(
             (f"{_DONE} " if well else "✘ ", style),
             (f"won {summary.won}{sign} ordered {summary.ordered}{sign} written back {summary.written_back}", style),
-            f"   totals right {summary.totals_right}   doubled {summary.doubled}   lost {summary.lost}",
+            f"   totals right {summary.totals_right}   duplicates {summary.duplicates}   missing {summary.missing}",
         )
     ]
     if summary.median_s is not None:
@@ -221,8 +222,8 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
         lines.append(
             Text(
                 f"  all runs: won {whole.won}, ordered {whole.ordered}, "
-                f"written back {whole.written_back}, cancelled {whole.cancelled}, doubled {whole.doubled}, "
-                f"lost {whole.lost}"
+                f"written back {whole.written_back}, cancelled {whole.cancelled}, duplicates {whole.duplicates}, "
+                f"missing {whole.missing}"
             )
         )
     if not summary.clean:
@@ -243,9 +244,9 @@ def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> Ren
     if not stays:
         commands = (
             f". {env}",
-            f"temporal server start-dev --port {stack.temporal.port} --db-filename {_short(stack.temporal.database)}",
+            stack.temporal.by_hand(_short),
             f"closedwon org serve --data-dir {org_dir}",
-            f"closedwon erp {stack.erp_kind} --data-dir {erp_dir}",
+            f"closedwon test-erp {stack.erp_kind} --data-dir {erp_dir}",
             "closedwon run",
         )
         return Group(
@@ -255,11 +256,11 @@ def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> Ren
             *(_to_copy("  ", command) for command in commands),
         )
     erp = stack.erp.connection["url"]
-    query = quote(f"WorkflowType = '{names.ORDER_WORKFLOW}'")
+    query = quote(of_type(names.ORDER_WORKFLOW))
     rows = (
         ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
         ("Salesforce: the org", stack.org.connection["url"]),
-        (f"The ERP: {stack.erp_kind.words}", f"{erp}/_admin/orders" if stack.erp_kind is ErpKind.LIGHT else erp),
+        (f"The ERP: {stack.erp_kind.words}", f"{erp}/_admin/orders" if stack.erp_kind is ErpKind.STUB else erp),
         ("Credentials of both", f"{org_dir}/connection.json, {erp_dir}/…"),
         ("Logs", _short(stack.org.log.parent)),
         ("", ""),

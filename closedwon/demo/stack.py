@@ -1,6 +1,6 @@
 """`Stack`: the whole world on one laptop, part by part. Which parts there are, how each is started, when it is ready.
 
-    async with Stack(data_dir, erp=ErpKind.LIGHT, workers=2) as stack:
+    async with Stack(data_dir, erp=ErpKind.STUB, workers=2) as stack:
         await stack.workers[0].kill()
         await stack.workers[0].start()
 
@@ -12,7 +12,6 @@ goes on where the first one stopped.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import shlex
@@ -27,20 +26,14 @@ from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 import aiohttp
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.namespace.v1 import NamespaceConfig
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError
 
-from closedwon import names
-from closedwon.audit.judge import Report
-from closedwon.demo import ErpKind, Via
-from closedwon.demo.parts import Guard, Part, PartError, Ports, program, together
-from closedwon.localerp import connection
+from closedwon.audit.compare import AuditReport
+from closedwon.demo import ErpKind, TemporalKind, Via
+from closedwon.demo.cluster.cluster import Cluster
+from closedwon.demo.parts import Guard, Part, PartError, Ports, lock_data_dir, make_data_dir, program, together
+from closedwon.demo.temporal import NAMESPACE, USUAL_PORTS, DevelopmentServer
+from closedwon.emulators.erp import connection
 
-NAMESPACE: Final = "default"
 _CHANNELS: Final = {
     Via.EVENT: 'events = ["/event/Order_Requested__e"]',
     Via.OUTBOUND: "outbound = {}",
@@ -48,66 +41,12 @@ _CHANNELS: Final = {
 }
 """What the route says of its channel."""
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_USUAL_PORTS: Final = {"temporal": 7233, "temporal-ui": 8233}
-
-
-class TemporalServer(Part):
-    """Temporal's development server on a file database."""
-
-    def __init__(self, data_dir: Path, **how: Any) -> None:
-        """Keep its state in `data_dir`."""
-        super().__init__("temporal", **how)
-        self.database = data_dir / "temporal.db"
-        self._client: Client | None = None
-
-    @property
-    def port_names(self) -> Sequence[str]:
-        """Its API and its UI."""
-        return ("temporal", "temporal-ui")
-
-    @property
-    def address(self) -> str:
-        """Where its API is."""
-        return f"localhost:{self.port}"
-
-    @property
-    def ui(self) -> str:
-        """Where its UI is, in the namespace that we use."""
-        return f"http://localhost:{self._ports.get('temporal-ui')}/namespaces/{NAMESPACE}"
-
-    def command(self) -> list[str]:
-        """WAL and NORMAL make it three times faster, and lose nothing when the process dies (only with the machine)."""
-        return [
-            program("temporal"), "server", "start-dev",
-            "--ip", "127.0.0.1", "--port", str(self.port), "--ui-port", str(self._ports.get("temporal-ui")),
-            "--db-filename", str(self.database),
-            "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL",
-            "--ui-disable-news-fetch", "--log-level", "error",
-            *(word for name in names.SEARCH_ATTRIBUTES for word in ("--search-attribute", f"{name}=Keyword")),
-        ]  # fmt: skip
-
-    async def is_ready(self) -> bool:
-        """Whether it answers and has made our namespace; closed workflows are kept there for a week, not for a day."""
-        try:
-            service = (await self.client()).workflow_service
-            await service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
-            keep = NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=7 * 86_400))
-            await service.update_namespace(UpdateNamespaceRequest(namespace=NAMESPACE, config=keep))
-        except (RuntimeError, RPCError):
-            return False
-        return True
-
-    async def client(self) -> Client:
-        """The client of this stack; it survives restarts of the server. Raises `RuntimeError` while it is down."""
-        if self._client is None:
-            self._client = await Client.connect(
-                self.address, namespace=NAMESPACE, data_converter=pydantic_data_converter
-            )
-        return self._client
+_INTAKE: Final = "intake"
+"""The name of the port on which intake takes messages; the part's own port is that of its metrics."""
 
 
 class Server(Part):
-    """The local org or a local ERP: ready when it has written `connection.json` with its own process id."""
+    """The Salesforce emulator or a stub ERP: ready when it has written `connection.json` with its own process id."""
 
     def __init__(self, name: str, words: Sequence[str], data_dir: Path, **how: Any) -> None:
         """Run `closedwon <words>` on `data_dir`."""
@@ -151,30 +90,27 @@ class Closedwon(Part):
 
 
 class Stack:
-    """Temporal, the local org, an ERP and Closedwon's processes; see the module's text.
+    """Temporal, the Salesforce emulator, an ERP and Closedwon's processes; see the module's text.
 
     `workers` are processes `closedwon worker` beside `subscribers` processes `closedwon subscriber`, or, with no
     subscribers, processes `closedwon run` that do both. `environment` is given to Closedwon's processes, for settings
-    (`CLOSEDWON_SUBSCRIBER__HEARTBEAT_TIMEOUT=2`). Raises `PartError` when a part does not start.
+    (`CLOSEDWON_SUBSCRIBER__HEARTBEAT_TIMEOUT=2s`). Raises `PartError` when a part does not start.
     """
 
     def __init__(
         self,
         data_dir: Path,
         *,
-        erp: ErpKind = ErpKind.LIGHT,
+        erp: ErpKind = ErpKind.STUB,
         workers: int = 1,
         subscribers: int = 0,
         via: Via = Via.EVENT,
+        temporal: TemporalKind = TemporalKind.DEVELOPMENT,
         environment: Mapping[str, str] | None = None,
         usual_ports: bool = False,
     ) -> None:
         """Start nothing yet. With `usual_ports` a new data dir takes Temporal's usual ports where they are free."""
-        self.data_dir = data_dir.absolute()
-        try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise PartError(f"{self.data_dir} cannot be used: {error.strerror}; name another --data-dir") from None
+        self.data_dir = make_data_dir(data_dir)
         self.erp_kind = erp
         self._via = via
         self._callout_key = secrets.token_urlsafe(32)
@@ -183,12 +119,12 @@ class Stack:
         self._lock: TextIO | None = None
         self._ports = ports = Ports(self.data_dir / "ports.json")
         if usual_ports:
-            ports.suggest(_USUAL_PORTS)
+            ports.suggest(USUAL_PORTS)
         self._guard = Guard()
-        how = {"log_dir": self.data_dir / "logs", "ports": ports, "guard": self._guard}
-        self.temporal = TemporalServer(self.data_dir, **how)
+        how: dict[str, Any] = {"log_dir": self.data_dir / "logs", "ports": ports, "guard": self._guard}
+        self.temporal = (Cluster if temporal is TemporalKind.CLUSTER else DevelopmentServer)(self.data_dir, **how)
         self.org = Server("org", ["org", "serve"], self.data_dir / "org", **how)
-        self.erp = Server("erp", ["erp", erp], self.data_dir / erp, **how)
+        self.erp = Server("erp", ["test-erp", erp], self.data_dir / erp, **how)
         if erp is ErpKind.TRYTON:
             self.erp.patience = 300  # the first start builds a database
         alone = subscribers == 0 and via is Via.EVENT
@@ -204,7 +140,7 @@ class Stack:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All of them, in the order in which they depend on each other."""
-        return (self.temporal, self.org, self.erp, *self.processes)
+        return (*self.temporal.parts, self.org, self.erp, *self.processes)
 
     @property
     def processes(self) -> tuple[Closedwon, ...]:
@@ -228,28 +164,30 @@ class Stack:
 
     async def start(self) -> None:
         """Start the servers side by side, then Closedwon's processes."""
-        self._take_data_dir()
+        self._lock = lock_data_dir(self.data_dir)
         self._guard.start()
         if self.intakes:
+            self._ports.replace_taken([_INTAKE])
             self._write_org_settings()
-        await together(*(part.start() for part in (self.temporal, self.org, self.erp)))
+        await together(*(server.start() for server in (self.temporal, self.org, self.erp)))
         self._write_settings()
         await together(*(part.start() for part in self.processes))
 
     async def stop(self) -> None:
         """Stop Closedwon's processes first: they finish what they have begun. Then the servers."""
-        for group in (self.processes, (self.temporal, self.org, self.erp)):
-            await asyncio.gather(*(part.stop() for part in group))
+        await asyncio.gather(*(part.stop() for part in self.processes))
+        await asyncio.gather(*(server.stop() for server in (self.temporal, self.org, self.erp)))
         self._guard.close()
+        self._ports.release()
         if self._lock is not None:
             self._lock.close()
 
     def check(self) -> None:
-        """Raise `PartError` when a part has ended and nobody asked it to."""
+        """Raise `PartError` if a part has ended without being stopped."""
         for part in self.parts:
             part.check()
 
-    async def audit(self, since: datetime = _EVER) -> Report:
+    async def audit(self, since: datetime = _EVER) -> AuditReport:
         """What `closedwon audit` says of everything that was changed since then, this very moment included.
 
         Raises `PartError` when it says nothing.
@@ -261,14 +199,14 @@ class Stack:
         said, problem = await process.communicate()
         if not said:
             raise PartError(f"closedwon audit has failed: {problem.decode(errors='replace').strip()[-1000:]}")
-        return Report.model_validate_json(said)
+        return AuditReport.model_validate_json(said)
 
     def child_environment(self) -> dict[str, str]:
         """What Closedwon's processes, and people who run single parts by hand, need in their environment.
 
         Temporal's configuration file is turned off: a person's own one may lead to another server.
         """
-        secret = {ErpKind.TRYTON: "key", ErpKind.LIGHT: "token"}[self.erp_kind]
+        secret = {ErpKind.TRYTON: "key", ErpKind.STUB: "token"}[self.erp_kind]
         return self._environment | {
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_NAMESPACE": NAMESPACE,
@@ -309,10 +247,10 @@ class Stack:
 
     @property
     def _intake_port(self) -> int:
-        return self._ports.get("intake")
+        return self._ports.get(_INTAKE)
 
     def _write_org_settings(self) -> None:
-        """Let the org push every deal that is won, changed or taken back to intake, and publish no event."""
+        """Let the org push every deal that is won, changed or reopened to intake, and publish no event."""
         self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         table, path = ("outbound_messages", "outbound") if self._via is Via.OUTBOUND else ("callouts", "callouts")
         lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"', 'field = "IsWon"', "becomes = true"]
@@ -323,12 +261,3 @@ class Stack:
         file = self.org.data_dir / "org.toml"
         file.touch(mode=0o600)
         file.write_text("\n".join([*lines, ""]), encoding="utf-8")
-
-    def _take_data_dir(self) -> None:
-        lock = (self.data_dir / "lock").open("w", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise PartError(f"Another demo runs on {self.data_dir}. Stop it, or use another --data-dir.") from None
-        self._lock = lock

@@ -1,10 +1,11 @@
-"""Taking an ERP order that was made by hand for a record's order: look, compare, and only then touch.
+"""Adopt an ERP order that was made by hand and that the Salesforce record names.
 
-A number on a record is text that people type and that is copied with the record. A number that names another
-customer's order is not rare: a digit is mistyped, last year's deal is cloned, an ERP was restored and gives numbers
-away a second time. So the order of that number is looked up without a side effect and compared in every respect that
-the ERP knows; what is not known counts as a difference. Only what agrees completely is claimed, that is, gets the
-record's key. Everything else is a person's decision, and nothing was changed when the person is asked.
+The order number on a record is text. People type it, and Salesforce copies it with the record. So it often names
+another customer's order: a digit is mistyped, last year's deal is cloned, or a restored ERP assigns numbers again.
+
+Therefore the order with that number is looked up without a side effect and compared in every respect that the ERP
+knows; an unknown value counts as a difference. Only an order that agrees completely is claimed: it gets the record's
+key. In every other case a person decides, and nothing was changed before.
 """
 
 from __future__ import annotations
@@ -12,37 +13,26 @@ from __future__ import annotations
 from closedwon.erp.comparing import differences
 from closedwon.erp.errors import CannotLookUpError, OrderExistsError, OthersOrderError, UnknownError
 from closedwon.erp.protocol import Erp
-from closedwon.model import ErpOrder, Frozen, Order, Origin
-
-
-class OnRecord(Frozen):
-    """What the Salesforce record says about its order, of which `find` knows nothing yet."""
-
-    number: str | None = None
-    """The order number that the record shows: Closedwon's own, typed, or copied with the record."""
-    number_is_proven: bool = False
-    """Closedwon wrote that number itself. It is compared like any other: the ERP may have been restored since."""
-    unproven_status: str | None = None
-    """The record says that its order was declined, and nothing proves that this is about this record."""
-    is_only: bool = True
-    """No other ERP may have the order."""
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.erp_calls import OnRecord
+from closedwon.model.orders import Order
 
 
 async def adopt(erp: Erp, order: Order, said: OnRecord) -> ErpOrder | None:
-    """Claim the order that the record names if it agrees completely; None: there is none, so one can be created.
+    """Claim the order that the record names, if it agrees completely. None: there is none, so one can be created.
 
-    To be called when the ERP has no order under the record's key. Raises `OrderExistsError` with nothing changed where
-    a person must decide.
+    Call this only if the ERP has no order with the record's key. Raises `OrderExistsError`, with nothing changed, if a
+    person must decide.
     """
     if said.unproven_status is not None:
         raise _may_be_declined(erp, said.unproven_status)
     if said.number is None:
         return None
-    found = await _look_up(erp, said.number, is_only=said.is_only)
+    found = await _look_up(erp, said.number, said)
     if found is None:
         return None
     if found.idempotency_key == order.idempotency_key:
-        raise UnknownError(f"{erp.name}: order {said.number} has the record's key, but is not found by it yet")
+        raise UnknownError(f"{erp.name}: order {said.number} has the record's key, but the look-up by key misses it")
     if found.idempotency_key is not None:
         return None  # another record's order: the number was copied with that record
     if what := differences(found, order):
@@ -50,21 +40,23 @@ async def adopt(erp: Erp, order: Order, said: OnRecord) -> ErpOrder | None:
     return await _claim(erp, order, found)
 
 
-async def _look_up(erp: Erp, number: str, *, is_only: bool) -> ErpOrder | None:
+async def _look_up(erp: Erp, number: str, said: OnRecord) -> ErpOrder | None:
     try:
         found = await erp.find_by_number(number)
     except CannotLookUpError:
         raise _cannot_say(erp, number, "cannot say whether it has that one") from None
-    if found is None and not is_only:
+    if found is None and not said.single_erp:
         raise _cannot_say(erp, number, "nothing says whether another ERP has that one")
-    return found  # None: the number was copied from another system, or the ERP has lost the order
+    if found is None and not said.number_is_proven:
+        raise _is_unknown(erp, number)
+    return found  # None: the ERP has lost the order
 
 
 async def _claim(erp: Erp, order: Order, found: ErpOrder) -> ErpOrder | None:
     try:
         claimed = await erp.claim(found, order.idempotency_key, origin=Origin.ADOPTED, modified_at=order.modified_at)
     except OthersOrderError:
-        return None  # it was given to another record a moment ago
+        return None  # another record has claimed it in the meantime
     if claimed is None:
         raise _cannot_keep_key(erp, found.number or found.id)
     return claimed
@@ -74,7 +66,7 @@ def _may_be_declined(erp: Erp, status: str) -> OrderExistsError:
     return OrderExistsError(
         f"The record's status field says {status!r}, but ERP {erp.name} has no order under the record's key, and "
         "nothing proves that this status is about this record: it may have been copied with another one",
-        cure="To order, empty the record's status field and send `retry`; if no order is needed, send `skip`.",
+        hint="To order, empty the record's status field and send `retry`; if no order is needed, send `skip`.",
     )
 
 
@@ -82,8 +74,17 @@ def _cannot_say(erp: Erp, number: str, why: str) -> OrderExistsError:
     return OrderExistsError(
         f"The record has order number {number} already, but ERP {erp.name} has no order under the record's key, and "
         f"{why}",
-        cure="If that order exists, send `resolve` with its number; else empty the record's number field and send "
-        "`retry`.",
+        hint="If that is this record's order, send `resolve` with its number. If the number was copied with another "
+        "record, or mistyped, empty the record's number field and send `retry`.",
+    )
+
+
+def _is_unknown(erp: Erp, number: str) -> OrderExistsError:
+    return OrderExistsError(
+        f"The record has order number {number} already, but ERP {erp.name} has no order of that number and none under "
+        "the record's key, and Closedwon did not write that number: it may be typed in another way than the ERP's",
+        hint=f"If the order exists, send `resolve` with its number as {erp.name} writes it, or correct the record's "
+        "number field and send `retry`; else empty that field and send `retry`, which orders.",
     )
 
 
@@ -92,7 +93,7 @@ def _differs(erp: Erp, said: OnRecord, what: list[str]) -> OrderExistsError:
     return OrderExistsError(
         f"The record has order number {said.number}{proven} and ERP {erp.name} has that order without a record's key, "
         f"but it is not taken for this record's: {'; '.join(what)}",
-        cure="If it is this record's order, make both agree and send `retry`, or send `resolve` with its "
+        hint="If it is this record's order, make both agree and send `retry`, or send `resolve` with its "
         "number; else empty the record's number field and send `retry`, which orders.",
     )
 
@@ -101,5 +102,5 @@ def _cannot_keep_key(erp: Erp, number: str) -> OrderExistsError:
     return OrderExistsError(
         f"The record has order number {number} already, and ERP {erp.name} has that order, but it cannot store the "
         "record's key with it",
-        cure="Send `resolve` with that number to take it; else empty the record's number field and send `retry`.",
+        hint="Send `resolve` with that number to take it; else empty the record's number field and send `retry`.",
     )

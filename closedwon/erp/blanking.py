@@ -1,7 +1,7 @@
-"""Taking what the ERP quotes of the customer and the deal out of its refusals: they end in logs and in Temporal's UI.
+"""Remove customer data from an ERP's refusals, because they appear in logs and in Temporal's UI.
 
-An ERP's words reach us in one line and cut to a length (`closedwon.erp.http.quote`), so texts are compared with their
-white space normalized, and a text that was cut in the middle at the end of the message is found, too.
+`closedwon.erp.http.quote` puts the ERP's message into one line and cuts it. So texts are compared with normalized white
+space, and a text that was cut off at the end of the message is found as well.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from typing import Final
 
 from closedwon.erp.errors import RejectedError
-from closedwon.model import Order
+from closedwon.model.orders import Order
 
-_TELLING: Final = 3
-"""Characters; blanking anything shorter would only make the message unreadable."""
+_SHORTEST: Final = 3
+"""Characters. Replacing shorter texts would destroy the message and protect nothing."""
 _BLANK: Final = "…"
 
 
 @contextmanager
 def blanked(order: Order) -> Iterator[None]:
-    """Blank the texts of `order` in a `RejectedError`; product codes, amounts and keys stay."""
+    """Replace the texts of `order` in a `RejectedError`; product codes, amounts and keys stay."""
     try:
         yield
     except RejectedError as error:
         message = without(str(error), _texts(order))
-        raise RejectedError(message, reason=error.reason, cure=error.cure) from error.__cause__
+        raise RejectedError(message, reason=error.reason, hint=error.hint) from error.__cause__
 
 
 def without(message: str, texts: list[str]) -> str:
-    """`message` with each of `texts` blanked, in whatever case, also where its end was cut off."""
+    """Return `message` with each of `texts` replaced by "…", ignoring case, also if its end was cut off."""
     for text in sorted(texts, key=len, reverse=True):
         message = re.sub(re.escape(text), _BLANK, message, flags=re.IGNORECASE)
     return _without_cut_end(message, texts)
@@ -44,7 +44,7 @@ def _without_cut_end(message: str, texts: list[str]) -> str:
         (
             length
             for text in texts
-            for length in range(_TELLING, len(text))
+            for length in range(_SHORTEST, len(text))
             if kept.lower().endswith(text[:length].lower())
         ),
         default=0,
@@ -61,4 +61,4 @@ def _texts(order: Order) -> list[str]:
         *(text for line in order.lines for text in line.extra.values()),
     ]
     texts = (" ".join(text.split()) for text in given if text)
-    return [text for text in texts if len(text) >= _TELLING]
+    return [text for text in texts if len(text) >= _SHORTEST]

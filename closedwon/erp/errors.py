@@ -1,37 +1,43 @@
-"""The errors that a call to an ERP may raise. What may be done about one is a property of its type.
+"""The errors that a call to an ERP may raise. The type decides whether the caller retries or asks a person.
 
     RetryError
-    ├── UnreachableError        no connection, so nothing happened: retry, and let the alarm ring if it lasts
-    ├── UnknownError            it may have happened: look before doing it again
-    ├── BusyError               (benign) the ERP asks for patience: retry in silence
-    ├── StaleError              the order has changed since it was looked at; nothing was written: look again
-    └── LostAttemptError        Temporal no longer counts on this attempt; nothing was written
+    ├── UnreachableError        no connection, so nothing happened: retry, and alert if it lasts
+    ├── UnknownError            the call may have taken effect: look the order up before repeating it
+    ├── BusyError               (benign) the ERP asks to wait: retry without an alert
+    ├── StaleError              the order has changed since it was read; nothing was written: read it again
+    └── LostAttemptError        Temporal has replaced this attempt; nothing was written
     AttentionError
-    ├── RejectedError           a business reason; reason `erp-rejected`, `unknown-product` or `configuration`
-    ├── AuthFailedError         the credentials are refused, or their rights do not suffice
-    ├── WrongAnswerError        the answer is about another order than the one that was asked for
-    ├── AmountDiffersError      what the ERP holds under the key is not what was sold
+    ├── RejectedError           a business reason: `erp-rejected`, `unknown-product` or `configuration`
+    │   └── UnusableAnswerError     a success or a redirection that does not follow the contract
+    ├── ErpAuthFailedError      the credentials are refused, or their rights are insufficient
+    ├── WrongAnswerError        the answer is about another order than the requested one
+    ├── AmountDiffersError      the ERP's order with this key is not what was sold
     │   ├── TotalDiffersError       the lines of the deal do not add up to its own total
-    │   ├── NotMadeByUsError        it could be amended, but Closedwon did not make it
-    │   └── CannotAmendError        the adapter, or the system behind it, cannot change an order
-    ├── CustomerDiffersError    the order under the key is for another customer
-    ├── OrderExistsError        the ERP has, or may have, an order of this record that was not taken
-    ├── NotOursError            a policy asks to cancel an order that Closedwon did not make
-    ├── TooLateToAmendError     it can no longer be changed
-    ├── TooLateError            it can no longer be cancelled
-    └── UnknownOrderError       the order that a person has named is not there, or is cancelled
-        └── OthersOrderError    it is another record's
-    DuplicateError              the key is taken; never leaves this package
-    CannotLookUpError           the ERP cannot look orders up by number; never leaves this package and the activities
+    │   ├── NotMadeByUsError        the order could be amended, but Closedwon did not create it
+    │   └── CannotAmendError        the adapter, or the system behind it, cannot change orders
+    ├── CustomerDiffersError    the order with this key is for another customer
+    ├── OrderExistsError        the ERP has, or may have, an order of this record that was not adopted
+    │   └── NotOursError            a policy would cancel an order that Closedwon did not create
+    ├── NewerThanRecordError    the ERP's order claims to be of a newer state than the record has
+    ├── UndatedError            a notification without a time requires a change; it may be older than the order
+    │   └── SameMomentError         the notification has the same time as the state of the order
+    ├── TooLateToAmendError     the order can no longer be changed
+    ├── TooLateError            the order can no longer be cancelled
+    ├── SeveralErpsError        several ERPs have an order with the number that a person has named
+    └── UnknownOrderError       the order that a person has named does not exist, or is cancelled
+        └── OthersOrderError        it is another record's
+    DuplicateError              another order has the key; never leaves this package
+    CannotLookUpError           the ERP cannot look orders up by number; handled here and in the activities
 
 Messages name keys, numbers, amounts and product codes; never a customer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
-from closedwon.erp.comparing import same_total
+from closedwon.erp.comparing import same_total, unlike_products, unlike_terms
 from closedwon.errors import (
     AttentionError,
     AttentionReason,
@@ -40,12 +46,13 @@ from closedwon.errors import (
     RetryError,
     UnknownOutcomeError,
 )
-from closedwon.model import ErpOrder, Order
+from closedwon.model.erp import ErpOrder
+from closedwon.model.orders import Order
 from closedwon.money import money
 
 
 class DuplicateError(ClosedwonError):
-    """Another order has this idempotency key already: look it up. Raised by `create` and `claim`."""
+    """Another order already has this idempotency key: look it up. Raised by `create` and `claim`."""
 
 
 class CannotLookUpError(ClosedwonError):
@@ -53,44 +60,49 @@ class CannotLookUpError(ClosedwonError):
 
 
 class RejectedError(AttentionError):
-    """The ERP refuses the order for a business reason that no retry can change."""
+    """The ERP refuses the order for a business reason; a retry cannot help. `message` quotes the ERP, shortened."""
 
     def __init__(
-        self, message: str, *, reason: AttentionReason = AttentionReason.ERP_REJECTED, cure: str | None = None
+        self, message: str, *, reason: AttentionReason = AttentionReason.ERP_REJECTED, hint: str | None = None
     ) -> None:
-        """Take the ERP's own words, shortened, as `message`."""
         super().__init__(
-            message, reason=reason, cure=cure or "Correct the order's data or the ERP's, then send `retry`."
+            message, reason=reason, hint=hint or "Correct the order's data or the ERP's, then send `retry`."
         )
 
 
+class UnusableAnswerError(RejectedError):
+    """An answer that is not a refusal and does not follow the contract: a 2xx without an order, or a redirection.
+
+    The outcome of a write with such an answer is unknown.
+    """
+
+
 class WrongAnswerError(AttentionError):
-    """The ERP's answer does not carry the key, id or number that was asked for: it is never taken for an order."""
+    """The ERP's answer does not carry the requested key, id or number. Its order is never used."""
 
     def __init__(self, erp: str, call: str, problem: str) -> None:
-        """`problem` completes the sentence "The ERP's answer to `call` …"; it quotes nothing of the answer."""
+        """`problem` completes the sentence "The ERP's answer to `call` …"; it must not quote the answer."""
         super().__init__(
-            f"{erp}: the ERP's answer to {call} {problem}; it is not believed",
+            f"{erp}: the ERP's answer to {call} {problem}; it is not used",
             reason=AttentionReason.ERP_ANSWER_WRONG,
-            cure="Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
+            hint="Correct the ERP's facade (`closedwon erp certify` helps), then send `retry`.",
         )
 
 
 class AmountDiffersError(AttentionError):
     """The ERP's order under this key has another total, currency or other lines than the order that was sold.
 
-    `found` is the ERP's order; None where the ERP was not asked yet.
+    `found` is the ERP's order; None if the ERP was not asked yet. The message names both totals, never the customer.
     """
 
-    def __init__(self, found: ErpOrder | None, message: str, *, cure: str | None = None) -> None:
-        """Name both totals in `message`; nothing of the customer."""
+    def __init__(self, found: ErpOrder | None, message: str, *, hint: str | None = None) -> None:
         self.found = found
         self.is_new = False
-        """The ERP made it so just now, of this very content: no policy for changed deals is about that."""
+        """The ERP has just created it from this content, so the policy for changed deals does not apply."""
         super().__init__(
             message,
             reason=AttentionReason.AMOUNT_DIFFERS,
-            cure=cure or "Make the ERP's order or the record agree with what was sold, then send `retry`.",
+            hint=hint or "Make the ERP's order or the record agree with what was sold, then send `retry`.",
         )
 
     @classmethod
@@ -100,41 +112,45 @@ class AmountDiffersError(AttentionError):
 
 
 class TotalDiffersError(AmountDiffersError):
-    """The lines of the deal do not add up to the total that was signed: nothing is asked of the ERP."""
+    """The lines of the deal do not add up to the signed total. The ERP is not called."""
 
     def __init__(self, order: Order, found: ErpOrder | None = None) -> None:
-        """Name both totals."""
         total = money(order.amount if order.total is None else order.total, order.currency)
         super().__init__(
             found,
             f"The deal says {total}, its lines {money(order.amount, order.currency)}",
-            cure="Correct the deal's amount or its lines, or `order.lines` and `order.total` of the route; then send "
+            hint="Correct the deal's amount or its lines, or `order.lines` and `order.total` of the route; then send "
             "`retry`.",
         )
 
 
+def not_ours(found: ErpOrder) -> str:
+    """Say as a clause why policies do not change this order."""
+    if found.origin is None:
+        return "the ERP does not say whether Closedwon made that order (it answers without an `origin`)"
+    return "Closedwon did not make that order"
+
+
 class NotMadeByUsError(AmountDiffersError):
-    """The order differs and the route amends orders, but Closedwon did not make this one."""
+    """The order differs and the route amends orders, but Closedwon did not create this one."""
 
     def __init__(self, found: ErpOrder, order: Order) -> None:
-        """Say why it is not amended."""
         super().__init__(
             found,
-            f"{_difference(found, order)}; Closedwon did not make that order, so it does not change it",
-            cure="Change the ERP's order or the record by hand so that both agree, then send `retry`.",
+            f"{_difference(found, order)}; {not_ours(found)}, so Closedwon does not change it",
+            hint="Change the ERP's order or the record by hand so that both agree, then send `retry`.",
         )
 
 
 class CannotAmendError(AmountDiffersError):
-    """The adapter, or the system behind it, has no way to change an order."""
+    """The adapter, or the system behind it, cannot change orders."""
 
     def __init__(self, message: str) -> None:
-        """Say what cannot."""
         super().__init__(
             None,
             message,
-            cure="Make the ERP's order or the record agree with what was sold, then send `retry`; or set the route's "
-            "`changed` to another policy.",
+            hint="Make the ERP's order or the record agree with what was sold, then send `retry`; or set the route's "
+            "`on_changed` to another policy.",
         )
 
 
@@ -142,54 +158,90 @@ class CustomerDiffersError(AttentionError):
     """The ERP's order under this key is for another customer. The customer of an order is never changed."""
 
     def __init__(self, found: ErpOrder) -> None:
-        """Name the order; nothing of either customer."""
         number = found.number or found.id
         super().__init__(
             f"ERP order {number} of this record is for another customer than the record",
             reason=AttentionReason.CUSTOMER_DIFFERS,
-            cure="Correct the customer of the record or of the ERP's order, then send `retry`.",
+            hint="Correct the customer of the record or of the ERP's order, then send `retry`.",
         )
 
 
 class OrderExistsError(AttentionError):
-    """The ERP has, or may have, an order of this record that is not taken for it without a person."""
+    """The ERP has, or may have, an order of this record; a person must decide whether it is adopted."""
 
-    def __init__(self, message: str, *, cure: str) -> None:
-        """Say what is there, and what a person can decide."""
-        super().__init__(message, reason=AttentionReason.ORDER_EXISTS, cure=cure)
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, reason=AttentionReason.ORDER_EXISTS, hint=hint)
 
 
 class NotOursError(OrderExistsError):
-    """A policy asks to cancel the order, but Closedwon did not make it: a person decides."""
+    """A policy would cancel the order, but Closedwon did not create it: a person decides."""
 
     def __init__(self, found: ErpOrder) -> None:
-        """Name the order."""
         number = found.number or found.id
         super().__init__(
-            f"ERP order {number} bears this record's key, but Closedwon did not make it, so no policy cancels it",
-            cure=f"Send `cancel` to cancel order {number}, or `retry` to leave it.",
+            f"ERP order {number} has this record's key, but {not_ours(found)}, so no policy cancels it",
+            hint=f"Send `cancel` to cancel order {number}, or `retry` to leave it.",
         )
 
 
-class AuthFailedError(AttentionError):
-    """The ERP refuses our credentials: stop and alert, never hammer."""
+class NewerThanRecordError(AttentionError):
+    """The ERP's order has a later time than the record, which was read just now: the ERP has invented it."""
 
-    def __init__(self, message: str, *, cure: str) -> None:
-        """Name the setting that holds the credential in `cure`."""
-        super().__init__(message, reason=AttentionReason.ERP_AUTH_FAILED, cure=cure)
+    def __init__(self, found: ErpOrder) -> None:
+        number = found.number or found.id
+        super().__init__(
+            f"ERP order {number} is not what the record asks for, and its `modified_at` is later than the newest "
+            f"change of the record in Salesforce: order {number} is not changed",
+            reason=AttentionReason.ERP_ANSWER_WRONG,
+            hint="Make the ERP's facade answer with the newest `modified_at` that it received, then send `retry`. Or "
+            f"send `resolve` with number {number} to keep that order, or `cancel` to cancel it.",
+        )
+
+
+class UndatedError(AttentionError):
+    """A notification without a valid time would change, reopen or cancel an order whose time is known."""
+
+    what = "has no valid time"
+    hint = "Let Salesforce send the record again, with its `SystemModstamp`"
+
+    def __init__(self, found: ErpOrder) -> None:
+        number = found.number or found.id
+        super().__init__(
+            f"The notification {self.what}, so it may be older than ERP order {number} of this record: order {number} "
+            "is not changed",
+            reason=AttentionReason.INVALID_MESSAGE,
+            hint=f"{self.hint}. Or send `resolve` with number {number} to keep that order, or `cancel` to cancel it.",
+        )
+
+
+class SameMomentError(UndatedError):
+    """A notification requires a change, and has the same time as the state that the order was made of.
+
+    Salesforce's times have whole seconds, and notifications may arrive in any order. So it is unknown which is newer.
+    """
+
+    what = "contradicts another one of the same second"
+    hint = "Save the record in Salesforce again, so that it sends a newer notification"
+
+
+class ErpAuthFailedError(AttentionError):
+    """The ERP refuses our credentials: stop and alert, never retry. `hint` names the setting of the credential."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, reason=AttentionReason.ERP_AUTH_FAILED, hint=hint)
 
 
 class BusyError(BenignError):
-    """The ERP asks for patience: 429, 503, a lock. `retry_after` is what its `Retry-After` said, if it sent one."""
+    """The ERP asks to wait: 429, 503, a lock. `retry_after` is the value of its `Retry-After`, if it sent one."""
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None, may_have_happened: bool = False) -> None:
-        """`may_have_happened`: a gateway may say so of a request that it has passed on (503, unlike 429)."""
+        """`may_have_happened`: the request may have been passed on by a gateway (503, unlike 429)."""
         super().__init__(message, retry_after=retry_after)
         self.may_have_happened = may_have_happened
 
 
 class UnreachableError(RetryError):
-    """No connection (refused, unknown host, TLS), so nothing happened there. Not benign: it was not announced."""
+    """No connection (refused, unknown host, TLS), so the call had no effect. Not benign: it counts as a failure."""
 
 
 class UnknownError(UnknownOutcomeError):
@@ -197,22 +249,21 @@ class UnknownError(UnknownOutcomeError):
 
 
 class StaleError(RetryError):
-    """The order has changed since it was looked at (HTTP 412): nothing was written, the next attempt looks again."""
+    """The order has changed since it was read (HTTP 412). Nothing was written; the next attempt reads it again."""
 
 
 class LostAttemptError(RetryError):
-    """Temporal no longer counts on this attempt, or cannot be asked: nothing was written, another attempt goes on."""
+    """Temporal has replaced this attempt, or cannot be asked. Nothing was written; another attempt continues."""
 
 
 class TooLateError(AttentionError):
     """The order can no longer be cancelled."""
 
     def __init__(self, message: str) -> None:
-        """Say in which state the order is."""
         super().__init__(
             message,
             reason=AttentionReason.TOO_LATE_TO_CANCEL,
-            cure="Cancel its invoice and shipment in the ERP by hand, then send `cancel` again; "
+            hint="Cancel its invoice and shipment in the ERP by hand, then send `cancel` again; "
             "or leave the order and send `retry`.",
         )
 
@@ -221,45 +272,61 @@ class TooLateToAmendError(AttentionError):
     """The order can no longer be changed."""
 
     def __init__(self, message: str) -> None:
-        """Say in which state the order is."""
         super().__init__(
             message,
             reason=AttentionReason.TOO_LATE_TO_AMEND,
-            cure="Settle the difference in the ERP by hand (a return, a second invoice), or set the record back to "
+            hint="Resolve the difference in the ERP by hand (a return, a second invoice), or set the record back to "
             "what was ordered; once both agree, send `retry`.",
         )
 
 
 class UnknownOrderError(AttentionError):
-    """The order that a person has named is not there, or is not this record's."""
+    """The order that a person has named does not exist, or is not this record's."""
 
     def __init__(self, message: str) -> None:
-        """Name the number."""
         super().__init__(
             message,
             reason=AttentionReason.UNKNOWN_ORDER,
-            cure="Send `resolve` with the right number; `retry` looks for the same one again.",
+            hint="Send `resolve` with the right number; `retry` looks for the same one again.",
+        )
+
+
+class SeveralErpsError(AttentionError):
+    """Several ERPs have an order with the number that a person has named, and not exactly one of them agrees."""
+
+    def __init__(self, number: str, differing: Mapping[str, list[str]]) -> None:
+        """`differing` lists by ERP how its order differs from what the record asks for."""
+        each = "; ".join(f"in {name} {', '.join(what) or 'all agrees'}" for name, what in differing.items())
+        super().__init__(
+            f"{' and '.join(differing)} have an order {number} each, and it is not clear which one is meant: {each}",
+            reason=AttentionReason.ORDER_DIFFERS,
+            hint="Make the right order and the record agree, or cancel the order in the ERP where it is not this "
+            "record's, or store the record's key with the right order in its ERP; then send `retry`. Accepting "
+            "differences does not say which ERP is meant.",
         )
 
 
 class OthersOrderError(UnknownOrderError):
-    """The order of that number has another record's key."""
+    """The order with that number has another record's key."""
 
 
 def is_definite(error: BaseException) -> bool:
-    """Whether a write that ended with `error` is known to have no effect later on.
+    """Whether a write that ended with `error` is known to have no later effect.
 
-    True for every refusal and for every answer, also one that is not believed: what was answered is done. False for a
-    time-out, a cut connection, a 5xx, a cancelled call, and for an error that is not foreseen.
+    True for every refusal. False for a time-out, a broken connection, a 5xx, a cancelled call, an unexpected error, and
+    an unusable or wrong answer, because it says nothing about the write.
     """
+    if isinstance(error, (WrongAnswerError, UnusableAnswerError)):
+        return False
     if isinstance(error, BusyError):
         return not error.may_have_happened
     return isinstance(error, (AttentionError, DuplicateError, StaleError, UnreachableError, LostAttemptError))
 
 
 def _difference(found: ErpOrder, order: Order) -> str:
-    lines = " (a product, quantity or price differs)" if same_total(found, order) else ""
+    which = [*(["a product, quantity or price"] if unlike_products(found, order) else []), *unlike_terms(found, order)]
+    also = f" ({', '.join(which)} {'differs' if len(which) == 1 else 'differ'})" if same_total(found, order) else ""
     return (
         f"ERP order {found.number or found.id} holds {money(found.amount, found.currency)} on {found.line_count} "
-        f"line(s), but the record asks for {money(order.amount, order.currency)} on {len(order.lines)} line(s){lines}"
+        f"line(s), but the record asks for {money(order.amount, order.currency)} on {len(order.lines)} line(s){also}"
     )

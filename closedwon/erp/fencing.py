@@ -1,13 +1,25 @@
-"""Writes that must not come too late: by an attempt that was given up, or on the ground of an old look.
+"""Fencing: stop writes of attempts that were replaced, and writes that are based on outdated data.
 
-Amending and cancelling do not commute. An attempt that was held up somewhere (a slow look, a paused machine, a lost
-connection to Temporal) may have been replaced meanwhile; what it then writes overwrites what its successor did. A
-version (`If-Match`) stops it in the ERP where the ERP has versions. Everywhere else, `FencedErp` asks two things right
-before each write: is this attempt still the one that counts, and is the look that it is based on young enough?
+The problem. Amending and cancelling do not commute: the order of two writes decides the result. An attempt may stall
+between reading an order and writing to it (a slow answer, a suspended machine, a lost connection to Temporal). Temporal
+then starts another attempt, which does its work. If the first attempt wakes up and writes, it overwrites the newer
+result. Cancelling the stalled process is not enough, because a suspended process does not notice.
 
-What is left without versions is a request that is under way already and takes effect late. Nothing here can stop it, so
-the guard is informed of every write without a definite answer, and the workflow looks once more when `Erp.settle` is
-over.
+Three defenses, from the strongest to the weakest:
+
+ 1. A version. Where the ERP has versions, each write carries the version that was read (`If-Match`), and the ERP
+    refuses the write if the order has changed: `StaleError`. This also stops a request that is already on its way.
+ 2. A check directly before each write (`WriteGuard.before_write`): is this attempt still the current one? If not, or if
+    Temporal cannot be asked, nothing is written: `LostAttemptError`.
+ 3. A second look-up directly before a write whose data is too old (`WriteGuard.needs_new_look`): if the order has
+    changed, nothing is written: `StaleError`.
+
+What remains, only where the ERP has no versions: a request that has left the process may take effect later, after a
+newer write. Nothing here can stop it. Therefore the guard is notified of every write that ended without a definite
+answer (`WriteGuard.unanswered`, see `errors.is_definite`). The workflow then compares the order once more, after
+`Erp.in_doubt_for`, when a late effect is no longer possible.
+
+A creation needs no version: the unique key makes a late one fail if there is an order by then.
 """
 
 from __future__ import annotations
@@ -19,52 +31,52 @@ from typing import Final, Protocol, TypeVar
 
 from closedwon.erp.errors import DuplicateError, StaleError, is_definite
 from closedwon.erp.protocol import Erp, ErpWrapper
-from closedwon.model import ErpOrder, Order, Origin
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.orders import Order
 
 _Answer = TypeVar("_Answer")
 
 
 class WriteGuard(Protocol):
-    """Says whether the present attempt may still write. One per attempt."""
+    """Decides whether the current attempt may still write. One instance per attempt."""
 
     async def before_write(self) -> None:
-        """Raise `LostAttemptError` unless this attempt is still the one that Temporal counts on."""
+        """Raise `LostAttemptError` unless this attempt is still Temporal's current one."""
 
     def looked(self) -> None:
-        """A look at the ERP begins."""
+        """Record that a look-up begins."""
 
     def needs_new_look(self) -> bool:
-        """Whether the newest look is too old to base a write on."""
+        """Whether the newest look-up is too old to base a write on."""
 
     def unanswered(self) -> None:
-        """A write was given up without a definite answer: it may still take effect."""
+        """Record that a write ended without a definite answer: it may still take effect."""
 
 
 class _Unguarded:
-    """For callers that are not attempts of anything: tests, and `closedwon erp certify`."""
+    """Allows every write, for callers outside of Temporal activities: tests, and `closedwon erp certify`."""
 
     async def before_write(self) -> None:
-        """Allow it."""
+        """Allow the write."""
 
     def looked(self) -> None:
-        """Not kept."""
+        """Do nothing."""
 
     def needs_new_look(self) -> bool:
-        """Never."""
+        """Return False: no look-up is too old."""
         return False
 
     def unanswered(self) -> None:
-        """Not kept."""
+        """Do nothing."""
 
 
 UNGUARDED: Final[WriteGuard] = _Unguarded()
 
 
 class FencedErp(ErpWrapper):
-    """Asks the guard before each write, and informs it of looks and of writes without an answer."""
+    """Asks the guard before each write, and notifies it of look-ups and of writes without a definite answer."""
 
     def __init__(self, erp: Erp, guard: WriteGuard) -> None:
-        """Put `guard` before the writes of `erp`."""
         super().__init__(erp)
         self._guard = guard
 
@@ -81,7 +93,7 @@ class FencedErp(ErpWrapper):
     async def create(self, order: Order) -> ErpOrder:
         """See `Erp`."""
         if self._guard.needs_new_look() and await self.find(order.idempotency_key) is not None:
-            raise DuplicateError(f"{self.name}: the order was made meanwhile")
+            raise DuplicateError(f"{self.name}: another attempt has created the order")
         return await self._write(lambda: self._erp.create(order))
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
@@ -109,7 +121,7 @@ class FencedErp(ErpWrapper):
         )
 
     async def _look_again(self, found: ErpOrder) -> None:
-        """Raise `StaleError` if the look is old and the order is not what it was; one look, however long it takes."""
+        """Raise `StaleError` if the last look-up is too old and the order has changed since. At most one look-up."""
         if not self._guard.needs_new_look():
             return
         if found.idempotency_key is not None:
@@ -117,7 +129,7 @@ class FencedErp(ErpWrapper):
         else:
             now = await self.find_by_number(found.number or "")
         if now != found:
-            raise StaleError(f"{self.name}: order {found.number or found.id} has changed since it was looked at")
+            raise StaleError(f"{self.name}: order {found.number or found.id} has changed since it was read")
 
     async def _write(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         await self._guard.before_write()
@@ -128,7 +140,7 @@ class FencedErp(ErpWrapper):
     def _answered(self) -> Iterator[None]:
         try:
             yield
-        except BaseException as error:  # a cancelled call is one without an answer, too
+        except BaseException as error:  # also `CancelledError`: a cancelled call has no answer
             if not is_definite(error):
                 self._guard.unanswered()
             raise

@@ -1,7 +1,7 @@
-"""One HTTP call to an ERP, and what its failure means. Shared by the adapters that speak HTTP; knows none of them.
+"""One HTTP call to an ERP, and the meaning of its failures; shared by all adapters that use HTTP.
 
-What may be retried is decided here, by the status alone: bodies of error answers are often a proxy's HTML. 501 and
-client errors other than 401, 403, 408 and 429 are returned, since only the adapter can tell what they mean.
+The status alone decides what may be retried, because the body of an error is often a proxy's HTML. The client returns
+501 and client errors other than 401, 403, 408 and 429, because only the adapter knows what they mean.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from closedwon.erp.errors import AuthFailedError, BusyError, RejectedError, UnknownError, UnreachableError
+from closedwon.erp.errors import BusyError, ErpAuthFailedError, UnknownError, UnreachableError, UnusableAnswerError
 from closedwon.errors import AttentionReason
 
 KEYS_PER_CALL: Final = 50
-"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn takes."""
+"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn accepts."""
 ORDERS_PER_PAGE: Final = 200
-"""Orders in one page of a listing: bounded work for the ERP, and few calls for us."""
+"""Orders in one page of a listing: a bounded amount of work for the ERP, and few calls."""
 _CONNECT_SECONDS: Final = 10
 _LONGEST_QUOTE: Final = 300
-"""Characters of the ERP's own words that a message may carry."""
-_LONGEST_WAIT: Final = timedelta(days=1)
-"""However long a `Retry-After` asks us to wait: beyond the route's horizon, the order would need attention at once."""
+"""Characters of the ERP's own message that an error may quote."""
+_MAXIMUM_WAIT: Final = timedelta(days=1)
+"""The maximum for `Retry-After`. A wait beyond the route's retry time would need attention at once."""
 
 
 class ServerFaultError(UnknownError):
-    """A 5xx other than 501 and 503: a fault in there, or with some servers one of the request."""
+    """A 5xx other than 501 and 503: a fault of the server or, with some servers, of the request."""
 
 
-class Reply(NamedTuple):
-    """A status below 500, or 501, with its parsed JSON body; None where there is none."""
+class HttpReply(NamedTuple):
+    """A status below 500, or 501, and the parsed JSON body; None if there is none."""
 
     status: int
     body: Any
 
     @property
     def ok(self) -> bool:
-        """Whether the ERP did what it was asked."""
+        """Whether the status is a success."""
         return self.status < HTTPStatus.BAD_REQUEST
 
     @property
     def reason(self) -> str | None:
-        """The member `reason` of problem details; None where the body has none."""
+        """The member `reason` of the problem details; None if the body has none."""
         reason = self.body.get("reason") if isinstance(self.body, dict) else None
         return reason if isinstance(reason, str) else None
 
 
 class _CutError(aiohttp.ClientError):
-    """The connection broke under a write."""
+    """The connection broke during a write."""
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a write once. aiohttp repeats PUT by itself on a connection that breaks: one of the two may come late."""
+    """Send a write once. aiohttp repeats a PUT if the connection breaks, and one of both requests may arrive late."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -71,7 +71,7 @@ class HttpClient:
     """Calls below one base address with one bearer token. Opens its connections at the first call."""
 
     def __init__(self, *, erp: str, url: str, token: str, setting: str, timeout: timedelta) -> None:
-        """`setting` names the place of the token, e.g. `erps[tryton].key`, for the cure of a 401."""
+        """`setting` names the setting of the token, e.g. `erps[tryton].key`, for the hint of a 401."""
         self._erp = erp
         self._url = url
         self._token = token
@@ -89,11 +89,11 @@ class HttpClient:
         params: list[tuple[str, str]] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
+    ) -> HttpReply:
         """Send one request, never twice, and return the answer.
 
-        Raises `UnreachableError` when no request was sent, `UnknownError` when it was and its outcome is not known
-        (no or no readable answer, 408, 5xx), `BusyError` on 429 and 503, `AuthFailedError` on 401 and 403.
+        Raises `UnreachableError` if no request was sent, `UnknownError` if the outcome of the request is unknown (no
+        answer, an unparseable one, 408, 5xx), `BusyError` on 429 and 503, and `ErpAuthFailedError` on 401 and 403.
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -113,7 +113,7 @@ class HttpClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnknownError(f"{self._erp}: {method} {path} got no answer ({type(error).__name__})") from error
         self._refuse(response, f"{self._erp}: {method} {path} answered {response.status}")
-        return Reply(response.status, self._parse(content, ok=response.ok))
+        return HttpReply(response.status, self._parse(content, ok=response.ok))
 
     async def close(self) -> None:
         """Release connections; a later call opens new ones."""
@@ -124,11 +124,11 @@ class HttpClient:
     def _refuse(self, response: aiohttp.ClientResponse, what: str) -> None:
         match response.status:
             case HTTPStatus.UNAUTHORIZED:
-                cure = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."
-                raise AuthFailedError(f"{what}: the ERP does not accept our credential", cure=cure)
+                hint = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."
+                raise ErpAuthFailedError(f"{what}: the ERP does not accept our credential", hint=hint)
             case HTTPStatus.FORBIDDEN:
-                cure = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
-                raise AuthFailedError(f"{what}: the ERP user lacks a right", cure=cure)
+                hint = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
+                raise ErpAuthFailedError(f"{what}: the ERP user lacks a right", hint=hint)
             case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
                 raise BusyError(
                     what,
@@ -138,14 +138,14 @@ class HttpClient:
             case HTTPStatus.REQUEST_TIMEOUT:
                 raise UnknownError(what)
             case HTTPStatus.NOT_IMPLEMENTED:
-                return  # it did nothing, and says so
+                return  # the ERP did nothing; the adapter decides
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise ServerFaultError(what)
             case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-                raise RejectedError(
-                    f"{what}: the ERP sends us elsewhere",
+                raise UnusableAnswerError(
+                    f"{what}: the ERP redirects to another address",
                     reason=AttentionReason.CONFIGURATION,
-                    cure=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
+                    hint=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
                 )
 
     def _parse(self, content: bytes, *, ok: bool) -> Any:
@@ -155,32 +155,32 @@ class HttpClient:
             return json.loads(content)
         except ValueError as error:
             if not ok:
-                return None  # an error page; its status says enough
-            raise UnknownError(f"{self._erp}: an answer is not JSON") from error
+                return None  # an error page; the status is enough
+            raise UnknownError(f"{self._erp}: an answer is not valid JSON") from error
 
 
 def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Split keys, each once, into as many as one call takes."""
+    """Split the distinct keys into batches for one call each."""
     wanted = sorted(set(keys))
     for start in range(0, len(wanted), KEYS_PER_CALL):
         yield wanted[start : start + KEYS_PER_CALL]
 
 
-def quote(words: object) -> str:
-    """The ERP's own words in one short line."""
-    line = " ".join(str(words or "").split())
+def quote(text: object) -> str:
+    """Return a message of the ERP as one short line."""
+    line = " ".join(str(text or "").split())
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "…"
 
 
 def _retry_after(value: str | None) -> timedelta | None:
-    """Seconds or an HTTP date (RFC 9110, 10.2.3), at most a day; anything else counts as not sent."""
+    """Parse seconds or an HTTP date (RFC 9110, 10.2.3), at most a day; None for anything else."""
     if value is None:
         return None
     if value.strip().isdecimal():
-        return timedelta(seconds=min(float(value), _LONGEST_WAIT.total_seconds()))  # a float has no longest number
+        return timedelta(seconds=min(float(value), _MAXIMUM_WAIT.total_seconds()))  # `int` refuses very long texts
     try:
         at = parsedate_to_datetime(value)
     except ValueError:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max(at - datetime.now(UTC), timedelta(0)), _LONGEST_WAIT)
+    return min(max(at - datetime.now(UTC), timedelta(0)), _MAXIMUM_WAIT)

@@ -1,8 +1,8 @@
-"""What every ERP adapter offers. An adapter is a thin client: a few calls, no retries, no state but look-ups.
+"""The interface of every ERP adapter. An adapter is a thin client: no retries, and no state but cached look-ups.
 
-Every order that an adapter returns carries the idempotency key that the ERP keeps with it, and the facts of `ErpOrder`
-as far as the ERP knows them; `checking` believes no answer without the key that was asked for. No Temporal here, no
-HTTP, and nothing that only one ERP needs.
+Every order that an adapter returns carries the idempotency key that the ERP stores with it, and the fields of
+`ErpOrder` that the ERP knows. `checking` rejects answers without the requested key. No Temporal, no HTTP and nothing
+that only one ERP needs belongs here.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, Order, Origin
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.orders import Order
 
 
 class Erp(Protocol):
-    """One configured ERP. Every call may raise `AuthFailedError`, `RejectedError` and the `RetryError`s of `errors`.
+    """One configured ERP. Every call may raise `ErpAuthFailedError`, `RejectedError` and a `RetryError` of `errors`.
 
-    A write that names an order (`advance`, `amend`, `cancel`, `claim`) raises `StaleError` and changes nothing if the
-    order's version is not that of `found` any more, wherever the ERP has versions.
+    If the ERP has versions, a write to an order (`advance`, `amend`, `cancel`, `claim`) raises `StaleError` and changes
+    nothing if the order's version is no longer that of `found`.
     """
 
     name: str
-    settle: timedelta
+    in_doubt_for: timedelta
     """How long a call that got no answer may still take effect."""
 
     @property
@@ -34,74 +35,73 @@ class Erp(Protocol):
         """Look the order up by its idempotency key. Raises `WrongAnswerError` if the ERP shows several."""
 
     async def find_by_number(self, number: str) -> ErpOrder | None:
-        """Look the order up that people call `number`, whatever its key; no side effect. None: no such order.
+        """Look the order up by its number, whatever its key, without a side effect. None: no such order.
 
-        Raises `CannotLookUpError` where this ERP cannot, and `WrongAnswerError` if it shows several.
+        Raises `CannotLookUpError` if this ERP cannot do that, and `WrongAnswerError` if it shows several.
         """
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
-        """Look orders up by their idempotency keys, as many in one call as a URL holds.
+        """Look orders up by their idempotency keys, with as many keys in one call as fit into a URL.
 
-        A key without an order is left out; one with two orders is a duplicate that the ERP's constraint should prevent.
+        A key without an order is omitted. A key with two orders is a duplicate, which the ERP should prevent.
         """
 
     def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
-        """List every order of `org`'s records that was made or changed since then, with its idempotency key.
+        """List every order of `org`'s records that was created or changed since then, with its idempotency key.
 
-        Page by page, in an order that changes do not disturb.
+        Reads page by page, in a sort order that concurrent changes do not affect.
         """
 
     def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
-        """List the customers (Accounts) that were made for an order in this time, and have none.
+        """List the customers (Accounts) that were created for an order in this period and have no order.
 
-        Empty where the adapter does not make customers. An order on its way has its customer made first.
+        Empty if the adapter does not create customers. The customer of an order in progress is created first.
         """
 
     async def create(self, order: Order) -> ErpOrder:
-        """Create the order, perhaps only as a draft. Raises `DuplicateError` when the key is taken.
+        """Create the order, perhaps only as a draft. Raises `DuplicateError` if another order has the key.
 
         The ERP stores the key, `Origin.CREATED` and `order.modified_at` in the same transaction.
         """
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
-        """Take the order to confirmed or beyond; state-guarded, so safe to repeat."""
+        """Advance the order to confirmed or beyond. A repeated call changes nothing."""
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
-        """Make the order hold the lines, currency and texts of `order`; a cancelled one is taken up again.
+        """Replace lines, currency and texts by those of `order`; reopen a cancelled order.
 
-        The customer stays; `order.modified_at` is stored. The order may be a draft afterwards, to be advanced. The call
-        says what the order must be, not what changes, so it is safe to repeat. Raises `TooLateToAmendError` when the
-        ERP has begun to process the order, and `CannotAmendError` when it never could.
+        The customer stays, and `order.modified_at` is stored. The order may be a draft afterwards. The call states what
+        the order must be, not what changes, so it is safe to repeat. Raises `TooLateToAmendError` if the ERP processes
+        the order already, and `CannotAmendError` if this ERP cannot change orders at all.
         """
 
     async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
-        """Cancel the order, and store `modified_at` if given. Raises `TooLateError` once the ERP processes it."""
+        """Cancel the order, and store `modified_at` if given. Raises `TooLateError` if the ERP processes it already."""
 
     async def claim(
         self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
     ) -> ErpOrder | None:
-        """Store key, origin and modification time with the order that was looked at: it is the record's one order.
+        """Store key, origin and modification time with `found`: it becomes the record's order.
 
-        Also used on an order that has this key already, to store a newer `modified_at`. Safe to repeat. None: this ERP
+        Also used on an order that already has this key, to store a newer `modified_at`. Safe to repeat. None: this ERP
         cannot store a key. Raises `OthersOrderError` if the order has another key, and `DuplicateError` if another
-        order has this one; neither changes anything.
+        order has this key; nothing is changed then.
         """
 
     async def check(self) -> str:
-        """Connect and say in one line what was found, for `closedwon config check`."""
+        """Connect, and describe the result in one line for `closedwon config check`."""
 
     async def close(self) -> None:
         """Release connections."""
 
 
 class ErpWrapper:
-    """Passes every call on to another `Erp`; the base of those that check or fence them."""
+    """Passes every call on to another `Erp`; the base class of wrappers that check or fence calls."""
 
     def __init__(self, erp: Erp) -> None:
-        """Stand before `erp`."""
         self._erp = erp
         self.name = erp.name
-        self.settle = erp.settle
+        self.in_doubt_for = erp.in_doubt_for
 
     @property
     def calls(self) -> int:

@@ -1,18 +1,19 @@
-"""Adapter for any ERP behind a facade or an iPaaS that speaks our small JSON contract.
+"""Adapter for any ERP behind a facade or an iPaaS that implements our small JSON contract.
 
-The contract in full, with examples, is `docs/erp-rest-contract.md`. In short, below the configured address:
+`docs/erp-rest-contract.md` is the full contract, with examples. In short, below the configured address:
 
     GET  /orders?idempotency_key=KEY     200 {"orders": [ORDER]}, or an empty list
     GET  /orders?idempotency_key=K1&...  the same for up to 50 keys
     GET  /orders?number=NUMBER           200 {"number": NUMBER, "orders": [ORDER]}, or an empty list. Optional
     GET  /orders?org=ORG&since=TIME&limit=200[&after=NEXT]    a page of them, {"orders": [...], "next": NEXT or null}
-    POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body is `closedwon.model.Order`
+    POST /orders                         201 ORDER; header `Idempotency-Key: KEY`; the body: `model.orders.Order`
     POST /orders/{id}/confirm            200 ORDER; confirming a confirmed order changes nothing
     POST /orders/{id}/cancel             200 ORDER; cancelling a cancelled order changes nothing; {"modified_at": TIME}
     PUT  /orders/{id}                    200 ORDER; the body as for POST: what the order must be. Optional
     POST /orders/{id}/claim              200 ORDER; header `Idempotency-Key: KEY`; {"origin", "modified_at"}. Optional
 
-ORDER is `closedwon.model.ErpOrder`. Money and quantities travel as strings. Every call carries `Authorization: Bearer`.
+ORDER is `closedwon.model.erp.ErpOrder`. Money and quantities travel as strings.
+Every call carries `Authorization: Bearer`.
 A write to an order whose `version` is known carries `If-Match: "VERSION"`; 412 means that it has changed since.
 Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409), `too-late` (409), `unknown-product`
 (422, with `product`), or absent. 429 and 503 may carry `Retry-After`. Any other 5xx means that the outcome is unknown.
@@ -38,28 +39,30 @@ from closedwon.erp.errors import (
     StaleError,
     TooLateError,
     TooLateToAmendError,
+    UnusableAnswerError,
     WrongAnswerError,
 )
-from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, key_batches, quote
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, key_batches, quote
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import ErpOrder, Order, Origin
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.orders import Order
 from closedwon.settings import RestErp
 
 _NOT_THERE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
-"""How a facade says that it does not offer a call of the contract."""
-_NO_SUCH_QUESTION: Final = _NOT_THERE | {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""The same for a parameter of one that it does offer."""
+"""Statuses by which a facade says that it does not offer a call of the contract."""
+_UNKNOWN_PARAMETER: Final = _NOT_THERE | {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
+"""The same for a parameter of a call that it does offer."""
 
 
 class RestAdapter:
-    """One ERP that speaks the contract. Two calls per new order where the ERP confirms at once, else four."""
+    """One ERP that implements the contract. A new order takes two calls if the ERP confirms at once, else four."""
 
     def __init__(self, settings: RestErp, *, page: int = ORDERS_PER_PAGE) -> None:
-        """Connect to nothing yet. `page` is how many orders a page of a listing is to hold at most."""
+        """`page` is the maximum number of orders in a page of a listing. Connects at the first call."""
         self._page = page
         self.name = settings.name
-        self.settle = settings.settle
+        self.in_doubt_for = settings.in_doubt_for
         self._url = settings.url
         self._http = HttpClient(
             erp=settings.name,
@@ -80,17 +83,17 @@ class RestAdapter:
         return only_one(self.name, "the look-up by key", orders)
 
     async def find_by_number(self, number: str) -> ErpOrder | None:
-        """Look the order up by its number; a facade need not be able to.
+        """Look the order up by its number; optional in the contract.
 
-        One that does not know the parameter may answer with an empty list, which would mean "no such order" and lead
-        to a second one: an answer counts only if it repeats the number.
+        A facade that ignores the parameter may answer with an empty list. That would mean "no such order" and lead to a
+        second order. So an answer counts only if it repeats the number.
         """
         reply = await self._http.call("GET", "/orders", params=[("number", number)])
-        if reply.status in _NO_SUCH_QUESTION:
+        if reply.status in _UNKNOWN_PARAMETER:
             raise CannotLookUpError(f"{self.name}: the facade does not look orders up by number")
         body, orders = self._listing(reply)
         if body.get("number") != number:
-            raise CannotLookUpError(f"{self.name}: the facade does not repeat the number that it was asked for")
+            raise CannotLookUpError(f"{self.name}: the facade does not repeat the requested number")
         return only_one(self.name, "the look-up by number", orders)
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
@@ -103,28 +106,29 @@ class RestAdapter:
         return found
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
-        """List every order of `org`'s records that was made or changed since then, with its idempotency key."""
+        """List every order of `org`'s records that was created or changed since then, with its idempotency key."""
         first = [("org", org), ("since", since.astimezone(UTC).isoformat()), ("limit", str(self._page))]
         after: str | None = None
+        seen: set[str] = set()
         while True:
             body, orders = await self._orders([*first, *([("after", after)] if after else [])])
             for order in orders:
                 yield self._key(order), order
             if body.get("next") is None:
                 return
-            following = str(body["next"])
-            if following == after:
-                raise self._off_contract("the field next, which leads back to the same page")
-            after = following
+            after = str(body["next"])
+            if after in seen:
+                raise self._off_contract("the field next, which names a page that was read already")
+            seen.add(after)
 
     async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:  # noqa: ARG002 - the protocol's
-        """List nobody: customers are the facade's own business."""
-        nobody: tuple[RecordId, ...] = ()
-        for account in nobody:
+        """List nothing: the facade creates its customers itself."""
+        none: tuple[RecordId, ...] = ()
+        for account in none:
             yield account
 
     async def create(self, order: Order) -> ErpOrder:
-        """Create the order. Raises `DuplicateError` when the key is taken."""
+        """Create the order. Raises `DuplicateError` if another order has the key."""
         reply = await self._http.call(
             "POST",
             "/orders",
@@ -136,13 +140,13 @@ class RestAdapter:
         return self._order(self._accept(reply))
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
-        """Confirm the order; one that is confirmed or beyond is left alone."""
+        """Confirm the order, unless it is confirmed or beyond."""
         if found.status.exists_as_order:
             return found
         return self._order(self._accept(await self._write("POST", found, "/confirm")))
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
-        """Put `order` in the place of what the ERP has; a facade need not be able to."""
+        """Replace the content by that of `order`; optional in the contract."""
         reply = await self._write("PUT", found, body=order.model_dump(mode="json"), key=order.idempotency_key)
         if reply.status in _NOT_THERE:
             raise CannotAmendError(f"{self.name}: the facade cannot change order {found.number or found.id}")
@@ -161,7 +165,7 @@ class RestAdapter:
     async def claim(
         self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
     ) -> ErpOrder | None:
-        """Put the key on an order; None where the facade does not offer it."""
+        """Store the key with an order; None if the facade does not offer it."""
         body = {"origin": origin, "modified_at": modified_at.isoformat() if modified_at else None}
         reply = await self._write("POST", found, "/claim", body=body, key=idempotency_key)
         if reply.status in _NOT_THERE:
@@ -173,10 +177,10 @@ class RestAdapter:
         return self._order(self._accept(reply))
 
     async def check(self) -> str:
-        """Ask for an order that cannot exist: that needs the address, the contract and the credential."""
+        """Look up an order that cannot exist: this checks the address, the contract and the credential."""
         if await self.find("closedwon-check") is not None:
             raise WrongAnswerError(self.name, "the look-up by key", "has an order for a key that no order has")
-        return f"{self._url} answers by the contract and accepts the token"
+        return f"{self._url} follows the contract and accepts the token"
 
     async def close(self) -> None:
         """Release connections."""
@@ -184,8 +188,8 @@ class RestAdapter:
 
     async def _write(
         self, method: str, found: ErpOrder, action: str = "", *, body: Any = None, key: str | None = None
-    ) -> Reply:
-        """Change the order that was looked at, unless it has changed since. Raises `StaleError` then."""
+    ) -> HttpReply:
+        """Write to the order. Raises `StaleError` if it has changed since it was read."""
         headers = {
             **({"If-Match": f'"{found.version}"'} if found.version is not None else {}),
             **({"Idempotency-Key": key} if key is not None else {}),
@@ -193,11 +197,11 @@ class RestAdapter:
         path = f"/orders/{quote_path(found.id, safe='')}{action}"
         reply = await self._http.call(method, path, body=body, headers=headers)
         if reply.status == HTTPStatus.PRECONDITION_FAILED:
-            raise StaleError(f"{self.name}: order {found.number or found.id} has changed since it was looked at")
+            raise StaleError(f"{self.name}: order {found.number or found.id} has changed since it was read")
         return reply
 
-    def _accept(self, reply: Reply) -> Any:
-        """The body of a good answer. Raises `RejectedError` otherwise."""
+    def _accept(self, reply: HttpReply) -> Any:
+        """Return the body of a success. Raises `RejectedError` otherwise."""
         if reply.ok:
             return reply.body
         problem = reply.body if isinstance(reply.body, dict) else {}
@@ -206,18 +210,22 @@ class RestAdapter:
             raise RejectedError(
                 f"{self.name}: the ERP has no product {product!r}",
                 reason=AttentionReason.UNKNOWN_PRODUCT,
-                cure=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
+                hint=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
             )
         if reply.status in _NOT_THERE:
-            raise self._off_contract(f"status {reply.status}", f"Check the url of erps[{self.name}]")
-        words = quote(problem.get("detail") or problem.get("title")) or "no reason given"
-        raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {words}")
+            raise RejectedError(
+                f"{self.name}: an answer does not follow the contract in status {reply.status}",
+                reason=AttentionReason.CONFIGURATION,
+                hint=f"Check the url of erps[{self.name}], see docs/erp-rest-contract.md, then send `retry`.",
+            )
+        message = quote(problem.get("detail") or problem.get("title")) or "no reason given"
+        raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {message}")
 
     async def _orders(self, params: list[tuple[str, str]]) -> tuple[dict[str, Any], list[ErpOrder]]:
         return self._listing(await self._http.call("GET", "/orders", params=params))
 
-    def _listing(self, reply: Reply) -> tuple[dict[str, Any], list[ErpOrder]]:
-        """The answer to a look-up, and the orders in it."""
+    def _listing(self, reply: HttpReply) -> tuple[dict[str, Any], list[ErpOrder]]:
+        """Return the body of the answer to a look-up, and the orders in it."""
         body = self._accept(reply)
         orders = body.get("orders") if isinstance(body, dict) else None
         if not isinstance(orders, list):
@@ -237,9 +245,9 @@ class RestAdapter:
             fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors()}))
             raise self._off_contract(f"the field(s) {fields}") from None
 
-    def _off_contract(self, what: str, cure: str = "Correct the facade") -> RejectedError:
-        return RejectedError(
+    def _off_contract(self, what: str) -> UnusableAnswerError:
+        return UnusableAnswerError(
             f"{self.name}: an answer does not follow the contract in {what}",
             reason=AttentionReason.CONFIGURATION,
-            cure=f"{cure}, see docs/erp-rest-contract.md, then send `retry`.",
+            hint="Correct the facade, see docs/erp-rest-contract.md, then send `retry`.",
         )

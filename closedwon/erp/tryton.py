@@ -1,18 +1,17 @@
 """Adapter for Tryton, series 8.0 and later, over its REST API with a user-application key.
 
-What shapes it (seen on 8.2.1):
+Facts that determine its design (seen on 8.2.1):
 
-- The API runs none of the desktop client's on-change logic: unit, addresses and taxes must be sent. A line that is
-  sent without taxes is silently untaxed.
-- `external_id`, unique per company, comes from the module in `deploy/tryton/`, and so does `external_change`: it
-  carries out several steps in one transaction, on the version of the sale that was looked at or not at all. Every
-  change of a sale goes through it. The module's refusals are 400s whose text begins with a fixed token; nothing else
-  is decided by text.
-- `quote` gives the number; `confirm` makes the order binding and, after its commit, queues or does the processing.
-  Both refuse in a wrong state, so a blind repeat does no harm.
+- The API runs none of the desktop client's on-change logic: unit, addresses and taxes must be sent. A line without
+  taxes is stored untaxed, without an error.
+- `external_id`, unique per company, and `external_change` come from the module in `deploy/tryton/`. `external_change`
+  runs several steps in one transaction, and only on the version of the sale that was read. Every change of a sale uses
+  it. The module's refusals are 400s whose text begins with a fixed token; no other decision depends on a text.
+- `quote` assigns the number; `confirm` makes the order binding and, after its commit, queues or runs the processing.
+  Both refuse in a wrong state, so repeating them is safe.
 
-A new order of a known customer takes six calls: find, party, create, quote, confirm, find. `tryton_api` speaks the
-protocol, `tryton_lookups` finds what a sale refers to.
+A new order of a known customer takes six calls: find, party, create, quote, confirm, find. `tryton_api` implements the
+protocol, `tryton_lookups` finds the records that a sale refers to, `tryton_values` converts values.
 """
 
 from __future__ import annotations
@@ -26,26 +25,27 @@ from typing import Any, Final
 from closedwon.erp import tryton_values as values
 from closedwon.erp.checking import only_one
 from closedwon.erp.errors import (
-    AuthFailedError,
     DuplicateError,
+    ErpAuthFailedError,
     OthersOrderError,
     RejectedError,
     StaleError,
     TooLateError,
     TooLateToAmendError,
 )
-from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, Reply, ServerFaultError, key_batches
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, ServerFaultError, key_batches
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_lookups import LookUps, Party
 from closedwon.erp.tryton_values import OWN_LINE_FIELDS, OWN_SALE_FIELDS, SALE_FIELDS
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
-from closedwon.model import ErpOrder, ErpStatus, Order, Origin
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Order
 from closedwon.settings import TrytonErp
 
 _DUPLICATE: Final = "SALE_EXTERNAL_ID_DUPLICATE"
 _STALE: Final = "SALE_EXTERNAL_VERSION_STALE"
 _SHORTEST_TIMEOUT: Final = timedelta(seconds=60)
-"""Confirming makes invoice and shipment in the same request; on a busy server that was seen to take 45 s."""
+"""Confirming creates invoice and shipment in the same request, which can take 45 s on a busy server."""
 _SALE: Final = "sale.sale"
 _LINE: Final = "sale.line"
 _MODULE_VERSION: Final = "8.2.1"
@@ -54,18 +54,18 @@ _INSTALL: Final = "Install the module of deploy/tryton/ in that database (its RE
 _UPDATE: Final = "Update the module of deploy/tryton/ in that database (its README says how)"
 _PROCESSED: Final = frozenset({ErpStatus.PROCESSING, ErpStatus.DONE})
 Step = str | Record
-"""What `external_change` of our module carries out: a named action, or values to write."""
+"""A step of `external_change`: a named action, or values to write."""
 
 
 class TrytonAdapter:
-    """One Tryton database, seen with the rights of one user; see `Erp`."""
+    """One Tryton database, used with the rights of one user; see `Erp`."""
 
     def __init__(
         self, settings: TrytonErp, *, clock: Callable[[], float] = time.monotonic, page: int = ORDERS_PER_PAGE
     ) -> None:
-        """Connect to nothing yet. `clock` counts the seconds that look-ups are remembered; `page` is for tests."""
+        """`clock` counts the seconds for the cache of look-ups; tests set `page`. Connects at the first call."""
         self.name = settings.name
-        self.settle = settings.settle
+        self.in_doubt_for = settings.in_doubt_for
         self._url = settings.url
         self._api = TrytonApi(
             settings.name,
@@ -90,7 +90,7 @@ class TrytonAdapter:
         return only_one(self.name, "the look-up by key", await self._orders([["external_id", "=", idempotency_key]]))
 
     async def find_by_number(self, number: str) -> ErpOrder | None:
-        """Look the sale up by its number within the key's company; a number is not unique in Tryton."""
+        """Look the sale up by its number in the company of the key's user; numbers are not unique in Tryton."""
         domain = [["number", "=", number], ["company", "=", await self._look_ups.company()]]
         return only_one(self.name, "the look-up by number", await self._orders(domain))
 
@@ -103,7 +103,7 @@ class TrytonAdapter:
         return found
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
-        """List every sale of `org`'s records that was made or changed since then, by Tryton's own id."""
+        """List every sale of `org`'s records that was created or changed since then, sorted by Tryton's id."""
         since_then = values.moment(since)
         changed = ["OR", ["create_date", ">=", since_then], ["write_date", ">=", since_then]]
         last = 0
@@ -117,7 +117,7 @@ class TrytonAdapter:
             last = int(orders[-1].id)
 
     async def orphans(self, since: datetime, until: datetime) -> AsyncIterator[RecordId]:
-        """List the parties that were made in this time, have an Account's id as their code, and no sale at all."""
+        """List the parties that were created in this period, have an Account's id as their code, and no sale."""
         last = 0
         while True:
             made = [["create_date", ">=", values.moment(since)], ["create_date", "<", values.moment(until)]]
@@ -134,7 +134,7 @@ class TrytonAdapter:
             last = ids[-1]
 
     async def create(self, order: Order) -> ErpOrder:
-        """Create the order and quote it, which gives it its number. Raises `DuplicateError` when the key is taken."""
+        """Create the order and quote it, which assigns the number. Raises `DuplicateError` if the key is taken."""
         from_memory = self._look_ups.remembers
         try:
             draft, party = await self._create_draft(order)
@@ -142,16 +142,16 @@ class TrytonAdapter:
             self._look_ups.forget()
             if not from_memory:
                 raise
-            draft, party = await self._create_draft(order)  # what was remembered may be what was refused
+            draft, party = await self._create_draft(order)  # the refusal may be about a cached value
         try:
             taxes = await self._taxes_by_rule(draft.id) if party.has_tax_rule else []
             return await self._change(draft, [*taxes, "quote"])
         except (RejectedError, StaleError):
-            # The draft is there nevertheless, and perhaps a parallel caller has quoted it: `advance` will find out.
+            # The draft exists, and a parallel caller may have quoted it: `advance` continues from there.
             return draft
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
-        """Quote a draft, confirm a quotation: the version that was looked at, so nothing else is made binding."""
+        """Quote a draft, confirm a quotation. Only the version that was read is made binding."""
         if found.status is ErpStatus.DRAFT:
             sale = await self._api.read(_SALE, found.id, ("party.customer_tax_rule",))
             taxes = await self._taxes_by_rule(found.id) if sale["party"]["customer_tax_rule"] else []
@@ -161,9 +161,9 @@ class TrytonAdapter:
         return found
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
-        """Take the sale back to draft and give it other lines, in one transaction; once it is processed, refuse.
+        """Set the sale back to draft and replace its lines, in one transaction, unless it is processed already.
 
-        What the order refers to is looked up first, so that an unknown product leaves the sale as it is.
+        Products and currency are looked up first, so an unknown product leaves the sale unchanged.
         """
         content = await self._sale_values(order)
         steps: list[Step] = ["delete_lines", content | _modified_at(order.modified_at)]
@@ -178,7 +178,7 @@ class TrytonAdapter:
         )
 
     async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
-        """Cancel the order, by way of draft where it is confirmed. Raises `TooLateError` once it is processed."""
+        """Cancel the order, via draft if it is confirmed. Raises `TooLateError` if it is processed already."""
         changed = _modified_at(modified_at if modified_at != found.modified_at else None)
         steps: list[Step] = [changed] if changed else []
         if found.status is ErpStatus.CANCELLED:
@@ -196,19 +196,19 @@ class TrytonAdapter:
     async def claim(
         self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
     ) -> ErpOrder | None:
-        """Make the key the external ID of the sale that was looked at, and store where it came from."""
+        """Store the key as the external ID of the sale, with the origin and the time."""
         if found.idempotency_key not in {None, idempotency_key}:
             raise OthersOrderError(f"{self.name}: sale {found.number or found.id} is another record's")
         stored = {"external_id": idempotency_key, "external_origin": origin.value} | _modified_at(modified_at)
         return await self._change(found, [stored])
 
     async def check(self) -> str:
-        """Connect, and see that the module is there and that the user has the rights and a company."""
+        """Connect, and check that the module is installed and that the user has the rights and a company."""
         await self._require_module()
         access = await self._api.ask("ir.model.access/get_access", {"models": [_SALE, "party.party"]})
         if lacking := sorted(model for model, rights in access.items() if not (rights["read"] and rights["create"])):
-            cure = "In Tryton, give the key's user the group Sales."
-            raise AuthFailedError(f"{self.name}: the key's user may not create {', '.join(lacking)}", cure=cure)
+            hint = "In Tryton, give the key's user the group Sales."
+            raise ErpAuthFailedError(f"{self.name}: the key's user may not create {', '.join(lacking)}", hint=hint)
         company = await self._look_ups.company()
         (found,) = await self._api.search("company.company", [["id", "=", company]], ("party.name", "currency.code"))
         return f"{self._url} accepts the key; company {found['party']['name']!r}, {found['currency']['code']}"
@@ -229,21 +229,21 @@ class TrytonAdapter:
         return values.order(await self._api.read(_SALE, found.id, SALE_FIELDS), self._url)
 
     async def _change(self, found: ErpOrder, steps: Sequence[Step]) -> ErpOrder:
-        """Carry out the steps in one transaction, on the version that was looked at or not at all."""
+        """Run the steps in one transaction, only on the version of the sale that was read."""
         arguments = {"version": found.version, "steps": list(steps)}
         reply = await self._api.try_act(_SALE, found.id, "external_change", arguments, SALE_FIELDS)
         if _refuses(reply, _STALE) or reply.status == HTTPStatus.NOT_FOUND:  # it was deleted
-            raise StaleError(f"{self.name}: sale {found.number or found.id} has changed since it was looked at")
+            raise StaleError(f"{self.name}: sale {found.number or found.id} has changed since it was read")
         return values.order(self._accept(reply), self._url)
 
-    def _accept(self, reply: Reply) -> Record:
+    def _accept(self, reply: HttpReply) -> Record:
         if _refuses(reply, _DUPLICATE):
             raise DuplicateError(f"{self.name}: the external ID is taken")
         record: Record = self._api.accept(reply)
         return record
 
     async def _require_module(self) -> None:
-        """See that Tryton has our module, that it is new enough, and that the database was updated for it."""
+        """Raise unless Tryton has our module in a sufficient version and the database was updated for it."""
         known = await self._look_ups.fields(_SALE, _MODULE_FIELDS)
         if lacking := sorted(_MODULE_FIELDS - known.keys()):
             is_absent = len(lacking) == len(_MODULE_FIELDS)
@@ -264,7 +264,7 @@ class TrytonAdapter:
     async def _create_draft(self, order: Order) -> tuple[ErpOrder, Party]:
         company = await self._look_ups.company()
         content = await self._sale_values(order)
-        party = await self._look_ups.party(order.customer, company)  # last: it may create, and the others may refuse
+        party = await self._look_ups.party(order.customer, company)  # last, since it may create a party
         own = {"company": company, "external_id": order.idempotency_key, "external_origin": Origin.CREATED.value}
         sale = party.sale_fields | content | own | _modified_at(order.modified_at)
         try:
@@ -275,7 +275,7 @@ class TrytonAdapter:
         return values.order(self._accept(reply), self._url), party
 
     async def _sale_values(self, order: Order) -> Record:
-        """What the order itself says of a sale: all but company, key and customer."""
+        """Return the values of a sale that come from the order: all but company, key and customer."""
         look_ups = self._look_ups
         money = await look_ups.money(order.currency)
         products = await look_ups.products([line.product for line in order.lines], await look_ups.company())
@@ -300,10 +300,10 @@ class TrytonAdapter:
         }
 
     async def _taxes_by_rule(self, sale_id: str) -> list[Step]:
-        """The step that writes what the customer's tax rule makes of the products' taxes; none if it leaves them.
+        """Return the step that writes the taxes of the customer's tax rule; nothing if the rule changes none.
 
-        Only Tryton can compute it: modules add fields that a rule matches on. Its on-change works on stored lines, so
-        this comes after the creation and again before a found draft is quoted.
+        Only Tryton can compute them, because modules add fields that a rule matches on. Its on-change works on stored
+        lines, so this runs after the creation, and again before a found draft is quoted.
         """
         lines = await self._api.search(_LINE, [["sale", "=", int(sale_id)], ["type", "=", "line"]], ("id",))
         changes = [await self._line_taxes(line["id"]) for line in lines]
@@ -314,19 +314,19 @@ class TrytonAdapter:
         changed = await self._api.ask(f"{_LINE}/{line_id}/on_change", {"fieldnames": ["product"]})
         taxes = changed.get("taxes")
         if not taxes:
-            return None  # the rule leaves this line as it is
+            return None  # the rule does not change this line
         removed = taxes.get("remove", [])
         added = [tax["id"] for _position, tax in taxes.get("add", [])]
         return ["write", [line_id], {"taxes": [["remove", removed], ["add", added]]}]
 
 
-def _refuses(reply: Reply, token: str) -> bool:
-    said = reply.body.get("message") if isinstance(reply.body, dict) else None
-    return reply.status == HTTPStatus.BAD_REQUEST and str(said).startswith(token)
+def _refuses(reply: HttpReply, token: str) -> bool:
+    message = reply.body.get("message") if isinstance(reply.body, dict) else None
+    return reply.status == HTTPStatus.BAD_REQUEST and str(message).startswith(token)
 
 
 def _modified_at(value: datetime | None) -> Record:
-    """The values that store it; what is not known does not replace what is."""
+    """Return the values that store the time; an unknown time does not replace a known one."""
     return {} if value is None else {"external_modified_at": values.moment(value)}
 
 

@@ -1,7 +1,7 @@
-"""What a Tryton sale refers to: company, currency, products with their taxes, the customer; all found by API calls.
+"""Find what a Tryton sale refers to: company, currency, products with their taxes, the customer.
 
-Nothing is configured by Tryton's own ids. Company, currency and products are remembered for a minute; whoever meets a
-refusal while something was remembered should `forget` and ask again, so that a stale memory heals itself.
+The settings contain no Tryton ids; everything is looked up by code. Company, currency and products are cached for a
+minute. A caller that gets a refusal while something was cached should `forget` and try again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.erp.tryton_api import Record, TrytonApi
 from closedwon.erp.tryton_values import Money, ProductFacts, price_decimals
 from closedwon.errors import AttentionReason
-from closedwon.model import Customer
+from closedwon.model.orders import Customer
 
 _REMEMBER_SECONDS: Final = 60
-"""How long a changed tax or unit may go unnoticed."""
+"""The maximum time for which a changed tax or unit goes unnoticed."""
 _LONGEST_LIST: Final = 2000
-"""Characters of a list in one search: as base64 it stays below the 4 kB of a URL that gunicorn takes."""
+"""Characters of a list in one search: as base64 it stays below the 4 kB of a URL that gunicorn accepts."""
 _PRODUCT_FIELDS: Final = ("code", "salable", "sale_uom", "account_category.customer_taxes_used")
 _PARTY_FIELDS: Final = (
     "addresses.invoice",
@@ -36,18 +36,17 @@ _PARTY_FIELDS: Final = (
 
 
 class Party(NamedTuple):
-    """A customer as a sale needs it."""
+    """The values of a customer that a sale needs."""
 
     sale_fields: Record
-    """What the party decides of a sale: party, addresses, and where it has its own, payment term and methods."""
+    """Party, addresses and, if the party has its own, payment term and methods."""
     has_tax_rule: bool
 
 
 class LookUps:
-    """Finds, and for a minute remembers. Raises `RejectedError` where something is missing."""
+    """Looks records up and caches them for a minute. Raises `RejectedError` if one is missing."""
 
     def __init__(self, api: TrytonApi, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds."""
         self._api = api
         self._clock = clock
         self._memory: dict[tuple[str, str], Any] = {}
@@ -55,15 +54,15 @@ class LookUps:
 
     @property
     def remembers(self) -> bool:
-        """Whether an answer may now come from memory."""
+        """Whether an answer may come from the cache."""
         return bool(self._remembered())
 
     def forget(self) -> None:
-        """Ask anew from now on."""
+        """Empty the cache."""
         self._memory.clear()
 
     async def company(self) -> int:
-        """The current company of the key's user."""
+        """Return the current company of the key's user."""
         memory = self._remembered()
         if ("company", "") not in memory:
             preferences = await self._api.ask("res.user/get_preferences", {"context_only": True})
@@ -73,7 +72,7 @@ class LookUps:
         return int(company)
 
     async def money(self, code: str) -> Money:
-        """How Tryton keeps amounts and prices in the currency with this ISO code."""
+        """Return how Tryton stores amounts and prices in the currency with this ISO code."""
         memory = self._remembered()
         if ("currency", code) not in memory:
             found = await self._api.search("currency.currency", [["code", "=", code]], ("rounding",))
@@ -87,7 +86,7 @@ class LookUps:
         )
 
     async def products(self, codes: Iterable[str], company: int) -> dict[str, ProductFacts]:
-        """The salable products with these codes, which are unique among active ones."""
+        """Return the salable products with these codes, which are unique among active products."""
         memory, wanted = self._remembered(), sorted(set(codes))
         missing = [code for code in wanted if ("product", code) not in memory]
         for batch in _batches(missing):
@@ -97,12 +96,12 @@ class LookUps:
             raise RejectedError(
                 f"{self._api.name}: Tryton has no product that can be sold with code {', '.join(unknown)}",
                 reason=AttentionReason.UNKNOWN_PRODUCT,
-                cure="Create it in Tryton (salable, with this code) or correct the code in Salesforce, then `retry`.",
+                hint="Create it in Tryton (salable, with this code) or correct the code in Salesforce, then `retry`.",
             )
         return {code: memory["product", code] for code in wanted}
 
     async def fields(self, model: str, names: Iterable[str]) -> dict[str, Record]:
-        """The definitions of those fields that the model has; a request with any other is answered by a bare 500."""
+        """Return the definitions of those fields that the model has. Others would cause a bare 500."""
         memory, wanted = self._remembered(), sorted(set(names))
         if missing := [name for name in wanted if (model, name) not in memory]:
             known = await self._api.ask(f"{model}/fields_get", {"fields_names": missing})
@@ -110,18 +109,18 @@ class LookUps:
         return {name: memory[model, name] for name in wanted if (model, name) in memory}
 
     async def party(self, customer: Customer, company: int) -> Party:
-        """The party whose code is the customer's number or, without one, the Account id.
+        """Return the party whose code is the customer's number or, without one, the Account id.
 
-        A party of an Account id is made when there is none, and is Tryton's to keep afterwards; one of a number never
-        is: a number says that the customer is there. Nothing is remembered: people change addresses and payment terms.
-        An unknown country is left out of a new address.
+        A missing party with an Account id is created, and not changed afterwards. A missing party with a number is an
+        error, because a number means that the customer exists. Parties are not cached, because people change addresses
+        and payment terms. A new address omits an unknown country.
         """
         by_code = [["code", "=", customer.reference]]  # party.code is unique
         found = await self._api.search("party.party", by_code, _PARTY_FIELDS, company)
         if not found and customer.number is not None:
             raise RejectedError(
                 f"{self._api.name}: Tryton has no active party whose code is the customer number of this record",
-                cure="Correct the number in Salesforce (`order.customer.number` of the route says where it is), or "
+                hint="Correct the number in Salesforce (`order.customer.number` of the route says where it is), or "
                 "give that code to the party in Tryton; then send `retry`.",
             )
         if not found:
@@ -140,7 +139,7 @@ class LookUps:
         return await self._as_party(found[0])
 
     async def _as_party(self, party: Record) -> Party:
-        # A sale without addresses is accepted, and refused only when it is quoted.
+        # Tryton accepts a sale without addresses and refuses it only when it is quoted.
         addresses = party["addresses"] or [await self._api.create("party.address", {"party": party["id"]}, ("id",))]
         fields = {
             "party": party["id"],
@@ -164,13 +163,13 @@ class LookUps:
 
 
 def _product(record: Record) -> ProductFacts:
-    """Taxes as the desktop client would propose them: those of the product's accounting category."""
+    """Return unit and taxes; the taxes as the desktop client proposes them, by the product's accounting category."""
     category = record["account_category"]
     return ProductFacts(record["id"], record["sale_uom"], category["customer_taxes_used"] if category else [])
 
 
 def _batches(codes: list[str]) -> Iterator[list[str]]:
-    """Split codes into as many as one search takes; they may be of any length."""
+    """Split codes of any length into batches that fit into one search."""
     batch: list[str] = []
     size = 0
     for code in codes:
@@ -185,5 +184,5 @@ def _batches(codes: list[str]) -> Iterator[list[str]]:
 
 
 def _first(addresses: list[Record], use: str) -> int:
-    """The first address for that use, else the first one, as Tryton's own `address_get` decides."""
+    """Return the first address for that use, else the first one, as Tryton's own `address_get` does."""
     return int(next((address["id"] for address in addresses if address.get(use)), addresses[0]["id"]))

@@ -1,8 +1,8 @@
-"""Conversion between our models and what Tryton's REST API speaks. Pure functions: no call leaves this module.
+"""Convert between our models and the values of Tryton's REST API. Pure functions without I/O.
 
-Tryton answers a value of the wrong kind with a bare 500, which cannot be told from a fault of the server. So every free
-field is checked here against the field's definition (`fields_get`) before it is sent. The price of a line is chosen
-here, too: Tryton keeps no total of a line but computes it, `quantity * unit_price` rounded to the currency.
+Tryton answers a value of the wrong kind with a bare 500, which looks like a fault of the server. So every free field is
+checked here against the field's definition (`fields_get`) before it is sent. This module also chooses the price of a
+line, because Tryton does not store the total of a line. It computes `quantity * unit_price`, rounded to the currency.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 from closedwon.erp.errors import RejectedError
 from closedwon.erp.tryton_api import Record
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpLine, ErpOrder, ErpStatus, OrderLine, Origin
+from closedwon.model.erp import ErpLine, ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import OrderLine
 
 SALE_FIELDS: Final = (
     "state",
@@ -32,31 +33,35 @@ SALE_FIELDS: Final = (
     "party.code",
     "sale_date",
     "create_date",
+    "reference",
+    "shipping_date",
     "lines.type",
     "lines.product.code",
+    "lines.product.sale_uom",
     "lines.quantity",
+    "lines.unit",
     "lines.unit_price",
     "lines.amount",
 )
-"""What `order` reads of a sale."""
+"""The fields of a sale that `order` reads."""
 OWN_SALE_FIELDS: Final = frozenset({
     "company", "currency", "description", "lines", "number", "party", "reference", "sale_date", "shipping_date",
     "state", "external_id", "external_origin", "external_modified_at", "external_version",
 })  # fmt: skip
-"""Fields of a sale that `order.extra` must not set: the order itself decides them."""
+"""Fields of a sale that `order.extra` must not set, because they come from the order itself."""
 OWN_LINE_FIELDS: Final = frozenset({
     "description", "product", "quantity", "sale", "taxes", "type", "unit", "unit_price",
 })  # fmt: skip
 """The same for a line and `order.lines.extra`."""
 _PARTS: Final = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 _PRECISION: Final = 60
-"""Digits of intermediate results: far more than a quantity and a total have together."""
+"""Digits of intermediate results: more than a quantity and a total have together."""
 _NO_LIMIT: Final = 10
-"""Decimals of a computed price where Tryton tells no limit."""
+"""Decimals of a computed price if Tryton states no limit."""
 
 
 class ProductFacts(NamedTuple):
-    """A product as a sale's line needs it. The API adds neither unit nor taxes by itself."""
+    """The values of a product that a line needs. The API adds neither unit nor taxes by itself."""
 
     id: int
     unit: int
@@ -64,7 +69,7 @@ class ProductFacts(NamedTuple):
 
 
 class Money(NamedTuple):
-    """How Tryton keeps amounts: the currency's id, its smallest unit, and the decimals of a unit price."""
+    """How Tryton stores amounts: the currency's id, its smallest unit, and the decimals of a unit price."""
 
     currency: int
     rounding: Decimal
@@ -72,7 +77,7 @@ class Money(NamedTuple):
 
 
 def order(sale: Record, base_url: str) -> ErpOrder:
-    """The sale as an `ErpOrder`; `sale` holds `SALE_FIELDS`. `base_url` is the database's address."""
+    """Convert a sale (with `SALE_FIELDS`) to an `ErpOrder`. `base_url` is the database's address."""
     server, _, database = base_url.rpartition("/")
     lines = [line for line in sale["lines"] if line["type"] == "line"]
     modified_at = sale["external_modified_at"]
@@ -88,6 +93,8 @@ def order(sale: Record, base_url: str) -> ErpOrder:
         url=f"{server}/#{database}/model/sale.sale/{sale['id']}",  # the web client's address of a record
         customer=(sale["party"] or {}).get("code") or None,
         order_date=_as_date(sale["sale_date"] or sale["create_date"]),
+        reference=sale["reference"] or "",
+        delivery_date=_as_date(sale["shipping_date"]) if sale["shipping_date"] else "",
         rounding=_decimal(sale["currency"]["rounding"]),
         origin=Origin(sale["external_origin"]) if sale["external_origin"] else None,
         modified_at=None if modified_at is None else _as_datetime(modified_at),
@@ -96,7 +103,7 @@ def order(sale: Record, base_url: str) -> ErpOrder:
 
 
 def line(sold: OrderLine, product: ProductFacts, money: Money, free: Record) -> Record:
-    """The values of a new line. Raises `RejectedError` if Tryton cannot hold the line's price or total."""
+    """Return the values of a new line. Raises `RejectedError` if Tryton cannot store the line's price or total."""
     return free | {
         "product": product.id,
         "unit": product.unit,
@@ -108,69 +115,69 @@ def line(sold: OrderLine, product: ProductFacts, money: Money, free: Record) -> 
 
 
 def unit_price(sold: OrderLine, money: Money) -> Decimal:
-    """The price from which Tryton computes the signed total of the line; the deal's own price where it does.
+    """Choose the price from which Tryton computes the signed total of the line: the deal's own price, if it does.
 
-    Raises `RejectedError` where the price has too many decimals and no total says how it is meant, and where no price
-    with so few decimals makes the total.
+    Raises `RejectedError` if the price has too many decimals and there is no total, or if no price with that number of
+    decimals gives the total.
     """
     decimals = money.price_decimals
     if sold.total is None:
         if not _fits(sold.unit_price, decimals):
             raise RejectedError(
                 f"The unit price of product {sold.product} has more than the {decimals} decimals that Tryton keeps",
-                cure=f"Map `order.lines.total`, or round the price in the route with `round(…, {decimals})`; then send "
+                hint=f"Map `order.lines.total`, or round the price in the route with `round(…, {decimals})`; then send "
                 "`retry`.",
             )
         return sold.unit_price
-    quantity = Decimal(str(float(sold.quantity)))  # as Tryton computes with it
+    quantity = Decimal(str(float(sold.quantity)))  # Tryton stores a float
     with localcontext(prec=_PRECISION):
         total = _rounded(sold.total, money.rounding)
         candidates = [sold.unit_price] if _fits(sold.unit_price, decimals) else []
         if quantity:
             step = Decimal(1).scaleb(-(_NO_LIMIT if decimals is None else decimals))
-            # The nearest price misses the total by least: if it fails, every other one does.
+            # The nearest price has the smallest error: if it fails, every other price fails.
             candidates.append((total / quantity).quantize(step, ROUND_HALF_EVEN))
         for price in candidates:
             if _rounded(quantity * price, money.rounding) == total:
                 return price
     raise RejectedError(
-        f"No unit price with {decimals} decimals makes the total of the line with product {sold.product}: Tryton "
+        f"No unit price with {decimals} decimals gives the total of the line with product {sold.product}: Tryton "
         "computes it from quantity and unit price",
-        cure="Split the line in Salesforce, or let Tryton keep more decimals of prices (`price_decimal` in the section "
+        hint="Split the line in Salesforce, or let Tryton keep more decimals of prices (`price_decimal` in the section "
         "[product] of its configuration); then send `retry`.",
     )
 
 
 def price_decimals(definition: Mapping[str, Any]) -> int | None:
-    """The decimals that a numeric field takes, from its definition; None: no limit is known."""
+    """Return the decimals that a numeric field allows, from its definition; None: no limit is known."""
     try:
         digits = json.loads(definition["digits"])
         return int(digits[1])
     except (KeyError, IndexError, TypeError, ValueError):
-        return None  # they depend on another field, or there are none
+        return None  # the limit depends on another field, or there is none
 
 
 def free_fields(given: Mapping[str, str], known: Mapping[str, Record], own: frozenset[str], setting: str) -> Record:
-    """Free fields as Tryton takes them. `known` holds the definitions, `setting` is such as `order.extra`.
+    """Convert free fields to Tryton's values. `known` has the definitions, `setting` is e.g. `order.extra`.
 
     Raises `RejectedError` with reason `configuration` for a field that cannot be set this way, and `mapping-failed` for
-    a value of the wrong kind; the message names field, wanted kind and setting, never the value.
+    a value of the wrong kind. The message names field, expected kind and setting, never the value.
     """
     return {name: _free_field(name, text, known.get(name), own, f"{setting}.{name}") for name, text in given.items()}
 
 
 def number(value: Decimal) -> str:
-    """As text, without the trailing zeros that Tryton would count as too many digits; an inexact float is refused."""
+    """Write a number as text, without trailing zeros: Tryton counts them as digits. It refuses inexact floats."""
     return format(value.normalize(), "f")
 
 
 def day(value: date | None) -> Record | None:
-    """A date."""
+    """Convert a date."""
     return None if value is None else {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
 
 
 def moment(value: datetime) -> Record:
-    """As Tryton keeps its own times: UTC, without a zone."""
+    """Convert a time to UTC without a zone, as Tryton stores its own times."""
     utc = value.astimezone(UTC)
     return {"__class__": "datetime"} | {part: getattr(utc, part) for part in _PARTS}
 
@@ -193,7 +200,7 @@ def _free_field(name: str, text: str, definition: Record | None, own: frozenset[
         raise RejectedError(
             f"Tryton's field {name} ({kind}) takes {wanted}, but `{setting}` yields something else",
             reason=AttentionReason.MAPPING_FAILED,
-            cure=f"Correct `{setting}` of the route, or the record; then send `retry`.",
+            hint=f"Correct `{setting}` of the route, or the record; then send `retry`.",
         ) from None
 
 
@@ -201,7 +208,7 @@ def _unusable(what: str, setting: str) -> RejectedError:
     return RejectedError(
         what,
         reason=AttentionReason.CONFIGURATION,
-        cure=f"Correct `{setting}` of the route, then send `retry`.",
+        hint=f"Correct `{setting}` of the route, then send `retry`.",
     )
 
 
@@ -222,7 +229,7 @@ def _id(text: str) -> int:
 
 
 def _plain(text: str) -> str:
-    """A number as text, which is exact; `1e3` and `NaN` are numbers for Decimal, but not for people."""
+    """Convert a plain number to exact text; unlike `Decimal`, refuse `1e3` and `NaN`."""
     return number(Decimal(text)) if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text) else _misfit()
 
 
@@ -248,11 +255,13 @@ _KINDS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
 
 
 def _erp_line(line: Record) -> ErpLine:
+    product = line["product"] or {}
     return ErpLine(
-        product=(line["product"] or {}).get("code"),
+        product=product.get("code"),
         quantity=Decimal(str(line["quantity"])),
         unit_price=_decimal(line["unit_price"]),
         total=_decimal(line["amount"]),
+        other_unit=bool(product) and line["unit"] != product["sale_uom"],
     )
 
 
@@ -275,5 +284,5 @@ def _fits(value: Decimal, decimals: int | None) -> bool:
 
 
 def _rounded(amount: Decimal, unit: Decimal) -> Decimal:
-    """As Tryton's currency rounds: half to even."""
+    """Round half to even, as Tryton's currency does."""
     return (amount / unit).quantize(Decimal(1), ROUND_HALF_EVEN) * unit if unit else amount

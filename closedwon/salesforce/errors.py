@@ -1,28 +1,28 @@
-"""What can go wrong with Salesforce, and what may be done about it.
+"""Errors of Salesforce, by what can be done about them.
 
     RetryError
     ├── UnknownOutcomeError
-    │   └── UnavailableError        no answer, or the answer of a server in trouble (timeout, 420, 5xx)
+    │   └── UnavailableError           no response, or one that reports a server error (timeout, 420, 5xx)
     ├── BenignError
-    │   ├── ThrottledError          a limit is used up or the server is busy; says when to come back
-    │   │   └── DeliveryLimitError  the event bus delivers nothing more for hours
-    │   ├── LockedError             another transaction holds the record
-    │   └── WrongOrgError           the login is for another org than `orgs.id`; its token is never used
-    ├── SessionExpiredError         the token is no longer accepted; the clients replace it once themselves
-    ├── TooLargeError               the call is too big or too slow; the clients cut it in halves themselves
-    ├── StreamInterruptedError      a connection to the event bus has ended; open a new one from the last position
-    └── ReplayIdRejectedError       the event bus no longer knows the position
+    │   ├── ThrottledError             a limit is used up or the server is busy; carries the time to wait
+    │   │   └── DeliveryLimitError     the event bus delivers nothing more for hours
+    │   ├── LockedError                another transaction holds the record
+    │   └── WrongOrgError              the login is for another org than `orgs.id`; its token is never used
+    ├── SessionExpiredError            the token is no longer accepted; the clients replace it once themselves
+    ├── TooLargeError                  the call is too large or too slow; the clients split it in halves themselves
+    ├── StreamInterruptedError         a connection to the event bus has ended; open a new one from the last position
+    └── ReplayIdRejectedError          the event bus no longer knows the position
     AttentionError
-    ├── AuthFailedError             login refused, or a fresh token not accepted
-    ├── ValidationError             a rule of the org refuses the values
-    ├── RefusedError                no permission, no storage, a duplicate: refused for another business reason
-    ├── RecordGoneError             the record is deleted or hidden
-    └── ConfigurationError          a name, version or address in our settings does not fit the org
-        └── StreamRefusedError      the event bus refuses the subscription
+    ├── SalesforceAuthFailedError      login rejected, or a fresh token not accepted
+    ├── ValidationError                a rule of the org rejects the values
+    ├── RefusedError                   no permission, no storage, a duplicate: rejected for another business reason
+    ├── RecordGoneError                the record is deleted or hidden
+    └── ConfigurationError             a name, version or address in our settings does not match the org
+        └── StreamRefusedError         the event bus rejects the subscription
 
-`classify` turns Salesforce's error codes into these. Salesforce's own words are repeated only for codes whose text
-holds no field value (`STRING_TOO_LONG`, for one, quotes the value); a validation rule's text is written by the org's
-administrator for people, so it is kept, shortened.
+`classify` maps Salesforce's error codes to these. A message quotes Salesforce's text only for codes whose text contains
+no field value (`STRING_TOO_LONG`, for example, quotes the value). The text of a validation rule is written by the org's
+administrator for people, so it is quoted, shortened.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ from closedwon.errors import (
 )
 
 _LONGEST_QUOTE: Final = 200
-"""Characters of a remote text that we repeat."""
+"""Maximum length of a quoted remote text, in characters."""
 
 SOON: Final = (timedelta(seconds=5), timedelta(seconds=30))
-"""A limit on what runs at the same moment."""
+"""Wait between these times after a limit on concurrent work."""
 MINUTES: Final = (timedelta(minutes=1), timedelta(minutes=3))
-"""A server that asks for patience."""
+"""Wait between these times if a server is busy."""
 HOURS: Final = (timedelta(minutes=45), timedelta(minutes=90))
-"""A limit per rolling 24 hours: it frees itself little by little."""
+"""Wait between these times after a limit per rolling 24 hours, which frees up gradually."""
 
 
 class UnavailableError(UnknownOutcomeError):
-    """No answer, or the answer of a server in trouble. Our reads and updates are safe to repeat."""
+    """No response, or one that reports a server error. Our reads and updates are safe to repeat."""
 
 
 class ThrottledError(BenignError):
-    """A limit is used up or the server is busy. `retry_after` is random, so that callers do not return together."""
+    """A limit is used up or the server is busy. `retry_after` is random, so that callers do not retry together."""
 
     def __init__(self, message: str, *, between: tuple[timedelta, timedelta]) -> None:
-        """Come back at some moment `between` two times from now."""
+        """`between`: the shortest and the longest time to wait."""
         earliest, latest = between
         spread = random.random()  # noqa: S311 - no secret
         super().__init__(message, retry_after=earliest + (latest - earliest) * spread)
 
 
 class DeliveryLimitError(ThrottledError):
-    """The org's subscribers have got as many events as its edition allows in 24 hours."""
+    """The org's subscribers have received as many events as its edition allows in 24 hours."""
 
 
 class LockedError(BenignError):
@@ -76,20 +76,20 @@ class LockedError(BenignError):
 
 
 class WrongOrgError(BenignError):
-    """The org that has let us in is not the one of `orgs.id`. Nothing is sent with the token of such a login.
+    """The login is for another org than the one of `orgs.id`. No request is sent with the token of such a login.
 
-    Not an `AttentionError`: orders wait, and go on by themselves when the settings name one org. The running checks
-    (`workers.checks`) raise the one alert.
+    Not an `AttentionError`: orders wait, and continue without a command when the settings name the right org. The
+    running checks (`workers.checks`) raise a single alert.
     """
 
     def __init__(self, name: str, url: str, *, found: str, wanted: str, retry_after: timedelta | None = None) -> None:
-        """Name both ids, `found` behind `url` and `wanted` by the settings of the org called `name`."""
+        """`found` is the id of the org at `url`; `wanted` is the id in the settings of the org called `name`."""
         super().__init__(f"{url} is org {found}, but `orgs.id` of {name!r} says {wanted}", retry_after=retry_after)
-        self.cure = "Set `orgs.id` or `orgs.url` in closedwon.toml to the org that is meant, and restart all processes."
+        self.hint = "Set `orgs.id` or `orgs.url` in closedwon.toml to the intended org, and restart all processes."
 
 
 class SessionExpiredError(RetryError):
-    """INVALID_SESSION_ID, or 401 in any other words."""
+    """INVALID_SESSION_ID, or any other response with status 401."""
 
 
 class TooLargeError(RetryError):
@@ -101,71 +101,71 @@ class StreamInterruptedError(RetryError):
 
 
 class ReplayIdRejectedError(RetryError):
-    """The event bus does not know (any longer) the replay id that we want to resume from."""
+    """The event bus does not know, or no longer knows, the replay id to resume from."""
 
     def __init__(self, channel: str, position: str, text: str) -> None:
-        """Keep Salesforce's `text`."""
+        """`text` is Salesforce's message."""
         super().__init__(f"{channel} cannot be read from replay id {position}: {shortened(text)}")
         self.channel = channel
         self.position = position
 
 
 class _SalesforceAttentionError(AttentionError):
-    word: ClassVar[AttentionReason]
+    default_reason: ClassVar[AttentionReason]
 
-    def __init__(self, message: str, *, cure: str, code: str = "") -> None:
-        """Take a `message` free of values, one sentence that says what to mend, and Salesforce's error code."""
-        super().__init__(message, reason=self.word, cure=cure)
+    def __init__(self, message: str, *, hint: str, code: str = "") -> None:
+        """`message` contains no field values, `hint` is one sentence, `code` is Salesforce's error code."""
+        super().__init__(message, reason=self.default_reason, hint=hint)
         self.code = code
 
 
-class AuthFailedError(_SalesforceAttentionError):
-    """Salesforce refuses our login, or the token that it has just given us."""
+class SalesforceAuthFailedError(_SalesforceAttentionError):
+    """Salesforce rejects our login, or the token that it has just issued."""
 
-    word = AttentionReason.SALESFORCE_AUTH_FAILED
+    default_reason = AttentionReason.SALESFORCE_AUTH_FAILED
 
 
 class ValidationError(_SalesforceAttentionError):
-    """A validation rule, a trigger, a picklist or a field's length refuses the values."""
+    """A validation rule, a trigger, a picklist or a field's length rejects the values."""
 
-    word = AttentionReason.SALESFORCE_VALIDATION
+    default_reason = AttentionReason.SALESFORCE_VALIDATION
 
 
 class RefusedError(_SalesforceAttentionError):
-    """Refused for a business reason: permission, storage, a duplicate, or a code that we do not know."""
+    """Rejected for a business reason: permission, storage, a duplicate, or a code that is not known here."""
 
-    word = AttentionReason.SALESFORCE_REJECTED
+    default_reason = AttentionReason.SALESFORCE_REJECTED
 
 
 class RecordGoneError(_SalesforceAttentionError):
-    """The record is deleted, or our user may not see it."""
+    """The record is deleted, or the integration user may not see it."""
 
-    word = AttentionReason.RECORD_GONE
+    default_reason = AttentionReason.RECORD_NOT_FOUND
 
 
 class ConfigurationError(_SalesforceAttentionError):
-    """A field, object, version or address in our settings does not fit the org."""
+    """A field, object, version or address in our settings does not match the org."""
 
-    word = AttentionReason.CONFIGURATION
+    default_reason = AttentionReason.CONFIGURATION
 
 
 class StreamRefusedError(ConfigurationError):
-    """The event bus refuses the subscription, and will go on refusing it."""
+    """The event bus rejects the subscription, and will reject it again."""
 
 
 class Refusal(NamedTuple):
-    """An error as Salesforce words it, in a REST error array or in a SaveResult."""
+    """An error as Salesforce reports it, in a REST error array or in a SaveResult."""
 
     status: int
     """The HTTP status."""
     code: str = ""
-    """`errorCode` or `statusCode`; empty where the body was not Salesforce's."""
+    """`errorCode` or `statusCode`; empty if the body was not Salesforce's."""
     text: str = ""
     fields: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, status: int, body: Any) -> Refusal:
-        """Take the first error of a parsed error body; anything that is not one yields a refusal without a code."""
+        """Read the first error of a parsed error body; any other body yields a refusal without a code."""
         entry = body[0] if isinstance(body, list) and body else body
         if not isinstance(entry, dict):
             return cls(status)
@@ -179,22 +179,24 @@ class Refusal(NamedTuple):
 
 
 def shortened(text: str) -> str:
-    """Return a remote text on one line, at most some 200 characters long."""
+    """Put a remote text on one line of at most 200 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"
 
 
 class _Permanent(NamedTuple):
     error: type[_SalesforceAttentionError]
-    cure: str
+    hint: str
     quoted: bool = True
-    """Whether Salesforce's text is free of field values."""
+    """Whether Salesforce's text contains no field values."""
 
 
-_RULE: Final = _Permanent(ValidationError, "Mend the record, or the rule or trigger, in Salesforce; then send `retry`.")
+_RULE: Final = _Permanent(
+    ValidationError, "Correct the record, or the rule or trigger, in Salesforce; then send `retry`."
+)
 _VALUE: Final = _Permanent(
     ValidationError,
-    "Let the field take the value (length, picklist entries, required or not) in Salesforce; then send `retry`.",
+    "Let the field accept the value (length, picklist entries, required or not) in Salesforce; then send `retry`.",
     quoted=False,
 )
 _ACCESS: Final = _Permanent(
@@ -214,7 +216,8 @@ _API: Final = _Permanent(
 )
 _VERSION: Final = _Permanent(ConfigurationError, "Set `orgs.api_version` to a version that the org offers.")
 _LOGIN: Final = _Permanent(
-    AuthFailedError, "Mend the integration user in Salesforce or `orgs.auth` in closedwon.toml; then send `retry`."
+    SalesforceAuthFailedError,
+    "Correct the integration user in Salesforce or `orgs.auth` in closedwon.toml; then send `retry`.",
 )
 
 _PERMANENT: Final[Mapping[str, _Permanent]] = {
@@ -255,7 +258,7 @@ _PERMANENT: Final[Mapping[str, _Permanent]] = {
 }
 
 _UNKNOWN: Final = _Permanent(
-    RefusedError, "Look up the code in Salesforce's documentation, mend, then send `retry`.", quoted=False
+    RefusedError, "Look up the code in Salesforce's documentation, correct the cause, then send `retry`.", quoted=False
 )
 _BY_STATUS: Final[Mapping[int, _Permanent]] = {
     HTTPStatus.NOT_FOUND: _Permanent(ConfigurationError, "Check `orgs.url` and `orgs.api_version` in closedwon.toml."),
@@ -273,17 +276,17 @@ NO_ROUTING: Final = 420
 
 
 def classify(refusal: Refusal) -> ClosedwonError:
-    """Return the error that a refusal stands for (Salesforce's status codes, REST and SaveResult)."""
-    passing = _lock_or_limit(refusal) or _technical(refusal)
-    if passing is not None:
-        return passing
+    """Map a refusal to an error, by Salesforce's status codes (REST and SaveResult)."""
+    temporary = _lock_or_limit(refusal) or _technical(refusal)
+    if temporary is not None:
+        return temporary
     rule = _PERMANENT.get(refusal.code) or _BY_STATUS.get(refusal.status, _UNKNOWN)
     message = f"Salesforce: {refusal.code or f'HTTP {refusal.status}'}"
     if refusal.fields:
         message += f" on {', '.join(refusal.fields)}"
     if rule.quoted and refusal.text:
         message += f": {shortened(refusal.text)}"
-    return rule.error(message, cure=rule.cure, code=refusal.code)
+    return rule.error(message, hint=rule.hint, code=refusal.code)
 
 
 def _lock_or_limit(refusal: Refusal) -> RetryError | None:
@@ -291,9 +294,9 @@ def _lock_or_limit(refusal: Refusal) -> RetryError | None:
     if "UNABLE_TO_LOCK_ROW" in f"{code} {text}":  # a trigger's failure may wrap it
         return LockedError("Salesforce: UNABLE_TO_LOCK_ROW, another transaction holds the record or its parent")
     if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in text.lower():
-        return ThrottledError(f"Salesforce: {code}, too many long calls at the same time", between=SOON)
+        return ThrottledError(f"Salesforce: {code}, too many long-running calls at the same time", between=SOON)
     if code == "REQUEST_LIMIT_EXCEEDED":
-        return ThrottledError(f"Salesforce: {code}, the org's API calls of 24 hours are used up", between=HOURS)
+        return ThrottledError(f"Salesforce: {code}, the org has used up its API calls of 24 hours", between=HOURS)
     if code == "TXN_SECURITY_METERING_ERROR":
         return ThrottledError(f"Salesforce: {code}", between=MINUTES)
     if refusal.status in _BUSY_STATUSES:
@@ -310,5 +313,5 @@ def _technical(refusal: Refusal) -> RetryError | None:
     if refusal.code in _PERMANENT:
         return None  # e.g. UNSUPPORTED_API_VERSION comes with 500
     if refusal.code in _IN_TROUBLE or status == NO_ROUTING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(f"Salesforce is in trouble: {name}")
+        return UnavailableError(f"Salesforce reports a server error: {name}")
     return None

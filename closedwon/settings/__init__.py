@@ -1,9 +1,9 @@
-"""Settings: one TOML file (`closedwon.toml`) plus the environment, checked at start.
+"""Settings: one TOML file (`closedwon.toml`) and environment variables, validated at start.
 
-Orgs, ERPs and routes are lists in the file. Secrets never stand in it: a secret is `{ env = "NAME" }` or
+Orgs, ERPs and routes are lists in the file. Secrets are never in the file: a secret is `{ env = "NAME" }` or
 `{ file = "path" }` (relative to the settings file). Values outside the lists can be overridden by the environment, e.g.
 `CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address, namespace, TLS, API key) come from
-Temporal's standard environment and file, not from here. Every error names file, key and cure.
+Temporal's standard environment and file, not from here. Every error names file, key and hint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from closedwon.errors import ClosedwonError
-from closedwon.settings.alerts import Alerts
+from closedwon.settings.alerts import AlertSettings
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
 from closedwon.settings.exposure import problems as problems_of_origin
@@ -28,26 +28,26 @@ from closedwon.settings.exposure import warnings
 from closedwon.settings.extras import reserved_names
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.orders import CustomerMapping, Discount, LinesMapping, Lookup, OrderMapping
-from closedwon.settings.problems import Problem, ProblemsError, dotted, problems_in, suggest
+from closedwon.settings.problems import ProblemsError, SettingsProblem, dotted, problems_in, suggest
 from closedwon.settings.routes import (
-    Callouts,
+    CalloutSettings,
     ErpByExpression,
     Follow,
     Outbound,
     Route,
     Tombstone,
-    WriteBack,
+    WriteBackFields,
 )
 from closedwon.settings.sweeps import Audit, Sweep
 from closedwon.settings.systems import ClientCredentials, ErpSettings, JwtBearer, Org, RestErp, TrytonErp, Webhook
-from closedwon.settings.values import Duration, Growing, Section, base_folder, shaped
+from closedwon.settings.values import Duration, GrowingIntervals, Section, base_folder, shaped, target_of
 
 __all__ = [
     "DEFAULT_FILE",
     "ENV_FILE",
-    "Alerts",
+    "AlertSettings",
     "Audit",
-    "Callouts",
+    "CalloutSettings",
     "ClientCredentials",
     "Codec",
     "CodecSettings",
@@ -73,14 +73,14 @@ __all__ = [
     "SettingsError",
     "Subscriber",
     "Sweep",
-    "Telemetry",
+    "TelemetrySettings",
     "Tls",
     "Tokens",
     "Tombstone",
     "TrytonErp",
     "Webhook",
     "Workers",
-    "WriteBack",
+    "WriteBackFields",
     "load_codec",
     "load_encryption",
     "load_settings",
@@ -89,7 +89,7 @@ __all__ = [
 
 DEFAULT_FILE = "closedwon.toml"
 ENV_FILE = "CLOSEDWON_CONFIG"
-"""Names the settings file, where no `--config` does."""
+"""The environment variable that names the settings file if `--config` does not."""
 _ENV_PREFIX, _ENV_DELIMITER = "CLOSEDWON_", "__"
 
 _T = TypeVar("_T")
@@ -97,14 +97,14 @@ _File = TypeVar("_File", bound="_EncryptionOnly")
 
 
 class SettingsError(ClosedwonError):
-    """The settings cannot be used. The text has one line per problem, each with file, key and cure."""
+    """The settings are invalid. The text has one line per problem, each with file, key and hint."""
 
 
-class Retry(Growing):
-    """Pace of the retries: doubling from `first_interval` up to `longest_interval`."""
+class Retry(GrowingIntervals):
+    """The interval between retries doubles from `initial_interval` up to `maximum_interval`."""
 
-    first_interval: Duration = timedelta(seconds=1)
-    longest_interval: Duration = timedelta(minutes=15)
+    initial_interval: Duration = timedelta(seconds=1)
+    maximum_interval: Duration = timedelta(minutes=15)
 
 
 class Subscriber(Section):
@@ -113,29 +113,29 @@ class Subscriber(Section):
     concurrent_starts: Annotated[int, Field(ge=1, le=1000)] = 32
     """How many order workflows are started at the same time."""
     handover: Duration = timedelta(hours=1)
-    """How often the cursor is handed through the workflow."""
+    """How often the cursor is handed to the workflow."""
     heartbeat_timeout: Duration = timedelta(seconds=30)
-    """Silence after which another worker takes over."""
+    """Time without a heartbeat after which another worker takes over."""
     silence: Duration = timedelta(seconds=130)
-    """Nothing at all from the bus for so long, not even an empty poll: the stream is dead."""
+    """Time without anything from the bus, even an empty poll, after which the reader reconnects."""
 
 
 class Workers(Section):
     """The worker process."""
 
     concurrent_erp_calls: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Cap per process on calls to each ERP, and on those of activities that must ask several."""
+    """Maximum number of concurrent calls per process and ERP, and of activities that call several ERPs."""
     concurrent_salesforce_calls: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Cap per process on waiting Salesforce activities; many of them share one call."""
+    """Maximum number of Salesforce activities that wait per process; many of them share one call."""
     shutdown_grace: Duration = timedelta(seconds=100)
-    """How long a stopping process lets running calls finish; above the longest ERP call."""
+    """How long a stopping process waits for calls in progress; keep it above the ERP's `timeout`."""
     build_id: (
         Annotated[str, shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", 'a name without spaces, as in "1.4.2"')] | None
     ) = None
-    """Set: worker versioning. This build gets work once it is made Temporal's current version of `closedwon`."""
+    """Set: worker versioning. This build gets work as soon as it is Temporal's current version of `closedwon`."""
 
 
-class Telemetry(Section):
+class TelemetrySettings(Section):
     """Logs, metrics and health."""
 
     host: str = "127.0.0.1"
@@ -145,13 +145,13 @@ class Telemetry(Section):
     """`auto`: readable on a terminal, JSON elsewhere."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     observe_every: Duration = timedelta(seconds=30)
-    """How often a worker looks at Temporal for the metrics that no single order can tell."""
+    """How often a worker asks Temporal for the metrics that no single order can report."""
     traces: Annotated[str, shaped(r"https?://[^\s/]+(/\S*)?", "an address, as in http://collector:4318")] | None = None
     """The OpenTelemetry collector (OTLP over HTTP) that takes traces; None: none, unless OTEL_… names one."""
 
 
 class _EncryptionOnly(BaseSettings):
-    """The part of the file that is enough to read what Temporal stores; the rest is passed over."""
+    """The part of the file that is needed to read what Temporal stores; the rest is ignored."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -178,19 +178,19 @@ class _EncryptionOnly(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _encrypts_unless_told_otherwise(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """A file that is silent about it means encryption, and is told that it has no keys."""
+    def _encrypts_by_default(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """A file without `[encryption]` means encryption, so that the error says that keys are missing."""
         return {"encryption": {}, **data}
 
 
 class CodecSettings(_EncryptionOnly):
-    """The part that the codec server needs: it has no business with the secrets of Salesforce and the ERP."""
+    """The part that the codec server needs, without the secrets of Salesforce and the ERP."""
 
     codec: Codec = Codec()
 
 
 class Settings(CodecSettings):
-    """Everything that a process needs to know. Made by `load_settings`; the environment outranks the file."""
+    """All settings. Made by `load_settings`; environment variables take precedence over the file."""
 
     model_config = SettingsConfigDict(extra="forbid")
 
@@ -200,9 +200,9 @@ class Settings(CodecSettings):
     retry: Retry = Retry()
     subscriber: Subscriber = Subscriber()
     workers: Workers = Workers()
-    telemetry: Telemetry = Telemetry()
+    telemetry: TelemetrySettings = TelemetrySettings()
     intake: Intake | None = None
-    alerts: Alerts | None = None
+    alerts: AlertSettings | None = None
     audit: Audit = Audit()
 
     @model_validator(mode="after")
@@ -235,38 +235,51 @@ class Settings(CodecSettings):
         same = (route.org, route.object)
         return [one for one in self.routes if (one.org, one.object) == same and one.name != route.name]
 
-    def _doubles(self) -> Iterator[Problem]:
+    def _doubles(self) -> Iterator[SettingsProblem]:
         for table, items in (("orgs", self.orgs), ("erps", self.erps), ("routes", self.routes)):
             yield from _second_ones(table, "name", [item.name for item in items])
         yield from _second_ones("orgs", "id", [org.id for org in self.orgs])
+        yield from self._one_erp_twice()
 
-    def _dangling_names(self) -> Iterator[Problem]:
+    def _one_erp_twice(self) -> Iterator[SettingsProblem]:
+        targets = [target_of(erp.url) for erp in self.erps]
+        for place, target in enumerate(targets):
+            if target in targets[:place]:
+                first = self.erps[targets.index(target)].name
+                text = f"is the address of ERP {first!r} already; one ERP under two names would get two orders of one "
+                yield SettingsProblem(("erps", place, "url"), text + "record, so leave one of them out")
+
+    def _dangling_names(self) -> Iterator[SettingsProblem]:
         orgs, erps = [org.name for org in self.orgs], [erp.name for erp in self.erps]
         for place, route in enumerate(self.routes):
             if route.org not in orgs:
-                yield Problem(("routes", place, "org"), f"there is no org {route.org!r}; {suggest(route.org, orgs)}")
+                yield SettingsProblem(
+                    ("routes", place, "org"), f"there is no org {route.org!r}; {suggest(route.org, orgs)}"
+                )
             if isinstance(route.erp, str) and route.erp not in erps:
-                yield Problem(("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}")
+                yield SettingsProblem(
+                    ("routes", place, "erp"), f"there is no ERP {route.erp!r}; {suggest(route.erp, erps)}"
+                )
 
-    def _free_fields(self) -> Iterator[Problem]:
+    def _free_fields(self) -> Iterator[SettingsProblem]:
         for place, route in enumerate(self.routes):
             kinds = {erp.kind for erp in self.erps if route.erp == erp.name or not isinstance(route.erp, str)}
             yield from reserved_names(place, route, kinds)
 
-    def _of_intake(self) -> Iterator[Problem]:
+    def _of_intake(self) -> Iterator[SettingsProblem]:
         for place, route in enumerate(self.routes):
             for key in ("outbound", "callouts"):
                 if getattr(route, key) is not None and self.intake is None:
-                    yield Problem(("routes", place, key), "nobody listens; add an [intake] table")
+                    yield SettingsProblem(("routes", place, key), "needs the HTTP server; add an [intake] table")
             if route.outbound is not None and route.outbound.session == "use" and not self.encryption.enabled:
                 text = "a session id is a secret that must not go through Temporal in clear; turn [encryption] on"
-                yield Problem(("routes", place, "outbound", "session"), text)
+                yield SettingsProblem(("routes", place, "outbound", "session"), text)
         for place, erp in enumerate(self.erps):
             if erp.webhook is not None and self.intake is None:
-                yield Problem(("erps", place, "webhook"), "nobody listens; add an [intake] table")
+                yield SettingsProblem(("erps", place, "webhook"), "needs the HTTP server; add an [intake] table")
         yield from problems_of_origin(self.routes, self.intake)
 
-    def _shared_channels(self) -> Iterator[Problem]:
+    def _shared_channels(self) -> Iterator[SettingsProblem]:
         """An event goes to one route: otherwise it would not be clear which order a record becomes."""
         taken: dict[tuple[str, str], str] = {}
         for place, route in enumerate(self.routes):
@@ -274,7 +287,7 @@ class Settings(CodecSettings):
                 other = taken.setdefault((route.org, channel), route.name)
                 if other != route.name or channel in route.events[:number]:
                     text = f"{channel} of org {route.org!r} is read by route {other!r} already; leave it to one route"
-                    yield Problem(("routes", place, "events", number), text)
+                    yield SettingsProblem(("routes", place, "events", number), text)
 
 
 def _by(items: Sequence[_T], key: str, *attributes: str) -> _T:
@@ -284,23 +297,25 @@ def _by(items: Sequence[_T], key: str, *attributes: str) -> _T:
     raise KeyError(key)
 
 
-def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[Problem]:
+def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[SettingsProblem]:
     for place, value in enumerate(values):
         if value in values[:place]:
             first = values.index(value)
-            yield Problem((table, place, key), f"{value!r} is that of {table}[{first}] already; each needs its own")
+            yield SettingsProblem(
+                (table, place, key), f"{value!r} is that of {table}[{first}] already; each needs its own"
+            )
 
 
 def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
     """Read and check the file. Raises `SettingsError` with one line per problem."""
-    strangers = "\n".join(_sections_that_there_are_not())
-    if strangers:
-        raise SettingsError(strangers)
+    unknown = "\n".join(_unknown_sections())
+    if unknown:
+        raise SettingsError(unknown)
     return _load(Path(file), Settings)
 
 
 def load_encryption(file: Path | str = DEFAULT_FILE) -> Encryption:
-    """Read and check the file's `[encryption]` only: whoever looks into Temporal needs no other secret.
+    """Read and check the file's `[encryption]` only: reading from Temporal needs no other secret.
 
     Raises `SettingsError`.
     """
@@ -331,18 +346,18 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        cure = f"copy closedwon.example.toml to {DEFAULT_FILE}, or name your file by --config or {ENV_FILE}"
-        raise SettingsError(f"{path}: there is no such file; {cure}") from None
+        hint = f"copy closedwon.example.toml to {DEFAULT_FILE}, or name your file by --config or {ENV_FILE}"
+        raise SettingsError(f"{path}: there is no such file; {hint}") from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; mend the path or the rights") from None
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; correct the path or the permissions") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
+        raise SettingsError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: is no TOML: {error}; mend that line") from None
+        raise SettingsError(f"{path}: is not valid TOML: {error}; correct that line") from None
 
 
-def _sections_that_there_are_not() -> Iterator[str]:
-    """What the environment sets and nobody reads: pydantic looks for what it knows only."""
+def _unknown_sections() -> Iterator[str]:
+    """Variables of sections that do not exist; pydantic ignores them."""
     for name in sorted(os.environ):
         section, delimiter, _ = name.removeprefix(_ENV_PREFIX).lower().partition(_ENV_DELIMITER)
         if name.startswith(_ENV_PREFIX) and delimiter and section not in Settings.model_fields:
@@ -353,7 +368,7 @@ def _variable(key: str) -> str:
     return _ENV_PREFIX + key.replace(".", _ENV_DELIMITER).upper()
 
 
-def _line(path: Path, data: dict[str, Any], problem: Problem) -> str:
+def _line(path: Path, data: dict[str, Any], problem: SettingsProblem) -> str:
     key = dotted(problem.keys, data)
     variable = _variable(key)
     if variable in os.environ:

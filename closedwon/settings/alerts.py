@@ -1,4 +1,4 @@
-"""Whom to tell when a person is needed: a webhook, in words that hold nothing of a customer."""
+"""The webhook that is called when a person is needed. Its body holds no customer's data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _check(secret: SecretStr) -> SecretStr:
     return secret
 
 
-class Alerts(Section):
-    """Each new need of attention is posted to a webhook. Without this table nobody is told."""
+class AlertSettings(Section):
+    """Each new need of attention is posted to a webhook. Without this table no alert is sent."""
 
     webhook: Annotated[Secret, BeforeValidator(_as_secret), AfterValidator(_check)]
     """The address, which may be a secret itself, as those of chat systems are."""
@@ -29,6 +29,6 @@ class Alerts(Section):
     key: Secret | None = None
     """Signs the body (HMAC-SHA256), in the header `Closedwon-Signature`."""
     timeout: Duration = timedelta(seconds=10)
-    """The longest that one call may take."""
+    """The maximum duration of one call."""
     ui: Url | None = None
-    """Where people reach Temporal's UI; with it an alert holds a link to the order."""
+    """The address of Temporal's UI. If it is set, an alert links to the order."""

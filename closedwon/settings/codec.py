@@ -31,6 +31,6 @@ class Codec(Section):
     token: Annotated[Secret, strong("codec")] | None = None
     """For Temporal's command line: `--codec-auth "Bearer <token>"`."""
     tokens: Tokens | None = None
-    """For Temporal's UI, which passes on the token of whoever has signed in."""
+    """For Temporal's UI, which forwards the token of the user who has signed in."""
     origins: tuple[Origin, ...] = ("http://localhost:8233", "http://127.0.0.1:8233")
     """UIs whose pages may ask; the default is the development server's."""

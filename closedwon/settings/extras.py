@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from closedwon.settings.problems import Problem
+from closedwon.settings.problems import SettingsProblem
 
 if TYPE_CHECKING:
     from closedwon.settings.routes import Route
@@ -71,10 +71,11 @@ _LINE: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def reserved_names(place: int, route: Route, kinds: Iterable[str]) -> Iterator[Problem]:
+def reserved_names(place: int, route: Route, kinds: Iterable[str]) -> Iterator[SettingsProblem]:
     """Yield a problem for each free field of a route whose name an ERP of these kinds does not leave free."""
     of = [*kinds]
-    order, line = (frozenset[str]().union(*(table[kind] for kind in of)) for table in (_ORDER, _LINE))
+    order = _CONTRACT_ORDER.union(*(_ORDER.get(kind, _CONTRACT_ORDER) for kind in of))
+    line = _CONTRACT_LINE.union(*(_LINE.get(kind, _CONTRACT_LINE) for kind in of))
     for keys, names, taken in (
         (("order", "extra"), route.order.extra, order),
         (("order", "lines", "extra"), route.order.lines.extra, line),
@@ -82,4 +83,4 @@ def reserved_names(place: int, route: Route, kinds: Iterable[str]) -> Iterator[P
         for name in names:
             if name in taken:
                 text = "is a name that Closedwon sets itself; map it by its own key, or choose another name"
-                yield Problem(("routes", place, *keys, name), text)
+                yield SettingsProblem(("routes", place, *keys, name), text)

@@ -1,4 +1,4 @@
-"""Intake: the server that Salesforce calls. Who may speak to it, and how much."""
+"""Intake: the HTTP server that Salesforce calls. Which clients may connect, and how much they may send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
-from closedwon.settings.problems import Problem, ProblemsError
+from closedwon.settings.problems import ProblemsError, SettingsProblem
 from closedwon.settings.values import Duration, File, Section, is_loopback, shaped
 
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31}$")]
@@ -21,7 +21,7 @@ _PRIVATE_IPV6: Final = ipaddress.IPv6Network("fc00::/7")
 
 
 def is_wide(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    """Whether a network holds so many addresses that to be in it says nothing about a sender."""
+    """Whether a network holds so many addresses that membership says nothing about a sender."""
     if isinstance(network, ipaddress.IPv6Network):
         return network.prefixlen < _WIDEST_IPV6 and not network.subnet_of(_PRIVATE_IPV6)
     return network.prefixlen < _WIDEST_IPV4
@@ -43,23 +43,26 @@ class Tls(Section):
     """PEM: the server's certificate, then the intermediate ones."""
     key: File
     client_ca: File | None = None
-    """PEM: who may have signed the client's certificate."""
+    """PEM: the authorities that may have signed the client's certificate."""
     client_subjects: tuple[str, ...] = ()
-    """Common names of clients that are let in. A shared certificate proves Salesforce, not your org."""
+    """Common names of clients that are admitted. A shared certificate proves Salesforce, not your org."""
     client_fingerprints: tuple[Fingerprint, ...] = ()
-    """Clients that are let in, beside those of `routes.outbound.client_fingerprints`."""
+    """Clients that are admitted, besides those of `routes.outbound.client_fingerprints`."""
 
     @model_validator(mode="after")
     def _clients_need_a_ca(self) -> Self:
         if (self.client_subjects or self.client_fingerprints) and self.client_ca is None:
-            raise ValueError("`client_subjects` and `client_fingerprints` need `client_ca`, or nobody is asked for one")
+            raise ValueError(
+                "`client_subjects` and `client_fingerprints` need `client_ca`: without it, no client "
+                "must show a certificate"
+            )
         return self
 
 
 class ForwardedCertificate(Section):
-    """Behind a proxy that ends mutual TLS: whom to let in of those whose certificates the proxy has verified.
+    """Behind a proxy that ends mutual TLS: which of the clients that the proxy has verified are admitted.
 
-    Somebody must be let in: here, or by `routes.outbound.client_fingerprints`.
+    At least one client must be admitted: here, or by `routes.outbound.client_fingerprints`.
     """
 
     header: Annotated[str, shaped(r"[A-Za-z0-9-]+", "the name of an HTTP header")] = "Client-Cert"
@@ -69,44 +72,45 @@ class ForwardedCertificate(Section):
 
 
 class Intake(Section):
-    """The HTTP server for outbound messages and callouts. Without this table there is none."""
+    """The HTTP server for outbound messages and callouts. Without this table, no such server runs."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8085
     tls: Tls | None = None
     """Without it, put intake behind a proxy that ends TLS."""
     insecure: bool = False
-    """Allow other machines to speak to intake in clear, without TLS and without `proxies`: for closed networks only."""
+    """Accept unencrypted connections from other machines without TLS and `proxies`: for closed networks only."""
     allow: tuple[IPvAnyNetwork, ...] = ()
     """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all."""
     allow_file: File | None = None
-    """More of them, one a line, `#` begins a comment; read at start."""
+    """A file with more networks, one per line, `#` begins a comment; read at start."""
     proxies: tuple[Annotated[IPvAnyNetwork, AfterValidator(_check_proxy)], ...] = ()
-    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; nobody else's are."""
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted; those of all other senders are ignored."""
     forwarded_certificate: ForwardedCertificate | None = None
-    """The client's certificate, as one of `proxies` tells it."""
+    """The client's certificate, as one of `proxies` forwards it."""
     deadline: Duration = timedelta(seconds=10)
-    """Longest time to an answer; for callouts at most 8 s. Salesforce waits 60 s for outbound messages, Apex 10 s."""
+    """Maximum response time; for callouts at most 8 s. Salesforce waits 60 s for outbound messages, Apex 10 s."""
     largest_body: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     """Bytes; 100 notifications with many fields are below 1 MiB."""
     concurrent_requests: Annotated[int, Field(ge=1)] = 64
-    """More are refused; Salesforce sends them again."""
+    """Further requests are refused; Salesforce sends them again."""
     requests_per_second: Annotated[float, Field(gt=0)] = 50.0
-    """Of one org, on average; ten seconds' worth may come at once. More are refused."""
+    """Of one org, on average; ten seconds' worth may arrive at once. Further requests are refused."""
 
     @model_validator(mode="after")
-    def _a_proxy_tells_certificates(self) -> Self:
+    def _certificates_come_from_a_proxy(self) -> Self:
         if self.forwarded_certificate is not None and not self.proxies:
-            raise ValueError("`forwarded_certificate` needs `proxies`, or nobody is believed who tells one")
+            raise ValueError("`forwarded_certificate` needs `proxies`: the header is trusted from these addresses only")
         return self
 
     @model_validator(mode="after")
-    def _is_not_in_clear(self) -> Self:
-        """Path secrets, customers' data and signatures would cross the network readable."""
+    def _is_encrypted(self) -> Self:
+        """Without TLS, path secrets, customers' data and signatures would cross the network unencrypted."""
         if self.tls is None and not (self.proxies or self.insecure or is_loopback(self.host)):
             text = (
-                "is not this machine only, and messages would arrive in clear: add [intake.tls], or name the `proxies` "
-                'that end TLS, or set host = "127.0.0.1"; in a closed network, `insecure = true` allows it'
+                "accepts connections from other machines, and messages would arrive unencrypted: add [intake.tls], "
+                'or name the `proxies` that end TLS, or set host = "127.0.0.1"; in a closed network, '
+                "`insecure = true` allows it"
             )
-            raise ProblemsError([Problem(("host",), text)])
+            raise ProblemsError([SettingsProblem(("host",), text)])
         return self

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from closedwon.settings.problems import Problem, ProblemsError, suggest
+from closedwon.settings.problems import ProblemsError, SettingsProblem, suggest
 from closedwon.settings.values import Expression, Section
 
 
@@ -60,7 +60,7 @@ class LinesMapping(Section):
     product: Expression
     quantity: Expression
     unit_price: Expression | None = None
-    """For one unit, net, before the discount. Needed where there is no `total`."""
+    """For one unit, net, before the discount. Required without `total`."""
     discount: _DiscountOrPercent | None = None
     """An expression means percent."""
     total: Expression | None = None
@@ -71,10 +71,10 @@ class LinesMapping(Section):
     @model_validator(mode="after")
     def _says_what_it_costs(self) -> Self:
         if self.unit_price is None and self.total is None:
-            raise ProblemsError([Problem(("unit_price",), "is missing; map it, or map `total`")])
+            raise ProblemsError([SettingsProblem(("unit_price",), "is missing; map it, or map `total`")])
         if self.unit_price is None and self.discount is not None:
             text = "is taken off a unit price; map `unit_price`, or leave the discount out: `total` includes it"
-            raise ProblemsError([Problem(("discount",), text)])
+            raise ProblemsError([SettingsProblem(("discount",), text)])
         return self
 
     @property
@@ -124,7 +124,7 @@ class OrderMapping(Section):
     customer: CustomerMapping
     lines: LinesMapping
     allow: tuple[Unusual, ...] = ()
-    """Signs that are ordered although they are unusual; the others need attention."""
+    """Unusual signs that are ordered; the others need attention."""
     extra: dict[str, Expression] = Field(default_factory=dict)
     lookups: tuple[Lookup, ...] = ()
 
@@ -134,10 +134,12 @@ class OrderMapping(Section):
         problems = []
         for place, lookup in enumerate(self.lookups):
             if lookup.field not in known:
-                text = f"{lookup.field!r} is no text field that this route maps; {suggest(lookup.field, known)}"
-                problems.append(Problem(("lookups", place, "field"), text))
+                text = f"{lookup.field!r} is not a text field that this route maps; {suggest(lookup.field, known)}"
+                problems.append(SettingsProblem(("lookups", place, "field"), text))
             elif lookup.field in {earlier.field for earlier in self.lookups[:place]}:
-                problems.append(Problem(("lookups", place, "field"), "has a table already; put all values into one"))
+                problems.append(
+                    SettingsProblem(("lookups", place, "field"), "has a table already; put all values into one")
+                )
         if problems:
             raise ProblemsError(problems)
         return self

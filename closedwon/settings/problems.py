@@ -1,4 +1,4 @@
-"""What is wrong with a settings file, in sentences: where it stands, what it must be, how to mend it.
+"""Problems of a settings file as sentences: key, expected value, hint.
 
 Turns pydantic's errors into lines. Knows the models only as types, and never shows a value: it may be a secret.
 """
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 Keys = tuple[str | int, ...]
-"""The way to a value: `("routes", 0, "org")`."""
+"""The path to a value: `("routes", 0, "org")`."""
 
 
-class Problem(NamedTuple):
-    """What is wrong, and where, relative to the model that found it."""
+class SettingsProblem(NamedTuple):
+    """What is wrong, and at which key, relative to the model that found it."""
 
     keys: Keys
     text: str
@@ -26,8 +26,7 @@ class Problem(NamedTuple):
 class ProblemsError(ValueError):
     """Several problems that one validator found; a validator may raise only one error."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        """Keep the problems apart, so that each gets its line."""
+    def __init__(self, problems: Iterable[SettingsProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(f"{dotted(keys)}: {text}" for keys, text in self.problems))
 
@@ -52,10 +51,10 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(wrong, names, n=1)
     if near:
         return f"did you mean `{near[0]}`?"
-    return f"there is {', '.join(f'`{name}`' for name in names)}" if names else "there is none"
+    return f"one of {', '.join(f'`{name}`' for name in names)}" if names else "none is defined"
 
 
-def problems_in(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
+def problems_in(error: ValidationError, root: type[BaseModel]) -> Iterator[SettingsProblem]:
     """Yield one problem per mistake, its keys counted from the file's top."""
     found = error.errors(include_url=False, include_input=False)
     for details in found:
@@ -65,39 +64,33 @@ def problems_in(error: ValidationError, root: type[BaseModel]) -> Iterator[Probl
             yield from _problems(details, root)
 
 
-def _problems(details: ErrorDetails, root: type[BaseModel]) -> Iterator[Problem]:
+def _problems(details: ErrorDetails, root: type[BaseModel]) -> Iterator[SettingsProblem]:
     keys, tables = _walk(details["loc"], root)
     context = details.get("ctx", {})
     cause = context.get("error")
     if isinstance(cause, ProblemsError):
-        yield from (Problem((*keys, *below), text) for below, text in cause.problems)
+        yield from (SettingsProblem((*keys, *below), text) for below, text in cause.problems)
     elif isinstance(cause, Exception):
-        yield Problem(keys, str(cause))
+        yield SettingsProblem(keys, str(cause))
     elif details["type"] == "extra_forbidden":
         wrong = str(details["loc"][-1])
         known = (field for table in tables for field in table.model_fields)
-        yield Problem((*keys, wrong), f"is no key of this table; {suggest(wrong, known)}")
+        yield SettingsProblem((*keys, wrong), f"is not a key of this table; {suggest(wrong, known)}")
     elif details["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         key = str(context["discriminator"]).strip("'")
-        yield Problem((*keys, key), f"must be one of {_tags(tables, key)}")
+        yield SettingsProblem((*keys, key), f"must be one of {_tags(tables, key)}")
     else:
-        yield Problem(keys, _PLAIN.get(details["type"], _library_text)(details))
+        yield SettingsProblem(keys, _PLAIN.get(details["type"], _library_text)(details))
 
 
 def _library_text(details: ErrorDetails) -> str:
     return details["msg"].replace("Input should be", "must be")
 
 
-def _duration(_details: ErrorDetails) -> str:
-    return 'must be a duration: seconds, as in 30, or ISO 8601, as in "PT15M" or "P30D"'
-
-
 _PLAIN: Mapping[str, Callable[[ErrorDetails], str]] = {
-    "missing": lambda _details: "is missing; add it (docs/configuration.md says what it means)",
-    "time_delta_parsing": _duration,
-    "time_delta_type": _duration,
+    "missing": lambda _details: "is missing; add it (docs/configure says what it means)",
     "tuple_type": lambda _details: 'must be a list, as in ["…"]; a list of tables is written [[name]]',
-    "string_type": lambda _details: "must be a text, in quotes",
+    "string_type": lambda _details: "must be a text in quotes",
     "model_type": lambda _details: "must be a table",
     "too_short": lambda _details: "must have at least one entry",
     "string_too_short": lambda _details: "must not be empty",
@@ -107,7 +100,7 @@ _PLAIN: Mapping[str, Callable[[ErrorDetails], str]] = {
 def _walk(location: Keys, root: type[BaseModel]) -> tuple[Keys, list[type[BaseModel]]]:
     """Return the keys as they stand in the file, and the tables that may be meant at their end.
 
-    pydantic puts the tags of unions into a location; they are no keys.
+    pydantic puts the tags of unions into a location; they are not keys.
     """
     keys: list[str | int] = []
     tables = [root]

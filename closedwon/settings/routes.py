@@ -11,10 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from closedwon import expressions
-from closedwon.model import Changed, Following, Policies, TakenBack
+from closedwon.ids import KEY_PREFIXES
+from closedwon.model.routes import Following, Policies, PolicyOptions
 from closedwon.settings.intake import Fingerprint
 from closedwon.settings.orders import OrderMapping
-from closedwon.settings.problems import Problem, ProblemsError
+from closedwon.settings.problems import ProblemsError, SettingsProblem
 from closedwon.settings.selecting import misspelt, not_selected, selected, with_stamps
 from closedwon.settings.sweeps import Sweep
 from closedwon.settings.values import (
@@ -23,7 +24,7 @@ from closedwon.settings.values import (
     Expression,
     FieldName,
     File,
-    Growing,
+    GrowingIntervals,
     Name,
     PathSecret,
     Pause,
@@ -33,7 +34,7 @@ from closedwon.settings.values import (
 )
 
 
-class WriteBack(Section):
+class WriteBackFields(Section):
     """Which fields of the record receive what. A field that is not named is not written."""
 
     number: FieldName | None = None
@@ -41,7 +42,7 @@ class WriteBack(Section):
     link: FieldName | None = None
     error: FieldName | None = None
     key: FieldName | None = None
-    """Receives the idempotency key: what the others say counts only beside this record's own key."""
+    """Receives the idempotency key: the other fields count only together with this record's own key."""
     stage: Annotated[str, Field(min_length=1)] | None = None
     """The StageName that the record gets when its order exists, e.g. `Ordered`."""
 
@@ -64,15 +65,15 @@ class WriteBack(Section):
                 yield key, field
 
 
-class Follow(Growing):
-    """How to watch an order in the ERP after its creation: ever more rarely, until it is done or cancelled there."""
+class Follow(GrowingIntervals):
+    """How to follow an order in the ERP after its creation, at growing intervals, until it is done or cancelled."""
 
-    first_interval: Duration = timedelta(minutes=1)
-    """From the first look to the second, also after each change; then doubling."""
-    longest_interval: Duration = timedelta(hours=6)
-    """From one look to the next at most: how late a change may be known."""
-    horizon: Duration = timedelta(days=365)
-    """How long an order is watched at most."""
+    initial_interval: Duration = timedelta(minutes=1)
+    """From the first poll to the second, also after each change; then the interval doubles."""
+    maximum_interval: Duration = timedelta(hours=6)
+    """The interval stops growing here: a change is noticed at most this late."""
+    follow_for: Duration = timedelta(days=365)
+    """The maximum time for which an order is followed."""
 
 
 class ErpByExpression(Section):
@@ -97,9 +98,9 @@ class Outbound(Section):
     """
 
     tombstone: Tombstone | None = None
-    """Present: `/outbound/<route>/tombstones` takes word of deleted records; their orders are cancelled."""
+    """Present: `/outbound/<route>/tombstones` accepts notifications of deleted records; their orders are cancelled."""
     wsdl: File | None = None
-    """The org's own WSDL of the outbound message: what does not keep to it is refused."""
+    """The org's own WSDL of the outbound message: messages that do not match it are refused."""
     session: Literal["ignore", "use"] = "ignore"
     """A SessionId in the message: `use` reads the record and writes to it with that, while it works."""
     unqualified: Literal["ack", "refuse"] = "ack"
@@ -108,8 +109,8 @@ class Outbound(Section):
     path_secrets: Annotated[tuple[PathSecret, ...], Field(min_length=1, max_length=2)] = ()
     """Present: the endpoint is `/outbound/<route>/<secret>`. Two are valid while one replaces the other."""
     client_fingerprints: Annotated[tuple[Fingerprint, ...], Field(min_length=1)] = ()
-    """Present: the client's certificate must be one of these, which the org shares with no other org. What Salesforce
-    uses by default (`proxy.salesforce.com`) is the certificate of all orgs."""
+    """Present: the client's certificate must be one of these, which the org shares with no other org. The
+    certificate that Salesforce uses by default (`proxy.salesforce.com`) is that of all orgs."""
 
     @property
     def proves_org(self) -> bool:
@@ -117,7 +118,7 @@ class Outbound(Section):
         return bool(self.path_secrets or self.client_fingerprints)
 
 
-class Callouts(Section):
+class CalloutSettings(Section):
     """Callouts of a route."""
 
     keys: Annotated[tuple[Annotated[Secret, strong("callout")], ...], Field(min_length=1, max_length=2)]
@@ -135,8 +136,8 @@ def _follow_kind(value: object) -> str:
 _FollowOrNot = Annotated[Annotated[bool, Tag("switch")] | Annotated[Follow, Tag("table")], Discriminator(_follow_kind)]
 
 
-class Route(Section):
-    """The path from an object and its channels to one ERP."""
+class _RouteMapping(Section):
+    """The keys of a route up to its policies: which records it reads, how they map, and where orders go."""
 
     name: Name
     org: Name
@@ -145,51 +146,51 @@ class Route(Section):
     """Event bus channels, e.g. `/event/Order_Requested__e`."""
     outbound: Outbound | None = None
     """Present: intake takes outbound messages of this object at `/outbound/<route>`."""
-    callouts: Callouts | None = None
+    callouts: CalloutSettings | None = None
     """Present: intake takes signed callouts from Apex at `/callouts/<route>` and `/callouts/<route>/soap`."""
     record_id: Expression = "Opportunity_Id__c"
     """Finds the record id in an event's payload."""
     org_id: Expression | None = None
-    """Finds the org id in an event's payload; an event of another org then waits for a person."""
+    """Finds the org id in an event's payload; an event of another org then needs attention."""
     source: Literal["record", "event"] = "record"
-    """`record`: look at the record (a message is only a hint). `event`: the payload is complete."""
+    """`record`: read the record (a message is only a trigger). `event`: the payload is complete."""
     payload: Expression = "@"
     """Where an event holds the record's content, e.g. `Payload__c`; a JSON text is parsed. With source `event` the
     order is made of it; with `record` it only names the deal on its page in Temporal's UI."""
     select: str | None = None
     """With source `record`: the SELECT list of the SOQL query, child queries included."""
     qualify: Expression = "IsWon"
-    """True for records that deserve an order."""
+    """True for records that should become orders."""
     erp: Annotated[Annotated[Name, Tag("name")] | Annotated[ErpByExpression, Tag("table")], Discriminator(_erp_kind)]
     order: OrderMapping
-    write_back: WriteBack = WriteBack()
+    write_back: WriteBackFields = WriteBackFields()
     grace: Pause = timedelta(seconds=10)
-    """How long a record that does not qualify (yet) is looked at again before it is called not needed."""
+    """How long a record that does not qualify (yet) is read again before it counts as not needed."""
     quiet: Pause = timedelta(0)
-    """How long record and lines must have been left alone before the record is ordered."""
-    horizon: Duration = timedelta(days=30)
+    """How long record and lines must not have changed before the record is ordered."""
+    retry_for: Duration = timedelta(days=30)
     """How long to retry before the order needs attention."""
-    unwon: TakenBack = "attention"
-    """What becomes of the order of a record that does not qualify any more."""
-    deleted: TakenBack = "cancel"
-    """What becomes of the order of a deleted record."""
-    changed: Changed = "attention"
-    """What becomes of an order whose record asks for another total, currency or other lines than the ERP has."""
+
+
+class Route(PolicyOptions, _RouteMapping):
+    """The path from an object and its channels to one ERP."""
+
     follow: _FollowOrNot = False
-    """Watch the order in the ERP, and write each change of its status back."""
+    """Follow the order in the ERP, and write each change of its status back."""
     sweep: Sweep | None = None
     """Present: a sweep finds the records whose message was lost."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         problems = [
+            *self._object_problems(),
             *self._source_problems(),
             *self._select_problems(),
             *self._sweep_problems(),
-            *self._unwon_problems(),
+            *self._unqualified_problems(),
         ]
         if self.write_back.stage and self.object != "Opportunity":
-            problems.append(Problem(("write_back", "stage"), f"{self.object} has no StageName; leave it out"))
+            problems.append(SettingsProblem(("write_back", "stage"), f"{self.object} has no StageName; leave it out"))
         if problems:
             raise ProblemsError(problems)
         return self
@@ -205,18 +206,16 @@ class Route(Section):
 
     @property
     def policies(self) -> Policies:
-        """What to do about a deal that does not stay as it was ordered."""
+        """What to do if a record changes after it was ordered."""
         follow = Follow() if self.follow is True else self.follow
         return Policies(
-            unwon=self.unwon,
-            deleted=self.deleted,
-            changed=self.changed,
+            **self.model_dump(include=set(PolicyOptions.model_fields)),
             follow=Following(**follow.model_dump()) if follow else None,
         )
 
     @property
     def sweep_where(self) -> str | None:
-        """The SOQL condition of sweeps; None where the settings say none and `qualify` is no plain field."""
+        """The SOQL condition of sweeps; None if the settings have none and `qualify` is not a plain field."""
         if self.sweep is not None and self.sweep.where is not None:
             return self.sweep.where
         return f"{self.qualify} = TRUE" if re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*", self.qualify) else None
@@ -224,7 +223,7 @@ class Route(Section):
     def reads_of_message(self) -> Iterator[tuple[str, str]]:
         """Yield key and dotted name of what the expressions read of an outbound message's fields.
 
-        Nothing with source `record`: there the message is only a hint.
+        Nothing with source `record`: there the message is only a trigger.
         """
         if self.source == "record":
             return
@@ -240,48 +239,63 @@ class Route(Section):
         if isinstance(self.erp, ErpByExpression):
             yield "erp.expression", self.erp.expression
 
-    def _source_problems(self) -> Iterator[Problem]:
-        if self.source == "event" and self.quiet:
-            yield Problem(("quiet",), 'needs source = "record": an event does not say when its lines were changed')
-        if self.source == "record" and self.select is None:
-            yield Problem(("select",), 'is needed with source = "record"; list the fields that the expressions read')
-        if self.source == "event" and self.select is not None:
-            yield Problem(("select",), 'is only read with source = "record"; leave it out')
-        if self.source == "record" and self.outbound is not None and self.outbound.unqualified == "refuse":
-            yield Problem(("outbound", "unqualified"), 'needs source = "event": the record is read only afterwards')
+    def _object_problems(self) -> Iterator[SettingsProblem]:
+        for name in KEY_PREFIXES:
+            if name.lower() == self.object.lower() and name != self.object:
+                yield SettingsProblem(
+                    ("object",), f"Salesforce writes this object {name}; names are compared with their case"
+                )
 
-    def _unwon_problems(self) -> Iterator[Problem]:
-        """A deal whose order takes away what it qualified by would look like one that was taken back."""
+    def _source_problems(self) -> Iterator[SettingsProblem]:
+        if self.source == "event" and self.quiet:
+            yield SettingsProblem(
+                ("quiet",), 'needs source = "record": an event does not say when its lines were changed'
+            )
+        if self.source == "record" and self.select is None:
+            yield SettingsProblem(
+                ("select",), 'is needed with source = "record"; list the fields that the expressions read'
+            )
+        if self.source == "event" and self.select is not None:
+            yield SettingsProblem(("select",), 'is only read with source = "record"; leave it out')
+        if self.source == "record" and self.outbound is not None and self.outbound.unqualified == "refuse":
+            yield SettingsProblem(
+                ("outbound", "unqualified"), 'needs source = "event": the record is read only afterwards'
+            )
+
+    def _unqualified_problems(self) -> Iterator[SettingsProblem]:
+        """If the write-back changes what `qualify` reads, ordered records would seem not to qualify any longer."""
         ours = {field.lower() for field in self.write_back.fields}
         reads = sorted(path for path in expressions.paths(self.qualify) if path.lower() in ours)
-        if reads and self.unwon != "ignore":
-            text = f'reads {reads[0]}, which the write-back changes: set unwon = "ignore", or leave the field out'
-            yield Problem(("qualify",), text)
+        if reads and self.on_unqualified != "ignore":
+            text = (
+                f'reads {reads[0]}, which the write-back changes: set on_unqualified = "ignore", or leave the field out'
+            )
+            yield SettingsProblem(("qualify",), text)
 
-    def _sweep_problems(self) -> Iterator[Problem]:
+    def _sweep_problems(self) -> Iterator[SettingsProblem]:
         if self.sweep is None:
             return
         if self.sweep_where is None:
-            text = "is needed, since `qualify` is no plain field: a SOQL condition such as `IsWon = TRUE`"
-            yield Problem(("sweep", "where"), text)
+            text = "is needed, since `qualify` is not a plain field: a SOQL condition such as `IsWon = TRUE`"
+            yield SettingsProblem(("sweep", "where"), text)
         if self.write_back.status is None:
             text = "is needed where the route is swept: by it a sweep knows the deals whose order was cancelled"
-            yield Problem(("write_back", "status"), text)
+            yield SettingsProblem(("write_back", "status"), text)
         select = self.sweep.select
         if self.source == "record" and select is not None:
-            yield Problem(("sweep", "select"), 'is only read with source = "event"; leave it out')
+            yield SettingsProblem(("sweep", "select"), 'is only read with source = "event"; leave it out')
         if self.source == "event" and select is None:
             text = 'is needed with source = "event": the SELECT list of a query whose records look like the event'
-            yield Problem(("sweep", "select"), text)
+            yield SettingsProblem(("sweep", "select"), text)
         if self.source == "event" and not re.fullmatch(r"@|\w+", self.payload):
             text = "must be `@` or a plain field where the route is swept, so that a record can take its place"
-            yield Problem(("payload",), text)
+            yield SettingsProblem(("payload",), text)
         if select is not None:
             for problem in not_selected([*self._on_record()], select):
                 yield problem._replace(text=problem.text.replace("`select`", "`sweep.select`"))
 
-    def _select_problems(self) -> Iterator[Problem]:
-        """A field that is read but not selected is null for ever: no record would qualify, and nobody would know."""
+    def _select_problems(self) -> Iterator[SettingsProblem]:
+        """A field that is read but not selected is always null: silently, no record would qualify."""
         if self.select is None:
             return
         yield from not_selected([*self._on_record()], self.query_fields)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from closedwon import expressions
-from closedwon.settings.problems import Problem, suggest
+from closedwon.settings.problems import SettingsProblem, suggest
 
 _CHILD = re.compile(r"\(\s*SELECT\s+(.*?)\s+FROM\s+(\w+)", re.IGNORECASE | re.DOTALL)
 _STAMP = "SystemModstamp"
@@ -28,7 +28,7 @@ def selected(select: str) -> dict[str, str]:
     return found
 
 
-def not_selected(read: Iterable[tuple[str, str]], select: str) -> Iterator[Problem]:
+def not_selected(read: Iterable[tuple[str, str]], select: str) -> Iterator[SettingsProblem]:
     """Yield a problem for each name that an expression reads and `select` does not fetch, in exactly this case.
 
     `read` has pairs of a dotted key and its expression.
@@ -40,16 +40,18 @@ def not_selected(read: Iterable[tuple[str, str]], select: str) -> Iterator[Probl
         for path in sorted(expressions.paths(expression)):
             if not any(_is_of(path, name) for name in fetched):
                 text = f"reads {path}, which `select` does not fetch; {_hint(path, fetched)}"
-                yield Problem(tuple(key.split(".")), text)
+                yield SettingsProblem(tuple(key.split(".")), text)
 
 
-def misspelt(fields: Iterable[tuple[str, str]], select: str) -> Iterator[Problem]:
+def misspelt(fields: Iterable[tuple[str, str]], select: str) -> Iterator[SettingsProblem]:
     """Yield a problem for each field, with its key, that `select` fetches in another case."""
     by_lower = {name.lower(): name for name in selected(select)}
     for key, field in fields:
         name = by_lower.get(field.lower(), field)
         if name != field:
-            yield Problem(("write_back", key), f"names {field}, which `select` does not fetch; did you mean `{name}`?")
+            yield SettingsProblem(
+                ("write_back", key), f"names {field}, which `select` does not fetch; did you mean `{name}`?"
+            )
 
 
 def with_stamps(select: str) -> str:

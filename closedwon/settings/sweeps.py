@@ -1,4 +1,4 @@
-"""Sweeps of a route, and the scheduled audit: how often Salesforce is asked what is missing, and what for."""
+"""Sweeps of a route and the scheduled audit: how often, and for which records, Salesforce is queried."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from closedwon.settings.values import Duration, Pause, Section
 
 
 class Sweep(Section):
-    """Sweeps of a route. Present, even empty: there are some."""
+    """Sweeps of a route. If the table is present, even empty, the route is swept."""
 
     where: str | None = None
-    """SOQL condition for the records that deserve an order; by default what `qualify` says, if that is a plain field.
-    It only picks what is worth a look: `qualify` still decides. Say here since when orders are Closedwon's business, as
-    in `IsWon = TRUE AND CloseDate >= 2026-11-01`, or an older deal that somebody edits becomes an order, too."""
+    """SOQL condition for the records that should have an order; by default `qualify`, if that is a plain field.
+    It only selects candidates: `qualify` still decides. Add the date from which Closedwon makes orders, as in
+    `IsWon = TRUE AND CloseDate >= 2026-11-01`; otherwise an older deal becomes an order when it is edited."""
     interval: Duration = timedelta(minutes=15)
     """From one sweep to the next."""
     lag: Pause = timedelta(minutes=5)
-    """Records that were changed more recently are left to the next sweep: their own message may be on its way."""
+    """Records that were changed more recently are left to the next sweep, since their message may be on its way."""
     overlap: Pause = timedelta(minutes=10)
-    """How much of the time before it a sweep reads again: a record's stamp is set before its transaction ends."""
+    """How much earlier time a sweep reads again, since Salesforce stamps a record before its transaction ends."""
     lookback: Duration = timedelta(days=3)
     """How far the very first sweep looks back."""
     api_share: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -35,7 +35,7 @@ class Audit(Section):
     """The scheduled audit: each org's records, orders and workflows are compared, and nothing is changed."""
 
     enabled: bool = True
-    every: Duration = timedelta(days=1)
+    interval: Duration = timedelta(days=1)
     """From one audit to the next."""
     overlap: Pause = timedelta(days=3)
     """How much of the time before it an audit compares again. An ERP that was restored has lost orders as old as its

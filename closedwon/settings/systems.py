@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from closedwon.ids import OrgId
-from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, shaped, strong
+from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, at_most, shaped, strong
 
-
-def _at_most(longest: timedelta) -> AfterValidator:
-    """An attempt of an activity has a time of its own, in which all of its calls must come to their end."""
-
-    def check(timeout: timedelta) -> timedelta:
-        if timeout > longest:
-            raise ValueError(f"must be at most {longest.seconds} seconds; an attempt has not the time for longer calls")
-        return timeout
-
-    return AfterValidator(check)
-
-
-_SalesforceTimeout = Annotated[Duration, _at_most(timedelta(minutes=1))]
+_NO_TIME: Final = "one attempt of an activity has no time for longer calls"
+_SalesforceTimeout = Annotated[Duration, at_most(timedelta(minutes=1), _NO_TIME)]
 """An attempt has two minutes (`workflows.steps`), and may first wait for a batch that is under way."""
-_ErpTimeout = Annotated[Duration, _at_most(timedelta(minutes=5))]
+_ErpTimeout = Annotated[Duration, at_most(timedelta(minutes=5), _NO_TIME)]
 """An attempt has fifteen minutes, and makes several calls."""
 
 
@@ -77,10 +66,11 @@ class TrytonErp(Section):
     key: Token
     timeout: _ErpTimeout = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
-    settle: Duration = timedelta(minutes=5)
-    """How long a call that got no answer may still take effect in there: a cancel that finds no order looks again."""
+    in_doubt_for: Duration = timedelta(minutes=5)
+    """How long a call without an answer may still take effect in the ERP: a cancel that
+    finds no order repeats the search."""
     webhook: Webhook | None = None
-    """Present: intake takes word of changed orders at `/erp/<name>`."""
+    """Present: intake accepts notifications of changed orders at `/erp/<name>`."""
 
 
 class RestErp(Section):
@@ -91,7 +81,7 @@ class RestErp(Section):
     url: Url
     token: Token
     timeout: _ErpTimeout = timedelta(seconds=30)
-    settle: Duration = timedelta(minutes=5)
+    in_doubt_for: Duration = timedelta(minutes=5)
     """As above."""
     webhook: Webhook | None = None
     """As above."""

@@ -1,6 +1,6 @@
 """The kinds of values that settings are made of: secrets, addresses, names, expressions, durations.
 
-Each refuses what it cannot use with a sentence that says what it must be. No sections of the file here.
+Each rejects an invalid value with a sentence that says what it must be. No sections of the file here.
 """
 
 from __future__ import annotations
@@ -10,29 +10,62 @@ import os
 import re
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
-from closedwon import expressions
-from closedwon.settings.problems import Problem, ProblemsError
+from closedwon import durations, expressions
+from closedwon.settings.problems import ProblemsError, SettingsProblem
 
 SHORTEST_SECRET: Final = 32
-"""Characters of a secret that proves who is speaking. Random base64 of that length holds 192 bits, hexadecimal 128."""
+"""Minimum length in characters of a secret that authenticates a sender. Random base64 of that length
+holds 192 bits, hexadecimal 128."""
 _FEWEST_DIFFERENT: Final = 10
-"""Characters that must differ: a random secret of 32 hexadecimal digits has 14, a repeated word or digit far fewer."""
+"""Minimum number of different characters: 32 random hexadecimal digits have 14, a repeated text far fewer."""
 
 base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
-"""Where the settings file lies, while it is read: paths of secrets are relative to it."""
+"""The folder of the settings file while it is read: paths of secrets are relative to it."""
+
+
+class FileSecret(SecretStr):
+    """A secret that was read from a file, and may be read again."""
+
+    def __init__(self, secret: str, file: Path) -> None:
+        super().__init__(secret)
+        self.file = file
+
+    def read_again(self) -> SecretStr:
+        """Return what the file holds now. Raises `ValueError`, with a sentence and a hint."""
+        return FileSecret(_text_of(self.file), self.file)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the secrets are equal, whatever their source."""
+        return SecretStr(self.get_secret_value()) == other
+
+    def __hash__(self) -> int:
+        """Consistent with equality."""
+        return super().__hash__()
+
+
+def _text_of(file: Path) -> str:
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ValueError(f"the secret's file {file} cannot be read: {reason}; correct the path or the file") from error
+    if not secret:
+        raise ValueError(f"the secret's file {file} is empty; put the secret into it")
+    return secret
 
 
 def _read_secret(value: object) -> object:
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, dict) or len(value) != 1 or not {"env", "file"}.issuperset(value):
-        raise ValueError('a secret never stands in the file; write { env = "NAME" } or { file = "path" } instead')
+        raise ValueError('a secret must not be in the file; write { env = "NAME" } or { file = "path" } instead')
     ((kind, where),) = value.items()
     if kind == "env":
         secret = os.environ.get(str(where), "").strip()
@@ -40,41 +73,36 @@ def _read_secret(value: object) -> object:
             raise ValueError(f"the environment variable {where} is not set; set it to the secret")
         return SecretStr(secret)
     path = base_folder.get() / str(where)
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ValueError(f"the secret's file {path} cannot be read: {reason}; mend the path or the file") from error
-    if not secret:
-        raise ValueError(f"the secret's file {path} is empty; put the secret into it")
-    return SecretStr(secret)
+    return FileSecret(_text_of(path), path)
 
 
 def _check_token(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value().isprintable():
-        raise ValueError("holds a line break or another control character, as no token does; set it anew")
+        raise ValueError("contains a line break or another control character, which no token does; set it again")
+    return secret
+
+
+def check_strength(kind: str, secret: SecretStr) -> SecretStr:
+    """Return a secret that cannot be guessed; raises `ValueError` for others, with the command that prints one.
+
+    Length and variety are all that can be seen of a text: a strong secret is one that was generated.
+    """
+    text = secret.get_secret_value()
+    if len(text) < SHORTEST_SECRET or len(set(text)) < _FEWEST_DIFFERENT:
+        raise ValueError(
+            f"can be guessed: it needs at least {SHORTEST_SECRET} characters, {_FEWEST_DIFFERENT} of them "
+            f"different; `closedwon secret {kind}` prints a strong one"
+        )
     return secret
 
 
 def strong(kind: str) -> AfterValidator:
-    """Make a check that refuses secrets that can be guessed; its hint is the command that prints a strong one.
-
-    Length and variety are all that can be seen of a text: a strong secret is one that was generated.
-    """
-
-    def check(secret: SecretStr) -> SecretStr:
-        text = secret.get_secret_value()
-        if len(text) < SHORTEST_SECRET or len(set(text)) < _FEWEST_DIFFERENT:
-            raise ValueError(
-                f"can be guessed: it needs at least {SHORTEST_SECRET} characters, {_FEWEST_DIFFERENT} of them "
-                f"different; `closedwon secret {kind}` prints a strong one"
-            )
-        return secret
-
-    return AfterValidator(check)
+    """Make a check of a setting that refuses weak secrets."""
+    return AfterValidator(partial(check_strength, kind))
 
 
-def _check_path_segment(secret: SecretStr) -> SecretStr:
+def check_path_segment(secret: SecretStr) -> SecretStr:
+    """Return a secret that fits into an address; raises `ValueError` for others."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", secret.get_secret_value(), re.ASCII):
         raise ValueError(
             "becomes a part of an address: it may hold letters, digits, `-` and `_`, at most 128 in all; "
@@ -99,16 +127,16 @@ def is_loopback(host: str) -> bool:
 
 
 def check_address(text: str) -> SplitResult:
-    """Take an http(s) address apart. Raises `ValueError`, which never shows the text: a password may stand in it."""
+    """Take an http(s) address apart. Raises `ValueError`, without the address, which may contain a password."""
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"is no address: {error}; write it like https://host.example.com") from None
+        raise ValueError(f"is not a valid address: {error}; write it like https://host.example.com") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("is no http(s) address; write it like https://host.example.com")
+        raise ValueError("is not an http(s) address; write it like https://host.example.com")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"would send credentials to {host} in clear; use https (http only to localhost)")
+        raise ValueError(f"would send credentials to {host} unencrypted; use https (http only to localhost)")
     return parts
 
 
@@ -119,8 +147,14 @@ def _check_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def target_of(url: str) -> tuple[str, str | None, int, str]:
+    """What requests to a checked address go to, however it is written."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), parts.path
+
+
 def shaped(pattern: str, meaning: str) -> AfterValidator:
-    """Make a check of the whole text that says in words what it must be."""
+    """Make a check of the whole text; `meaning` says in the error what it must be."""
     shape = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -131,17 +165,35 @@ def shaped(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _read_seconds(value: object) -> object:
-    """In the environment everything is text, also a number of seconds."""
-    if isinstance(value, bool):
-        raise ValueError("must be a duration, not true or false")  # noqa: TRY004 - what pydantic takes
-    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
+def _read_duration(value: object) -> object:
+    """Read the notation of `closedwon.durations`; `timedelta` is for settings that are made in Python."""
+    if isinstance(value, timedelta):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return durations.parse(str(value) if isinstance(value, str) or is_number else "")
+
+
+def at_most(longest: timedelta, reason: str = "") -> AfterValidator:
+    """Make a check of a duration. The reason says, after a semicolon, why it must not be longer."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration > longest:
+            raise ValueError(f'must be at most "{durations.text(longest)}"' + (f"; {reason}" if reason else ""))
+        return duration
+
+    return AfterValidator(check)
+
+
+def _not_zero(duration: timedelta) -> timedelta:
+    if duration <= timedelta(0):
+        raise ValueError('must be longer than "0s"')
+    return duration
 
 
 def _existing(path: Path) -> Path:
     found = base_folder.get() / path
     if not found.is_file():
-        raise ValueError(f"there is no file {found}; mend the path or put the file there")
+        raise ValueError(f"there is no file {found}; correct the path or create the file")
     return found
 
 
@@ -150,7 +202,7 @@ File = Annotated[Path, AfterValidator(_existing)]
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
 Token = Annotated[Secret, AfterValidator(_check_token)]
 """A secret that travels in the header of a request."""
-PathSecret = Annotated[Secret, strong("path"), AfterValidator(_check_path_segment)]
+PathSecret = Annotated[Secret, strong("path"), AfterValidator(check_path_segment)]
 """A secret that is one segment of an endpoint's path."""
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""
@@ -163,11 +215,11 @@ EventChannel = Annotated[
     str, shaped(r"/(event|data)/[A-Za-z]\w*", "an event bus channel, as in `/event/Order_Requested__e`")
 ]
 _LONGEST = timedelta(days=3650)
-"""With some thousand years Temporal could not reckon."""
-Duration = Annotated[timedelta, Field(gt=timedelta(0), le=_LONGEST), BeforeValidator(_read_seconds)]
-"""Seconds, or ISO 8601 text (`PT15M`, `P30D`)."""
-Pause = Annotated[timedelta, Field(ge=timedelta(0), le=_LONGEST), BeforeValidator(_read_seconds)]
-"""A duration that may be none."""
+"""Temporal cannot compute with durations of some thousand years."""
+Pause = Annotated[timedelta, BeforeValidator(_read_duration), at_most(_LONGEST)]
+"""A duration that may be `"0s"`, as text in the notation of `closedwon.durations`, e.g. `"15m"`."""
+Duration = Annotated[Pause, AfterValidator(_not_zero)]
+"""A duration that must not be `"0s"`."""
 
 
 class Section(BaseModel):
@@ -176,14 +228,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Growing(Section):
-    """Intervals that double. Temporal takes none whose longest is shorter than the first."""
+class GrowingIntervals(Section):
+    """Intervals that double. Temporal rejects a maximum that is shorter than the initial interval."""
 
-    first_interval: Duration
-    longest_interval: Duration
+    initial_interval: Duration
+    maximum_interval: Duration
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
-        if self.longest_interval < self.first_interval:
-            raise ProblemsError([Problem(("longest_interval",), "must not be shorter than `first_interval`")])
+        if self.maximum_interval < self.initial_interval:
+            raise ProblemsError([SettingsProblem(("maximum_interval",), "must not be shorter than `initial_interval`")])
         return self

@@ -21,7 +21,7 @@ async def tryton(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tryt
 
 @pytest.fixture
 async def tryton_erp(tryton: TrytonProcess) -> AsyncIterator[TrytonAdapter]:
-    """The adapter before it, without anything remembered."""
+    """A new adapter before the shared Tryton, with empty caches."""
     adapter = TrytonAdapter(tryton.settings)
     yield adapter
     await adapter.close()

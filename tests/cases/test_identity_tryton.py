@@ -1,4 +1,4 @@
-"""Which order is this deal's? Cases I1 to I9."""
+"""Cases I1, I2 and I4 on a real Tryton: which order belongs to a deal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from closedwon.erp.base import (
 )
 from closedwon.erp.base import cancel_order as cancel
 from closedwon.erp.tryton import TrytonAdapter
-from closedwon.model import ErpOrder, ErpStatus, Order, Origin
-from tests.integration.erp.worlds import TrytonProcess, new_order
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Order
+from tests.integration.erp.worlds import TrytonProcess, new_order, new_product
 from tests.support.tryton_proxy import Hooks, Params, behind_proxy
 
 
@@ -31,7 +32,7 @@ def of_today(**changes: Any) -> Order:
 
 
 async def sale_by_hand(tryton: TrytonProcess, erp: TrytonAdapter, order: Order) -> ErpOrder:
-    """A confirmed sale with the content of `order`, as people make it: Tryton keeps nothing of ours with it."""
+    """A confirmed sale with the content of `order` and without Closedwon's fields, as people make it."""
     made = (await find_or_create(erp, order)).order
     own = dict.fromkeys(("external_id", "external_origin", "external_modified_at"))
     await tryton.rpc("model.sale.sale.write", [int(made.id)], own)
@@ -41,7 +42,7 @@ async def sale_by_hand(tryton: TrytonProcess, erp: TrytonAdapter, order: Order) 
 
 
 class Forgetful(Hooks):
-    """Every search for sales yields the first one that there is."""
+    """A proxy that drops the search terms: every search for sales yields the first sale."""
 
     async def before(self, path: str, _body: str, params: Params) -> Params:
         """Drop what is searched for."""
@@ -77,7 +78,7 @@ async def test_i1_tryton_a_sale_from_before_the_deal_is_not_adopted(
     assert last_year == await tryton_erp.find_by_number(last_year.number or "")
 
 
-async def test_i1_tryton_a_sale_that_agrees_is_adopted_and_kept_apart(
+async def test_i1_tryton_a_sale_that_agrees_is_adopted_and_marked_as_adopted(
     tryton: TrytonProcess, tryton_erp: TrytonAdapter
 ) -> None:
     """What agrees in everything is claimed; Tryton keeps that Closedwon did not make it, and how new the deal was."""
@@ -90,8 +91,27 @@ async def test_i1_tryton_a_sale_that_agrees_is_adopted_and_kept_apart(
     assert (Origin.ADOPTED, deal.modified_at) == (adopted.origin, adopted.modified_at)
 
 
+async def test_i1_tryton_a_line_in_another_unit_is_not_what_was_sold(
+    tryton: TrytonProcess, tryton_erp: TrytonAdapter
+) -> None:
+    """Two pairs are not two pieces, though quantity and amount agree: a person is asked, and nothing is touched."""
+    product, template = await new_product(tryton)
+    deal = of_today(lines=[(product, "2", "10.00")])
+    by_hand = await sale_by_hand(tryton, tryton_erp, deal.model_copy(update={"record": new_order().record}))
+    unit = "model.product.uom"
+    (piece,) = await tryton.rpc(f"{unit}.search_read", [["symbol", "=", "u"]], 0, 1, None, ["category"])
+    pair = {"name": "Pair", "symbol": f"p{by_hand.id}", "category": piece["category"], "factor": 2.0, "rate": 0.5}
+    (made,) = await tryton.rpc(f"{unit}.create", [pair])
+    await tryton.rpc("model.product.template.write", [template], {"sale_uom": made})
+
+    with pytest.raises(OrderExistsError, match=f"it counts {product} in another unit than they are sold in"):
+        await find_or_create(tryton_erp, deal, said=OnRecord(number=by_hand.number))
+
+    assert await tryton_erp.find(deal.idempotency_key) is None
+
+
 async def test_i2_tryton_every_answer_carries_its_key(tryton_erp: TrytonAdapter) -> None:
-    """Whatever is asked or done, the sale that is answered names its own key, customer, day, origin and version."""
+    """Each call answers with the sale's own key, customer, day, origin and version."""
     order = of_today()
     key, since = order.idempotency_key, datetime.now(UTC) - timedelta(hours=1)
 
@@ -112,10 +132,10 @@ async def test_i2_tryton_every_answer_carries_its_key(tryton_erp: TrytonAdapter)
     assert 3 == len({found.version for found in answers})
 
 
-async def test_i2_tryton_an_answer_about_another_sale_is_not_believed(
+async def test_i2_tryton_an_answer_about_another_sale_is_rejected(
     tryton: TrytonProcess, tryton_erp: TrytonAdapter
 ) -> None:
-    """A proxy that forgets the search answers with another deal's sale: no order, but an error of the ERP."""
+    """A proxy that drops the search terms answers with another deal's sale: this is an error, and no order is made."""
     await find_or_create(tryton_erp, of_today())
     deal = of_today()
 
@@ -128,7 +148,7 @@ async def test_i2_tryton_an_answer_about_another_sale_is_not_believed(
     assert await tryton_erp.find(deal.idempotency_key) is None
 
 
-async def test_i2_tryton_two_sales_with_one_number_decide_nothing(
+async def test_i2_tryton_two_sales_with_one_number_are_an_error(
     tryton: TrytonProcess, tryton_erp: TrytonAdapter
 ) -> None:
     """Tryton's numbers are not unique: where two sales have the number, no order is taken and none is made."""

@@ -1,8 +1,9 @@
-"""Money: the order has the amounts that people signed. One test or more for each case of the page, named by its id."""
+"""Cases M1 to M10: the order has the amounts that people signed. Each test is named by the ID of its case."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,18 +11,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
+from closedwon.emulators.erp.stub import ErpFaults, StubErp
 from closedwon.erp import open_erp
 from closedwon.erp.base import AmountDiffersError, Erp, amend_to, find_or_create
 from closedwon.errors import AttentionReason
 from closedwon.expressions import json_number
 from closedwon.ids import RecordId
-from closedwon.lines import LineDiffersError, UnusualAmountError
-from closedwon.localerp.light import Faults, LightErp
-from closedwon.model import OrderLine
+from closedwon.mapping.lines import LineDiffersError, UnusualAmountError
+from closedwon.mapping.reader import MappingError
+from closedwon.mapping.record import until_quiet
+from closedwon.model.orders import OrderLine
 from closedwon.money import money
-from closedwon.record import until_quiet
+from closedwon.operations.doctor import examine
 from tests.integration.erp.worlds import new_order, rest_settings
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.mapping import deal, example_route, line, line_of, order_of, record_of
@@ -36,7 +40,7 @@ def test_m1_a_line_discount_reaches_the_order() -> None:
     assert Decimal(180) == found.total == found.amount
 
 
-def test_m1_a_line_that_contradicts_itself_waits() -> None:
+def test_m1_a_line_that_contradicts_itself_needs_attention() -> None:
     """Price, discount and total that do not agree need attention, with the line and both totals."""
     with pytest.raises(LineDiffersError) as caught:
         order_of(line(), line(2, 100, Discount=10, TotalPrice=200))
@@ -44,10 +48,50 @@ def test_m1_a_line_that_contradicts_itself_waits() -> None:
     assert "line 2 says 200.00, quantity x price less discount gives 180.00" == str(caught.value)
 
 
-def test_m2_the_total_that_was_signed_comes_with_the_order() -> None:
-    """The deal's own total is there to be compared with the lines before the ERP hears of the order."""
+def test_m2_the_order_carries_the_signed_total() -> None:
+    """The order carries the deal's own total, which is compared with the lines before the ERP is called."""
     order = order_of(line(2, 100), Amount=180.0)
     assert (Decimal(180), Decimal(200)) == (order.total, order.amount)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1234567890123.45", "1234567890123.05", "12345678901230.01", "90000000000000.01", "123456789012345.67"),
+        *("1234567890.123004", "0.1234567890123456", "0.9234567890123456"),
+    ],
+)
+def test_m3_a_long_number_without_noise_keeps_every_digit(text: str) -> None:
+    """A number with 16 or 17 significant digits is not noise by itself, also in an event's JSON text."""
+    assert Decimal(text) == json_number(text)
+    route = example_route(('total = "Amount"', "# no total"))
+    record = json.loads(json.dumps(deal(line(1, "price"))).replace('"price"', text), parse_float=json_number)
+    assert Decimal(text) == record_of(record, route).order().lines[0].unit_price
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("16.009999999999998", "16.01"),
+        ("0.7999999999999999", "0.8"),
+        ("0.30000000000000004", "0.3"),
+        ("434.99999999999994", "435"),
+        ("12345678901.230001", "12345678901.23"),
+        ("-123456789012.34001", "-123456789012.34"),
+    ],
+)
+def test_m3_noise_of_a_double_is_removed(text: str, meant: str) -> None:
+    """It is some units in the double's last place."""
+    assert Decimal(meant) == json_number(text)
+
+
+@pytest.mark.parametrize("amount", [None, ""])
+def test_m2_a_total_that_is_mapped_and_missing_needs_attention(amount: str | None) -> None:
+    """A record that says no total is not ordered unchecked; a route that maps none compares none."""
+    with pytest.raises(MappingError, match=r"order\.total: the expression 'Amount' gives no value"):
+        order_of(line(), Amount=amount)
+    unchecked = example_route(('total = "Amount"', "# no total"))
+    assert order_of(line(), route=unchecked, Amount=amount).total is None
 
 
 def test_m3_noise_is_taken_off_json_numbers() -> None:
@@ -61,7 +105,7 @@ def test_m3_noise_is_taken_off_json_numbers() -> None:
 
 def test_m5_a_record_that_is_still_changing_waits() -> None:
     """Until record and lines were left alone for the route's quiet time, by Salesforce's clock, there is no order."""
-    route = example_route(("# quiet = 30", "quiet = 30"))
+    route = example_route(('# quiet = "30s"', 'quiet = "30s"'))
     assert "Description, SystemModstamp FROM OpportunityLineItems" in route.query_fields
     won = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)  # as in the support module
     late = line(SystemModstamp="2026-11-03T09:00:20.000+0000")
@@ -84,12 +128,12 @@ def test_m5_a_record_that_is_still_changing_waits() -> None:
         ([line(1, 10), line(1, -10.01)], "the total of the lines is -0.01 EUR"),
     ],
 )
-def test_m6_unusual_signs_wait(lines: list[dict[str, Any]], expected: str) -> None:
+def test_m6_an_unusual_quantity_or_total_needs_attention(lines: list[dict[str, Any]], expected: str) -> None:
     """A quantity that is not positive, or a negative total, needs attention; the sentence names the line."""
     with pytest.raises(UnusualAmountError, match=expected) as caught:
         order_of(*lines)
     assert caught.value.reason == AttentionReason.UNUSUAL_AMOUNT
-    assert 'order.allow = ["' in caught.value.cure
+    assert 'order.allow = ["' in caught.value.hint
 
 
 def test_m6_a_negative_price_is_a_discount_and_a_route_may_allow_the_rest() -> None:
@@ -136,37 +180,37 @@ def test_m9_a_customer_that_the_erp_has_is_named_by_its_number() -> None:
 
 
 def test_m10_amounts_read_the_same_everywhere() -> None:
-    """2.0 x 10.00 is 20.00 EUR, which nobody takes for twenty thousand."""
+    """2.0 x 10.00 is 20.00 EUR, which cannot be misread as twenty thousand."""
     order = order_of(line(2.0, json.loads("10.00")))
     assert "20.00 EUR" == money(order.amount, order.currency)
     assert "Roof for Acme · 20.00 EUR" == record_of(deal(line(2.0, 10.00))).summary()
 
 
 @asynccontextmanager
-async def _stub(**faults: Any) -> AsyncIterator[tuple[LightErp, Erp]]:
+async def _stub(**faults: Any) -> AsyncIterator[tuple[StubErp, Erp]]:
     """The stub ERP behind its adapter."""
-    async with LightErp.running() as light:
-        light.faults = Faults.model_validate(faults)
-        erp = open_erp(rest_settings(light.url, light.token))
-        yield light, erp
+    async with StubErp.running() as stub:
+        stub.faults = ErpFaults.model_validate(faults)
+        erp = open_erp(rest_settings(stub.url, stub.token))
+        yield stub, erp
         await erp.close()
 
 
 @pytest.mark.parametrize("call", [find_or_create, amend_to])
 async def test_m2_lines_that_do_not_add_up_are_not_sent(call: Any) -> None:
     """The deal says 180.00, its lines 200.00: a person reads both, and the ERP is not asked anything."""
-    async with _stub() as (light, erp):
+    async with _stub() as (stub, erp):
         order = new_order([("GC1040", "2", "100.00")], total=Decimal("180.00"))
 
         with pytest.raises(AmountDiffersError, match=r"The deal says 180\.00 EUR, its lines 200\.00 EUR"):
             await call(erp, order)
 
-        assert 0 == light.calls
+        assert 0 == stub.calls
 
 
 async def test_m1_the_total_of_a_line_counts_where_it_cannot_be_divided() -> None:
     """Three for 100.00 become an order of 100.00, not of 99.99, and agree with it ever after."""
-    async with _stub() as (light, erp):
+    async with _stub() as (stub, erp):
         line = OrderLine(product="A", quantity=Decimal(3), unit_price=Decimal("33.33"), total=Decimal("100.00"))
         order = new_order(total=Decimal("100.00")).model_copy(update={"lines": (line,)})
 
@@ -174,7 +218,7 @@ async def test_m1_the_total_of_a_line_counts_where_it_cannot_be_divided() -> Non
 
         assert Decimal(100) == made.amount
         assert made == (await find_or_create(erp, order)).order
-        assert ["100.00"] == [held["amount"] for held in light.orders()]
+        assert ["100.00"] == [held["amount"] for held in stub.orders()]
 
 
 @pytest.mark.parametrize(
@@ -191,13 +235,13 @@ async def test_m4_the_erps_own_rounding_makes_no_difference(
     currency: str, price: str, rounding: dict[str, str], held: str
 ) -> None:
     """Whatever the ERP rounds this currency to, an order that it has just made agrees with what was sold."""
-    async with _stub(rounding=rounding) as (light, erp):
+    async with _stub(rounding=rounding) as (stub, erp):
         order = new_order([("A", "3", price)], currency=currency)
 
         made = await find_or_create(erp, order)
 
         assert (await find_or_create(erp, order)).order == made.order
-        assert [held] == [row["amount"] for row in light.orders()]
+        assert [held] == [row["amount"] for row in stub.orders()]
 
 
 async def test_m4_less_than_the_erps_rounding_is_a_difference() -> None:
@@ -243,6 +287,30 @@ async def test_m5_lines_that_come_late_are_ordered_too() -> None:
         (order,) = world.erp.orders()
 
         assert Decimal(str(world.org.get("Opportunity", record)["Amount"])) == Decimal(order["amount"])
+
+
+async def test_m5_a_deal_that_is_never_left_alone_shows_since_when_it_waits_and_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In Temporal's UI, by its page and its pending activity, and in `closedwon doctor`."""
+    async with handoff(quiet=timedelta(hours=1)) as world, world.working():
+        monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        await until(lambda: _waits(world, record))
+        description = await world.order(record).describe()
+        (step,) = description.raw_description.pending_activities
+        metadata: Any = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        problems = await examine(world.settings, old=timedelta(0))
+
+        expected = r"waited since (\S+ \S+) UTC .* changed last at .*`quiet`"
+        found = re.search(expected, step.last_failure.message)
+        assert found is not None
+        since = datetime.fromisoformat(f"{found[1]}+00:00")
+        assert description.start_time - timedelta(minutes=1) < since <= datetime.now(UTC)
+        assert "`quiet`" in metadata.current_details
+        (old,) = [one for one in problems if one.subject == "old orders"]
+        assert re.search(expected, old.text)
 
 
 async def _waits(world: Handoff, record: RecordId) -> bool:

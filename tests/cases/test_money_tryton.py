@@ -11,7 +11,7 @@ import pytest
 from closedwon.erp.base import RejectedError, amend_to, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason
-from closedwon.model import Order, OrderLine
+from closedwon.model.orders import Order, OrderLine
 from tests.integration.erp.worlds import TrytonProcess, new_order
 
 
@@ -71,8 +71,8 @@ async def test_m8_tryton_a_free_field_of_the_wrong_kind_needs_attention(
 
     assert caught.value.reason in {AttentionReason.MAPPING_FAILED, AttentionReason.CONFIGURATION}
     assert name in str(caught.value)
-    assert f"`order.extra.{name}`" in caught.value.cure
-    assert "Net 30" not in f"{caught.value} {caught.value.cure}"
+    assert f"`order.extra.{name}`" in caught.value.hint
+    assert "Net 30" not in f"{caught.value} {caught.value.hint}"
     assert not await tryton.rpc("model.party.party.search", [["code", "=", order.customer.id]], 0, None, None)
 
 
@@ -86,7 +86,7 @@ async def test_m8_tryton_a_free_field_of_a_line_needs_attention(
     with pytest.raises(RejectedError, match=name) as caught:
         await find_or_create(tryton_erp, with_line(new_order(), extra={name: text}))
 
-    assert f"`order.lines.extra.{name}`" in caught.value.cure
+    assert f"`order.lines.extra.{name}`" in caught.value.hint
 
 
 async def test_m8_tryton_free_fields_arrive_in_their_kind(tryton: TrytonProcess, tryton_erp: TrytonAdapter) -> None:
@@ -132,7 +132,7 @@ async def test_m9_tryton_an_unknown_customer_number_needs_a_person(
     with pytest.raises(RejectedError, match="customer number") as caught:
         await find_or_create(tryton_erp, order)
 
-    assert "order.customer.number" in caught.value.cure
+    assert "order.customer.number" in caught.value.hint
     assert await tryton_erp.find(order.idempotency_key) is None
     codes = [["code", "in", [number, order.customer.id]]]
     assert not await tryton.rpc("model.party.party.search", codes, 0, None, None)

@@ -1,4 +1,4 @@
-"""The network between the parts. Cases N1 to N9."""
+"""Case N1: a worker that has lost Temporal but not the ERP is replaced, and writes no more."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from activities.attempts import ask_temporal
-from activities.erp import CancelOrder
 from closedwon.erp.base import LostAttemptError, Step, amend_to, find_or_create
+from closedwon.model.erp_calls import CancelOrder
 from tests.integration.erp.worlds import new_order, no_proof
 from tests.support.handoff import until
 from tests.support.one_step import steps_world
 
 
 class Relay:
-    """A port of its own before a server: while it is cut, no connection is served."""
+    """A TCP relay before a server: while it is cut, it resets every connection."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
@@ -44,7 +44,7 @@ class Relay:
             server.close()
 
     def cut(self) -> None:
-        """Reset every connection, and each that comes."""
+        """Reset every open connection, and each new one."""
         self.is_cut = True
         for writer in self._writers:
             writer.transport.abort()
@@ -70,7 +70,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.mark.parametrize("by", ["guard", "version"])
-async def test_n1_a_worker_that_lost_temporal_does_not_cancel_an_order_that_was_taken_up_again(
+async def test_n1_a_worker_that_lost_temporal_does_not_cancel_a_reopened_order(
     temporal_server: WorkflowEnvironment, by: str
 ) -> None:
     """A cancel that begins after its attempt was given to another worker is not sent, or is refused by its version."""
@@ -90,14 +90,14 @@ async def test_n1_a_worker_that_lost_temporal_does_not_cancel_an_order_that_was_
             raise
 
     async with steps_world(temporal_server.client) as world, Relay.before(target) as relay:
-        world.light.faults.no_versions = by == "guard"
+        world.stub.faults.no_versions = by == "guard"
         order = new_order(modified_at=datetime.now(UTC))
         await find_or_create(world.erp, order)
         first = world.activities(on_step=hold, prove=prove if by == "guard" else no_proof)
         client = await Client.connect(relay.address, data_converter=pydantic_data_converter)
         began = datetime.now(UTC)
         async with world.worker(first, client=client):
-            step = await world.start(CancelOrder(erp="light", idempotency_key=order.idempotency_key))
+            step = await world.start(CancelOrder(erp="stub", idempotency_key=order.idempotency_key))
             await looked.wait()
             relay.cut()
             async with world.worker():
@@ -106,11 +106,11 @@ async def test_n1_a_worker_that_lost_temporal_does_not_cancel_an_order_that_was_
             assert "cancelled" == cancelled["order"]["status"]
             assert reopened.order.status.exists_as_order
             await until(lambda: datetime.now(UTC) - began > timedelta(seconds=6))  # the proof is old
-            calls = world.light.calls
+            calls = world.stub.calls
 
             answered.set()
-            await until(lambda: asked.is_set() if by == "guard" else world.light.calls > calls)
+            await until(lambda: asked.is_set() if by == "guard" else world.stub.calls > calls)
             relay.is_cut = False
 
-        assert ["confirmed"] == [row["status"] for row in world.light.orders()]
-        assert (0 if by == "guard" else 1) == world.light.calls - calls
+        assert ["confirmed"] == [row["status"] for row in world.stub.orders()]
+        assert (0 if by == "guard" else 1) == world.stub.calls - calls

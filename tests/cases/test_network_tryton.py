@@ -1,4 +1,4 @@
-"""What the network between the parts can do. Cases N1 to N9."""
+"""Case N1 on a real Tryton: a worker that was replaced writes no more."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from closedwon.erp.base import StaleError, Step, amend_to, cancel_order, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
-from closedwon.model import ErpStatus
+from closedwon.model.erp import ErpStatus
 from tests.integration.erp.worlds import TrytonProcess, new_order, new_product
 
 
-async def test_n1_tryton_a_worker_that_was_replaced_cancels_nothing(
+async def test_n1_tryton_a_replaced_worker_cannot_cancel_an_order(
     tryton: TrytonProcess, tryton_erp: TrytonAdapter
 ) -> None:
-    """Its look is from before the order was cancelled and reopened by its successor: Tryton refuses its cancel."""
+    """It looked the order up before its successor cancelled and reopened it: Tryton refuses its cancel."""
     code, _ = await new_product(tryton, account_category=None)
     order = new_order([(code, "1", "100.00")], modified_at=datetime.now(UTC))
     await find_or_create(tryton_erp, order)

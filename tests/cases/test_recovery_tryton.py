@@ -1,4 +1,4 @@
-"""What happens after something was lost, late or down. Cases R1 to R10."""
+"""Case R2 on a real Tryton: an amend or a cancel that arrives after something newer was done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from closedwon.erp.base import amend_to, cancel_order, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
-from closedwon.model import ErpStatus, Order
+from closedwon.model.erp import ErpStatus
+from closedwon.model.orders import Order
 from tests.integration.erp.worlds import TrytonProcess, new_order, new_product
 from tests.support.tryton_proxy import Held, behind_proxy
 

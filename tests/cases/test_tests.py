@@ -1,4 +1,4 @@
-"""Faults that no test would have noticed. One test or more for each case of the page, named by its id."""
+"""Cases T1 to T9: faults that no test would have noticed. Each test is named by the ID of its case."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.erp import CreateOrder, ErpActivities
+from activities.erp import ErpActivities
+from closedwon.emulators.erp.stub import StubErp
 from closedwon.erp import open_erp
 from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.localerp.light import LightErp
-from closedwon.mapping import check_prefix, record_id_of
-from closedwon.model import Changed, Channel, Message
-from closedwon.record import Erps, Record, gone, snapshot
-from closedwon.salesforce import outbound, soap
-from closedwon.salesforce.outbound import OutboundMessageError
-from closedwon.salesforce.soap import SoapError
-from closedwon.snapshot import Deleted, Hidden, Wanted
-from closedwon.telemetry import Metrics
+from closedwon.mapping.orders import check_prefix, record_id_of
+from closedwon.mapping.record import Erps, Record, gone, snapshot
+from closedwon.model.erp_calls import CreateOrder
+from closedwon.model.messages import Message
+from closedwon.model.routes import ChangePolicy, Channel
+from closedwon.model.snapshot import Deleted, Hidden, Wanted
+from closedwon.salesforce.push import outbound, soap
+from closedwon.salesforce.push.outbound import OutboundMessageError
+from closedwon.salesforce.push.soap import SoapError
+from closedwon.telemetry.metrics import Metrics
 from tests.integration.erp.worlds import made_by_hand, new_order, no_proof, rest_settings
 from tests.support import outbound as sent
 from tests.support.handoff import Handoff, handoff
@@ -70,7 +72,7 @@ def test_t6_a_message_of_a_custom_object_is_taken() -> None:
 
 
 def test_t5_messages_with_and_without_time_and_payload() -> None:
-    """A payload makes the order, with the notification's own time or none; no payload is a bad message, not a no."""
+    """A payload makes the order, with the notification's own time or none; a missing payload is an invalid message."""
     route = example_route().model_copy(update={"source": "event", "payload": "Payload__c", "select": None})
     payload = {"Payload__c": deal(line(1, 5), SystemModstamp="2020-01-01T00:00:00.000+0000")}
     for at in (_AT, None):
@@ -83,7 +85,7 @@ def test_t5_messages_with_and_without_time_and_payload() -> None:
     for message in (None, _message(), _message(modified_at=_AT)):
         with pytest.raises(AttentionError) as caught:
             Record.from_message(route, ORG, RECORD, message)
-        assert AttentionReason.BAD_MESSAGE == caught.value.reason
+        assert AttentionReason.INVALID_MESSAGE == caught.value.reason
 
 
 def test_t5_a_record_that_is_not_there() -> None:
@@ -116,7 +118,7 @@ def _soap_call(org: str) -> bytes:
 
 
 async def _post(url: str, body: bytes, *, signed: bytes | None = None) -> tuple[int, str]:
-    """Post `body` with the signature of `signed`, which is the body itself unless somebody has changed it."""
+    """Post `body` with the signature of `signed`, by default of the body itself."""
     timestamp = str(int(time.time()))
     digest = hmac.new(_KEY.encode(), f"{timestamp}.".encode() + (signed or body), hashlib.sha256).hexdigest()
     media_type = "text/xml; charset=utf-8" if url.endswith("/soap") else "application/json"
@@ -163,7 +165,7 @@ def test_t9_the_number_of_elements_is_bounded_exactly(element: bytes) -> None:
 
 @pytest.mark.parametrize("hidden", [b"<!-- </a></a></a></a> -->", b"<b><![CDATA[</a></a></a></a>]]></b>"])
 def test_t9_ends_of_elements_that_are_only_text_do_not_raise_the_bound(hidden: bytes) -> None:
-    """What looks like an end inside a comment or a text is not one, and makes room for nothing."""
+    """An end tag inside a comment or a text does not count, so it does not raise the limit on elements."""
     body = b"<a>" + hidden * 1000 + b"<b/>" * _MOST + b"</a>"
     with pytest.raises(SoapError, match=f"more than {_MOST} elements"):
         soap.read_xml(body)
@@ -227,9 +229,9 @@ def test_t9_each_encoding_is_read_as_the_document_declares_it(declared: str, cod
 
 
 @asynccontextmanager
-async def _two_erps() -> AsyncIterator[tuple[LightErp, LightErp, ErpActivities]]:
+async def _two_erps() -> AsyncIterator[tuple[StubErp, StubErp, ErpActivities]]:
     """Two stub ERPs behind the activities that an order workflow calls."""
-    async with LightErp.running() as first, LightErp.running() as second:
+    async with StubErp.running() as first, StubErp.running() as second:
         erps = {name: open_erp(rest_settings(erp.url, erp.token)) for name, erp in (("a", first), ("b", second))}
         yield first, second, ErpActivities(erps, Metrics(MetricMeter.noop), prove=no_proof)
         for erp in erps.values():
@@ -238,13 +240,13 @@ async def _two_erps() -> AsyncIterator[tuple[LightErp, LightErp, ErpActivities]]
 
 @pytest.mark.parametrize("changed", ["attention", "amend", "ignore"])
 @pytest.mark.parametrize("reopen", [True, False])
-async def test_t2_a_number_that_another_erp_may_know_makes_no_second_order(changed: Changed, reopen: bool) -> None:  # noqa: FBT001
+async def test_t2_a_number_that_another_erp_may_know_makes_no_second_order(changed: ChangePolicy, reopen: bool) -> None:  # noqa: FBT001
     """With several ERPs, a record whose number this one does not know waits for a person, by every policy."""
     async with _two_erps() as (first, second, activities):
         order = new_order(created_at=_AT)
         by_hand = await made_by_hand(second, order)
         request = CreateOrder(
-            erp="a", order=order, other_erps=("b",), number=f"{by_hand.number}9", changed=changed, reopen=reopen
+            erp="a", order=order, other_erps=("b",), number=f"{by_hand.number}9", on_changed=changed, reopen=reopen
         )
 
         with pytest.raises(ApplicationError, match="nothing says whether another ERP has that one") as caught:
@@ -261,7 +263,7 @@ async def test_t2_an_order_in_another_erp_is_neither_amended_nor_made_again() ->
         await ActivityEnvironment().run(activities.create_order, CreateOrder(erp="b", order=order))
         before = second.orders()
         changed = order.model_copy(update={"lines": order.lines[:1]})
-        request = CreateOrder(erp="a", order=changed, other_erps=("b",), changed="amend")
+        request = CreateOrder(erp="a", order=changed, other_erps=("b",), on_changed="amend")
 
         with pytest.raises(ApplicationError, match="ERP b has order L000001 of this record"):
             await ActivityEnvironment().run(activities.create_order, request)
@@ -278,11 +280,11 @@ async def test_t2_an_order_in_another_erp_is_neither_amended_nor_made_again() ->
     ],
     ids=["another order", "prices changed", "quantities changed"],
 )
-async def test_t3_lines_are_compared_whatever_their_order(
+async def test_t3_lines_are_compared_in_any_order(
     lines: tuple[tuple[str, str, str], ...],
     agrees: bool,  # noqa: FBT001
 ) -> None:
-    """An ERP that lists its lines otherwise parks no order; another price or quantity does, at an equal total."""
+    """Another order of the lines is not a difference; another price or quantity is, also at an equal total."""
     async with _two_erps() as (first, _, activities):
         order = new_order((("A", "2", "10.00"), ("B", "1", "5.00")))
         await ActivityEnvironment().run(activities.create_order, CreateOrder(erp="a", order=order))

@@ -1,4 +1,4 @@
-"""T7: lines of the order workflow that no test would have missed."""
+"""Case T7: lines of the order workflow whose removal no other test would have noticed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from closedwon.erp.base import RejectedError, UnreachableError
 from closedwon.errors import AttentionReason
-from closedwon.model import UNWON, ErpOrder, ErpStatus, Following, Policies
+from closedwon.model.erp import CANCELLED_UNQUALIFIED, ErpOrder, ErpStatus
+from closedwon.model.erp_calls import ErpResult
+from closedwon.model.routes import Following, Policies
+from closedwon.model.snapshot import Deleted, NotWanted, RecordSnapshot, Wanted
 from closedwon.names import OrderStage
-from closedwon.snapshot import Deleted, NotWanted, RecordSnapshot, Wanted
 from tests.support.world import Held, erp_order, order_of, running
 
 
@@ -43,23 +45,23 @@ async def test_t7_the_session_of_the_newest_notification_is_used(temporal_server
 async def test_t7_an_order_that_was_cancelled_in_the_erp_is_not_made_again_by_a_late_notification(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """While it was followed, somebody cancelled it there: what happened before that is no longer news."""
+    """A followed order was cancelled in the ERP: a notification that is older than that changes nothing."""
     async with running(temporal_server.client) as world:
         moments = timedelta(milliseconds=50)
-        following = Following(first_interval=moments, longest_interval=moments, horizon=timedelta(hours=1))
+        following = Following(initial_interval=moments, maximum_interval=moments, follow_for=timedelta(hours=1))
 
         async def load(_request: object) -> RecordSnapshot:
-            return Wanted(order=order_of(world.record), erp="light", policies=Policies(follow=following))
+            return Wanted(order=order_of(world.record), erp="stub", policies=Policies(follow=following))
 
         async def follow(_request: object) -> ErpOrder:
             return erp_order(ErpStatus.CANCELLED)
 
         world.load, world.follow = load, follow
         begun = datetime.now(UTC)
-        handle = await world.notify(remember=timedelta(hours=1), payload={}, modified_at=begun)
+        handle = await world.notify(late_message_window=timedelta(hours=1), payload={}, modified_at=begun)
         await world.until_stage(OrderStage.CANCELLED)
         await world.notify("late", payload={}, modified_at=begun + timedelta(milliseconds=1))
-        await world.story()  # it has taken the notification in
+        await world.story()  # the query returns after the notification was handled
         assert ["load_order"] == await _scheduled(handle, "load_order")
         assert OrderStage.CANCELLED == await world.stage()
         await handle.terminate()
@@ -72,31 +74,31 @@ async def _scheduled(handle: WorkflowHandle[Any, Any], activity: str) -> list[st
 
 
 @pytest.mark.parametrize("stuck", ["cancel", "write"])
-async def test_t7_a_deal_that_is_won_again_ends_the_waiting_of_its_cancellation(
+async def test_t7_winning_a_deal_again_stops_a_cancellation_that_waits(
     temporal_server: WorkflowEnvironment, stuck: str
 ) -> None:
-    """The ERP, or Salesforce, is away while the order is cancelled by policy: what was wanted is no longer wanted."""
+    """The ERP or Salesforce is away while a policy cancels the order: winning the deal again stops the cancellation."""
     async with running(temporal_server.client) as world:
         is_won, reopened, tried = False, list[bool](), 0
         write = world.write
 
         async def load(_request: object) -> RecordSnapshot:
             if is_won:
-                return Wanted(order=order_of(world.record), erp="light")
-            return NotWanted(may_have_order=True, erp="light", policies=Policies(unwon="cancel"))
+                return Wanted(order=order_of(world.record), erp="stub")
+            return NotWanted(may_have_order=True, erp="stub", policies=Policies(on_unqualified="cancel"))
 
         def away() -> UnreachableError:
             nonlocal tried
             tried += 1
             return UnreachableError("away")
 
-        async def cancel(_request: object) -> ErpOrder:
+        async def cancel(_request: object) -> ErpResult:
             if stuck == "cancel":
                 raise away()
-            return erp_order(ErpStatus.CANCELLED)
+            return ErpResult(order=erp_order(ErpStatus.CANCELLED), has_lived=True)
 
         async def write_back(request: Any) -> Any:
-            if request.status == UNWON:
+            if request.status == CANCELLED_UNQUALIFIED:
                 raise away()
             return await write(request)
 
@@ -117,11 +119,11 @@ async def test_t7_a_deal_that_is_won_again_ends_the_waiting_of_its_cancellation(
 
 
 async def test_t7_a_record_that_can_be_read_was_not_deleted(temporal_server: WorkflowEnvironment) -> None:
-    """A tombstone came, and the record was restored before it was read: what a person decides is written to it."""
+    """The record was restored before it was read: what a person decides is written to it despite the tombstone."""
     async with running(temporal_server.client) as world:
 
         async def load(_request: object) -> RecordSnapshot:
-            return Wanted(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="stub")
 
         async def create(_request: object) -> ErpOrder:
             raise RejectedError("no such product")
@@ -139,12 +141,12 @@ async def test_t7_a_record_that_can_be_read_was_not_deleted(temporal_server: Wor
     assert "cancelled" == world.written[-1].status
 
 
-async def test_t7_a_record_that_is_deleted_stays_so(temporal_server: WorkflowEnvironment) -> None:
-    """Reading it found it deleted, so the tombstone counts on: nothing is written, and the end is a cancelled order."""
+async def test_t7_nothing_is_written_to_a_deleted_record(temporal_server: WorkflowEnvironment) -> None:
+    """The record is deleted as the tombstone says: nothing is written to it, and the order is cancelled."""
     async with running(temporal_server.client) as world:
 
         async def load(_request: object) -> RecordSnapshot:
-            return Deleted(erp="light", policies=Policies(deleted="cancel"))
+            return Deleted(erp="stub", policies=Policies(on_deleted="cancel"))
 
         async def cancel(_request: object) -> None:
             return None
@@ -163,7 +165,7 @@ async def test_t7_the_order_of_a_deleted_record_waits_for_a_person_where_the_rou
     async with running(temporal_server.client) as world:
 
         async def load(_request: object) -> RecordSnapshot:
-            return Deleted(erp="light", policies=Policies(deleted="attention"))
+            return Deleted(erp="stub", policies=Policies(on_deleted="attention"))
 
         async def find(_request: object) -> ErpOrder:
             return erp_order()

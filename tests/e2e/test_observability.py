@@ -1,4 +1,4 @@
-"""What whoever watches Closedwon gets from real processes: a trace per order, and every metric that is asked for."""
+"""The telemetry of real processes: one trace per order, and every metric of the dashboard and the alert rules."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from temporalio.worker import Replayer
 
-from closedwon import codec, names
+from closedwon import names
 from closedwon.demo import Via
+from closedwon.encryption import codec
 from tests.support.encryption import as_environment, keyed
 from tests.support.intake import Authority
 from tests.support.metrics import expressions, names_in
@@ -36,8 +37,8 @@ def _path(trace: list[Span], name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("via", [Via.EVENT, Via.OUTBOUND])
-async def test_the_way_of_an_order_is_one_trace(via: Via, tmp_path: Path) -> None:
-    """From whoever takes the message, over the worker, to the write-back, encrypted; it names ids and no customer."""
+async def test_one_trace_follows_an_order_through_all_processes(via: Via, tmp_path: Path) -> None:
+    """One trace from the receiver of the message over the worker to the write-back; it names IDs and no customer."""
     encryption = keyed()
     start = ["accept", "SignalWithStartWorkflow:OrderWorkflow"]
     run = [*start, "RunWorkflow:OrderWorkflow"]
@@ -51,12 +52,12 @@ async def test_the_way_of_an_order_is_one_trace(via: Via, tmp_path: Path) -> Non
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             **as_environment(encryption),
         }
-        async with siege(tmp_path, seconds=60, via=via, subscribers=1, environment=environment) as world:
+        async with siege(tmp_path, via=via, subscribers=1, environment=environment) as world:
             await world.people.admin("POST", "seed", {"opportunities": 1})
             (deal,) = await world.people.open_deals(1)
             await world.win(deal.id)
-            ends = {path[-1] for path in (*expected, start, run)}
-            await world.until(lambda: ends <= {span.name for span in collector.spans}, "the spans of an order")
+            awaited = {name for path in expected for name in path}
+            await world.until(lambda: awaited <= {span.name for span in collector.spans}, "the spans of an order")
             order = (await world.client()).get_workflow_handle(world.workflow_id(deal.id))
             history = await order.fetch_history()
             accounts = await world.people.query("SELECT Name FROM Account")
@@ -82,15 +83,15 @@ async def _need_attention(world: Siege) -> None:
     first, second = (await world.people.admin("POST", "seed", {"opportunities": 2}))["ids"]
     await world.win(first)
 
-    async def is_told() -> bool:
+    async def has_reason() -> bool:
         return bool(await world.complaints())
 
-    await world.until(is_told, "an order that needs attention")
+    await world.until(has_reason, "an order that needs attention")
     await world.win(second)
 
 
 async def _wedge(world: Siege) -> None:
-    """Start a workflow whose input nobody can read."""
+    """Start a workflow whose input cannot be decoded."""
     client = await world.client()
     await client.start_workflow(names.ORDER_WORKFLOW, "no input", id="order:x@y", task_queue=names.ORDERS_QUEUE)
 
@@ -103,23 +104,28 @@ async def _speak_no_tls(port: int) -> None:
 
 
 async def test_every_metric_of_dashboard_and_rules_is_exported_by_a_real_process(tmp_path: Path) -> None:
-    """No panel stays empty and no alert silent because of a name: each is there after an eventful minute."""
+    """Every metric that a panel or an alert rule names exists after an eventful minute."""
     wanted = set().union(*(names_in(expression) for _, expression in expressions())) - _LATER
     certificate, key, _ = Authority(tmp_path, "ours").issue("localhost")
     environment = {
         "CLOSEDWON_INTAKE__PORT": "0",
         "CLOSEDWON_INTAKE__TLS__CERTIFICATE": str(certificate),
         "CLOSEDWON_INTAKE__TLS__KEY": str(key),
-        "CLOSEDWON_TELEMETRY__OBSERVE_EVERY": "1",
+        "CLOSEDWON_TELEMETRY__OBSERVE_EVERY": "1s",
     }
-    async with siege(tmp_path / "world", seconds=60, subscribers=0, environment=environment) as world:
+    async with siege(tmp_path / "world", subscribers=0, environment=environment) as world:
         (process,) = world.stack.workers
-        found = re.search(r"intake at https://127\.0\.0\.1:(\d+)", process.log.read_text("utf-8"))
+
+        def intake() -> re.Match[str] | None:
+            return re.search(r"intake at https://127\.0\.0\.1:(\d+)", process.log.read_text("utf-8"))
+
+        await world.until(lambda: intake() is not None, "intake")
+        found = intake()
         assert found is not None
         port = int(found[1])
         await _wedge(world)
         await _speak_no_tls(port)
-        async with world.http.post(f"https://127.0.0.1:{port}/outbound/nobody", ssl=False) as answer:
+        async with world.http.post(f"https://127.0.0.1:{port}/outbound/no-such-route", ssl=False) as answer:
             assert 404 == answer.status
         await _need_attention(world)
 

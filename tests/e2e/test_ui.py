@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from closedwon import names, temporal
+from closedwon import names
+from closedwon.emulators.ports import free_port
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
+from closedwon.temporal.sweeps import open_gaps
 from tests.support.handoff import Handoff, handoff, until
-from tests.support.screen import Screen, needs_chromium, screen
-from tests.support.servers import free_port, start_temporal
+from tests.support.screen import Screen, screen
+from tests.support.servers import start_temporal
+from tests.support.tools import needs_chromium
 
 pytestmark = needs_chromium
 
@@ -60,7 +63,7 @@ async def _desk() -> AsyncIterator[_Desk]:
 
 
 async def test_an_operator_sees_where_each_order_stands_and_why() -> None:
-    """The list has stage, reason and number; the details tell the story, a pending activity its next attempt."""
+    """The list has stage, reason and number; the details show the timeline, a pending activity its next attempt."""
     async with _desk() as desk:
         seen = desk.screen
 
@@ -137,7 +140,7 @@ async def test_the_uis_own_buttons_resolve_and_skip_an_order() -> None:
 
 
 async def test_an_open_gap_says_what_it_is_and_what_it_waits_for() -> None:
-    """A list finds it by its id; the details name the time that may lack word, and the cure."""
+    """A list finds it by its id; the details name the time whose notifications may be lost, and the hint."""
     port = free_port()
     async with await start_temporal(ui_port=port) as server, handoff(temporal_server=server) as world:
         world.org.seed(1)
@@ -146,7 +149,7 @@ async def test_an_open_gap_says_what_it_is_and_what_it_waits_for() -> None:
         world.org.move_bus()  # and the route has no sweeps that could cover the gap
         async with world.working(), screen(f"http://127.0.0.1:{port}") as seen:
             await until(lambda: _is_stuck(world))
-            (gap,) = [gap async for gap in temporal.open_gaps(world.client)]
+            (gap,) = [gap async for gap in open_gaps(world.client)]
 
             await seen.list(f"WorkflowId STARTS_WITH '{names.GAP_PREFIX}'")
             await seen.sees(gap.workflow_id)
@@ -157,4 +160,4 @@ async def test_an_open_gap_says_what_it_is_and_what_it_waits_for() -> None:
 
 
 async def _is_stuck(world: Handoff) -> bool:
-    return ["configuration"] == [gap.stands async for gap in temporal.open_gaps(world.client)]
+    return ["configuration"] == [gap.status async for gap in open_gaps(world.client)]

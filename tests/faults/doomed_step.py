@@ -21,7 +21,7 @@ from temporalio.worker import Worker
 from activities.erp import ErpActivities
 from closedwon.erp import open_erp
 from closedwon.erp.base import Step
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
 from tests.integration.erp.worlds import rest_settings
 
 
@@ -32,7 +32,7 @@ async def main(address: str, queue: str, url: str, token: str, point: str) -> No
         if step == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    erps = {"light": open_erp(rest_settings(url, token))}
+    erps = {"stub": open_erp(rest_settings(url, token))}
     activities = ErpActivities(erps, Metrics(MetricMeter.noop), on_step=on_step)
     client = await Client.connect(address, data_converter=pydantic_data_converter)
     async with Worker(client, task_queue=queue, activities=[activities.create_order, activities.cancel_order]):

@@ -2,7 +2,7 @@
 
     python dying_intake.py MARK
 
-MARK is the file that tells that it has done so. Ends with its parent: when standard input is closed.
+MARK is the file that it creates before. Ends with its parent: when standard input is closed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 from temporalio.common import MetricMeter
 
-from closedwon import temporal
+from closedwon.intake import IntakeServer
 from closedwon.settings import ENV_FILE, load_settings
-from closedwon.telemetry import Metrics
-from workers.intake import IntakeServer
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.client import connect
 
 
 async def strike() -> None:
@@ -35,7 +35,7 @@ async def main() -> None:
     settings = load_settings(os.environ[ENV_FILE])
     assert settings.intake is not None
 
-    client = await temporal.connect(settings.encryption)
+    client = await connect(settings.encryption)
     await IntakeServer(settings, settings.intake, client, Metrics(MetricMeter.noop), on_durable=strike).start()
     await asyncio.Event().wait()
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from temporalio import activity
 from temporalio.common import MetricMeter
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.erp.base import Step
 from closedwon.settings import ENV_FILE, load_settings
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.client import connect
 from workers.connections import Connections
 from workers.orders import order_workers
 
@@ -49,7 +50,7 @@ async def main(queue: str, folder: Path, points: set[str]) -> None:
 
     async with Connections(settings) as connections:
         workers = order_workers(
-            await temporal.connect(settings.encryption),
+            await connect(settings.encryption),
             settings,
             connections,
             Metrics(MetricMeter.noop),

@@ -1,4 +1,4 @@
-"""A proxy that loses replies: what is behind it has done its work and committed, and the caller never hears of it."""
+"""A proxy that loses replies: what is behind it has done its work and committed, and the caller gets no reply."""
 
 from __future__ import annotations
 

@@ -41,20 +41,20 @@ async def _assert_all_is_well(world: Siege) -> None:
 
 @pytest.mark.slow
 async def test_death_between_the_erps_commit_and_its_completion_makes_no_second_order(tmp_path: Path) -> None:
-    """Each of ten orders loses its worker when the ERP has created it, and again when the ERP has confirmed it."""
+    """Each of five orders loses its worker when the ERP has created it, and again when the ERP has confirmed it."""
     struck, points = _folder(tmp_path), ("after-create", "after-advance")
     async with (
-        siege(tmp_path, seconds=200, workers=0) as world,
+        siege(tmp_path, workers=0) as world,
         _dying_worker(world, ERP_QUEUE, struck, *points),
         _dying_worker(world, ORDERS_QUEUE, struck),
     ):
-        for deal in await world.add_deals(10):
+        for deal in await world.add_deals(5):
             await world.win(deal)
         await _assert_all_is_well(world)
 
         expected = {f"{point} {world.workflow_id(deal)}" for point in points for deal in world.deals}
         assert expected == {path.name for path in struck.iterdir()}
-        assert {ERP_QUEUE: 20} == world.kills
+        assert {ERP_QUEUE: 10} == world.kills
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ async def test_death_between_a_write_back_and_its_completion_does_no_harm(tmp_pa
     """Each of ten orders loses its worker, workflow and all, when Salesforce has its number; five workers die."""
     struck = _folder(tmp_path)
     async with (
-        siege(tmp_path, seconds=200, workers=0) as world,
+        siege(tmp_path, workers=0) as world,
         _dying_worker(world, ERP_QUEUE, struck),
         _dying_worker(world, ORDERS_QUEUE, struck, "written"),
     ):
@@ -87,10 +87,10 @@ async def test_death_between_the_erps_change_of_an_order_and_its_completion_chan
 ) -> None:
     """Three deals are changed after they were ordered; each loses its worker when the ERP has changed its order."""
     struck = _folder(tmp_path)
-    async with siege(tmp_path, seconds=200, workers=0) as world:
+    async with siege(tmp_path, workers=0) as world:
         config = world.stack.config
         settings = config.read_text(encoding="utf-8")
-        config.write_text(settings.replace("[[routes]]", '[[routes]]\nchanged = "amend"'), encoding="utf-8")
+        config.write_text(settings.replace("[[routes]]", '[[routes]]\non_changed = "amend"'), encoding="utf-8")
         async with (
             _dying_worker(world, ERP_QUEUE, struck, "after-amend"),
             _dying_worker(world, ORDERS_QUEUE, struck),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Self
 
@@ -11,32 +9,10 @@ import pytest
 from temporalio.client import Client
 
 from closedwon import names
-from closedwon.demo.parts import program
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
+from tests.support.builds import BUILD, next_build, promote
 from tests.support.siege import Siege, siege
-
-_ROOT = Path(__file__).parents[2]
-_BUILD = "CLOSEDWON_WORKERS__BUILD_ID"
-_HEAD = "    async def _carry(self) -> Outcome:\n"
-_PATCHED = '        if workflow.patched("rest-before-look"):\n            await workflow.sleep(0.01, summary="rest")\n'
-
-
-def _next_build(folder: Path) -> Path:
-    """Write the next version of the code: order workflows have one more command, behind a patch."""
-    shutil.copytree(_ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("__pycache__"))
-    order = folder / "workflows" / "order.py"
-    code = order.read_text(encoding="utf-8")
-    assert code.count(_HEAD) == 1
-    order.write_text(code.replace(_HEAD, _HEAD + _PATCHED), encoding="utf-8")
-    return folder
-
-
-def _promote(world: Siege, build: str) -> None:
-    """What an operator types to let a build have the work."""
-    words = ("worker", "deployment", "set-current-version", "--deployment-name", names.DEPLOYMENT, "--build-id", build)
-    command = [program("temporal"), *words, "--address", world.stack.temporal.address, "--yes"]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
 class _Order:
@@ -82,27 +58,27 @@ class _Order:
 @pytest.mark.slow
 async def test_orders_that_wait_for_days_survive_a_deploy_and_the_way_back(tmp_path: Path) -> None:
     """Open orders go over to the new build and back to the old one; what only the new one can read waits for it."""
-    async with siege(tmp_path, seconds=100, workers=2, subscribers=0, environment={_BUILD: "1"}) as world:
+    async with siege(tmp_path, workers=2, subscribers=0, environment={BUILD: "1"}) as world:
         _, new = world.stack.workers
-        _promote(world, "1")
+        promote(world, "1")
         deals = await world.add_deals(4)
         upgraded = await _Order.refused(world, deals[0])
         kept = await _Order.refused(world, deals[1])
 
-        new.environment |= {_BUILD: "2", "PYTHONPATH": f"{_next_build(tmp_path / 'next')}:{_ROOT}"}
+        new.environment |= {BUILD: "2", "PYTHONPATH": str(next_build(tmp_path / "next"))}
         await new.restart()
-        _promote(world, "2")
+        promote(world, "2")
         await upgraded.retry()
         await upgraded.until(OrderStage.COMPLETED)
         begun_on_new = await _Order.refused(world, deals[2])
 
-        _promote(world, "1")
+        promote(world, "1")
         await kept.retry()
         await kept.until(OrderStage.COMPLETED)
         await begun_on_new.retry()
         await begun_on_new.until_it_cannot_be_replayed()
 
-        _promote(world, "2")
+        promote(world, "2")
         await begun_on_new.until(OrderStage.COMPLETED)
         await world.win(deals[3])
         await world.until_all_is_well(4)

@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing of whatever reads XML from outside: `make fuzz`, or `make fuzz ARGS=-max_total_time=3600`.
+"""Coverage-guided fuzzing of the readers of external XML: `make fuzz`, or `make fuzz ARGS=-max_total_time=3600`.
 
-Begins with the bodies of `tests/support/hostile.py` and of `tests/fuzz/corpus`; arguments are libFuzzer's. A crash, a
-body that takes too long or too much memory, a refusal that quotes a value, a file or an address that is touched: each
-ends the run and leaves the body behind as `crash-…`, `timeout-…` or `oom-…`: mend the reader, and keep the body in
-`tests/fuzz/corpus`, whose bodies are read in every test run.
+It starts with the bodies of `tests/support/hostile.py` and `tests/fuzz/corpus`; arguments are libFuzzer's. The run ends
+at a crash, at a body that takes too much time or memory, at a refusal that quotes a value, and at any access to a file
+or an address. It leaves the body behind as `crash-…`, `timeout-…` or `oom-…`. Fix the reader, and add the body to
+`tests/fuzz/corpus`, whose bodies every test run reads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def one(body: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz until the time is over."""
+    """Fuzz until the time is up."""
     folder = Path(tempfile.mkdtemp(prefix="closedwon-fuzz-"))
     tokens = folder.with_suffix(".dict")
     tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in TOKENS), encoding="ascii")

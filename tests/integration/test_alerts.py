@@ -1,4 +1,4 @@
-"""Alerts: whoever is needed is told, once for one need, in words that hold nothing of a customer."""
+"""Alerts: each need of attention is reported once, in a text that contains nothing of a customer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from pydantic import SecretStr
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.service import RPCError
 
-from activities.alerts import SIGNATURE, Need, signature
-from closedwon import names, temporal
+from activities.alerts import SIGNATURE, signature
+from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
-from closedwon.model import Channel, Message, Reconciliation, UnreadableMessage
+from closedwon.model.alerts import Need
+from closedwon.model.messages import Message, UnparseableMessage
+from closedwon.model.order_state import OrderStart
+from closedwon.model.routes import Channel
+from closedwon.model.sweeps import SweepStart
 from closedwon.names import OrderStage
-from closedwon.order_state import OrderStart
-from closedwon.settings import Alerts
+from closedwon.settings import AlertSettings
+from closedwon.temporal.messages import park_unparseable
+from closedwon.temporal.orders import start_order
+from closedwon.temporal.sweeps import start_sweep
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.receiver import Receiver
 
@@ -34,8 +40,8 @@ async def receiver() -> AsyncIterator[Receiver]:
     await hook.stop()
 
 
-def _telling(world: Handoff, receiver: Receiver) -> Handoff:
-    alerts = Alerts(
+def _alerting(world: Handoff, receiver: Receiver) -> Handoff:
+    alerts = AlertSettings(
         webhook=SecretStr(receiver.url), key=_KEY, token=SecretStr("t0ken"), ui="https://temporal.example.com"
     )
     world.settings = world.settings.model_copy(update={"alerts": alerts})
@@ -52,9 +58,9 @@ async def _settled(world: Handoff) -> None:
     await until(none_is_open)
 
 
-async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Receiver) -> None:
-    """One order that the ERP refuses: one signed body, with reason, sentence, cure, ids and a link; no customer."""
-    async with handoff() as world, _telling(world, receiver).working():
+async def test_a_need_of_attention_is_reported_once_with_all_that_helps(receiver: Receiver) -> None:
+    """One order that the ERP refuses: one signed body, with reason, sentence, hint, ids and a link; no customer."""
+    async with handoff() as world, _alerting(world, receiver).working():
         world.erp.faults.reject = 1
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -80,8 +86,8 @@ async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Re
         "workflow_id": f"order:{record}@{world.org.org_id}",
         "run_id": run,
         "url": f"https://temporal.example.com/namespaces/default/workflows/order%3A{record}%40{world.org.org_id}/{run}",
-    } == {key: value for key, value in body.items() if key not in {"id", "at", "cure"}}
-    assert body["cure"].endswith("send `retry`.")
+    } == {key: value for key, value in body.items() if key not in {"id", "at", "hint"}}
+    assert body["hint"].endswith("send `retry`.")
     assert deal["Name"] not in json.dumps(body)
     assert "an alert is being sent" in str(metadata.current_details)
     assert "Bearer t0ken" == receiver.headers[0]["Authorization"]
@@ -90,9 +96,9 @@ async def test_a_need_of_attention_is_told_once_with_all_that_helps(receiver: Re
 
 
 async def test_an_order_does_not_wait_for_the_receiver_of_its_alert(receiver: Receiver) -> None:
-    """The webhook fails; the order is mended and done all the same, and the alert arrives when the webhook is back."""
+    """The webhook fails; the order is still corrected and completed, and the alert arrives when the webhook is back."""
     receiver.status = 500
-    async with handoff() as world, _telling(world, receiver).working():
+    async with handoff() as world, _alerting(world, receiver).working():
         world.erp.faults.reject = 1
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -102,14 +108,15 @@ async def test_an_order_does_not_wait_for_the_receiver_of_its_alert(receiver: Re
         await world.order(record).result()
         assert [] == receiver.taken
         receiver.status = 200
+        await until(lambda: receiver.taken)
         await _settled(world)
 
     assert [record] == [body["record"] for body in receiver.taken]
 
 
-async def test_the_same_need_is_not_told_again(receiver: Receiver) -> None:
-    """Word that changes nothing tells nobody anything; a `retry` that did not help does."""
-    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
+async def test_the_same_need_is_not_reported_again(receiver: Receiver) -> None:
+    """A notification that changes nothing sends no alert; a `retry` that did not help does."""
+    async with handoff() as world, _alerting(world, receiver).working(subscriber=False):
         world.erp.faults.reject = 10
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -121,7 +128,7 @@ async def test_the_same_need_is_not_told_again(receiver: Receiver) -> None:
                 channel=Channel.OPERATOR,
                 received_at=datetime.now(UTC),
             )
-            await temporal.start_order(world.client, start, word)
+            await start_order(world.client, start, word)
 
         for number in range(3):
             await notify(number)
@@ -137,10 +144,10 @@ async def test_the_same_need_is_not_told_again(receiver: Receiver) -> None:
     assert 2 == len({body["id"] for body in receiver.taken}) == len(receiver.taken)
 
 
-async def test_a_message_that_nobody_can_read_is_told(receiver: Receiver) -> None:
+async def test_an_unparseable_message_is_reported(receiver: Receiver) -> None:
     """With where it came from, and without what it says."""
-    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
-        message = UnreadableMessage(
+    async with handoff() as world, _alerting(world, receiver).working(subscriber=False):
+        message = UnparseableMessage(
             id="m-1",
             org=world.org.org_id,
             channel=Channel.PLATFORM_EVENT,
@@ -149,39 +156,39 @@ async def test_a_message_that_nobody_can_read_is_told(receiver: Receiver) -> Non
             problem="it has no payload",
             raw='{"secret": "of a customer"}',
         )
-        await temporal.keep_unreadable(world.client, message)
+        await park_unparseable(world.client, message)
         await until(lambda: receiver.taken != [])
-        handle = world.client.get_workflow_handle(names.unreadable_message_workflow_id(message.org, message.id))
+        handle = world.client.get_workflow_handle(names.unparseable_message_workflow_id(message.org, message.id))
         answer = await handle.execute_update("skip", {"by": "jane", "reason": "a test"})
         assert OrderStage.NOT_NEEDED == await handle.result()
 
     (body,) = receiver.taken
     assert answer["accepted"]
-    assert ("message", "bad-message", message.source) == (body["kind"], body["reason"], body["channel"])
+    assert ("message", "invalid-message", message.source) == (body["kind"], body["reason"], body["channel"])
     assert b"customer" not in receiver.raw[0]
 
 
-async def test_a_subscription_that_is_refused_is_told(receiver: Receiver) -> None:
+async def test_a_subscription_that_is_refused_is_reported(receiver: Receiver) -> None:
     """A channel that the org does not have: nothing is read, and somebody hears of it."""
-    async with handoff(events=["/event/Not_There__e"]) as world, _telling(world, receiver).working():
+    async with handoff(events=["/event/Not_There__e"]) as world, _alerting(world, receiver).working():
         await until(lambda: receiver.taken != [])
 
     assert "subscription" == receiver.taken[0]["kind"]
     assert "/event/Not_There__e" == receiver.taken[0]["channel"]
 
 
-async def test_a_sweep_that_cannot_be_done_is_told(receiver: Receiver) -> None:
+async def test_a_sweep_that_cannot_be_done_is_reported(receiver: Receiver) -> None:
     """Its route has no `[routes.sweep]`: somebody hears of it, by the route's name."""
-    async with handoff() as world, _telling(world, receiver).working(subscriber=False):
-        start = Reconciliation(org=world.org.org_id, route="won-0")
-        await temporal.start_sweep(world.client, start, "sweep:test")
+    async with handoff() as world, _alerting(world, receiver).working(subscriber=False):
+        start = SweepStart(org=world.org.org_id, route="won-0")
+        await start_sweep(world.client, start, "sweep:test")
         await until(lambda: receiver.taken != [])
         await world.client.get_workflow_handle("sweep:test").cancel()
 
     assert ("sweep", "configuration", "won-0") == tuple(receiver.taken[0][key] for key in ("kind", "reason", "route"))
 
 
-async def test_without_a_webhook_nobody_is_told_and_nothing_is_begun() -> None:
+async def test_without_a_webhook_no_alert_is_started() -> None:
     """The order needs attention as ever."""
     async with handoff() as world, world.working():
         world.erp.faults.reject = 1

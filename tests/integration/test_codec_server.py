@@ -1,4 +1,4 @@
-"""The codec server reads to those who may know, in Temporal's own command line, and to nobody else."""
+"""The codec server decodes for authorized users, also in Temporal's command line, and for no one else."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from jwt.algorithms import RSAAlgorithm
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payloads
 
-from closedwon.codec import data_converter
+from closedwon.encryption.codec import data_converter
+from closedwon.encryption.server import CodecServer, CodecServerError
 from closedwon.names import OrderStage
 from closedwon.settings import Codec, CodecSettings, Encryption, Tokens
 from tests.support.command import temporal
 from tests.support.encryption import fresh_key, keyed, settings_file
 from tests.support.handoff import handoff
 from tests.support.salesforce import serving
-from workers.codec import CodecServer, CodecServerError
 
 UI = "http://localhost:8233"
 VALUE = "Zebrafink Handels GmbH"
@@ -93,7 +93,7 @@ async def running(
 
 
 async def test_what_was_encoded_is_decoded_and_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Both ways of the protocol; the log tells how many payloads went to whom, and not what is in them."""
+    """Both ways of the protocol; the log says how many payloads went to whom, but not what is in them."""
     caplog.set_level(logging.DEBUG)
     async with running() as server:
         answer = await server.decode()
@@ -162,8 +162,8 @@ async def test_a_page_of_our_ui_may_ask_and_no_other_page() -> None:
         assert VALUE not in other.text
 
 
-async def test_a_browser_is_told_beforehand_what_it_may_send() -> None:
-    """Also when the UI stands on the internet and the server in the office."""
+async def test_a_preflight_request_is_answered() -> None:
+    """Also if the UI is on the internet and the server in a private network."""
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "content-type,x-namespace"}
     async with running(token=SecretStr("a-token-that-was-made-for-one-test")) as server:
         leave = await server.ask("/decode", method="OPTIONS", Origin=UI, **asked)
@@ -196,7 +196,7 @@ async def test_with_a_token_only_its_holder_is_answered() -> None:
         assert 200 == (await server.ask("/livez", method="GET")).status
 
 
-async def test_an_address_of_six_parts_is_told_as_a_browser_takes_it() -> None:
+async def test_an_address_of_six_parts_is_printed_as_a_browser_accepts_it() -> None:
     """Copied from the log into Temporal's UI, it must work."""
     async with running(host="::1") as server:
         assert 200 == (await server.decode()).status
@@ -232,8 +232,10 @@ async def with_sign_in() -> AsyncIterator[Server]:
 
 
 def _id_token(key: rsa.RSAPrivateKey = _RSA, algorithm: str = "RS256", **claims: Any) -> str:
-    told = {"sub": "jane", "iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60, **claims}
-    return jwt.encode({name: value for name, value in told.items() if value is not None}, key, algorithm, {"kid": "k1"})
+    payload = {"sub": "jane", "iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 60, **claims}
+    return jwt.encode(
+        {name: value for name, value in payload.items() if value is not None}, key, algorithm, {"kid": "k1"}
+    )
 
 
 async def test_who_has_signed_in_to_temporals_ui_is_answered_by_name(caplog: pytest.LogCaptureFixture) -> None:
@@ -262,12 +264,12 @@ async def test_who_has_signed_in_to_temporals_ui_is_answered_by_name(caplog: pyt
     ids=["expired", "no end", "other audience", "other issuer", "other key", "unsigned", "garbage", "opaque"],
 )
 async def test_a_token_that_proves_nothing_is_refused(token: str) -> None:
-    """Nobody reads customers' data with a token of the past, of another app, or of his own making."""
+    """No one reads customers' data with a token of the past, of another app, or of his own making."""
     async with with_sign_in() as server:
         assert 401 == (await server.decode(Authorization=f"Bearer {token}")).status
 
 
-async def test_headers_that_are_no_text_are_refused() -> None:
+async def test_headers_with_invalid_bytes_are_refused() -> None:
     """Bytes of no encoding, where a token should be, are an unknown token, not an error of the server."""
     broken = b"h\xff.e\xff.x"
     async with with_sign_in() as server:
@@ -277,7 +279,7 @@ async def test_headers_that_are_no_text_are_refused() -> None:
         assert 401 == await server.status(b"Authorization: Bearer " + broken)
 
 
-async def test_keys_that_are_none_are_no_fault_of_the_token() -> None:
+async def test_invalid_keys_of_the_identity_provider_are_not_the_tokens_fault() -> None:
     """The identity provider's address shows a page in place of its keys: the settings are wrong, not who asks."""
 
     async def page(_request: web.Request) -> web.Response:
@@ -289,8 +291,8 @@ async def test_keys_that_are_none_are_no_fault_of_the_token() -> None:
             assert 503 == (await server.decode(Authorization=f"Bearer {_id_token()}")).status
 
 
-async def test_an_identity_provider_that_is_away_is_no_fault_of_the_token() -> None:
-    """The operator is told to come back, not to sign in again."""
+async def test_an_identity_provider_that_is_down_is_not_the_tokens_fault() -> None:
+    """The answer asks the operator to try later, not to sign in again."""
     tokens = Tokens(keys="http://127.0.0.1:9/keys", issuer=ISSUER, audience=AUDIENCE)
     async with running(tokens=tokens) as server:
         assert 503 == (await server.decode(Authorization=f"Bearer {_id_token()}")).status
@@ -318,7 +320,7 @@ async def test_a_key_that_the_server_lacks_is_named() -> None:
     assert "the key '2026-10', which `encryption.keys` does not list" in answer.text
 
 
-async def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+async def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
     """A process of its own, with a file that has nothing but keys; stopped gently, it ends well."""
     encryption = keyed()
     process = await asyncio.create_subprocess_exec(

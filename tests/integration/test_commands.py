@@ -1,18 +1,19 @@
-"""Commands on real parts: what was decided holds in Salesforce and in the ERP, also when word comes again."""
+"""Commands on real parts: a decision holds in Salesforce and in the ERP, also after another notification."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from closedwon import temporal
 from closedwon.acceptance import order_start
 from closedwon.ids import RecordId
-from closedwon.model import Channel, Message
+from closedwon.model.messages import Message
+from closedwon.model.routes import Channel
 from closedwon.names import OrderStage
+from closedwon.temporal.orders import start_order
 from tests.support.handoff import Handoff, handoff, until
 
 _NAMED = {"number": "PO-77", "accept_differences": True}
-"""An order that the ERP can neither show nor give a key: the operator vouches for it."""
+"""An order that the ERP can neither look up nor give a key: the operator confirms that it is the right one."""
 
 
 async def _won(world: Handoff) -> RecordId:
@@ -22,11 +23,11 @@ async def _won(world: Handoff) -> RecordId:
 
 
 async def _notify(world: Handoff, record: RecordId, message_id: str = "m-1") -> None:
-    word = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
-    await temporal.start_order(world.client, order_start(world.settings, world.settings.routes[0], record), word)
+    message = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await start_order(world.client, order_start(world.settings, world.settings.routes[0], record), message)
 
 
-async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_again() -> None:
+async def test_a_resolved_record_gets_no_second_order_after_another_notification() -> None:
     """The order made by hand has the record's key now, and Salesforce has its number, status and link."""
     async with handoff() as world, world.working(subscriber=False):
         record = await _won(world)
@@ -36,13 +37,13 @@ async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_agai
         await world.until_stage(record, OrderStage.ATTENTION)
         await world.order(record).signal("resolve", by_hand.number)
         await world.order(record).result()
-        told = world.org.get("Opportunity", record)
+        fields = world.org.get("Opportunity", record)
         await _notify(world, record, "late duplicate")
         outcome = await world.order(record).result()
         orders = world.erp.orders()
 
     assert (by_hand.number, "confirmed", by_hand.url, None) == tuple(
-        told[f"ERP_Order_{field}__c"] for field in ("Number", "Status", "Link", "Error")
+        fields[f"ERP_Order_{field}__c"] for field in ("Number", "Status", "Link", "Error")
     )
     assert OrderStage.COMPLETED is outcome.stage
     assert [(by_hand.number, f"{world.org.org_id}:{record}")] == [
@@ -51,7 +52,7 @@ async def test_a_resolved_record_gets_no_second_order_when_word_of_it_comes_agai
 
 
 async def test_an_erp_that_cannot_look_makes_no_second_order_either() -> None:
-    """The number is taken at its word; when word of the record comes again, a person is asked instead of the ERP."""
+    """The number is accepted without a check; after another notification a person is asked instead of the ERP."""
     async with handoff() as world, world.working(subscriber=False):
         world.erp.faults.no_claims = world.erp.faults.no_number_lookup = True
         record = await _won(world)
@@ -60,18 +61,18 @@ async def test_an_erp_that_cannot_look_makes_no_second_order_either() -> None:
         await world.until_stage(record, OrderStage.ATTENTION)
         await world.order(record).signal("resolve", _NAMED)
         await world.order(record).result()
-        told = world.org.get("Opportunity", record)
+        fields = world.org.get("Opportunity", record)
         await _notify(world, record, "late duplicate")
         await world.until_stage(record, OrderStage.ATTENTION)
         await world.order(record).signal("resolve", _NAMED)
         outcome = await world.order(record).result()
 
         assert [] == world.erp.orders()
-    assert ("PO-77", "confirmed") == (told["ERP_Order_Number__c"], told["ERP_Order_Status__c"])
+    assert ("PO-77", "confirmed") == (fields["ERP_Order_Number__c"], fields["ERP_Order_Status__c"])
     assert OrderStage.COMPLETED is outcome.stage
 
 
-async def test_a_number_that_was_copied_with_its_record_is_no_order() -> None:
+async def test_a_number_that_was_copied_with_its_record_does_not_count_as_its_order() -> None:
     """A cloned deal carries the number of another one; it is ordered, and gets its own."""
     async with handoff() as world, world.working(subscriber=False):
         first = await _won(world)
@@ -85,8 +86,8 @@ async def test_a_number_that_was_copied_with_its_record_is_no_order() -> None:
         assert 2 == len(world.erp.orders()) == len({world.number_of(first), world.number_of(clone)})
 
 
-async def test_a_skipped_record_is_not_ordered_when_word_of_it_comes_again() -> None:
-    """Until somebody empties its status field."""
+async def test_a_skipped_record_is_not_ordered_after_another_notification() -> None:
+    """A later notification orders nothing until a person empties the record's status field."""
     async with handoff() as world, world.working(subscriber=False):
         record = await _won(world)
         world.erp.faults.reject = 1
@@ -94,7 +95,7 @@ async def test_a_skipped_record_is_not_ordered_when_word_of_it_comes_again() -> 
         await world.until_stage(record, OrderStage.ATTENTION)
         await world.order(record).signal("skip", "a test deal")
         await world.order(record).result()
-        told = world.org.get("Opportunity", record)
+        fields = world.org.get("Opportunity", record)
         await _notify(world, record, "late duplicate")
         again = await world.order(record).result()
         world.org.update("Opportunity", record, ERP_Order_Status__c=None)
@@ -102,7 +103,7 @@ async def test_a_skipped_record_is_not_ordered_when_word_of_it_comes_again() -> 
         after_all = await world.order(record).result()
 
         assert world.number_of(record)
-    assert ("not needed", None) == (told["ERP_Order_Status__c"], told["ERP_Order_Error__c"])
+    assert ("not needed", None) == (fields["ERP_Order_Status__c"], fields["ERP_Order_Error__c"])
     assert OrderStage.NOT_NEEDED is again.stage
     assert OrderStage.COMPLETED is after_all.stage
 
@@ -126,8 +127,8 @@ async def test_a_difference_can_be_accepted() -> None:
     assert outcome.order == ordered
 
 
-async def test_an_order_made_by_hand_is_not_forgotten_when_its_deal_is_taken_back() -> None:
-    """An ERP that takes its number at its word finds nothing under the key: a person is asked, once, and closes it."""
+async def test_an_order_made_by_hand_is_not_forgotten_when_its_deal_is_reopened() -> None:
+    """The ERP cannot look its number up and has nothing under the key: a person is asked once and declines."""
     async with handoff(grace=timedelta(0)) as world, world.working(subscriber=False):
         world.erp.faults.no_claims = world.erp.faults.no_number_lookup = True
         record = await _won(world)
@@ -137,7 +138,7 @@ async def test_an_order_made_by_hand_is_not_forgotten_when_its_deal_is_taken_bac
         await world.order(record).signal("resolve", _NAMED)
         await world.order(record).result()
         world.org.update("Opportunity", record, StageName="Negotiation/Review")
-        await _notify(world, record, "taken back")
+        await _notify(world, record, "reopened")
         await world.until_stage(record, OrderStage.ATTENTION)
         await until(lambda: "PO-77" in str(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
         await world.order(record).signal("skip", "cancelled by phone")

@@ -1,9 +1,11 @@
-"""How far the reader says that it is behind the event bus."""
+"""The lag that a reader of the event bus reports."""
 
 from __future__ import annotations
 
-from closedwon.localorg.config import OrgConfig
-from closedwon.localorg.server import LocalOrg
+from datetime import timedelta
+
+from closedwon.emulators.salesforce.config import OrgConfig
+from closedwon.emulators.salesforce.server import SalesforceEmulator
 from tests.support.handoff import CHANNEL, handoff, until
 from tests.support.metrics import Gauges
 
@@ -11,13 +13,16 @@ LABELS = {"org": "org-0", "channel": CHANNEL}
 
 
 async def test_a_reader_is_behind_until_the_bus_has_nothing_new() -> None:
-    """Lag is what waits, not how long nothing was won; a reader that has stopped leaves no lag that never ends."""
+    """Lag is the age of unread events, not the time since the last win; a reader that stops resets it to zero."""
     gauges = Gauges()
 
     def lag() -> float:
         return gauges.get("cursor_lag_seconds", LABELS) or 0.0
 
-    async with LocalOrg.running(config=OrgConfig(poll_timeout_s=1.5)) as org, handoff(orgs=[org]) as world:
+    async with (
+        SalesforceEmulator.running(config=OrgConfig(poll_timeout=timedelta(seconds=1.5))) as org,
+        handoff(orgs=[org]) as world,
+    ):
         org.seed(2)
         async with world.working(metrics=gauges.metrics):
             await until(lambda: gauges.get("cursor_lag_seconds", LABELS) == 0)

@@ -21,14 +21,15 @@ from temporalio.client import Client
 
 from closedwon import names
 from closedwon.ids import RecordId
-from closedwon.logs import OUR_PACKAGES
 from closedwon.names import OrderStage
 from closedwon.settings import Encryption
+from closedwon.telemetry.logs import OUR_PACKAGES
+from closedwon.temporal.key_checks import ensure_key_checks
 from tests.support.command import closedwon, temporal
 from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, PLAIN, Handoff, handoff, until
 from tests.support.servers import start_temporal
-from workers.sweeps import keep_schedules
+from workers.sweeps import sync_schedules
 
 _VALUES = {
     "deal's name": "Quittenernte",
@@ -76,7 +77,7 @@ def _deal(world: Handoff) -> RecordId:
 
 
 async def _everything_that_can_happen(world: Handoff) -> None:
-    """One order done, one mended by a person, one cancelled, and a message that nobody can read."""
+    """One order done, one corrected by a person, one cancelled, and an unparseable message."""
     world.org.seed(1)
     done, refused, cancelled = (_deal(world) for _ in range(3))
     world.org.win(done)
@@ -89,12 +90,12 @@ async def _everything_that_can_happen(world: Handoff) -> None:
     await world.order(cancelled).signal(names.SIGNAL_CANCEL, "Sauerampfer said so")
     await world.until_stage(cancelled, OrderStage.CANCELLED)
     world.erp.faults.unknown_products = frozenset()
-    await world.order(refused).signal(names.SIGNAL_RETRY, "Sauerampfer mended it")
+    await world.order(refused).signal(names.SIGNAL_RETRY, "Sauerampfer corrected it")
     await world.until_stage(refused, OrderStage.COMPLETED)
 
     event = {"EventUuid": "00000000-0000-4000-8000-000000000001"}
     world.org.publish_raw(CHANNEL, {"payload": {"Note__c": "Moosbeere"}, "event": event})
-    await until(lambda: _counts(world.client, f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'", 1))
+    await until(lambda: _counts(world.client, f"WorkflowType = '{names.UNPARSEABLE_MESSAGE_WORKFLOW}'", 1))
 
 
 async def _counts(client: Client, query: str, expected: int) -> bool:
@@ -163,12 +164,12 @@ async def test_a_plain_command_of_temporals_own_command_line_is_understood(how: 
         world.org.seed(1)
         record = await _refused_order(world)
         order = names.order_workflow_id(world.org.org_id, record)
-        words = ("-w", order, "--name", "retry", "--input", '"price list mended"')
+        words = ("-w", order, "--name", "retry", "--input", '"price list corrected"')
         assert answer in (await temporal(world.client, "workflow", *how, *words)).text
         await world.until_stage(record, OrderStage.COMPLETED)
 
-        told = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-        assert "price list mended" in told.current_details
+        metadata = await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        assert "price list corrected" in metadata.current_details
         assert "Encoded failure" in (await temporal(world.client, "workflow", "show", "-w", order, "-o", "json")).text
 
 
@@ -180,14 +181,16 @@ async def _keys_in_history(world: Handoff, record: RecordId) -> list[str]:
 
 
 async def test_an_order_goes_on_over_a_rotation_and_its_new_events_have_the_new_key() -> None:
-    """The recipe of docs/security.md: add at the end, move to the front, restart; the order waits through both."""
+    """As docs/operate/encryption.md says: add at the end, move to the front, restart; the order waits through both."""
     old, new = fresh_key("old"), fresh_key("new")
     async with handoff(encryption=keyed(old)) as world:
+        await ensure_key_checks(world.client)
         async with world.working():
             world.org.seed(1)
             record = await _refused_order(world)
         for keys in ((old, new), (new, old)):
             world.client = with_keys(world.client, keyed(*keys))
+            await ensure_key_checks(world.client)
             async with world.working():  # a worker that has the order not in its cache replays the history
                 await world.order(record).query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
                 if keys[0] is new:
@@ -203,12 +206,12 @@ async def test_a_schedule_takes_the_new_key_when_a_worker_starts() -> None:
         schedule = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
         for keys in ((old,), (new, old)):
             client = with_keys(world.client, keyed(*keys))
-            await keep_schedules(client, world.settings)
+            await sync_schedules(client, world.settings)
             stored = (await schedule.describe()).raw_description.schedule.SerializeToString()
             assert [keys[0].id] == [key.id for key in (old, new) if key.id.encode() in stored]
 
 
-async def _waits_for_its_key(key_id: str, told: str, log: pytest.LogCaptureFixture) -> None:
+async def _waits_for_its_key(key_id: str, expected: str, log: pytest.LogCaptureFixture) -> None:
     right = keyed(fresh_key("2026-11"))
     async with handoff(encryption=right) as world:
         async with world.working():
@@ -219,7 +222,7 @@ async def _waits_for_its_key(key_id: str, told: str, log: pytest.LogCaptureFixtu
         async with world.working():
             operator = with_keys(world.client, right)
             await operator.get_workflow_handle(world.order(record).id).signal(names.SIGNAL_RETRY)
-            await until(lambda: told in log.text)
+            await until(lambda: expected in log.text)
             assert OrderStage.ATTENTION == await world.stage(record)
 
         world.client = with_keys(world.client, right)
@@ -231,12 +234,12 @@ async def _waits_for_its_key(key_id: str, told: str, log: pytest.LogCaptureFixtu
 async def test_an_order_waits_for_its_key_and_no_signal_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     """Workers without the right key say which one they lack, try again, and change nothing; with it all goes on."""
     missing = "key '2026-11', which `encryption.keys` does not list"
-    wrong = "key '2026-11' of `encryption.keys` does not fit"
+    wrong = "key '2026-11' of `encryption.keys` does not decrypt"
     await asyncio.gather(_waits_for_its_key("other", missing, caplog), _waits_for_its_key("2026-11", wrong, caplog))
 
 
 async def test_a_command_with_the_wrong_key_says_so(tmp_path: Path) -> None:
-    """Whoever looks at an order with an outdated settings file is told which key to put right."""
+    """Anyone who looks at an order with an outdated settings file sees which key to correct."""
     async with handoff(encryption=keyed(fresh_key("2026-11"))) as world, world.working():
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -245,5 +248,5 @@ async def test_a_command_with_the_wrong_key_says_so(tmp_path: Path) -> None:
         code, text = await closedwon(world.client, "orders", "show", record, CLOSEDWON_CONFIG=str(config))
 
     assert 1 == code
-    assert "The key '2026-11' of `encryption.keys` does not fit" in text
+    assert "The key '2026-11' of `encryption.keys` does not decrypt" in text
     assert "Traceback" not in text

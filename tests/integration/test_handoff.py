@@ -1,4 +1,4 @@
-"""From a won deal to the number in Salesforce, on real parts: what may come twice, late, wrong or not at all."""
+"""From a won deal to the number in Salesforce, on real parts: duplicate, late, wrong and missing events."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 
 import pytest
 
-from closedwon import names, temporal
+from closedwon import names
+from closedwon.emulators.salesforce.config import OrgConfig, ValidationRule
+from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
-from closedwon.localorg.config import OrgConfig, ValidationRule
-from closedwon.localorg.server import LocalOrg
-from closedwon.model import Channel, GapReason, Message
+from closedwon.model.messages import Message
+from closedwon.model.order_state import OrderStart
+from closedwon.model.routes import Channel
+from closedwon.model.sweeps import GapReason
 from closedwon.names import OrderStage
-from closedwon.order_state import OrderStart
+from closedwon.temporal.orders import start_order
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.audit import assert_clean
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.servers import start_temporal
 from workflows.subscription import SubscriptionWorkflow
 
 
-def _event(org: LocalOrg, record: str, number: int = 0, **payload: object) -> dict[str, object]:
+def _event(org: SalesforceEmulator, record: str, number: int = 0, **payload: object) -> dict[str, object]:
     created = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     ids = {"Opportunity_Id__c": record, "Organization_Id__c": org.org_id}
     return {
@@ -34,7 +38,7 @@ def _event(org: LocalOrg, record: str, number: int = 0, **payload: object) -> di
 
 async def _reason(world: Handoff, query: str) -> str | None:
     async for execution in world.client.list_workflows(query):
-        return execution.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
+        return execution.typed_search_attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ATTENTION_REASON])
     return None
 
 
@@ -53,14 +57,14 @@ async def test_won_deals_become_orders_and_their_numbers_come_back() -> None:
 
 
 async def test_one_event_fifty_times_in_parallel_makes_one_order() -> None:
-    """At-least-once delivery is harmless by construction."""
+    """All starts share one workflow ID, so at-least-once delivery is harmless."""
     async with handoff() as world, world.working(subscriber=False):
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         start = OrderStart(org=world.org.org_id, record=record, route="won-0")
         await asyncio.gather(
             *(
-                temporal.start_order(
+                start_order(
                     world.client,
                     start,
                     Message(id=f"m-{number}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC)),
@@ -82,21 +86,23 @@ async def test_the_short_and_the_long_id_of_a_record_make_one_order() -> None:
         world.org.publish_raw(CHANNEL, _event(world.org, first.short, 1))
         world.org.publish_raw(CHANNEL, _event(world.org, first, 2))
         world.org.publish_raw(CHANNEL, _event(world.org, "not an id", 3))
-        await until(lambda: _is_reason(world, AttentionReason.BAD_MESSAGE))  # the two before it are workflows by now
+        await until(
+            lambda: _is_reason(world, AttentionReason.INVALID_MESSAGE)
+        )  # the two before it are workflows by now
         await world.order(first).result()
 
         assert 2 == len(world.erp.orders())
 
 
 async def _is_reason(world: Handoff, reason: AttentionReason) -> bool:
-    return await _reason(world, f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'") == reason
+    return await _reason(world, f"WorkflowType = '{names.UNPARSEABLE_MESSAGE_WORKFLOW}'") == reason
 
 
 async def test_the_same_record_id_in_two_orgs_makes_two_orders() -> None:
     """A sandbox is a copy that keeps its record ids, yet it is another org."""
     async with (
-        LocalOrg.running() as one,
-        LocalOrg.running() as other,
+        SalesforceEmulator.running() as one,
+        SalesforceEmulator.running() as other,
         handoff(orgs=[one, other], source="event") as world,
         world.working(),
     ):
@@ -113,7 +119,7 @@ async def test_the_same_record_id_in_two_orgs_makes_two_orders() -> None:
 def _deal_json(record: str) -> str:
     line = '{"Product2": {"ProductCode": "GC1040"}, "Quantity": 2.0, "UnitPrice": 5000.0}'
     return (
-        f'{{"Id": "{record}", "Name": "Copy", "IsWon": true, "CurrencyIsoCode": "EUR", '
+        f'{{"Id": "{record}", "Name": "Copy", "IsWon": true, "Amount": 10000.0, "CurrencyIsoCode": "EUR", '
         f'"Account": {{"Id": "001000000000001AAA", "Name": "Edge"}}, "OpportunityLineItems": {{"records": [{line}]}}}}'
     )
 
@@ -131,8 +137,8 @@ async def test_a_write_back_starts_no_other_order() -> None:
         assert 3 == len(world.erp.orders())
 
 
-async def test_nothing_is_written_when_nothing_differs() -> None:
-    """A second word of a finished deal costs a read, and no write."""
+async def test_a_second_notification_without_a_change_writes_nothing() -> None:
+    """A second notification of a finished deal costs one read and no write."""
     async with handoff() as world, world.working():
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -155,7 +161,7 @@ async def test_a_record_that_is_not_visible_yet_is_waited_for() -> None:
     """Publish immediately: the event overtakes its own record by a second or two."""
     async with handoff() as world, world.working():
         world.org.seed(1)
-        world.org.faults.read_lag_s = 2.0
+        world.org.faults.read_lag_seconds = 2.0
         (record,) = world.org.win_next(1)
         await world.until_written_back(record)
 
@@ -163,7 +169,7 @@ async def test_a_record_that_is_not_visible_yet_is_waited_for() -> None:
 
 
 async def test_a_record_that_never_qualifies_is_not_needed_after_the_grace_period() -> None:
-    """An event about an open deal ends known, without an order."""
+    """An event about an open deal ends as `not-needed`, without an order."""
     async with handoff(grace=timedelta(seconds=1)) as world, world.working():
         (record,) = world.org.seed(1)[:1]
         world.org.publish_raw(CHANNEL, _event(world.org, record))
@@ -205,35 +211,32 @@ async def test_a_route_may_take_everything_from_the_event() -> None:
         ({"payload": ["not", "an", "object"]}, "a payload of the wrong shape"),
     ],
 )
-async def test_an_event_that_nobody_can_read_is_kept_and_stops_nothing(raw: dict[str, object], what: str) -> None:
-    """It becomes a workflow that needs attention and holds the raw event; the next event goes its way."""
+async def test_an_event_that_cannot_be_parsed_is_kept_and_stops_nothing(raw: dict[str, object], what: str) -> None:
+    """It becomes a workflow that needs attention and holds the raw event; the next event is handled as usual."""
     async with handoff() as world, world.working():
         world.org.seed(1)
         world.org.publish_raw(CHANNEL, raw)
         (record,) = world.org.win_next(1)
         await world.until_written_back(record)
-        kept = [
-            execution
-            async for execution in world.client.list_workflows(f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'")
-        ]
+        await until(lambda: _is_reason(world, AttentionReason.INVALID_MESSAGE))
+        query = f"WorkflowType = '{names.UNPARSEABLE_MESSAGE_WORKFLOW}'"
+        kept = [execution async for execution in world.client.list_workflows(query)]
 
         assert 1 == len(kept), what
-        attributes = kept[0].typed_search_attributes
-        assert AttentionReason.BAD_MESSAGE == attributes.get(temporal.KEYS[names.ATTENTION_REASON])
-        assert OrderStage.ATTENTION == attributes.get(temporal.KEYS[names.ORDER_STAGE])
+        assert OrderStage.ATTENTION == kept[0].typed_search_attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE])
 
 
 async def test_a_kept_event_is_read_again_on_retry() -> None:
-    """Once the route is mended, `retry` makes the order that was asked for."""
+    """Once the route is corrected, `retry` makes the order."""
     async with handoff(record_id="Wrong__c") as world:
         async with world.working():
             world.org.seed(1)
             (record,) = world.org.win_next(1)
-            await until(lambda: _is_reason(world, AttentionReason.BAD_MESSAGE))
+            await until(lambda: _is_reason(world, AttentionReason.INVALID_MESSAGE))
         route = world.settings.routes[0].model_copy(update={"record_id": "Opportunity_Id__c"})
         world.settings = world.settings.model_copy(update={"routes": (route,)})
         async with world.working():
-            async for kept in world.client.list_workflows(f"WorkflowType = '{names.UNREADABLE_MESSAGE_WORKFLOW}'"):
+            async for kept in world.client.list_workflows(f"WorkflowType = '{names.UNPARSEABLE_MESSAGE_WORKFLOW}'"):
                 handle = world.client.get_workflow_handle(kept.id)
                 await handle.signal("retry")
                 assert OrderStage.COMPLETED == await handle.result()
@@ -243,7 +246,7 @@ async def test_a_kept_event_is_read_again_on_retry() -> None:
 
 
 async def test_a_forgotten_position_opens_a_gap_and_reading_goes_on_from_the_earliest_event() -> None:
-    """The bus has moved: what is retained is read, and a durable note says what may be missing."""
+    """The bus has moved: the retained events are read, and a gap says what may be missing."""
     async with handoff() as world:
         async with world.working():
             world.org.seed(3)
@@ -263,17 +266,17 @@ async def test_a_forgotten_position_opens_a_gap_and_reading_goes_on_from_the_ear
 
 
 async def test_a_validation_rule_in_salesforce_needs_attention_and_retry_writes_back() -> None:
-    """The order exists; only its number cannot be written until an administrator mends the rule."""
+    """The order exists; only its number cannot be written until an administrator corrects the rule."""
     rule = ValidationRule(on="Opportunity", when="ERP_Order_Number__c != null", message="Ask the sales desk first.")
     async with (
-        LocalOrg.running(config=OrgConfig(validation_rules=(rule,))) as org,
+        SalesforceEmulator.running(config=OrgConfig(validation_rules=(rule,))) as org,
         handoff(orgs=[org]) as world,
         world.working(),
     ):
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.ATTENTION)
-        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}'")
+        reason = await world.reason(record)
         org.records._config = OrgConfig()
         await world.order(record).signal("retry")
         outcome = await world.order(record).result()
@@ -283,15 +286,15 @@ async def test_a_validation_rule_in_salesforce_needs_attention_and_retry_writes_
         assert world.erp.orders()[0]["number"] == world.number_of(record)
 
 
-async def test_an_unknown_product_needs_attention_and_salesforce_is_told() -> None:
-    """The sales person sees on the record why there is no order, and the text goes away once there is."""
+async def test_an_unknown_product_needs_attention_and_the_record_shows_why() -> None:
+    """The record shows the salesperson why there is no order; the text is removed when the order exists."""
     async with handoff() as world, world.working():
         world.org.seed(1)
         world.erp.faults.unknown_products = frozenset({"GC1040", "GC3020", "SL9080"})
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.ATTENTION)
         await until(lambda: bool(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
-        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}'")
+        reason = await world.reason(record)
         world.erp.faults.unknown_products = frozenset()
         await world.order(record).signal("retry")
         await world.order(record).result()
@@ -302,7 +305,7 @@ async def test_an_unknown_product_needs_attention_and_salesforce_is_told() -> No
 
 
 async def test_a_cancelled_deal_is_not_ordered_by_a_late_duplicate() -> None:
-    """Cancel, then the bus delivers the event once more: no order."""
+    """After a cancel, the bus delivers the event again: no order is made."""
     async with handoff() as world, world.working():
         world.org.seed(1)
         world.erp.faults.down = True
@@ -318,7 +321,7 @@ async def test_a_cancelled_deal_is_not_ordered_by_a_late_duplicate() -> None:
 
 
 async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_keeps_its_number() -> None:
-    """No second order, the difference is told on the record, and the number that is known stays there."""
+    """There is no second order; the record shows the difference, and keeps the number that is known."""
     async with handoff() as world, world.working():
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -329,7 +332,7 @@ async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_
         world.org.update("OpportunityLineItem", line["Id"], UnitPrice=1.0)
         world.org.publish_raw(CHANNEL, _event(world.org, record, 1))
         await until(lambda: bool(world.org.get("Opportunity", record)["ERP_Order_Error__c"]))
-        reason = await _reason(world, f"{names.SALESFORCE_RECORD_ID} = '{record}' AND ExecutionStatus = 'Running'")
+        reason = await world.reason(record)
 
         assert AttentionReason.AMOUNT_DIFFERS == reason
         assert number == world.number_of(record)
@@ -338,11 +341,11 @@ async def test_a_deal_that_was_changed_after_it_was_ordered_needs_attention_and_
 
 
 async def test_the_cursor_is_handed_through_the_workflow_and_through_a_new_run() -> None:
-    """An ended reader hands over where it stands; so does a run of the workflow whose history has grown."""
+    """A reader that ends hands its position over; so does a workflow run whose history has grown."""
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 20}
     async with await start_temporal(**limit) as server, handoff(temporal_server=server) as world:
-        pace = world.settings.subscriber.model_copy(update={"handover": timedelta(milliseconds=300)})
-        world.settings = world.settings.model_copy(update={"subscriber": pace})
+        subscriber = world.settings.subscriber.model_copy(update={"handover": timedelta(milliseconds=300)})
+        world.settings = world.settings.model_copy(update={"subscriber": subscriber})
         async with world.working():
             world.org.seed(30)
             subscription = world.client.get_workflow_handle(names.subscription_workflow_id(world.org.org_id, CHANNEL))

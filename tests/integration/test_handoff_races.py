@@ -23,18 +23,28 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 from activities.messages import MessageActivities
-from activities.subscription import Subscribe, SubscriptionActivities
-from closedwon import names, temporal
+from activities.subscription import SubscriptionActivities
+from closedwon import names
 from closedwon.acceptance import order_start
 from closedwon.demo.parts import program
+from closedwon.emulators.erp.stub import StubErp
 from closedwon.errors import AttentionReason
-from closedwon.localerp.light import LightErp
-from closedwon.model import Channel, Message, UnreadableMessage
+from closedwon.model.messages import Message, UnparseableMessage
+from closedwon.model.routes import Channel
+from closedwon.model.subscriptions import Subscribe
 from closedwon.names import OrderStage
-from closedwon.salesforce.events import EventBatch, ReplayIdRejectedError
+from closedwon.salesforce.bus.events import EventBatch, ReplayIdRejectedError
 from closedwon.settings import ErpByExpression, RestErp, Route
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.orders import start_order
+from closedwon.temporal.search_attributes import (
+    SearchAttributesMissingError,
+    ensure_search_attributes,
+    missing_search_attributes,
+)
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
+from tests.support.servers import STARTUP
+from tests.support.waiting import STALL
 from workers.process import Role, WorkerFailedError, run
 
 
@@ -57,6 +67,7 @@ def _deal(record: str, *, quantity: float = 2.0, name: str = "Copy") -> str:
             "Id": record,
             "Name": name,
             "IsWon": True,
+            "Amount": quantity * 5000.0,
             "CurrencyIsoCode": "EUR",
             "Account": {"Id": "001000000000001AAA", "Name": "Edge"},
             "OpportunityLineItems": {"records": [line]},
@@ -71,8 +82,8 @@ async def _runs_are_over(world: Handoff, record: Any, runs: int) -> bool:
 
 async def test_a_deal_whose_route_now_picks_another_erp_is_not_ordered_twice() -> None:
     """The ERP is picked by an expression whose value changes after the order was made: a person is asked."""
-    async with LightErp.running() as other, handoff() as world:
-        _pick_erp(world, "Name == 'moved' && 'other' || 'light'")
+    async with StubErp.running() as other, handoff() as world:
+        _pick_erp(world, "Name == 'moved' && 'other' || 'stub'")
         more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
         world.settings = world.settings.model_copy(update={"erps": (*world.settings.erps, more)})
         async with world.working():
@@ -82,16 +93,16 @@ async def test_a_deal_whose_route_now_picks_another_erp_is_not_ordered_twice() -
             await world.order(record).result()
             world.org.update("Opportunity", record, Name="moved")
             world.org.publish_raw(CHANNEL, _event(world, record, 1))
-            await until(lambda: _is_second_word_answered(world, record))
+            await until(lambda: _is_second_notification_handled(world, record))
 
             assert 1 == len(world.erp.orders()) + len(other.orders())
             assert OrderStage.ATTENTION == await world.stage(record)
 
 
 async def test_an_order_in_an_erp_that_cannot_look_by_number_is_not_made_again_in_one_that_can() -> None:
-    """It was made by hand and has no key; when the route picks the other ERP, its number stands on the record."""
-    async with LightErp.running() as other, handoff() as world:
-        _pick_erp(world, "Name == 'moved' && 'light' || 'other'")
+    """It was made by hand and has no key; when the route picks the other ERP, the record still has its number."""
+    async with StubErp.running() as other, handoff() as world:
+        _pick_erp(world, "Name == 'moved' && 'stub' || 'other'")
         other.faults.no_claims = other.faults.no_number_lookup = True
         other.faults.reject = 1
         more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
@@ -104,7 +115,7 @@ async def test_an_order_in_an_erp_that_cannot_look_by_number_is_not_made_again_i
             await world.until_written_back(record)
             resolved = await world.order(record).result()
             world.org.update("Opportunity", record, Name="moved")
-            await _tell(world, world.settings.routes[0], record, "m-2")
+            await _notify(world, world.settings.routes[0], record, "m-2")
             await world.until_stage(record, OrderStage.ATTENTION)
 
             assert OrderStage.COMPLETED is resolved.stage
@@ -113,7 +124,7 @@ async def test_an_order_in_an_erp_that_cannot_look_by_number_is_not_made_again_i
 
 async def test_a_deal_that_passes_from_route_to_route_is_not_ordered_twice() -> None:
     """Each of two routes has an ERP of its own; the deal was ordered by one and qualifies for the other now."""
-    async with LightErp.running() as other, handoff(qualify="IsWon && Name != 'moved'") as world:
+    async with StubErp.running() as other, handoff(qualify="IsWon && Name != 'moved'") as world:
         more = RestErp(kind="rest", name="other", url=other.url, token=SecretStr(other.token))
         (first,) = world.settings.routes
         changes = {"name": "other", "erp": "other", "qualify": "IsWon && Name == 'moved'", "events": ()}
@@ -123,20 +134,20 @@ async def test_a_deal_that_passes_from_route_to_route_is_not_ordered_twice() -> 
         async with world.working(subscriber=False):
             world.org.seed(2)
             passed, new = world.org.win_next(2)
-            await _tell(world, first, passed, "m-1")
+            await _notify(world, first, passed, "m-1")
             await world.order(passed).result()
             for record in (passed, new):
                 world.org.update("Opportunity", record, Name="moved")
-                await _tell(world, second, record, "m-2")
+                await _notify(world, second, record, "m-2")
             await world.until_stage(passed, OrderStage.ATTENTION)
             await world.until_stage(new, OrderStage.COMPLETED)
 
             assert (1, 1) == (len(world.erp.orders()), len(other.orders()))
 
 
-async def _tell(world: Handoff, route: Route, record: Any, message_id: str) -> None:
-    word = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
-    await temporal.start_order(world.client, order_start(world.settings, route, record), word)
+async def _notify(world: Handoff, route: Route, record: Any, message_id: str) -> None:
+    message = Message(id=message_id, channel=Channel.OPERATOR, received_at=datetime.now(UTC))
+    await start_order(world.client, order_start(world.settings, route, record), message)
 
 
 def _pick_erp(world: Handoff, expression: str) -> None:
@@ -144,12 +155,12 @@ def _pick_erp(world: Handoff, expression: str) -> None:
     world.settings = world.settings.model_copy(update={"routes": (route,)})
 
 
-async def _is_second_word_answered(world: Handoff, record: Any) -> bool:
+async def _is_second_notification_handled(world: Handoff, record: Any) -> bool:
     return await world.stage(record) == OrderStage.ATTENTION or await _runs_are_over(world, record, 2)
 
 
-async def test_an_erp_that_nobody_configured_does_not_keep_a_deal_from_being_given_up() -> None:
-    """The expression yields a name that no ERP has: `cancel` ends the order all the same."""
+async def test_an_order_for_an_unknown_erp_can_be_cancelled() -> None:
+    """The expression yields a name that no ERP has: `cancel` still ends the order workflow."""
     async with handoff() as world:
         _pick_erp(world, "Name")
         async with world.working():
@@ -157,7 +168,7 @@ async def test_an_erp_that_nobody_configured_does_not_keep_a_deal_from_being_giv
             (record,) = world.org.win_next(1)
             await world.until_stage(record, OrderStage.ATTENTION)
             await world.order(record).signal("cancel")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(STALL):
                 outcome = await world.order(record).result()
 
         assert OrderStage.CANCELLED is outcome.stage
@@ -165,31 +176,31 @@ async def test_an_erp_that_nobody_configured_does_not_keep_a_deal_from_being_giv
 
 
 async def test_a_text_with_half_a_character_does_not_stop_the_channel() -> None:
-    """Apex cuts texts anywhere, also through an emoji: the event waits for a person, the next one goes its way."""
+    """Apex cuts texts anywhere, also through an emoji: the event waits for a person, the next one is handled."""
     async with handoff(source="event") as world, world.working():
         world.org.seed(2)
         won, cut = (opportunity["Id"] for opportunity in world.org.query("SELECT Id FROM Opportunity"))
         world.org.publish_raw(CHANNEL, _event(world, cut, 1, Payload__c=_deal(cut), Note__c="cut \ud83d"))
         world.org.publish_raw(CHANNEL, _event(world, won, 2, Payload__c=_deal(won)))
         await until(lambda: any(won in order["idempotency_key"] for order in world.erp.orders()))
-        query = f"{names.ATTENTION_REASON} = '{AttentionReason.BAD_MESSAGE}'"
+        query = f"{names.ATTENTION_REASON} = '{AttentionReason.INVALID_MESSAGE}'"
         await until(lambda: _is_any(world, query))
 
 
-async def test_the_largest_event_that_nobody_can_read_is_kept_whole() -> None:
-    """The bus carries a megabyte, which is as much in Temporal in whatever script: it does not stop the channel."""
+async def test_the_largest_event_that_cannot_be_parsed_is_kept_whole() -> None:
+    """An event of a megabyte, the bus's limit, fits into Temporal in any script: it does not stop the channel."""
     async with handoff() as world:
         messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
         raw = {"payload": {"Note__c": "成交" * 165_000, "Cut__c": "half of an emoji \ud83d"}}
         await messages.accept(
             world.settings.routes[0], world.org.org_id, raw, event_id="e-1", source=CHANNEL, at=datetime.now(UTC)
         )
-        handle = world.client.get_workflow_handle(names.unreadable_message_workflow_id(world.org.org_id, "e-1"))
+        handle = world.client.get_workflow_handle(names.unparseable_message_workflow_id(world.org.org_id, "e-1"))
         history = await handle.fetch_history()
         (kept,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
         await handle.terminate()
 
-        assert raw == json.loads(UnreadableMessage.model_validate_json(kept.data).raw)
+        assert raw == json.loads(UnparseableMessage.model_validate_json(kept.data).raw)
 
 
 async def _is_any(world: Handoff, query: str) -> bool:
@@ -214,10 +225,9 @@ async def test_the_newer_of_two_events_makes_the_order_however_they_are_started(
 
 
 class _Refusing:
-    """A bus that does not even know the earliest event."""
+    """A bus that refuses every position, also the earliest one."""
 
     async def open(self) -> None: ...
-
     async def subscribe(self, channel: str, position: str) -> None:
         raise ReplayIdRejectedError(channel, position, "400::The replayId {-2} you provided was invalid")
 
@@ -227,8 +237,8 @@ class _Refusing:
     async def close(self) -> None: ...
 
 
-async def test_a_bus_that_refuses_the_earliest_position_opens_no_gap_after_gap() -> None:
-    """There is no other position to fall back to, so it is tried again like any trouble, ever less often."""
+async def test_a_bus_that_refuses_the_earliest_position_opens_no_further_gap() -> None:
+    """There is no other position to fall back to, so subscribing is retried with growing intervals."""
     async with handoff() as world:
         messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
         subscription = SubscriptionActivities(world.settings, messages, lambda _org: _Refusing(), asyncio.Event())
@@ -236,10 +246,12 @@ async def test_a_bus_that_refuses_the_earliest_position_opens_no_gap_after_gap()
             await ActivityEnvironment().run(subscription.subscribe, Subscribe(org=world.org.org_id, channel=CHANNEL))
 
 
-async def test_a_search_attribute_of_another_type_stops_the_start_with_a_word() -> None:
-    """A shared namespace may have a `Route` of its own: waiting for it to change would be waiting for ever."""
+async def test_a_search_attribute_of_another_type_stops_the_start_with_its_name() -> None:
+    """A shared namespace may have a `Route` of its own: waiting for it to change would never end."""
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=program("temporal"), data_converter=pydantic_data_converter
+        dev_server_existing_path=program("temporal"),
+        dev_server_startup_timeout=STARTUP,
+        data_converter=pydantic_data_converter,
     ) as server:
         await server.client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(
@@ -247,21 +259,22 @@ async def test_a_search_attribute_of_another_type_stops_the_start_with_a_word() 
                 search_attributes={names.ROUTE: IndexedValueType.INDEXED_VALUE_TYPE_INT},
             )
         )
-        with pytest.raises(temporal.SearchAttributesMissingError, match=names.ROUTE):
-            async with asyncio.timeout(10):
-                await temporal.ensure_search_attributes(server.client)
+        with pytest.raises(SearchAttributesMissingError, match=names.ROUTE):
+            async with asyncio.timeout(STALL):
+                await ensure_search_attributes(server.client)
 
 
 async def test_a_worker_that_may_not_add_search_attributes_stops_with_the_command_to_do_so() -> None:
     """A namespace with a database of its own takes ten keywords, and four of another application are there."""
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=program("temporal"),
+        dev_server_startup_timeout=STARTUP,
         data_converter=pydantic_data_converter,
         search_attributes=[SearchAttributeKey.for_keyword(f"Theirs{number}") for number in range(4)],
     ) as server:
-        with pytest.raises(temporal.SearchAttributesMissingError) as caught:
-            await temporal.ensure_search_attributes(server.client)
-        missing = await temporal.missing_search_attributes(server.client)
+        with pytest.raises(SearchAttributesMissingError) as caught:
+            await ensure_search_attributes(server.client)
+        missing = await missing_search_attributes(server.client)
 
     assert names.SEARCH_ATTRIBUTES == missing
     assert "more than 10 search attribute of type Keyword" in str(caught.value)
@@ -269,17 +282,17 @@ async def test_a_worker_that_may_not_add_search_attributes_stops_with_the_comman
     assert " ".join([command, *(f"--name {name} --type Keyword" for name in missing)]) in str(caught.value)
 
 
-async def test_a_worker_that_temporal_turns_away_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process whose workers are dead must not look alive: it ends, so that whoever watches it starts another."""
+async def test_a_worker_that_temporal_refuses_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose workers are dead must not look alive: it ends, so that its supervisor starts another."""
     is_revoked = asyncio.Event()
-    turned_away: set[BridgeWorker] = set()
+    refused: set[BridgeWorker] = set()
     really_poll = BridgeWorker.poll_activity_task
 
     async def poll(worker: BridgeWorker) -> ActivityTask:
-        if worker in turned_away:
+        if worker in refused:
             return await really_poll(worker)  # to its orderly end
         await is_revoked.wait()
-        turned_away.add(worker)
+        refused.add(worker)
         raise RuntimeError("Poll failure: PermissionDenied")
 
     async with handoff() as world:
@@ -290,7 +303,7 @@ async def test_a_worker_that_temporal_turns_away_ends_its_process(monkeypatch: p
         await until(lambda: _has_pollers(world))
         is_revoked.set()
         with pytest.raises(WorkerFailedError, match="cannot go on"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(STALL):
                 await running
 
 
@@ -307,7 +320,7 @@ async def _has_pollers(world: Handoff) -> bool:
 
 
 async def test_a_cancelled_deal_of_a_route_by_event_is_ordered_again_only_when_it_is_won_again() -> None:
-    """A reader that crashed reads events again, also one of a deal that was given up; a new win is another matter."""
+    """A reader that crashed reads events again. One of a cancelled deal changes nothing; a newer win orders again."""
     async with handoff(source="event") as world, world.working():
         record = world.org.seed(1)[0]
         world.erp.faults.down = True
@@ -333,7 +346,7 @@ async def test_a_cancelled_deal_of_a_route_by_event_is_ordered_again_only_when_i
 
 
 async def _has_acted_on(world: Handoff, record: Any, notifications: int) -> bool:
-    """Whether the workflow has run since so many notifications were recorded: only then its answer can be seen."""
+    """Whether the workflow has run since it got this number of notifications: only then are their effects visible."""
     events = await _events_after(world, record, notifications)
     started = [one.event_id for one in events if one.HasField("workflow_task_started_event_attributes")]
     completed = {
@@ -350,7 +363,7 @@ async def _steps_after(world: Handoff, record: Any, notifications: int) -> int:
 
 
 async def _events_after(world: Handoff, record: Any, notifications: int) -> list[HistoryEvent]:
-    """What the workflow's history holds after the last of so many notifications; nothing while there are fewer."""
+    """The workflow's events after the last of `notifications` notifications; none while there are fewer."""
     events = list((await world.order(record).fetch_history()).events)
     received = [
         place

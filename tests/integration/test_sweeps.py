@@ -9,7 +9,8 @@ import pytest
 
 from closedwon import names
 from closedwon.ids import RecordId
-from closedwon.model import UNWON
+from closedwon.model.erp import CANCELLED_UNQUALIFIED
+from closedwon.model.orders import idempotency_key
 from closedwon.names import OrderStage
 from tests.support.handoff import Handoff, until
 from tests.support.sweeps import begin, sweep, swept
@@ -21,7 +22,7 @@ _BY_EVENT = {
 
 
 async def test_a_sweep_finds_the_deals_whose_event_was_lost() -> None:
-    """Nobody reads the bus: a sweep starts the orders of all won deals, and the next one finds them all right."""
+    """Without a subscriber, a sweep starts the orders of all won deals, and the next sweep finds all of them right."""
     async with swept() as world:
         world.org.seed(15)
         won = world.org.win_next(12)
@@ -46,12 +47,14 @@ async def test_a_dry_run_starts_nothing_and_says_what_it_would() -> None:
         assert [None] * 3 == [await world.stage(one) for one in won]
 
 
-async def test_a_number_that_the_erp_does_not_know_is_no_order() -> None:
-    """A record that says it is ordered, of which the ERP knows nothing, gets its order and the true number."""
+async def test_a_number_that_the_erp_does_not_know_does_not_count_as_an_order() -> None:
+    """A record whose key proves an order that the ERP does not have gets a new order and its number."""
     async with swept() as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
-        world.org.update("Opportunity", record, ERP_Order_Number__c="SO-LOST", ERP_Order_Status__c="confirmed")
+        written = {"ERP_Order_Number__c": "SO-LOST", "ERP_Order_Status__c": "confirmed"}
+        key = idempotency_key(world.org.org_id, record)
+        world.org.update("Opportunity", record, **written, ERP_Order_Key__c=key)
         found = await sweep(world)
         await until(lambda: world.number_of(record) not in {None, "SO-LOST"})
 
@@ -59,8 +62,26 @@ async def test_a_number_that_the_erp_does_not_know_is_no_order() -> None:
         assert [world.number_of(record)] == [order["number"] for order in world.erp.orders()]
 
 
+async def test_a_number_that_nothing_proves_and_the_erp_does_not_know_is_asked_about() -> None:
+    """The number may be an existing order's, typed in another way: the sweep finds the record, a person decides."""
+    async with swept() as world:
+        world.org.seed(1)
+        (record,) = world.org.win_next(1)
+        world.org.update("Opportunity", record, ERP_Order_Number__c="SO-TYPED", ERP_Order_Status__c="confirmed")
+        found = await sweep(world)
+        await world.until_stage(record, OrderStage.ATTENTION)
+
+        assert 1 == found.started
+        assert [] == world.erp.orders()
+
+        world.org.update("Opportunity", record, ERP_Order_Number__c=None, ERP_Order_Status__c=None)
+        await world.order(record).signal("retry")
+        await until(lambda: world.number_of(record))
+        assert [world.number_of(record)] == [order["number"] for order in world.erp.orders()]
+
+
 async def test_orders_under_way_and_in_attention_are_left_alone() -> None:
-    """A workflow that runs or waits for a person is counted, and hears nothing of the sweep."""
+    """A workflow that runs or waits for a person is counted, and gets no notification of the sweep."""
     async with swept() as world:
         world.org.seed(2)
         world.erp.faults.unknown_products = frozenset({"GC1040", "GC3020", "SL9080"})
@@ -69,11 +90,11 @@ async def test_orders_under_way_and_in_attention_are_left_alone() -> None:
         await world.until_stage(stuck, OrderStage.ATTENTION)
         # The report changes the record: one that is changed while it is swept is the next sweep's business.
         await until(lambda: bool(world.org.get("Opportunity", stuck)["ERP_Order_Error__c"]))
-        heard = await _signals(world, stuck)
+        before = await _signals(world, stuck)
         found = await sweep(world)
 
         assert (1, 0, 1) == (found.found, found.started, found.attention)
-        assert heard == await _signals(world, stuck)
+        assert before == await _signals(world, stuck)
 
 
 async def _signals(world: Handoff, record: RecordId) -> int:
@@ -100,9 +121,9 @@ async def test_the_order_of_a_deleted_deal_is_cancelled() -> None:
         assert ["cancelled", "confirmed"] == sorted(order["status"] for order in world.erp.orders())
 
 
-async def test_a_deal_that_is_deleted_after_it_was_taken_back_follows_the_policy_for_deleted_ones() -> None:
-    """That it is not won any more was ignored; that it is gone is not."""
-    async with swept(unwon="ignore", grace=timedelta(0)) as world:
+async def test_a_deal_that_is_deleted_after_it_was_reopened_follows_the_policy_for_deleted_ones() -> None:
+    """The route ignores that the deal was reopened, but not that it was deleted."""
+    async with swept(on_unqualified="ignore", grace=timedelta(0)) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await sweep(world)
@@ -118,9 +139,11 @@ async def test_a_deal_that_is_deleted_after_it_was_taken_back_follows_the_policy
         assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
 
 
-async def test_a_deal_that_does_not_show_its_number_is_found_by_its_status_when_it_is_taken_back() -> None:
+async def test_a_deal_that_does_not_show_its_number_is_found_by_its_status_when_it_is_reopened() -> None:
     """Not every route writes the number back; the status is there where a route is swept."""
-    async with swept(unwon="cancel", write_back={"status": "ERP_Order_Status__c"}, grace=timedelta(0)) as world:
+    async with swept(
+        on_unqualified="cancel", write_back={"status": "ERP_Order_Status__c"}, grace=timedelta(0)
+    ) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await sweep(world)
@@ -134,8 +157,8 @@ async def test_a_deal_that_does_not_show_its_number_is_found_by_its_status_when_
         assert ["cancelled"] == [order["status"] for order in world.erp.orders()]
 
 
-async def test_a_deal_that_was_taken_back_in_silence_needs_attention_once() -> None:
-    """No word says that it is not won any more: a sweep asks, a person lets the order live, and no sweep asks again."""
+async def test_a_deal_that_was_reopened_without_a_message_needs_attention_once() -> None:
+    """A sweep finds the reopened deal; a person keeps the order, and no later sweep asks again."""
     async with swept(grace=timedelta(0)) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -154,9 +177,9 @@ async def test_a_deal_that_was_taken_back_in_silence_needs_attention_once() -> N
         assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
 
 
-async def test_a_deal_that_is_won_again_in_silence_is_ordered_again() -> None:
-    """Its order was cancelled when it was taken back; the deal is won again, and no word of it arrives."""
-    async with swept(grace=timedelta(0), unwon="cancel") as world:
+async def test_a_deal_that_is_won_again_without_a_message_is_ordered_again() -> None:
+    """Its order was cancelled when it was reopened; it is won again, and no message about that arrives."""
+    async with swept(grace=timedelta(0), on_unqualified="cancel") as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await sweep(world)
@@ -186,8 +209,8 @@ async def test_a_route_by_event_is_swept_with_the_record_in_the_events_place() -
         assert 2 == len(world.erp.orders())
 
 
-async def test_an_order_that_is_watched_hears_of_a_record_that_lost_its_number() -> None:
-    """It looks at the ERP for months, and not at the record: a sweep tells it to."""
+async def test_a_followed_order_is_written_to_a_record_that_lost_its_number() -> None:
+    """A following workflow reads the ERP for months, but not the record: a sweep makes it read the record."""
     async with swept(follow=True) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -202,9 +225,9 @@ async def test_an_order_that_is_watched_hears_of_a_record_that_lost_its_number()
         assert 1 == len(world.erp.orders())
 
 
-async def test_an_order_that_remembers_its_end_hears_that_the_deal_is_won_again() -> None:
-    """With source `event` it rests for days after the deal was taken back; word of the new win is lost."""
-    async with swept(unwon="cancel", source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
+async def test_a_resting_order_workflow_reads_a_deal_that_is_won_again() -> None:
+    """With source `event` it rests for days after the deal was reopened; the message of the new win is lost."""
+    async with swept(on_unqualified="cancel", source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await sweep(world)
@@ -213,14 +236,14 @@ async def test_an_order_that_remembers_its_end_hears_that_the_deal_is_won_again(
         world.org.update("Opportunity", record, StageName="Negotiation/Review")
         await sweep(world)
         await world.until_stage(record, OrderStage.CANCELLED)
-        await until(lambda: world.org.get("Opportunity", record)["ERP_Order_Status__c"] == UNWON)
+        await until(lambda: world.org.get("Opportunity", record)["ERP_Order_Status__c"] == CANCELLED_UNQUALIFIED)
         world.org.win(record)
         await sweep(world)
         await until(lambda: ["confirmed"] == [order["status"] for order in world.erp.orders()])
 
 
-async def test_a_deal_that_was_undeleted_in_silence_is_not_shown_as_ordered_for_ever() -> None:
-    """Its order was cancelled with it, and the record still says `confirmed`: a person says which holds."""
+async def test_a_deal_that_was_undeleted_without_a_message_is_not_shown_as_ordered() -> None:
+    """Its order was cancelled with it, and the record still says `confirmed`: a person decides."""
     async with swept() as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -240,7 +263,7 @@ async def test_a_deal_that_was_undeleted_in_silence_is_not_shown_as_ordered_for_
         assert 1 == found.started
 
 
-async def test_an_order_that_remembers_its_end_hears_that_its_deal_was_undeleted() -> None:
+async def test_a_resting_order_workflow_reads_a_deal_that_was_undeleted() -> None:
     """With source `event` it rests for days after the deletion; the same order is taken up again."""
     async with swept(source="event", payload="Payload__c", sweep=_BY_EVENT) as world:
         world.org.seed(1)
@@ -260,10 +283,11 @@ async def test_an_order_that_remembers_its_end_hears_that_its_deal_was_undeleted
 async def test_a_deal_whose_order_has_no_number_is_not_started_by_each_sweep(
     monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """There are ERPs that give none: that the order exists, the record tells by its status."""
-    monkeypatch.setattr("closedwon.localerp.light_orders.number_of", lambda _row: None)
+    """Where a route writes no number back, the status and the key on the record say that its order exists."""
+    monkeypatch.setattr("closedwon.emulators.erp.stub_orders.number_of", lambda _row: None)
     by_event: dict[str, Any] = {"payload": "Payload__c", "sweep": _BY_EVENT} if source == "event" else {}
-    async with swept(source=source, **by_event) as world:
+    write_back = {"status": "ERP_Order_Status__c", "key": "ERP_Order_Key__c"}
+    async with swept(source=source, write_back=write_back, **by_event) as world:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await sweep(world)

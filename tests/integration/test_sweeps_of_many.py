@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from closedwon.salesforce import bulk
-from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.api import bulk
+from closedwon.salesforce.api.rest import SalesforceClient
 from tests.support.handoff import handoff, until
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
@@ -16,9 +16,9 @@ from tests.support.sweeps import AT_ONCE, begin, sweep, swept
 
 async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 10 000 records (here: 5) Salesforce is asked once, by the Bulk API, and all are found."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
-    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
-    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
+    monkeypatch.setattr("activities.sweeps._MANY", 5)
+    monkeypatch.setattr("activities.sweeps._BULK_PAGE", 4)
+    monkeypatch.setattr("activities.sweeps._JOB_POLL", 0.01)
     async with swept() as world:
         world.org.seed(12)
         won = world.org.win_next(10)
@@ -32,10 +32,10 @@ async def test_many_records_are_read_by_a_query_job(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody deletes the job between two pages: the scan begins anew, and no record is missing or ordered twice."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
-    monkeypatch.setattr("activities.reconciliation._BULK_PAGE", 4)
-    monkeypatch.setattr("activities.reconciliation._JOB_POLL", 0.01)
+    """Somebody deletes the job between two pages: the scan starts again, and no record is missing or ordered twice."""
+    monkeypatch.setattr("activities.sweeps._MANY", 5)
+    monkeypatch.setattr("activities.sweeps._BULK_PAGE", 4)
+    monkeypatch.setattr("activities.sweeps._JOB_POLL", 0.01)
     really_read, pages = bulk.results, iter(range(100))
 
     async def read(client: SalesforceClient, job: str, **how: Any) -> bulk.Results:
@@ -54,9 +54,9 @@ async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.Monkey
         assert 10 == len(world.erp.orders())
 
 
-async def test_a_query_job_that_fails_is_made_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Salesforce gives every job up: that is seen among the pending activities, and does not use up the org's calls."""
-    monkeypatch.setattr("activities.reconciliation._MANY", 5)
+async def test_a_query_job_that_fails_is_made_again_with_growing_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job fails: the pending activity shows it, and the retries do not use up the org's API calls."""
+    monkeypatch.setattr("activities.sweeps._MANY", 5)
     really_ask, works = bulk.is_complete, False
 
     async def ask(client: SalesforceClient, job: str) -> bool:
@@ -85,8 +85,8 @@ async def test_a_query_job_that_fails_is_made_again_ever_more_rarely(monkeypatch
 
 
 async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A history that has grown is left behind; span, position and counts go along."""
-    monkeypatch.setattr("activities.reconciliation._PAGE", 4)
+    """Continue-as-new keeps the span, the position and the counts."""
+    monkeypatch.setattr("activities.sweeps._PAGE", 4)
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
     async with (
         await start_temporal(**limit) as server,
@@ -96,11 +96,12 @@ async def test_a_long_sweep_begins_a_new_run_and_counts_on(monkeypatch: pytest.M
         world.org.seed(22)
         won = world.org.win_next(20)
         handle = await begin(world)
+        first_run = (await handle.describe()).run_id
         result = await handle.result()
         await world.until_written_back(*won)
-        runs = [one async for one in world.client.list_workflows(f"WorkflowId = '{handle.id}'")]
+        last_run = (await handle.describe()).run_id
         await keep_history(world.client, handle.id)
 
         assert (20, 20, 20) == (result.total, result.found, result.started)
-        assert len(runs) > 1
+        assert first_run != last_run
         assert 20 == len(world.erp.orders())

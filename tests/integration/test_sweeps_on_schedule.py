@@ -1,30 +1,31 @@
-"""Schedules of sweeps, and gaps: each route is swept on and on, and what may be lost is open until it was covered."""
+"""Schedules of sweeps, and gaps: each route is swept at its interval, and a gap is open until a sweep covers it."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.subscription import Cursor
-from closedwon import names, temporal
-from closedwon.model import Gap, GapReason, Reconciliation, SweepProgress
+from closedwon import names
+from closedwon.model.subscriptions import Cursor, Subscription
+from closedwon.model.sweeps import Gap, GapReason, SweepProgress, SweepStart
+from closedwon.temporal.sweeps import open_gaps
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
 from tests.support.sweeps import AT_ONCE, swept
-from workers.sweeps import keep_schedules
-from workflows.subscription import Subscription, SubscriptionWorkflow
+from workers.sweeps import sync_schedules
+from workflows.subscription import SubscriptionWorkflow
 
 
 async def test_a_schedule_sweeps_from_where_it_ended() -> None:
     """The schedule is made once; each sweep begins where the one before it ended, however often workers start."""
     async with swept() as world:
-        await keep_schedules(world.client, world.settings)
+        await sync_schedules(world.client, world.settings)
         schedule = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
         (first,) = await _scheduled(world, 1)
         world.org.seed(1)
         (record,) = world.org.win_next(1)
-        await keep_schedules(world.client, world.settings)
+        await sync_schedules(world.client, world.settings)
         await schedule.trigger()
         _, second = await _scheduled(world, 2)
         await world.until_written_back(record)
@@ -34,8 +35,8 @@ async def test_a_schedule_sweeps_from_where_it_ended() -> None:
 
 
 async def _scheduled(world: Handoff, number: int) -> list[SweepProgress]:
-    """The results of so many scheduled sweeps, the first one first."""
-    query = f"WorkflowType = '{names.RECONCILIATION_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+    """Wait for `number` scheduled sweeps, and return their results in order."""
+    query = f"WorkflowType = '{names.SWEEP_WORKFLOW}' AND ExecutionStatus = 'Completed'"
 
     async def ended() -> bool:
         return (await world.client.count_workflows(query)).count == number
@@ -50,19 +51,19 @@ async def test_a_changed_interval_and_a_vanished_route_are_taken_over_at_the_nex
     """The schedule follows the settings; what a person has paused stays paused."""
     async with handoff(sweep=AT_ONCE) as world:
         handle = world.client.get_schedule_handle(names.sweep_schedule_id(world.org.org_id, "won-0"))
-        await keep_schedules(world.client, world.settings)
+        await sync_schedules(world.client, world.settings)
         await handle.pause(note="month's end")
-        hourly = _with_sweep(world, {"interval": 3600})
-        await keep_schedules(world.client, hourly)
+        hourly = _with_sweep(world, {"interval": "1h"})
+        await sync_schedules(world.client, hourly)
         described = (await handle.describe()).schedule
         assert [timedelta(hours=1)] == [one.every for one in described.spec.intervals]
         assert (True, "month's end") == (described.state.paused, described.state.note)
 
         await handle.unpause(note="")
         await until(lambda: _is_listed(world))
-        await keep_schedules(world.client, _with_sweep(world, None))
+        await sync_schedules(world.client, _with_sweep(world, None))
         assert (await handle.describe()).schedule.state.paused
-        await keep_schedules(world.client, hourly)
+        await sync_schedules(world.client, hourly)
         assert not (await handle.describe()).schedule.state.paused
 
 
@@ -77,7 +78,7 @@ def _with_sweep(world: Handoff, change: dict[str, Any] | None) -> Any:
 
 
 async def test_a_moved_bus_opens_a_gap_that_its_own_sweep_closes() -> None:
-    """Deals won while nobody listened, whose events went down with the bus, are ordered; then no gap is open."""
+    """Deals that were won without a subscriber, whose events the bus lost, are ordered; then no gap is open."""
     async with handoff(sweep=AT_ONCE) as world:
         world.org.seed(6)
         async with world.working():
@@ -96,7 +97,7 @@ async def test_a_moved_bus_opens_a_gap_that_its_own_sweep_closes() -> None:
             await keep_history(world.client, sweep)
 
         assert () == tuple(gaps)
-        assert [] == [gap async for gap in temporal.open_gaps(world.client)]
+        assert [] == [gap async for gap in open_gaps(world.client)]
         assert 6 == len(world.erp.orders())
 
 
@@ -106,7 +107,7 @@ async def _closed_gaps(world: Handoff, number: int) -> bool:
 
 
 async def test_a_reader_that_was_away_for_longer_than_events_are_kept_opens_a_gap() -> None:
-    """It had no position yet, so the bus refuses none: the time tells, and a sweep finds what was won meanwhile."""
+    """It had no position that the bus could refuse: the time shows the gap, and a sweep finds what was won in it."""
     async with handoff(sweep=AT_ONCE) as world:
         world.org.seed(1)
         world.org.faults.drop_events()  # published, and expired since
@@ -127,7 +128,7 @@ async def test_a_reader_that_was_away_for_longer_than_events_are_kept_opens_a_ga
 
 async def test_the_delivery_limit_opens_a_gap_and_reading_goes_on_after_a_rest() -> None:
     """The bus delivers nothing for hours, so a sweep carries the deals; `retry` ends the rest."""
-    async with handoff(sweep={"lag": 0, "overlap": 60}) as world:
+    async with handoff(sweep={"lag": "0s", "overlap": "1m"}) as world:
         world.org.seed(2)
         text = "403::Organization total events daily limit exceeded"
         world.org.faults.cometd_error("/meta/subscribe", text, times=1)
@@ -149,7 +150,7 @@ async def _reasons(world: Handoff) -> list[str]:
 
 
 async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
-    """Nothing covers it: it needs attention, with the cure, until sweeps are configured and `retry` is sent."""
+    """Nothing covers it: it needs attention, with the hint, until sweeps are configured and `retry` is sent."""
     async with handoff() as world:
         world.org.seed(2)
         async with world.working():
@@ -157,8 +158,8 @@ async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
         (lost,) = world.org.win_next(1)
         world.org.move_bus()
         async with world.working():
-            await until(lambda: _stands(world, "configuration"))
-        (gap,) = [gap async for gap in temporal.open_gaps(world.client)]
+            await until(lambda: _gaps_are(world, "configuration"))
+        (gap,) = [gap async for gap in open_gaps(world.client)]
         assert GapReason.BUS_MOVED == gap.gap.reason
 
         world.settings = _with_sweep(world, {})
@@ -169,14 +170,14 @@ async def test_a_gap_of_a_route_without_sweeps_stays_open_and_says_so() -> None:
 
 
 async def test_a_gap_that_waits_for_a_person_for_weeks_begins_a_new_run_and_stays_open() -> None:
-    """Every rest adds to the history, which Temporal ends by force where it grows too long."""
+    """Each wait adds to the history, and Temporal terminates a workflow whose history grows too long."""
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
     async with await start_temporal(**limit) as server, handoff(temporal_server=server) as world:
         until_ = datetime.now(UTC)
         gap = Gap(since=until_ - timedelta(hours=1), until=until_, reason=GapReason.BUS_MOVED, route="won-0")
         handle = await world.client.start_workflow(
-            names.RECONCILIATION_WORKFLOW,
-            Reconciliation(org=world.org.org_id, route="won-0", gap=gap),
+            names.SWEEP_WORKFLOW,
+            SweepStart(org=world.org.org_id, route="won-0", gap=gap),
             id=names.gap_workflow_id(world.org.org_id, "won-0", gap.since, gap.until),
             task_queue=names.ORDERS_QUEUE,
             memo={names.MEMO_GAP: gap},
@@ -188,12 +189,12 @@ async def test_a_gap_that_waits_for_a_person_for_weeks_begins_a_new_run_and_stay
 
         async with world.working(subscriber=False):
             await until(is_another)
-            await until(lambda: _stands(world, "configuration"))
+            await until(lambda: _gaps_are(world, "configuration"))
         await keep_history(world.client, handle.id)
 
 
-async def _stands(world: Handoff, *words: str) -> bool:
-    return [*words] == [gap.stands async for gap in temporal.open_gaps(world.client)]
+async def _gaps_are(world: Handoff, *states: str) -> bool:
+    return [*states] == [gap.status async for gap in open_gaps(world.client)]
 
 
 async def test_a_gap_whose_sweep_was_terminated_is_open_until_it_is_swept_after_all() -> None:
@@ -201,15 +202,15 @@ async def test_a_gap_whose_sweep_was_terminated_is_open_until_it_is_swept_after_
     async with handoff(sweep=AT_ONCE) as world:
         until_ = datetime.now(UTC)
         gap = Gap(since=until_ - timedelta(hours=1), until=until_, reason=GapReason.BUS_MOVED, route="won-0")
-        start = Reconciliation(org=world.org.org_id, route="won-0", gap=gap)
+        start = SweepStart(org=world.org.org_id, route="won-0", gap=gap)
         how: dict[str, Any] = {"id": names.gap_workflow_id(start.org, "won-0", gap.since, gap.until)}
         how["task_queue"] = names.ORDERS_QUEUE
         memo = {names.MEMO_GAP: gap}
-        handle = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, memo=memo, **how)
+        handle = await world.client.start_workflow(names.SWEEP_WORKFLOW, start, memo=memo, **how)
         await handle.terminate()
-        await until(lambda: _stands(world, "terminated"))
-        again = await world.client.start_workflow(names.RECONCILIATION_WORKFLOW, start, **how)
-        await until(lambda: _stands(world, "sweeping"))
+        await until(lambda: _gaps_are(world, "terminated"))
+        again = await world.client.start_workflow(names.SWEEP_WORKFLOW, start, **how)
+        await until(lambda: _gaps_are(world, "sweeping"))
         async with world.working(subscriber=False):
             await again.result()
-            await until(lambda: _stands(world))
+            await until(lambda: _gaps_are(world))

@@ -1,12 +1,12 @@
-"""`make mutants`: plants small faults in the code that decides, one at a time, and demands that its quick tests notice.
+"""`make mutants`: plants small faults in the code that decides, one at a time; its quick tests must fail.
 
     make mutants                                    the sample of 400, at most ten minutes
     make mutants ARGS="--only comparing"            files whose path has that text
     make mutants ARGS="--size 50 --seed 7"          another sample
     make mutants ARGS="--all --minutes 120"         everything
 
-It fails where less than 95 % of the faults are noticed, where one survives that `equivalent.toml` does not list with
-the reason why it changes nothing, and where a listed one is noticed after all. With `--only` the share does not count.
+It fails if less than 95 % of the faults are noticed, if one survives that `equivalent.toml` does not list with the
+reason why it changes nothing, or if a listed one is noticed. With `--only` the percentage does not count.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEMANDED: Final = 0.95
 _SIDE_BY_SIDE: Final = 2
 _EVERYTHING: Final = 1_000_000
 _PATIENCE: Final = (10.0, 10)
-"""A hanging mutant is given up after so many seconds, and so many times what the tests take without it."""
+"""A hanging mutant is stopped after so many seconds, or after so many times what the tests take without it."""
 
 
 class Fault(NamedTuple):
@@ -56,12 +56,12 @@ def equivalent() -> dict[Fault, str]:
 
 
 def fault_of(mutation: Mutation) -> Fault:
-    """Name it."""
+    """The mutation as `equivalent.toml` names it."""
     return Fault(mutation.file, mutation.function, *mutation.change())
 
 
 def main() -> int:
-    """Run; 0 where everything is as demanded."""
+    """Run the sample; the exit code is 0 if enough mutants are noticed and every survivor is listed."""
     asked = _arguments()
     tests = {file: paths for file, paths in targets().items() if asked.only in file}
     chosen = sample(tests, _EVERYTHING if asked.all else asked.size, asked.seed)

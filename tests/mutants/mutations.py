@@ -57,7 +57,7 @@ class Mutation(NamedTuple):
 
 
 def mutations_of(file: str) -> list[Mutation]:
-    """Everything that the operators can do to a file, but for annotations, which mypy judges."""
+    """Every mutation that the operators can make in a file, except in annotations, which mypy checks."""
     tree = parso.parse(_text(file))
     nodes = list(ast_nodes(tree))
     scopes, unused, between_operands = _scopes(file), _unused(file), _binary_operators(file)
@@ -89,8 +89,8 @@ def _lot(mutation: Mutation, seed: int) -> bytes:
     (first, column), (last, _) = mutation.span
     lines = _text(mutation.file).splitlines()[first - 1 : last]
     place = column - (len(lines[0]) - len(lines[0].lstrip()))
-    words = (seed, mutation.file, mutation.function, mutation.operator, place, *map(str.strip, lines))
-    return hashlib.sha256(repr(words).encode()).digest()
+    parts = (seed, mutation.file, mutation.function, mutation.operator, place, *map(str.strip, lines))
+    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Three operators that Cosmic Ray lacks: a condition, a call or an argument that somebody forgot."""
+"""Three operators that Cosmic Ray lacks: a missing condition, call or argument."""
 
 from __future__ import annotations
 

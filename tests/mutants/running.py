@@ -45,7 +45,7 @@ _POLL: Final = 0.02
 
 
 class Result(StrEnum):
-    """What the tests said."""
+    """The outcome of a mutation's tests."""
 
     KILLED = "killed"
     BROKEN = "broken"
@@ -86,7 +86,7 @@ def import_libraries() -> None:
 
 
 def run(work: Iterable[tuple[Mutation | None, list[str], float]], *, side_by_side: int) -> Iterator[Verdict]:
-    """Run each mutation's tests for at most so many seconds; yields verdicts as they come."""
+    """Run each mutation's tests for at most the given seconds; yield verdicts as tests end."""
     waiting, running = iter(work), list[_Child]()
     more = True
     try:
@@ -126,7 +126,7 @@ def _be_a_child(mutation: Mutation | None, tests: list[str], output: IO[bytes]) 
         if mutation is not None:
             _replace(ROOT / mutation.file, mutation.source())
         code = int(pytest.main([*_OPTIONS, "--rootdir", str(ROOT), *tests]))
-    except BaseException:  # noqa: BLE001 - whatever it is, the parent must read it
+    except BaseException:  # noqa: BLE001 - the parent must read every error
         traceback.print_exc()
     finally:
         sys.stdout.flush()

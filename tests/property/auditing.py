@@ -1,4 +1,4 @@
-"""What the product's own audit says of a world, asked after the oracle has judged."""
+"""What the product's own audit reports about a world, for comparison with the oracle."""
 
 from __future__ import annotations
 

@@ -19,15 +19,15 @@ auth = {{ flow = "client-credentials", client_id = "{client_id}", client_secret 
 
 {erps}
 [retry]
-first_interval = 0.2
-longest_interval = 2
+initial_interval = "200ms"
+maximum_interval = "2s"
 
 [subscriber]
-heartbeat_timeout = 3
+heartbeat_timeout = "3s"
 
 [workers]
 concurrent_erp_calls = 32
-shutdown_grace = 10
+shutdown_grace = "10s"
 
 [telemetry]
 log_level = "WARNING"
@@ -46,8 +46,8 @@ name = "{name}"
 kind = "rest"
 url = "{url}"
 token = {{ env = "PROPERTY_TOKEN_{name}" }}
-timeout = 2
-settle = 6
+timeout = "2s"
+in_doubt_for = "6s"
 
 """
 _FIELDS: Final = {
@@ -74,10 +74,10 @@ object = "{object}"
 source = "{source}"
 qualify = "{qualify} && Route__c == '{name}'"
 erp = {erp}
-unwon = "{unwon}"
-deleted = "{deleted}"
-changed = "{changed}"
-grace = 0
+on_unqualified = "{on_unqualified}"
+on_deleted = "{on_deleted}"
+on_changed = "{on_changed}"
+grace = "0s"
 record_id = "{record_id}"
 {channel}
 {select}
@@ -87,8 +87,8 @@ record_id = "{record_id}"
 
 [routes.sweep]
 where = "{where} AND Route__c = '{name}'"
-interval = 86400
-lag = 0
+interval = "1d"
+lag = "0s"
 {sweep_select}
 
 [routes.write_back]
@@ -123,9 +123,9 @@ def _table(route: RouteOfTheWorld) -> str:
         qualify=shape.qualify,
         where=shape.where,
         erp=f'"{route.erp}"' if route.erp else '{ expression = "Erp__c" }',
-        unwon=policies.unwon,
-        deleted=policies.deleted,
-        changed=policies.changed,
+        on_unqualified=policies.on_unqualified,
+        on_deleted=policies.on_deleted,
+        on_changed=policies.on_changed,
         record_id="Id" if route.push else "Record__c",
         channel=_channel(route),
         select="" if route.by_event else select,

@@ -1,7 +1,7 @@
-"""Random histories of deals: what people do to one deal and around it, made from a seed and nothing else.
+"""Random histories of deals: what people do to one deal and around it. The seed alone determines a history.
 
 A history is a list of steps about a deal, called `main`, and perhaps a `neighbor`: last year's deal of which it is a
-clone, or another customer's. Steps are data; `play` carries them out, and `oracle` judges what came of it.
+clone, or another customer's. Steps are data; `play` carries them out, and `oracle` decides whether the end is right.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ACCOUNTS = 6
 PRODUCTS = ("GC1040", "GC3020", "SL9080", "SL9060")
 _DIFFERENCES = ((), (), ("customer",), ("lines",), ("currency",), ("date",), ("customer", "lines"))
 """In what an order that was made by hand differs from the deal whose record shows its number."""
-_LONGEST = 3
-"""Steps after the deal was won for the first time."""
+_MAXIMUM_STEPS = 3
+"""The maximum number of steps after the deal was won for the first time."""
 
 
 class Do(StrEnum):
@@ -163,7 +163,7 @@ class _Author:
         return self._changed(replace(self._content, amount=None), *differs), "date" in differs
 
     def _after(self) -> Iterator[Step]:
-        for _ in range(self._chance.choices(range(_LONGEST + 1), (25, 40, 25, 10))[0]):
+        for _ in range(self._chance.choices(range(_MAXIMUM_STEPS + 1), (25, 40, 25, 10))[0]):
             step = self._next()
             yield step
             if step.do is Do.DELETE:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from closedwon.ids import RecordId
@@ -53,7 +54,7 @@ class Messenger:
         await self._until_taken(f"{path}/tombstones", lambda: (body, _SOAP))
 
     async def forge(self, route: RouteOfTheWorld, record: RecordId, name: str, row: Mapping[str, Any]) -> None:
-        """Send once what everybody can who knows the ids: the deal is won, for a fortune, in the far future."""
+        """Send once what anyone can who knows the IDs: the deal is won, for a fortune, in the far future."""
         forged = {**row, **_FORGED}
         if route.push == "outbound":
             for path in (f"/outbound/{route.name}", self._path(route, "x" * 43)):
@@ -65,8 +66,10 @@ class Messenger:
 
     async def _until_taken(self, path: str, make: Callable[[], _Request]) -> None:
         while True:
-            if 200 <= await self._talk.push(path, *make()) < 300:
+            status = await self._talk.push(path, *make())
+            if 200 <= status < 300:
                 return
+            assert status != HTTPStatus.NOT_FOUND, "no route takes it, and none ever will"
             await asyncio.sleep(_AGAIN)  # the receiver may just have been killed
 
     def _outbound(self, record: RecordId, name: str, row: Mapping[str, Any]) -> _Request:

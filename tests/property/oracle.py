@@ -1,7 +1,7 @@
-"""Which orders may exist: a judgement in plain Python, from what truly happened to a deal and what is there at the end.
+"""Which orders may exist: decided in plain Python from what happened to a deal and what exists at the end.
 
-Nothing of the product is used here, neither its comparisons nor its names for policies beyond the text of the settings.
-`judge` knows the states of the deal that people saved, what people did in the ERP, and the policies of its route. It
+The oracle uses nothing of the product, neither its comparisons nor its names, only the texts of a route's settings.
+`compare` knows the states of the deal that people saved, what people did in the ERP, and the policies of its route. It
 does not know messages, retries, kills or workflows: however these went, the end must be one of those that it allows.
 
     a deal that was never won         has no order, not even a cancelled one
@@ -10,8 +10,8 @@ does not know messages, retries, kills or workflows: however these went, the end
     an order that people made         is as they left it
 
 A workflow that waits for a person may leave the deal with an older order or with none, if what happened to the deal
-explains why it waits (`_MAY_WAIT`). It excuses neither a second order, nor one that was never signed, nor a touched
-stranger.
+explains why it waits (`_MAY_WAIT`). Waiting excuses neither a second order, nor an order that was never signed, nor a
+changed order of somebody else.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _TAKEN = ("confirmed", "processing", "done")
 
 
 class Wrong(StrEnum):
-    """What must not be."""
+    """The faults that a deal can have at the end."""
 
-    DOUBLED = "more than one live order of one deal"
+    DUPLICATE_ORDER = "more than one live order of one deal"
     NEVER_WON = "an order of a deal that was never won"
     NOT_SIGNED = "an order that was never signed"
     OUTDATED = "an order for an older state, and no person is asked"
@@ -45,7 +45,7 @@ class Wrong(StrEnum):
 
 
 class Fact(StrEnum):
-    """What people did that may lead to a question."""
+    """What people did that may make a workflow ask a person."""
 
     NUMBER_TYPED = "a number was typed or copied into the record"
     STATUS_TYPED = "a status was typed or copied into the record"
@@ -71,7 +71,7 @@ class Content:
     currency: str
     lines: tuple[Line, ...]
     amount: Decimal | None = None
-    """The total as it was signed, where it says something else than its lines."""
+    """The signed total, where it differs from the sum of the lines."""
 
     @property
     def total(self) -> Decimal:
@@ -80,11 +80,11 @@ class Content:
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether lines and total differ: what was signed is not known, and no order can be right."""
+        """Whether lines and total differ. What was signed is not known then, and no order can be right."""
         return self.amount is not None
 
     def agrees(self, other: Content) -> bool:
-        """Whether both are about the same, in whichever order the lines are listed."""
+        """Whether both have the same customer, currency and lines, in any order of the lines."""
         mine, theirs = self._sorted(), other._sorted()
         return (
             not (self.contradicts_itself or other.contradicts_itself)
@@ -109,15 +109,15 @@ class State:
 
 @dataclass(frozen=True)
 class Policies:
-    """A route's, as its settings say them."""
+    """What a route does about changes of a deal, as its settings say it."""
 
-    unwon: str
-    deleted: str
-    changed: str
+    on_unqualified: str
+    on_deleted: str
+    on_changed: str
 
 
 @dataclass(frozen=True)
-class Booked:
+class FoundOrder:
     """An order as an ERP has it in the end."""
 
     erp: str
@@ -128,7 +128,7 @@ class Booked:
 
     @property
     def lives(self) -> bool:
-        """Whether it counts."""
+        """Whether the order exists for the business: it is neither cancelled nor unknown."""
         return self.status in _LIVES
 
 
@@ -158,9 +158,9 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """What is there in the end."""
+    """What exists of one deal at the end."""
 
-    orders: tuple[Booked, ...]
+    orders: tuple[FoundOrder, ...]
     """Those with the deal's key, in all ERPs."""
     number: str | None
     """On the record."""
@@ -170,8 +170,8 @@ class Found:
     """Why the workflow waits for a person; None where it does not."""
 
 
-def judge(truth: Truth, found: Found) -> Iterator[Wrong]:
-    """What is wrong about a deal and the orders that bear its key."""
+def compare(truth: Truth, found: Found) -> Iterator[Wrong]:
+    """Yield what is wrong about a deal and the orders that have its key."""
     if not found.ended:
         yield Wrong.UNENDED
         return
@@ -184,7 +184,7 @@ def judge(truth: Truth, found: Found) -> Iterator[Wrong]:
         yield Wrong.NEVER_WON
         return
     if len(live) > 1:
-        yield Wrong.DOUBLED
+        yield Wrong.DUPLICATE_ORDER
     for order in live:
         if not any(order.content.agrees(content) for content in signed):
             yield Wrong.NOT_SIGNED
@@ -192,11 +192,11 @@ def judge(truth: Truth, found: Found) -> Iterator[Wrong]:
         yield from _at_the_end(truth, found, live, signed)
 
 
-def _at_the_end(truth: Truth, found: Found, live: Sequence[Booked], signed: Sequence[Content]) -> Iterator[Wrong]:
-    """What is wrong about a deal about which no person is asked."""
+def _at_the_end(truth: Truth, found: Found, live: Sequence[FoundOrder], signed: Sequence[Content]) -> Iterator[Wrong]:
+    """Yield what is wrong about a deal about which no person is asked."""
     last = truth.states[-1]
     if not last.won or last.deleted:
-        policy = truth.policies.deleted if last.deleted else truth.policies.unwon
+        policy = truth.policies.on_deleted if last.deleted else truth.policies.on_unqualified
         if live and policy != "ignore":
             yield Wrong.LEFT_OVER
         return
@@ -204,7 +204,7 @@ def _at_the_end(truth: Truth, found: Found, live: Sequence[Booked], signed: Sequ
         yield Wrong.MISSING  # who cancelled it in the ERP knows; whether it is noticed depends on the next message
     for order in live[:1]:
         is_older = not order.content.agrees(last.content) and any(order.content.agrees(each) for each in signed)
-        if last.erp not in ("", order.erp) or (is_older and truth.policies.changed != "ignore"):
+        if last.erp not in ("", order.erp) or (is_older and truth.policies.on_changed != "ignore"):
             yield Wrong.OUTDATED
         if order.status not in _TAKEN:
             yield Wrong.NOT_TAKEN
@@ -212,8 +212,8 @@ def _at_the_end(truth: Truth, found: Found, live: Sequence[Booked], signed: Sequ
             yield Wrong.WRONG_NUMBER
 
 
-def judge_stranger(made: ByHand, now: Booked | None, deals: Sequence[Truth]) -> Iterator[Wrong]:
-    """What is wrong about an order that people made; `deals` are those that may have come near it."""
+def compare_stranger(made: ByHand, now: FoundOrder | None, deals: Sequence[Truth]) -> Iterator[Wrong]:
+    """Yield what is wrong about an order that people made; `deals` are those whose workflows may have changed it."""
     if now is None or now.status != made.status or not now.content.agrees(made.content):
         yield Wrong.CHANGED_STRANGER
     if now is not None:
@@ -230,13 +230,32 @@ def _may_claim(deal: Truth, made: ByHand) -> bool:
 
 _MAY_WAIT: dict[Fact, frozenset[str]] = {
     Fact.NUMBER_TYPED: frozenset(
-        {"order-exists", "unknown-order", "amount-differs", "customer-differs", "deal-unwon", "record-deleted"}
+        {"order-exists", "unknown-order", "amount-differs", "customer-differs", "no-longer-qualifies", "record-deleted"}
     ),
     Fact.STATUS_TYPED: frozenset({"order-exists"}),
     Fact.ERP_CANCELLED: frozenset({"erp-rejected"}),
     Fact.ERP_PROCESSED: frozenset({"too-late-to-amend", "too-late-to-cancel"}),
     Fact.ERP_PICKED_AGAIN: frozenset({"erp-rejected", "order-exists"}),
 }
+
+
+_MAY_BE_FOUND: dict[Fact, frozenset[str]] = {
+    Fact.NUMBER_TYPED: frozenset({"unknown-number"}),  # of a deal that is not won, a person must empty it
+    Fact.ERP_CANCELLED: frozenset({"cancelled-in-erp", "not-written-back"}),
+}
+
+
+def may_be_found(truth: Truth) -> frozenset[str]:
+    """What an audit may find about a deal that is right, and about which no person is asked.
+
+    That includes an order that was adopted for a deal which was changed since, where the route ignores changes: whether
+    it agreed when it was adopted is not seen any more. And one that was cancelled in the ERP before its deal was
+    reopened: who cancelled it is not seen either.
+    """
+    allowed = frozenset[str]().union(*(_MAY_BE_FOUND.get(fact, ()) for fact in truth.facts))
+    is_changed = any(not state.content.agrees(truth.states[0].content) for state in truth.states)
+    is_unclear = is_changed or Fact.ERP_CANCELLED in truth.facts
+    return allowed | (frozenset({"foreign-order"}) if is_unclear and Fact.NUMBER_TYPED in truth.facts else frozenset())
 
 
 def _reasons(truth: Truth) -> set[str]:
@@ -251,17 +270,17 @@ def _reasons(truth: Truth) -> set[str]:
     is_adopted = Fact.NUMBER_TYPED in truth.facts
     if any(state.content.contradicts_itself for state in since):
         allowed |= {"amount-differs"}
-    if is_changed and (policies.changed != "amend" or is_adopted):
+    if is_changed and (policies.on_changed != "amend" or is_adopted):
         allowed |= {"amount-differs"}
     if len(customers) > 1:
         allowed |= {"customer-differs"}
-    if any(not state.won for state in since) and (policies.unwon == "attention" or is_adopted):
-        allowed |= {"deal-unwon", "order-exists"}
+    if any(not state.won for state in since) and (policies.on_unqualified == "attention" or is_adopted):
+        allowed |= {"no-longer-qualifies", "order-exists"}
     if any(state.deleted for state in since):
-        allowed |= {"record-gone"}  # what came before the deletion cannot be written to the record any more
-    if any(state.deleted for state in since) and (policies.deleted == "attention" or is_adopted):
+        allowed |= {"record-not-found"}  # what came before the deletion cannot be written to the record any more
+    if any(state.deleted for state in since) and (policies.on_deleted == "attention" or is_adopted):
         allowed |= {"record-deleted", "order-exists"}
-    if policies.deleted == "cancel" and _was_restored(since):
+    if policies.on_deleted == "cancel" and _was_restored(since):
         allowed |= {"erp-rejected"}  # its order was cancelled, and restoring a record is not the same as winning it
     return allowed
 

@@ -1,4 +1,4 @@
-"""Carries out the steps of a history in a world, and notes what truly happened, for the oracle."""
+"""Carries out the steps of a history in a world, and records what happened for the oracle."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from closedwon.ids import RecordId
-from closedwon.model import idempotency_key
+from closedwon.model.orders import idempotency_key
 from tests.property.histories import Do, Fate, History, Sold, Step, erp_of
 from tests.property.messages import Messenger
 from tests.property.oracle import ByHand, Content, Fact, State, Truth
-from tests.property.routes import ERPS, KEY_FIELD, RouteOfTheWorld
+from tests.property.routes import ERPS, KEY_FIELD, RouteOfTheWorld, Shape
 from tests.property.world import API, Talk
 
-_LONGEST_WAIT = 30.0
-"""Seconds that a step waits for what follows from it; the history goes on then, and only the end is judged."""
+_MAXIMUM_WAIT = 30.0
+"""Seconds that a step waits for its effects. The history then goes on; the oracle only looks at the end."""
 _POLLS = (0.1, 0.1, 0.2, 0.3, 0.5)
 _FIELDS = {"number": "ERP_Order_Number__c", "status": "ERP_Order_Status__c", "key": KEY_FIELD}
 _NO_NUMBER = "L999999"
 
 
 _SWEPT = frozenset({Do.WIN, Do.REOPEN, Do.DELETE})
-"""A lost message about these is made good by a sweep, which looks for orders that are missing or too many."""
+"""A sweep makes up for a lost message about these: it finds missing and superfluous orders."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Deal:
     held: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Messages that arrive at the end."""
     first: Callable[[], Awaitable[None]] | None = None
-    """The first message, to be sent once more."""
+    """The first message, to be sent again."""
     unsent: list[Do] = field(default_factory=list)
     """What was done to it since the last message was sent, or put off."""
     messages: int = 0
@@ -81,7 +81,7 @@ class Player:
         for step in self._history.steps:
             await self._do(step)
         for deal in self._deals.values():
-            if not _SWEPT.issuperset(deal.unsent):
+            if not _SWEPT.issuperset(deal.unsent) and self._can_notify(deal):
                 await self._notify(deal, Fate.NOW)
             self._chance.shuffle(deal.held)
             for deliver in deal.held:
@@ -90,7 +90,7 @@ class Player:
 
     async def _do(self, step: Step) -> None:
         deal = self._deals.get(step.deal)
-        before = await self._talk.standing(deal.record) if deal and step.waits and step.fate in _AT_ONCE else None
+        before = await self._talk.workflow_state(deal.record) if deal and step.waits and step.fate in _AT_ONCE else None
         match step.do:
             case Do.CREATE | Do.CLONE:
                 await self._create(step)
@@ -136,7 +136,7 @@ class Player:
         assert content is not None
         name = f"{self._history.seed}/{self._history.number}/{step.deal}"
         body = {"Route__c": self._route.name, "Erp__c": ERPS[0], **self._shape.open, **self._shape.always}
-        body |= {**self._named(name), **self._fields_of(content), **copied}
+        body |= {**named(self._shape, name), **self._fields_of(content), **copied}
         lines = self._line_requests(content, "@{r0.id}")
         created, *_ = await self._talk.composite([post(self._shape.object, body), *lines])
         deal = Deal(
@@ -188,11 +188,6 @@ class Player:
         soql = f"SELECT Id FROM OpportunityLineItem WHERE OpportunityId = '{deal.record}'"  # noqa: S608 - SOQL
         old = [delete("OpportunityLineItem", row["Id"]) for row in await self._talk.people.query(soql)]
         return [*self._line_requests(content, deal.record), *old]
-
-    def _named(self, name: str) -> dict[str, Any]:
-        if self._shape.object == "Opportunity":
-            return {"Name": name, "CloseDate": date.today().isoformat()}  # noqa: DTZ011 - a day as people type it
-        return {"Object__c": name}
 
     def _fields_of(self, content: Content) -> dict[str, Any]:
         fields: dict[str, Any] = {self._shape.customer: self._catalog.accounts[int(content.customer)]}
@@ -286,6 +281,10 @@ class Player:
 
     # Messages
 
+    def _can_notify(self, deal: Deal) -> bool:
+        """Whether its route takes a message about it: callouts have none about a deleted record."""
+        return not (deal.states[-1].deleted and self._route.push == "callouts")
+
     async def _notify(self, deal: Deal, fate: Fate) -> None:
         if fate is Fate.LOST:
             return
@@ -317,20 +316,20 @@ class Player:
         return row
 
     async def _forge(self, deal: Deal) -> None:
-        """Send what everybody can send who knows the ids."""
+        """Send what anyone can send who knows the IDs."""
         await self._messenger.forge(self._route, deal.record, deal.name, await self._row(deal))
 
     # Waiting
 
     async def _until_over(self, record: RecordId, before: tuple[str | None, int] | None) -> None:
-        """Wait until the workflow has heard of it and rests; for a while only."""
-        until = time.monotonic() + _LONGEST_WAIT
+        """Wait until the workflow has handled the change and rests, at most for `_MAXIMUM_WAIT`."""
+        until = time.monotonic() + _MAXIMUM_WAIT
         polls = 0
         while time.monotonic() < until:
             await asyncio.sleep(_POLLS[min(polls, len(_POLLS) - 1)])
             polls += 1
-            standing = await self._talk.standing(record)
-            if standing is not None and standing.rests and standing.mark != before:
+            state = await self._talk.workflow_state(record)
+            if state is not None and state.rests and state.mark != before:
                 return
 
 
@@ -347,6 +346,13 @@ class Catalog:
 
 def _typed(content: Content) -> list[Sold]:
     return [line for line in content.lines if isinstance(line, Sold)]
+
+
+def named(shape: Shape, name: str) -> dict[str, Any]:
+    """The fields by which a new record gets its name."""
+    if shape.object == "Opportunity":
+        return {"Name": name, "CloseDate": date.today().isoformat()}  # noqa: DTZ011 - a day as people type it
+    return {"Object__c": name}
 
 
 def post(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ _FLAT = Shape(
     "Product__c, Quantity__c, Price__c",
     mapping=_OPPORTUNITY | _ITSELF | {"customer.id": "AccountId", "customer.name": "Name"},
     where="IsWon = TRUE",
-    qualify="(IsWon == 'true' || IsWon == `true`)",  # an outbound message holds texts
+    qualify="to_string(IsWon) == 'true'",  # an outbound message holds texts
     is_flat=True,
     always={"CurrencyIsoCode": "EUR"},
 )

@@ -1,4 +1,4 @@
-"""Plays many histories side by side in one world, and has every one judged.
+"""Plays many histories side by side in one world, and lets the oracle check each of them.
 
     python -m tests.property.run [--histories N] [--seed N] [--history K [--beside N]] [--without RULE] [--calm]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import random
 import sys
@@ -20,39 +21,45 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.property.histories import ACCOUNTS, PRODUCTS, history
-from tests.property.judging import Verdict, verdicts
 from tests.property.oracle import Wrong
-from tests.property.play import Catalog, Played, Player, post
-from tests.property.routes import ROUTES
+from tests.property.play import Catalog, Played, Player, named, post
+from tests.property.routes import ROUTES, RouteOfTheWorld
 from tests.property.rules import RULES
+from tests.property.verdicts import Verdict, verdicts
 from tests.property.weather import ALL, Weather, heal
 from tests.property.world import Talk, world
 
 SIDE_BY_SIDE = 200
 _AT_REST = 60.0
-"""Seconds without any workflow coming to rest until those that have not are judged as they are: longer than any time
+"""Seconds without any workflow coming to rest, after which the others are checked as they are: longer than any time
 limit of the settings."""
 _EXAMPLES = 4
 IN_A_WORLD = 1000
-"""Histories for which one world is made: what it holds stays small enough to be listed."""
+"""Histories in one world, so few that its lists stay small."""
 OF_A_RULE = 60
 """Histories that show what a rule prevents."""
 _LOOKS = 3
-"""So often in a row nothing must be seen to move: Temporal's list lags behind."""
+"""Polls in a row that must show no change, because Temporal's list lags behind."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class Outcome:
-    """What came of all of them."""
+    """The verdicts about all histories, and how often each fault struck."""
 
     seed: int
     number: int = 0
-    wrong: list[Verdict] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     seconds: float = 0.0
     strikes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def wrong(self) -> list[Verdict]:
+        """The histories whose end is wrong."""
+        return [each for each in self.verdicts if each.texts]
 
     @property
     def kinds(self) -> Counter[Wrong]:
@@ -64,20 +71,28 @@ class Outcome:
         """What the audit does not report."""
         return sum((each.unreported for each in self.wrong), Counter())
 
+    @property
+    def needless(self) -> Counter[str]:
+        """How often the audit reported a deal that is right and about which no person is asked, by kind of finding."""
+        return Counter(kind for each in self.verdicts for kinds in each.needless.values() for kind in kinds)
+
     def __str__(self) -> str:
         """What was found, the counts last."""
         played = f"{self.number} histories of seed {self.seed} in {self.seconds:.0f} s, strikes {dict(self.strikes)}"
         tail = [played, f"wrong: {_counts(self.kinds)}", f"not reported by the audit: {_counts(self.unreported)}"]
+        needless = ", ".join(f"{kind} {number}" for kind, number in self.needless.items()) or "nothing"
+        tail.append(f"found by the audit though right: {needless}")
         return "\n".join([*map(str, self._examples()), *tail])
 
     def _examples(self) -> list[Verdict]:
-        """Some of each kind."""
-        shown: Counter[Wrong] = Counter()
+        """All that the audit does not report, and some of each kind."""
+        shown: Counter[str] = Counter()
         examples = []
-        for each in self.wrong:
-            if any(shown[kind] < _EXAMPLES for kind in each.kinds):
+        for each in self.verdicts:
+            kinds = {*each.kinds, *itertools.chain(*each.needless.values())}
+            if each.unreported or any(shown[kind] < _EXAMPLES for kind in kinds):
                 examples.append(each)
-                shown += each.kinds
+                shown.update(kinds)
         return examples
 
 
@@ -100,7 +115,7 @@ async def play_all(
                 return await Player(talk, catalog, history(seed, number)).play()
 
         weather = Weather(talk, random.Random(seed), strikes)  # noqa: S311 - no secret
-        _log.info("the world stands after %.0f s", time.monotonic() - began)
+        _log.info("the world was started after %.0f s", time.monotonic() - began)
         played = await asyncio.gather(*map(play, numbers))
         _log.info("all steps done after %.0f s", time.monotonic() - began)
         await weather.over()
@@ -113,7 +128,7 @@ async def play_all(
         while await heal(talk):
             await _until_at_rest(talk, catalog)
         _log.info("at rest again after %.0f s", time.monotonic() - began)
-        outcome.wrong = await verdicts(talk, catalog, played)
+        outcome.verdicts = await verdicts(talk, catalog, played)
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -129,13 +144,9 @@ async def _catalog(talk: Talk) -> Catalog:
 
 
 async def _until_at_rest(talk: Talk, catalog: Catalog) -> None:
-    """Wait until every event was read and no order workflow goes on by itself; what still does is judged as it is."""
-    sentinel = post(
-        "Opportunity",
-        {"Name": "sentinel", "StageName": "Prospecting", "CloseDate": "2026-01-01", "AccountId": catalog.accounts[0]},
-    )
+    """Wait until every event was read and every order workflow rests; one that never rests is checked as it is."""
     events = [route for route in ROUTES if not route.push]
-    sentinels = [each["id"] for each in await talk.composite([sentinel for _ in events])]
+    sentinels = [each["id"] for each in await talk.composite([_sentinel(route, catalog) for route in events])]
     for route, record in zip(events, sentinels, strict=True):
         await talk.publish(route.event, {"Record__c": record})
     until = time.monotonic() + _AT_REST
@@ -143,8 +154,8 @@ async def _until_at_rest(talk: Talk, catalog: Catalog) -> None:
     before: list[str] = []
     quiet = 0
     while time.monotonic() < until:
-        standings = await asyncio.gather(*map(talk.standing, sentinels))
-        unread = [route.name for route, each in zip(events, standings, strict=True) if each is None or not each.rests]
+        states = await asyncio.gather(*map(talk.workflow_state, sentinels))
+        unread = [route.name for route, each in zip(events, states, strict=True) if each is None or not each.rests]
         if (moving := await _moving(talk)) != before:
             before, until = moving, time.monotonic() + _AT_REST
         quiet = 0 if unread or moving else quiet + 1
@@ -154,8 +165,15 @@ async def _until_at_rest(talk: Talk, catalog: Catalog) -> None:
     _log.warning("not at rest: events of %s, workflows %s", unread, before)
 
 
+def _sentinel(route: RouteOfTheWorld, catalog: Catalog) -> dict[str, Any]:
+    """A record that no route orders, of the route's own object: a notification about another's starts nothing."""
+    shape = route.shape
+    fields = {**shape.open, **shape.always, **named(shape, "sentinel"), shape.customer: catalog.accounts[0]}
+    return post(shape.object, fields)
+
+
 async def _moving(talk: Talk) -> list[str]:
-    """The order workflows that go on, as Temporal lists them."""
+    """The order workflows that do not rest, as Temporal lists them."""
     query = (
         "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Running' AND "
         "OrderStage NOT IN ('attention', 'cancelled', 'not-needed')"
@@ -164,7 +182,7 @@ async def _moving(talk: Talk) -> list[str]:
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """For `make soak`."""
+    """Run `make soak`; the exit code is 1 if a history ends wrongly."""
     asked = _arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     numbers: Sequence[int] = range(asked.histories)
@@ -187,11 +205,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 
 def _arguments(arguments: Iterable[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Play random histories of deals, and have an oracle judge them.")
+    parser = argparse.ArgumentParser(
+        description="Play random histories of deals, and check their end states with an oracle."
+    )
     parser.add_argument("--histories", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))  # noqa: S311 - no secret
     parser.add_argument("--history", type=int, help="play this one alone")
-    parser.add_argument("--beside", type=int, default=0, help="and so many others at the same time")
+    parser.add_argument("--beside", type=int, default=0, help="play this number of others at the same time")
     parser.add_argument("--without", choices=RULES, help="the rule that is removed")
     parser.add_argument("--calm", action="store_true", help="kill nothing and lose nothing")
     parser.add_argument("--keep", type=Path, help="keep logs and databases in this folder")

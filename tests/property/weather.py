@@ -1,4 +1,4 @@
-"""What strikes all histories of a world alike: kills, lost replies, late effects, wrong answers of the ERPs."""
+"""Random faults that affect all histories of a world: kills, lost replies, late effects, wrong answers of the ERPs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LIES = (
 _A_LIE = 0.4
 """Seconds that an ERP answers wrongly at a time: it hits some, and not all."""
 _HELD = 2.5
-"""Seconds until a write takes effect that got no answer: less than the `settle` of the settings."""
+"""Seconds until a write takes effect that got no answer: less than `in_doubt_for` of the settings."""
 
 
 ALL = ("kill", "late", "hold", "lie", "busy", "lose")
-"""What the whole product must stand. `hold-long` and `forget-filter` are for one without a rule."""
+"""The faults that the product must survive. `hold-long` and `forget-filter` show what a removed rule prevents."""
 
 
 class Weather:
-    """Strikes at random, in the ways of `ALL` that it is given, until it is `over`."""
+    """Causes random faults of the given kinds until `over` is called."""
 
     def __init__(self, talk: Talk, chance: random.Random, ways: Sequence[str] = ALL) -> None:
         self._talk = talk
@@ -41,7 +41,7 @@ class Weather:
         self._task = asyncio.create_task(self._blow())
 
     async def over(self) -> None:
-        """End it: everything stands, and nothing is lost, late or wrong any more."""
+        """End the faults: every process runs, and no reply is lost, late or wrong any more."""
         self._task.cancel()
         await asyncio.wait({self._task})
         if not self._task.cancelled():

@@ -1,4 +1,4 @@
-"""One world of real processes, in which all histories are played side by side: how it is started, struck and asked.
+"""One world of real processes in which all histories are played side by side: starting, stopping and querying it.
 
 Temporal, a Salesforce emulator, two stub ERPs, and processes `closedwon worker`, `subscriber` and `intake`; see
 `routes` for what they do.
@@ -20,14 +20,16 @@ import aiohttp
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.demo.parts import Guard, Part, Ports, together
-from closedwon.demo.stack import NAMESPACE, Closedwon, Server, TemporalServer
+from closedwon.demo.stack import Closedwon, Server
+from closedwon.demo.temporal import NAMESPACE, DevelopmentServer
+from closedwon.emulators.salesforce.client import OrgClient
+from closedwon.emulators.salesforce.connection import Connection
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg.client import OrgClient
-from closedwon.localorg.connection import Connection
-from closedwon.model import Reconciliation
+from closedwon.model.sweeps import SweepStart
 from closedwon.names import OrderStage
+from closedwon.temporal.sweeps import start_sweep
 from tests.property.configuration import CALLOUT_KEY_ENV, ERP, PATH_SECRET_ENV, PROCESSES, org_settings, route_settings
 from tests.property.routes import ERPS
 
@@ -61,9 +63,9 @@ class World:
         self._guard = Guard()
         self._ports = ports = Ports(data_dir / "ports.json")
         how: dict[str, Any] = {"log_dir": data_dir / "logs", "ports": ports, "guard": self._guard}
-        self.temporal = TemporalServer(data_dir, **how)
+        self.temporal = DevelopmentServer(data_dir, **how)
         self.org = Server("org", ["org", "serve"], data_dir / "org", **how)
-        self.erps = {name: Server(name, ["erp", "light"], data_dir / name, **how) for name in ERPS}
+        self.erps = {name: Server(name, ["test-erp", "stub"], data_dir / name, **how) for name in ERPS}
         self.workers = [Process(f"worker-{number}", "worker", self.config, **how) for number in range(1, workers + 1)]
         self.subscriber = Process("subscriber", "subscriber", self.config, **how)
         self.intake = Process("intake", "intake", self.config, **how)
@@ -74,12 +76,12 @@ class World:
 
     @property
     def servers(self) -> Sequence[Part]:
-        """What Closedwon speaks to."""
+        """The systems that Closedwon calls."""
         return (self.temporal, self.org, *self.erps.values())
 
     @property
     def processes(self) -> Sequence[Process]:
-        """Closedwon itself."""
+        """Closedwon's own processes."""
         return (*self.workers, self.subscriber, self.intake)
 
     async def start(self) -> None:
@@ -92,13 +94,13 @@ class World:
         await together(*(part.start() for part in self.processes))
 
     async def stop(self) -> None:
-        """Stop everything; what runs may be killed, since all was asked that there was to ask."""
+        """Kill everything that still runs: all state has been read by now."""
         for group in (self.processes, self.servers):
             await asyncio.gather(*(part.kill() for part in group))
         self._guard.close()
 
     def environment(self) -> dict[str, str]:
-        """Of Closedwon's processes."""
+        """The environment variables of Closedwon's processes."""
         tokens = {f"PROPERTY_TOKEN_{name}": str(erp.connection["token"]) for name, erp in self.erps.items()}
         return tokens | {
             "TEMPORAL_ADDRESS": self.temporal.address,
@@ -137,7 +139,7 @@ class World:
 
 @asynccontextmanager
 async def world(data_dir: Path, *, without: str | None = None) -> AsyncIterator[Talk]:
-    """A world that stands, and how to talk to it."""
+    """Start a world, and yield the way to talk to it; the end stops it."""
     made = World(data_dir, without=without)
     try:
         await made.start()
@@ -180,7 +182,7 @@ class Talk:
     # ERPs
 
     async def erp_orders(self, erp: str, key: str) -> list[dict[str, Any]]:
-        """What an ERP has under a key, asked beside the contract: there it may answer wrongly."""
+        """The orders of an ERP under a key, read past the contract, whose answers may be wrong on purpose."""
         listed = (await self.ask_erp(erp, "/_admin/orders"))["orders"]
         return [order for order in listed if order["idempotency_key"] == key]
 
@@ -216,12 +218,12 @@ class Talk:
         """Sweep a route, and wait for the end of the sweep."""
         until, org = datetime.now(UTC), self.world.org_id
         workflow_id = names.sweep_workflow_id(org, route, since, until)
-        start = Reconciliation(org=org, route=route, since=since, until=until)
-        await temporal.start_sweep(self.client, start, workflow_id)
+        start = SweepStart(org=org, route=route, since=since, until=until)
+        await start_sweep(self.client, start, workflow_id)
         await self.client.get_workflow_handle(workflow_id).result()
 
-    async def standing(self, record: RecordId) -> Standing | None:
-        """Where a record's workflow stands, strongly consistent; None where it has none."""
+    async def workflow_state(self, record: RecordId) -> WorkflowState | None:
+        """The state of a record's workflow, strongly consistent; None if there is no workflow."""
         handle = self.client.get_workflow_handle(names.order_workflow_id(self.world.org_id, record))
         try:
             found = await handle.describe()
@@ -236,7 +238,7 @@ class Talk:
         stage = attributes.get(names.ORDER_STAGE)
         rests = not is_open or (stage in _RESTING and not is_busy)
         waits = is_open and stage == OrderStage.ATTENTION
-        return Standing(
+        return WorkflowState(
             rests=rests,
             stage=stage,
             reason=attributes.get(names.ATTENTION_REASON) if waits else None,
@@ -245,8 +247,8 @@ class Talk:
         )
 
 
-class Standing:
-    """Where a workflow stands."""
+class WorkflowState:
+    """The state of a workflow; `mark` changes with every event of its history."""
 
     def __init__(
         self, *, rests: bool, stage: str | None, reason: str | None, mark: tuple[str | None, int], status: str

@@ -15,41 +15,42 @@ from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_
 from temporalio.worker import Plugin, Replayer
 
 from closedwon import names
-from closedwon.codec import data_converter
+from closedwon.encryption.codec import data_converter
 from tests.support.encryption import GOLDEN_KEY, keyed
+from tests.support.histories import GOLDEN, history_name, read_history
 from workflows.alerts import AlertWorkflow
 from workflows.audits import AuditFindingWorkflow, AuditWorkflow
+from workflows.encryption_key import EncryptionKeyWorkflow
 from workflows.erp_limit import ErpLimitWorkflow
 from workflows.hold import HoldWorkflow
-from workflows.message import UnreadableMessageWorkflow
+from workflows.message import UnparseableMessageWorkflow
 from workflows.order import OrderWorkflow
-from workflows.reconciliation import ReconciliationWorkflow
 from workflows.subscription import SubscriptionWorkflow
-
-_HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+from workflows.sweep import SweepWorkflow
 
 _ADVICE = """\
 The workflow code no longer agrees with a history that may be running in production: {error}
 
 Orders wait for days, so a deploy would wedge them. Put the new branch behind
 `if workflow.patched("what-changed"):` and keep the old one. Only for a version that was never released may
-`make histories` write the golden histories anew.
+`make histories` write the golden histories again.
 """
 
 
 async def _replay(path: Path, *plugins: Plugin) -> None:
-    history = WorkflowHistory.from_json(path.stem, path.read_text())  # noqa: ASYNC240 - a small file, and no server
+    history = WorkflowHistory.from_json(history_name(path), read_history(path))
     replayer = Replayer(
         workflows=[
             OrderWorkflow,
             SubscriptionWorkflow,
-            UnreadableMessageWorkflow,
-            ReconciliationWorkflow,
+            UnparseableMessageWorkflow,
+            SweepWorkflow,
             AlertWorkflow,
             ErpLimitWorkflow,
             HoldWorkflow,
             AuditWorkflow,
             AuditFindingWorkflow,
+            EncryptionKeyWorkflow,
         ],
         data_converter=data_converter(keyed(GOLDEN_KEY)),
         plugins=plugins,
@@ -57,7 +58,7 @@ async def _replay(path: Path, *plugins: Plugin) -> None:
     await replayer.replay_workflow(history)
 
 
-@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GOLDEN, ids=history_name)
 async def test_todays_code_agrees_with_the_history(path: Path) -> None:
     """A deploy wedges no order that is under way."""
     try:
@@ -73,7 +74,7 @@ def traced() -> Plugin:
     return OpenTelemetryPlugin(add_temporal_spans=True)
 
 
-@pytest.mark.parametrize("path", _HISTORIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GOLDEN, ids=history_name)
 async def test_turning_traces_on_changes_no_history(path: Path, traced: Plugin) -> None:
     """Orders that were begun without traces go on in workers that trace."""
     await _replay(path, traced)
@@ -82,7 +83,7 @@ async def test_turning_traces_on_changes_no_history(path: Path, traced: Plugin) 
 def test_each_workflow_has_its_histories() -> None:
     """What is not recorded is not replayed: the gate would say yes to everything."""
     ours = {name for constant, name in vars(names).items() if constant.endswith("_WORKFLOW")}
-    starts = (json.loads(path.read_text())["events"][0] for path in _HISTORIES)
+    starts = (json.loads(read_history(path))["events"][0] for path in GOLDEN)
     recorded = {start["workflowExecutionStartedEventAttributes"]["workflowType"]["name"] for start in starts}
 
     assert ours == recorded
@@ -90,7 +91,7 @@ def test_each_workflow_has_its_histories() -> None:
 
 def test_t4_one_history_is_encrypted() -> None:
     """Each of its payloads: what it was written with must be read by every later version."""
-    history = next(path for path in _HISTORIES if "an_encrypted_order" in path.stem).read_text()
+    history = read_history(next(path for path in GOLDEN if "an_encrypted_order" in path.name))
     metadata = [payload["metadata"] for payload in _payloads(json.loads(history)) if "type" not in payload["metadata"]]
     assert 12 < len(metadata)
     key_ids = {base64.b64decode(fields.get("encryption-key-id", "")) for fields in metadata}

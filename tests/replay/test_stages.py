@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from closedwon.names import ORDER_STAGE, OrderStage
+from tests.support.histories import GOLDEN, history_name, read_history
 from workflows.order_table import TRANSITIONS
 
-_ORDERS = sorted((Path(__file__).parent / "histories").glob("order-*.json"))
+_ORDERS = [path for path in GOLDEN if path.name.startswith("order-")]
 
 
 def _stages(path: Path) -> list[OrderStage]:
     """The stages that the order has shown, one after the other; the first as it was started or continued."""
     found: list[str] = []
-    for event in json.loads(path.read_text())["events"]:
+    for event in json.loads(read_history(path))["events"]:
         for kind in ("workflowExecutionStartedEventAttributes", "upsertWorkflowSearchAttributesEventAttributes"):
             fields: dict[str, Any] = event.get(kind, {}).get("searchAttributes", {}).get("indexedFields", {})
             if (stage := fields.get(ORDER_STAGE)) is not None:
@@ -28,7 +29,7 @@ def _stages(path: Path) -> list[OrderStage]:
     return [OrderStage(stage) for stage, _ in itertools.groupby(found)]
 
 
-@pytest.mark.parametrize("path", _ORDERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _ORDERS, ids=history_name)
 def test_a_recorded_order_uses_only_known_transitions(path: Path) -> None:
     """A stage that follows another one without being in the table would be missing in the diagram, too."""
     for before, after in itertools.pairwise(_stages(path)):

@@ -1,1 +1,1 @@
-"""What tests of several rooms share: servers and scripted worlds, never assertions."""
+"""What tests of several packages share: servers and scripted worlds, never assertions."""

@@ -1,4 +1,4 @@
-"""The audit as a judge: what tests that kill, lose and cancel things ask at their end."""
+"""The audit as the final check of tests that kill processes, lose replies and cancel orders."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
-from closedwon.audit.gather import Connections, audit
-from closedwon.audit.judge import Counts, Report
+from closedwon.audit.collect import AuditConnections, audit
+from closedwon.audit.compare import AuditReport, Counts
 from closedwon.settings import Settings
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
 
-async def look(settings: Settings, connections: Connections, client: Client) -> Report:
+async def look(settings: Settings, connections: AuditConnections, client: Client) -> AuditReport:
     """Everything that was ever in this world, also what was changed just now."""
     return await audit(settings, connections, client, since=LONG_AGO, lag=timedelta(0))
 
 
-def story(report: Report) -> str:
+def story(report: AuditReport) -> str:
     """What disagrees and what is under way, a line each."""
     lines = [f"{report.counts}"]
     for what, findings in (("DISAGREES", report.findings), ("under way", report.under_way)):
@@ -29,8 +29,8 @@ def story(report: Report) -> str:
     return "\n".join(lines)
 
 
-def assert_clean(report: Report, *, won: int, cancelled: int = 0) -> None:
-    """Fail, with what each of the three says, unless so many deals have one order each, told and agreed on by all."""
+def assert_clean(report: AuditReport, *, won: int, cancelled: int = 0) -> None:
+    """Fail, with the findings, unless the given numbers of deals have one order each and the three systems agree."""
     left = won - cancelled
     expected = Counts(won=won, ordered=left, written_back=left, cancelled=cancelled)
     assert report.clean, story(report)

@@ -18,14 +18,16 @@ from pydantic import SecretStr
 from temporalio.common import MetricMeter
 
 from activities.holds import Holds
-from closedwon import names, temporal
-from closedwon.localorg.org import Org
-from closedwon.settings import Alerts
-from closedwon.telemetry import Metrics
+from closedwon import names
+from closedwon.emulators.salesforce.org import EmulatedOrg
+from closedwon.settings import AlertSettings, Settings
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.handoff import Handoff, until
 from tests.support.receiver import Receiver
-from workers.checks import Checks, checking
+from workers.checks import Checks, Group, checking, of_settings, of_systems
 from workers.connections import Connections
+from workers.lasting import NamespaceWait
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
 
@@ -35,6 +37,11 @@ CALLOUT_KEY = "a key of one test: 0123456789 abcdefghij"
 async def never(_time: timedelta) -> None:
     """No round comes by itself."""
     await asyncio.get_running_loop().create_future()
+
+
+def everything(settings: Settings, connections: Connections) -> list[Group]:
+    """All checks of a process with all roles."""
+    return [*of_settings(settings), *of_systems(settings, connections)]
 
 
 @asynccontextmanager
@@ -47,10 +54,13 @@ async def checked(
         world.connections = await stack.enter_async_context(Connections(world.settings))
         if subscriber:
             await stack.enter_async_context(
-                subscription_worker(world.client, world.settings, world.connections, metrics)
+                subscription_worker(
+                    world.client, world.settings, world.connections, metrics, NamespaceWait(world.client)
+                )
             )
             await start_subscriptions(world.client, world.settings)
-        checks = Checks(world.client, world.settings, world.connections, holds, metrics)
+        checks = Checks(world.client, everything(world.settings, world.connections), holds, metrics)
+        holds.in_doubt = checks.recheck
         await stack.enter_async_context(checking(checks, wait=never))
         for worker in order_workers(world.client, world.settings, world.connections, metrics, holds=holds):
             await stack.enter_async_context(worker)
@@ -61,7 +71,7 @@ async def checked(
 async def another(world: Handoff) -> AsyncIterator[Checks]:
     """The checks of a second process; its workers would do the same work as those of the first."""
     async with Connections(world.settings) as connections:
-        checks = Checks(world.client, world.settings, connections, Holds(), Metrics(MetricMeter.noop))
+        checks = Checks(world.client, everything(world.settings, connections), Holds(), Metrics(MetricMeter.noop))
         async with checking(checks, wait=never):
             yield checks
 
@@ -72,7 +82,7 @@ async def alerting(world: Handoff) -> AsyncIterator[Receiver]:
     hook = Receiver()
     await hook.start()
     world.settings = world.settings.model_copy(
-        update={"alerts": Alerts(webhook=SecretStr(hook.url), key=SecretStr("k" * 32))}
+        update={"alerts": AlertSettings(webhook=SecretStr(hook.url), key=SecretStr("k" * 32))}
     )
     try:
         yield hook
@@ -123,18 +133,19 @@ async def until_held(world: Handoff, *workflow_ids: str) -> None:
 
 
 async def needed_attention(world: Handoff) -> int:
-    """How many order workflows have ever told of a reason for attention."""
+    """How many order workflows have ever had a reason for attention."""
+    await world.until_listed()
     number = 0
     async for one in world.client.list_workflows(f"WorkflowType = '{names.ORDER_WORKFLOW}'"):
         history = await world.client.get_workflow_handle(one.id, run_id=one.run_id).fetch_history()
         upserts = [event.upsert_workflow_search_attributes_event_attributes for event in history.events]
-        stage = temporal.KEYS[names.ORDER_STAGE].name
+        stage = SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE].name
         number += any(b"attention" in each.search_attributes.indexed_fields[stage].data for each in upserts)
     return number
 
 
 @contextmanager
-def changed(org: Org, object_name: str, field: str, **changes: Any) -> Iterator[None]:
+def changed(org: EmulatedOrg, object_name: str, field: str, **changes: Any) -> Iterator[None]:
     """An administrator changes a field for a while; without changes it is renamed, deleted or hidden from our user."""
     owner: Any = org.schema.find(object_name)
     before, was = owner.fields, owner.find(field)

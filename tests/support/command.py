@@ -32,7 +32,7 @@ async def closedwon(client: Client, *words: str, answer: str = "", **environment
 
 
 async def temporal(client: Client, *words: str) -> Printed:
-    """Run Temporal's own command line, which knows no key."""
+    """Run Temporal's own command line, which does not have the encryption key."""
     return await _run(client, program("temporal"), *words)
 
 

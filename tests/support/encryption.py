@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from closedwon import codec
+from closedwon.encryption import codec
 from closedwon.settings import Encryption, Key
 
 GOLDEN_KEY = Key(id="golden", key=SecretStr(base64.b64encode(bytes(range(32))).decode()))
@@ -20,6 +20,11 @@ GOLDEN_KEY = Key(id="golden", key=SecretStr(base64.b64encode(bytes(range(32))).d
 def fresh_key(key_id: str) -> Key:
     """A key that nothing was encrypted with yet."""
     return Key(id=key_id, key=SecretStr(base64.b64encode(os.urandom(32)).decode()))
+
+
+def mistaken(key: Key) -> Key:
+    """The same key, which was used by mistake and now only decrypts."""
+    return key.model_copy(update={"by_mistake": True})
 
 
 def keyed(*keys: Key) -> Encryption:
@@ -36,7 +41,7 @@ def with_keys(client: Client, encryption: Encryption) -> Client:
 def as_environment(encryption: Encryption) -> dict[str, str]:
     """The same settings for a process whose file says otherwise."""
     keys = {f"TEST_KEY_{place}": key for place, key in enumerate(encryption.keys)}
-    listed = [{"id": key.id, "key": {"env": name}} for name, key in keys.items()]
+    listed = [{"id": key.id, "key": {"env": name}, "by_mistake": key.by_mistake} for name, key in keys.items()]
     secrets = {name: key.key.get_secret_value() for name, key in keys.items() if key.key}
     enabled = {"CLOSEDWON_ENCRYPTION__ENABLED": str(encryption.enabled).lower()}
     return {**enabled, "CLOSEDWON_ENCRYPTION__KEYS": json.dumps(listed), **secrets}

@@ -1,13 +1,12 @@
-"""The whole hand-off in one process on real parts: Temporal, local orgs and a light ERP over sockets, our workers."""
+"""The whole hand-off in one process on real parts: Temporal, emulators and a stub ERP over sockets, our workers."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,24 +16,32 @@ from temporalio.common import MetricMeter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.acceptance import order_start
-from closedwon.audit.judge import Report
+from closedwon.audit.compare import AuditReport
+from closedwon.emulators.erp.stub import StubErp
+from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.ids import RecordId
-from closedwon.localerp.light import LightErp
-from closedwon.localorg.server import LocalOrg
-from closedwon.mapping import map_order
-from closedwon.model import Channel, ErpOrder, Message
+from closedwon.mapping.orders import map_order
+from closedwon.model.erp import ErpOrder
+from closedwon.model.messages import Message
+from closedwon.model.outcomes import OrderOutcome
+from closedwon.model.routes import Channel
 from closedwon.settings import ClientCredentials, Encryption, Intake, Org, RestErp, Retry, Route, Settings, Subscriber
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.orders import start_order
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.audit import look
 from tests.support.encryption import with_keys
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
+from tests.support.visibility import exists, is_listed
+from tests.support.waiting import until as until  # noqa: PLC0414 - for the tests, which import it from here
 from workers.connections import Connections
+from workers.lasting import NamespaceWait
 from workers.orders import order_workers
 from workers.subscriber import start_subscriptions, subscription_worker
-from workflows.order import OrderWorkflow, Outcome
+from workflows.order import OrderWorkflow
 
 CHANNEL = "/event/Order_Requested__e"
 _DEAL: dict[str, Any] = {
@@ -43,7 +50,7 @@ _DEAL: dict[str, Any] = {
     "org_id": "Organization_Id__c",
     "payload": "Payload__c",
     "qualify": "IsWon",
-    "erp": "light",
+    "erp": "stub",
     "order": {
         "name": "Name",
         "currency": "CurrencyIsoCode",
@@ -74,8 +81,10 @@ _SELECT = (
 PLAIN = Encryption(enabled=False)
 
 
-def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, *, encryption: Encryption = PLAIN, **route: Any) -> Settings:
-    """One route per org, from its event channel to the light ERP; `route` changes what a test is about."""
+def settings_for(
+    orgs: Sequence[SalesforceEmulator], erp: StubErp, *, encryption: Encryption = PLAIN, **route: Any
+) -> Settings:
+    """One route per org, from its event channel to the stub ERP; `route` changes what a test is about."""
     source = {} if route.get("source") == "event" else {"select": _SELECT}
     return Settings(
         orgs=tuple(
@@ -90,13 +99,15 @@ def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, *, encryption: Encrypt
             for place, org in enumerate(orgs)
         ),
         erps=(
-            RestErp(kind="rest", name="light", url=erp.url, token=SecretStr(erp.token), settle=timedelta(seconds=1)),
+            RestErp(
+                kind="rest", name="stub", url=erp.url, token=SecretStr(erp.token), in_doubt_for=timedelta(seconds=1)
+            ),
         ),
         routes=tuple(
             Route.model_validate({**_DEAL, **source, "name": f"won-{place}", "org": f"org-{place}", **route})
             for place in range(len(orgs))
         ),
-        retry=Retry(longest_interval=timedelta(minutes=15)),
+        retry=Retry(maximum_interval=timedelta(minutes=15)),
         subscriber=Subscriber(heartbeat_timeout=timedelta(seconds=3)),
         intake=Intake(port=0),
         encryption=encryption,
@@ -106,7 +117,7 @@ def settings_for(orgs: Sequence[LocalOrg], erp: LightErp, *, encryption: Encrypt
 class Handoff:
     """One world: its parts, and the questions that tests ask."""
 
-    def __init__(self, client: Client, settings: Settings, orgs: Sequence[LocalOrg], erp: LightErp) -> None:
+    def __init__(self, client: Client, settings: Settings, orgs: Sequence[SalesforceEmulator], erp: StubErp) -> None:
         self.client = client
         self.settings = settings
         self.orgs = orgs
@@ -130,22 +141,24 @@ class Handoff:
                 await stack.enter_async_context(worker)
             if subscriber:
                 await stack.enter_async_context(
-                    subscription_worker(self.client, self.settings, self.connections, metrics)
+                    subscription_worker(
+                        self.client, self.settings, self.connections, metrics, NamespaceWait(self.client)
+                    )
                 )
                 await start_subscriptions(self.client, self.settings)
             yield
 
     async def win(self, number: int) -> list[RecordId]:
-        """Win deals; word of each arrives."""
+        """Win deals, and deliver a notification of each."""
         won = self.org.win_next(number)
         for record in won:
             message = Message(id=f"m-{record}", channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC))
             start = order_start(self.settings, self.settings.routes[-1], record)
-            await temporal.start_order(self.client, start, message)
+            await start_order(self.client, start, message)
         return won
 
-    async def taken_back(self) -> RecordId:
-        """A deal that was ordered and is not won any more, in a world that works; its order needs attention."""
+    async def reopened_deal(self) -> RecordId:
+        """Win a deal, wait for its order, reopen the deal, and wait until the order needs attention."""
         self.org.seed(1)
         (record,) = self.org.win_next(1)
         await self.until_written_back(record)
@@ -154,44 +167,61 @@ class Handoff:
         await self.until_stage(record, names.OrderStage.ATTENTION)
         return record
 
-    async def audit(self) -> Report:
+    async def audit(self) -> AuditReport:
         """What the audit says of everything, from connections of its own."""
+        await self.until_listed()
         async with Connections(self.settings) as connections:
             return await look(self.settings, connections, self.client)
 
-    def order(self, record: RecordId, org: LocalOrg | None = None) -> WorkflowHandle[OrderWorkflow, Outcome]:
+    def order(
+        self, record: RecordId, org: SalesforceEmulator | None = None
+    ) -> WorkflowHandle[OrderWorkflow, OrderOutcome]:
         """The order workflow of a record."""
         workflow_id = names.order_workflow_id((org or self.org).org_id, record)
         return self.client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
 
     async def has_begun(self, record: RecordId) -> bool:
-        """Whether the record has a workflow, asked of that workflow: Temporal's list lags behind."""
-        try:
-            await self.order(record).describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return False
-        return True
+        """Whether the record has a workflow."""
+        return await exists(self.client, self.order(record).id)
 
     async def begun(self, *records: str) -> list[str]:
         """Those of the records that have a workflow: the way to say that nothing was started."""
         return [record for record in records if await self.has_begun(RecordId(record))]
 
     async def stage(self, record: RecordId) -> str | None:
-        """Where its order stands; None while it has none."""
-        found = [
-            execution async for execution in self.client.list_workflows(f"{names.SALESFORCE_RECORD_ID} = '{record}'")
-        ]
-        return found[0].typed_search_attributes.get(temporal.KEYS[names.ORDER_STAGE]) if found else None
+        """Where its order stands, asked of its workflow; None while it has none."""
+        return await self._attribute(record, names.ORDER_STAGE)
+
+    async def reason(self, record: RecordId) -> str | None:
+        """Why its order needs attention, asked of its workflow; None where it does not."""
+        return await self._attribute(record, names.ATTENTION_REASON)
+
+    async def _attribute(self, record: RecordId, name: str) -> str | None:
+        try:
+            described = await self.order(record).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        return described.typed_search_attributes.get(SEARCH_ATTRIBUTE_KEYS[name])
 
     async def until_stage(self, record: RecordId, stage: names.OrderStage) -> None:
-        """Wait until the order stands there."""
+        """Wait until the order stands there, and Temporal's list shows it."""
 
         async def stands() -> bool:
             return await self.stage(record) == stage
 
-        await until(stands)
+        await until(stands, what=f"an order at the stage {stage}")
+        await self.until_listed(record)
+
+    async def until_listed(self, *records: RecordId) -> None:
+        """Wait until Temporal's list, which lags behind, shows the workflow of each record as it is (default: of all).
+
+        For what reads that list: the audit, `orders list`, `top`, `doctor`.
+        """
+        of_all = [(org, RecordId(row["Id"])) for org in self.orgs for row in org.query("SELECT Id FROM Opportunity")]
+        for handle in [self.order(record, org) for org, record in of_all if record in records or not records]:
+            await until(partial(is_listed, self.client, handle.id), what=f"{handle.id} in the list of workflows")
 
     async def made_by_hand(self, record: RecordId) -> ErpOrder:
         """An order that somebody has entered into the ERP for this deal."""
@@ -202,45 +232,39 @@ class Handoff:
         async with aiohttp.request("POST", f"{self.erp.url}/_admin/orders", json=order) as answer:
             return ErpOrder.model_validate(await answer.json())
 
-    def number_of(self, record: RecordId, org: LocalOrg | None = None) -> str | None:
+    def number_of(self, record: RecordId, org: SalesforceEmulator | None = None) -> str | None:
         """The order number that Salesforce knows."""
         number: str | None = (org or self.org).get("Opportunity", record)["ERP_Order_Number__c"]
         return number
 
     async def until_written_back(self, *records: RecordId) -> None:
         """Wait until Salesforce knows the order number of each record."""
-        await until(lambda: all(self.number_of(record) for record in records))
 
+        def written() -> int:
+            return sum(self.number_of(record) is not None for record in records)
 
-async def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
-    """Wait until a condition, which may be asynchronous, is true. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while True:
-            now = condition()
-            if await now if inspect.isawaitable(now) else now:
-                return
-            await asyncio.sleep(0.02)
+        await until(lambda: written() == len(records), progress=lambda: (written(), self.erp.calls))
 
 
 @asynccontextmanager
 async def handoff(
     *,
     temporal_server: WorkflowEnvironment | None = None,
-    orgs: Sequence[LocalOrg] | None = None,
+    orgs: Sequence[SalesforceEmulator] | None = None,
     encryption: Encryption = PLAIN,
     **route: Any,
 ) -> AsyncIterator[Handoff]:
-    """A world of its own: a Temporal server, an org and a light ERP that nobody else uses."""
+    """A world of its own: a Temporal server, an org and a stub ERP that no other test uses."""
     async with AsyncExitStack() as stack:
         server = temporal_server
         if server is None:
             server = await stack.enter_async_context(await start_temporal())
-        there = orgs or [await stack.enter_async_context(LocalOrg.running())]
-        erp = await stack.enter_async_context(LightErp.running())
+        there = orgs or [await stack.enter_async_context(SalesforceEmulator.running())]
+        erp = await stack.enter_async_context(StubErp.running())
         client = with_keys(server.client, encryption)
         world = Handoff(client, settings_for(there, erp, encryption=encryption, **route), there, erp)
         yield world
         if temporal_server is None:
-            for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNREADABLE_MESSAGE_WORKFLOW, names.ALERT_WORKFLOW):
+            for kind in (names.SUBSCRIPTION_WORKFLOW, names.UNPARSEABLE_MESSAGE_WORKFLOW, names.ALERT_WORKFLOW):
                 async for execution in world.client.list_workflows(f"WorkflowType = '{kind}'"):
                     await keep_history(world.client, execution.id)

@@ -16,10 +16,10 @@ from typing import Any
 
 from lxml import etree
 
-from closedwon.salesforce import outbound
-from closedwon.salesforce.callout import CalloutError, parse_soap
-from closedwon.salesforce.contract import Contract, ContractError
-from closedwon.salesforce.outbound import OutboundMessageError
+from closedwon.salesforce.push import outbound
+from closedwon.salesforce.push.callout import CalloutError, parse_soap
+from closedwon.salesforce.push.contract import Contract, ContractError
+from closedwon.salesforce.push.outbound import OutboundMessageError
 from tests.support import outbound as sent
 
 SECRET = "CustomerJones"

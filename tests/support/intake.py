@@ -23,12 +23,15 @@ from temporalio.common import MetricMeter
 
 from closedwon.demo.stack import Stack
 from closedwon.ids import RecordId
+from closedwon.intake import IntakeServer
 from closedwon.settings import Intake
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
 from tests.support.handoff import Handoff
 from tests.support.outbound import message, notification
-from workers.intake import IntakeServer
 
+_DEADLINE = timedelta(seconds=55)
+"""As long as Salesforce waits: a hundred orders of one message may take a busy machine more than the usual ten seconds,
+and Salesforce would come back after a minute of its own clock."""
 PATH_SECRET = "c2VjcmV0-of-one-test_4fGz81QwLmNpX7Yh"
 PROVEN: dict[str, Any] = {"path_secrets": [SecretStr(PATH_SECRET)]}
 """The `outbound` of a route whose messages prove their org."""
@@ -38,16 +41,16 @@ PROVEN_ROUTE = f"won-0/{PATH_SECRET}"
 
 def soap_message(org: str, records: Iterable[str], *, first: int = 1, object_name: str = "Opportunity") -> bytes:
     """An outbound message with one notification per record."""
-    told = [
+    notifications = [
         notification(RecordId(f"04l{number:012d}"), {"Id": record}, type_=object_name)
         for number, record in enumerate(records, first)
     ]
-    return message(told, org=org)
+    return message(notifications, org=org)
 
 
 def tombstones(org: str, records: Iterable[str]) -> bytes:
     """An outbound message about deleted records."""
-    told = [
+    notifications = [
         notification(
             RecordId(f"04l{number:012d}"),
             {"Id": "a00000000000001AAA", "Record_Id__c": record},
@@ -55,13 +58,14 @@ def tombstones(org: str, records: Iterable[str]) -> bytes:
         )
         for number, record in enumerate(records, 900)
     ]
-    return message(told, org=org)
+    return message(notifications, org=org)
 
 
 @asynccontextmanager
 async def intake(world: Handoff, meter: MetricMeter = MetricMeter.noop, **settings: object) -> AsyncIterator[str]:
     """A running intake server of the world; its address."""
-    server = IntakeServer(world.settings, Intake.model_validate({"port": 0, **settings}), world.client, Metrics(meter))
+    asked = Intake.model_validate({"port": 0, "deadline": _DEADLINE, **settings})
+    server = IntakeServer(world.settings, asked, world.client, Metrics(meter))
     await server.start()
     try:
         yield server.address

@@ -6,12 +6,13 @@ For tests of pure decisions: no file, no secret, no server.
 from __future__ import annotations
 
 import tomllib
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Order, OrderLine, idempotency_key
-from closedwon.record import Record
+from closedwon.mapping.record import Record
+from closedwon.model.orders import Order, OrderLine, idempotency_key
 from closedwon.settings import Route
 
 EXAMPLE: Final = Path(__file__).parents[2] / "closedwon.example.toml"
@@ -39,8 +40,24 @@ def line(quantity: Any = 2, price: Any = 100, **fields: Any) -> Fields:
     return {**names, "Discount": None, "TotalPrice": None, "Description": None, **fields}
 
 
+def amount_of(*lines: Fields) -> Decimal | None:
+    """What Salesforce sums up for a deal; None where a test gives a line that Salesforce would not have."""
+    try:
+        return sum(map(_total_of, lines), Decimal(0))
+    except (TypeError, InvalidOperation):
+        return None
+
+
+def _total_of(line: Fields) -> Decimal:
+    if line["TotalPrice"] is not None:
+        return Decimal(str(line["TotalPrice"]))
+    quantity, price, discount = (Decimal(str(line[name] or 0)) for name in ("Quantity", "UnitPrice", "Discount"))
+    return quantity * price * (100 - discount) / 100
+
+
 def deal(*lines: Fields, **fields: Any) -> Fields:
-    """A won Opportunity; one line of 200.00 unless a test says otherwise."""
+    """A won Opportunity with its true total; one line of 200.00 unless a test says otherwise."""
+    lines = lines or (line(),)
     return {
         "attributes": {"type": "Opportunity"},
         "Id": RECORD,
@@ -50,11 +67,11 @@ def deal(*lines: Fields, **fields: Any) -> Fields:
         "CloseDate": "2026-11-03",
         "CreatedDate": "2026-10-01T08:00:00.000+0000",
         "SystemModstamp": "2026-11-03T09:00:00.000+0000",
-        "Amount": None,
+        "Amount": amount_of(*lines),
         "CurrencyIsoCode": "EUR",
         "PO_Number__c": None,
         "Account": {"Id": "0015g00000AbCdEAAV", "Name": "Acme"},
-        "OpportunityLineItems": {"totalSize": len(lines), "done": True, "records": [*lines] or [line()]},
+        "OpportunityLineItems": {"totalSize": len(lines), "done": True, "records": [*lines]},
         "ERP_Order_Number__c": None,
         "ERP_Order_Status__c": None,
         "ERP_Order_Link__c": None,

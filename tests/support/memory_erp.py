@@ -9,7 +9,8 @@ from typing import Any
 
 from closedwon.erp.base import CannotLookUpError, DuplicateError, OthersOrderError, StaleError, TooLateError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpLine, ErpOrder, ErpStatus, Order, OrderLine, Origin
+from closedwon.model.erp import ErpLine, ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Customer, Order, OrderLine
 
 ORG = OrgId("00D000000000001")
 EARLY = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
@@ -62,7 +63,7 @@ class MemoryErp:
     """Keeps orders by id. `happens` maps a call to what is done right before it, and an `after-…` right after it."""
 
     name = "memory"
-    settle = timedelta(seconds=3)
+    in_doubt_for = timedelta(seconds=3)
 
     def __init__(self, *orders: ErpOrder, stores_keys: bool = True, looks_up_numbers: bool = True) -> None:
         self.orders = {order.id: order for order in orders}

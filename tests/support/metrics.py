@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from closedwon.telemetry import Metrics
+from closedwon.telemetry.metrics import Metrics
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy" / "observability"
 _SUFFIXES = {"counter": "_total", "histogram": "_seconds", "gauge": ""}
@@ -56,8 +56,8 @@ class Gauges:
     def get(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
         """A gauge's value; None where it was never set."""
         for update in self._buffer.retrieve_updates():
-            told = {key: value for key, value in update.attributes.items() if key != "service_name"}
-            self._values[update.metric.name, frozenset(told.items())] = update.value
+            attributes = {key: value for key, value in update.attributes.items() if key != "service_name"}
+            self._values[update.metric.name, frozenset(attributes.items())] = update.value
         return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
 
 

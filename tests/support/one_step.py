@@ -15,17 +15,18 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
 from activities.attempts import Prove, ask_temporal
-from activities.erp import CancelOrder, CreateOrder, ErpActivities, ErpResult
+from activities.erp import ErpActivities
+from closedwon.emulators.erp.stub import StubErp
 from closedwon.erp import open_erp
 from closedwon.erp.base import OnStep, no_step
-from closedwon.localerp.light import LightErp
-from closedwon.model import Order
-from closedwon.order_state import Problem
-from closedwon.telemetry import Metrics
+from closedwon.model.erp_calls import CancelOrder, CreateOrder, ErpResult
+from closedwon.model.order_state import Problem
+from closedwon.model.orders import Order
+from closedwon.telemetry.metrics import Metrics
 from tests.integration.erp.worlds import rest_settings
 
 HEARTBEAT: Final = timedelta(seconds=4)
-"""Longer than the three seconds after which an activity beats."""
+"""Longer than the three seconds after which an activity heartbeats."""
 
 
 @workflow.defn(sandboxed=False)
@@ -47,16 +48,16 @@ class OneStep:
 class Steps:
     """Activities on real parts: one workflow each, on a queue of their own."""
 
-    def __init__(self, client: Client, light: LightErp) -> None:
-        """Run on the server of `client`, against `light`."""
+    def __init__(self, client: Client, stub: StubErp) -> None:
+        """Run on the server of `client`, against `stub`."""
         self.client = client
-        self.light = light
+        self.stub = stub
         self.queue = f"steps-{uuid.uuid4().hex}"
-        self.erp = open_erp(rest_settings(light.url, light.token))
+        self.erp = open_erp(rest_settings(stub.url, stub.token))
 
     def activities(self, *, on_step: OnStep = no_step, prove: Prove = ask_temporal) -> ErpActivities:
         """The activities before the stub ERP."""
-        return ErpActivities({"light": self.erp}, Metrics(MetricMeter.noop), on_step=on_step, prove=prove)
+        return ErpActivities({"stub": self.erp}, Metrics(MetricMeter.noop), on_step=on_step, prove=prove)
 
     def worker(self, activities: ErpActivities | None = None, *, client: Client | None = None) -> Worker:
         """A worker of activities."""
@@ -76,11 +77,11 @@ class Steps:
 
     async def create(self, order: Order, **request: Any) -> ErpResult:
         """Have the order made."""
-        return await self.run(CreateOrder(erp="light", order=order, **request))
+        return await self.run(CreateOrder(erp="stub", order=order, **request))
 
     async def cancel(self, order: Order, **request: Any) -> ErpResult:
         """Have the order cancelled."""
-        return await self.run(CancelOrder(erp="light", idempotency_key=order.idempotency_key, **request))
+        return await self.run(CancelOrder(erp="stub", idempotency_key=order.idempotency_key, **request))
 
     async def problem_of(self, step: WorkflowHandle[OneStep, Any]) -> Problem:
         """Why the step needs attention."""
@@ -98,8 +99,8 @@ class Steps:
 @asynccontextmanager
 async def steps_world(client: Client) -> AsyncIterator[Steps]:
     """An empty stub ERP, and a worker that decides; the workers of activities are the test's own."""
-    async with LightErp.running() as light:
-        steps = Steps(client, light)
+    async with StubErp.running() as stub:
+        steps = Steps(client, stub)
         async with Worker(client, task_queue=steps.queue, workflows=[OneStep]):
             yield steps
         await steps.erp.close()

@@ -1,4 +1,4 @@
-"""Outbound messages in the form that Salesforce sends, for tests of whoever reads or receives them."""
+"""Outbound messages in the form that Salesforce sends, for tests of the parser and the receivers."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 What is scaled: after an outage of 30 hours every order has failed some 130 times and waits for its next attempt, up to
 a quarter of an hour away. Attempts leave nothing behind but their number, so an order that has failed once and waits
-for a quarter of an hour is in the same state.
+for long is in the same state.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from closedwon.ids import RecordId
 from closedwon.settings import Retry
 from tests.support.handoff import Handoff, until
 
-INTERVAL = timedelta(minutes=15)
+INTERVAL = timedelta(days=1)
+"""Far beyond the time of any test: an order that waited for its next attempt would not be done."""
 
 
 def with_long_intervals(world: Handoff) -> Handoff:
     """Let the first retry wait as long as the last one of a long outage does. For a world that does not work yet."""
     world.settings = world.settings.model_copy(
-        update={"retry": Retry(first_interval=INTERVAL, longest_interval=INTERVAL)}
+        update={"retry": Retry(initial_interval=INTERVAL, maximum_interval=INTERVAL)}
     )
     return world
 
@@ -46,7 +47,7 @@ async def until_drained(world: Handoff, won: Sequence[RecordId]) -> None:
 
 
 async def _all(records: Sequence[RecordId], condition: Callable[[RecordId], Awaitable[bool]]) -> None:
-    """Wait until the condition holds for each; none is asked about again after that. Thousands are no burden."""
+    """Wait until the condition holds for each; none is asked about again after that, so it suits thousands."""
     left = list(records)
 
     async def are_done() -> bool:
@@ -54,7 +55,7 @@ async def _all(records: Sequence[RecordId], condition: Callable[[RecordId], Awai
             left.pop()
         return not left
 
-    await until(are_done, seconds=300)
+    await until(are_done, progress=lambda: len(left))
 
 
 async def _has_failed(world: Handoff, record: RecordId) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.servers import free_port
+from closedwon.emulators.ports import free_port
 
 
 class Receiver:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import pytest
 from playwright.async_api import FloatRect, Locator, Page, ViewportSize, async_playwright, expect
 
-_CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.support.tools import CHROMIUM
+
 _IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 _PATIENCE_MS: Final = 20_000
 _SIZE: Final[ViewportSize] = {"width": 1500, "height": 800}
-
-needs_chromium: Final = pytest.mark.skipif(
-    _CHROMIUM is None, reason="there is no Chromium on PATH (Debian: apt-get install chromium)"
-)
 
 
 class Screen:
@@ -107,7 +102,7 @@ class Screen:
 async def screen(ui: str) -> AsyncIterator[Screen]:
     """Open a browser for the UI at this address."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = await browser.new_context(viewport=_SIZE, timezone_id="UTC")
         context.set_default_timeout(_PATIENCE_MS)
         yield Screen(await context.new_page(), ui)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import socket
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon import names, temporal
+from closedwon import names
 from closedwon.demo.parts import program
+from closedwon.emulators.ports import free_port
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
+from tests.support.waiting import STALL
 
-
-def free_port() -> int:
-    """A port of loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+STARTUP: Final = timedelta(seconds=STALL)
+"""The SDK's own patience with a server that starts is five seconds, which beside a load is too short."""
 
 
 async def start_time_skipping() -> WorkflowEnvironment:
     """Start a test server whose clock jumps over waiting times; it knows our search attributes."""
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=program("temporal-test-server"), data_converter=pydantic_data_converter
+        test_server_existing_path=program("temporal-test-server"),
+        test_server_startup_timeout=STARTUP,
+        data_converter=pydantic_data_converter,
     )
     await environment.client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(
@@ -34,6 +35,19 @@ async def start_time_skipping() -> WorkflowEnvironment:
         )
     )
     return environment
+
+
+async def pass_time(
+    environment: WorkflowEnvironment, time: timedelta, *, step: timedelta = timedelta(hours=12)
+) -> None:
+    """Let the clock of a server that skips time run, a step at a time.
+
+    One call of the server may take thirty seconds at most, whatever is done meanwhile.
+    """
+    passed = timedelta(0)
+    while passed < time:
+        await environment.sleep(min(step, time - passed))
+        passed += step
 
 
 async def start_temporal(
@@ -50,13 +64,14 @@ async def start_temporal(
     codec server that the UI asks.
     """
     return await WorkflowEnvironment.start_local(
-        port=port,
+        port=port or free_port(),
         dev_server_database_filename=None if database is None else str(database),
         ui=ui_port is not None,
         ui_port=ui_port,
         dev_server_existing_path=program("temporal"),
+        dev_server_startup_timeout=STARTUP,
         data_converter=pydantic_data_converter,
-        search_attributes=list(temporal.KEYS.values()),
+        search_attributes=list(SEARCH_ATTRIBUTE_KEYS.values()),
         dev_server_extra_args=[
             *(word for key, value in settings.items() for word in ("--dynamic-config-value", f"{key}={value}")),
             *(("--ui-codec-endpoint", codec) if codec else ()),

@@ -61,7 +61,7 @@ def apex() -> dict[str, str]:
 def holds(formula: str, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
     """Whether a flow's entry formula holds for a record that is created (`before` is None) or changed.
 
-    Source: Flow Builder's formula functions; of a new record PRIORVALUE is the present value. Knows no others.
+    Source: Flow Builder's formula functions; of a new record PRIORVALUE is the present value. Others are errors.
     """
     words = re.findall(r"\{!\$Record\.\w+\}|\w+|\S", formula)
     old = after if before is None else before

@@ -26,29 +26,29 @@ import aiohttp
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from activities.subscription import Cursor
 from closedwon import names
-from closedwon.audit.judge import Report
-from closedwon.demo import ErpKind, Via
-from closedwon.demo.deals import SalesforceBooks
+from closedwon.audit.compare import AuditReport
+from closedwon.demo import ErpKind, TemporalKind, Via
+from closedwon.demo.deals import SalesforceRecords
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
+from closedwon.emulators.salesforce.client import OrgClient
+from closedwon.emulators.salesforce.connection import Connection
 from closedwon.errors import RetryError
 from closedwon.ids import RecordId
-from closedwon.localorg.client import OrgClient
-from closedwon.localorg.connection import Connection
+from closedwon.model.subscriptions import Cursor
 from closedwon.settings import load_settings
 from tests.support.audit import assert_clean, look, story
+from tests.support.encryption import with_keys
+from tests.support.waiting import STALL, until
 from workers.connections import Connections
 
 _ROOT = Path(__file__).parents[2]
 SEED = "CLOSEDWON_FAULT_SEED"
 CHANNEL = "/event/Order_Requested__e"
 _POLL = 0.1
-_LONGEST_LINE = 240
-_GRACE = 5
-"""Seconds that whoever waits has to say for what."""
-_IMPATIENT = {"CLOSEDWON_RETRY__LONGEST_INTERVAL": "3"}
+_MAXIMUM_LINE = 240
+_IMPATIENT = {"CLOSEDWON_RETRY__MAXIMUM_INTERVAL": "3s"}
 """Seconds. An outage of a test lasts seconds too."""
 _AWAY = (aiohttp.ClientError, TimeoutError, RetryError, RPCError)
 """What a server that was just killed makes of a call."""
@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 class Siege:
     """One world. Make it with `siege`."""
 
-    def __init__(self, stack: Stack, people: OrgClient, http: aiohttp.ClientSession, seconds: float) -> None:
+    def __init__(self, stack: Stack, people: OrgClient, http: aiohttp.ClientSession) -> None:
         self.stack = stack
         self.people = people
         self.http = http
@@ -72,25 +72,24 @@ class Siege:
         """Replies that were dropped after their commit, by server."""
         self.deals: list[RecordId] = []
         self._org_id = Connection.model_validate(stack.org.connection).org_id
-        self._salesforce = SalesforceBooks(people)
+        self._salesforce = SalesforceRecords(people)
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._selling = asyncio.Lock()
         self._alongside: set[asyncio.Task[Any]] = set()
         self._began = time.monotonic()
-        self._end = self._began + seconds
         self._journal: list[str] = []
 
     # Truth
 
-    async def audit(self) -> Report:
+    async def audit(self) -> AuditReport:
         """What the audit says of everything."""
         with patch.dict(os.environ, self.stack.child_environment()):
             settings = load_settings(self.stack.config)
         async with Connections(settings) as connections:
-            return await look(settings, connections, await self.client())
+            return await look(settings, connections, with_keys(await self.client(), settings.encryption))
 
     async def complaints(self) -> list[dict[str, Any]]:
-        """Records that were told of a problem: a crash or a lost reply is none that a person must see to."""
+        """Records that show a problem. Kills and lost replies must not lead to one: no person can fix them."""
         rows = await self.people.query("SELECT Id, ERP_Order_Error__c FROM Opportunity")
         return [row for row in rows if row["ERP_Order_Error__c"]]
 
@@ -136,19 +135,28 @@ class Siege:
     async def until(self, condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
         """Wait for a condition; a server that does not answer has not met it.
 
-        Fails when the siege's time is over, when a process has ended by itself, and with what runs alongside.
+        Fails when nothing moves any more, when a process has ended by itself, and with what runs alongside.
         """
-        while True:
+
+        async def holds() -> bool:
             self.stack.check()
             for task in (*self._starting.values(), *self._alongside):
                 if task.done():
                     task.result()
             with suppress(*_AWAY):
                 now = condition()
-                if await now if inspect.isawaitable(now) else now:
-                    return
-            assert time.monotonic() < self._end, f"in time: {what}"
-            await asyncio.sleep(_POLL)
+                return bool(await now if inspect.isawaitable(now) else now)
+            return False
+
+        await until(holds, progress=self._progress, what=what, poll=_POLL)
+
+    async def _progress(self) -> object:
+        """What changes while this world moves, as far as it answers."""
+        moved: list[object] = [dict(self.kills), dict(self.lost), len(self._journal)]
+        for count in (self.orders, self.started, self.written_back):
+            with suppress(*_AWAY):
+                moved.append(await count())
+        return moved
 
     @asynccontextmanager
     async def alongside(self, work: Coroutine[Any, Any, _T]) -> AsyncIterator[asyncio.Task[_T]]:
@@ -180,7 +188,7 @@ class Siege:
 
     async def until_all_is_well(self, deals: int) -> None:
         """Wait until so many deals are won, each has one order and its number; fail with what is not so."""
-        report: Report | None = None
+        report: AuditReport | None = None
 
         async def agree() -> bool:
             nonlocal report
@@ -230,7 +238,7 @@ class Siege:
     async def orders(self) -> int:
         """How many orders the ERP has."""
         erp = self.stack.erp.connection
-        if self.stack.erp_kind is ErpKind.LIGHT:
+        if self.stack.erp_kind is ErpKind.STUB:
             async with self.http.get(f"{erp['url']}/_admin/orders") as answer:
                 return len((await answer.json())["orders"])
         headers = {"Authorization": f"Bearer {erp['key']}"}
@@ -295,7 +303,7 @@ class Siege:
             await self.standing(part)
 
     async def lose_erp_replies(self, times: int) -> None:
-        """Let the light ERP drop replies to the next writes after their commit, and wait until it has."""
+        """Let the stub ERP drop replies to the next writes after their commit, and wait until it has."""
         await self.standing(self.stack.erp)
         await self._erp_faults({"lose_reply": times})
 
@@ -307,11 +315,11 @@ class Siege:
         self.note(f"the ERP lost {times} replies")
 
     async def refuse_orders(self, times: int) -> None:
-        """Let the light ERP refuse the next orders."""
+        """Let the stub ERP refuse the next orders."""
         await self._erp_faults({"reject": times})
 
     async def lose_salesforce_answers(self, times: int) -> None:
-        """Let Salesforce drop answers to the next writes after their commit. Nobody sells: only write-backs are hit."""
+        """Let Salesforce drop answers to the next writes after their commit. Win no deals meanwhile."""
         await self.standing(self.stack.org)
 
         async def spent() -> bool:
@@ -336,7 +344,7 @@ class Siege:
             answer.raise_for_status()
             return dict(await answer.json())
 
-    # Telling
+    # What is shown on failure
 
     def log(self, name: str) -> Path:
         """The log file of a process that a test runs beside the stack's."""
@@ -347,8 +355,10 @@ class Siege:
         self._journal.append(f"{time.monotonic() - self._began:6.1f} s  {text}")
 
     def evidence(self) -> str:
-        """What happened, and the last words of every process."""
-        words = [f"{part.name} ({part.state}, {part.log}):\n{_shortened(part.words())}" for part in self.stack.parts]
+        """What happened, and the last log lines of every process."""
+        words = [
+            f"{part.name} ({part.state}, {part.log}):\n{_shortened(part.last_lines())}" for part in self.stack.parts
+        ]
         return "\n\n".join([self.story(), *words])
 
     def story(self) -> str:
@@ -358,41 +368,43 @@ class Siege:
 
 
 def _shortened(lines: str) -> str:
-    return "\n".join(line[:_LONGEST_LINE] for line in lines.splitlines())
+    return "\n".join(line[:_MAXIMUM_LINE] for line in lines.splitlines())
 
 
 @asynccontextmanager
 async def siege(
     data_dir: Path,
     *,
-    seconds: float,
-    erp: ErpKind = ErpKind.LIGHT,
+    erp: ErpKind = ErpKind.STUB,
     via: Via = Via.EVENT,
+    temporal: TemporalKind = TemporalKind.DEVELOPMENT,
     workers: int = 1,
     subscribers: int = 1,
     environment: Mapping[str, str] | None = None,
     prepare: Callable[[Stack], None] = lambda _stack: None,
 ) -> AsyncIterator[Siege]:
-    """A world that stands, for at most so many seconds. `prepare` may change a part before it is started."""
+    """A started world. `prepare` may change a part before it is started."""
     stack = Stack(
         data_dir,
         erp=erp,
         via=via,
+        temporal=temporal,
         workers=workers,
         subscribers=subscribers if via is Via.EVENT else 0,
         environment=_IMPATIENT | dict(environment or {}),
     )
+    for part in stack.parts:
+        part.patience = part.grace = STALL
     prepare(stack)
     async with (
         stack,
         OrgClient.open(Connection.model_validate(stack.org.connection)) as people,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
     ):
-        world = Siege(stack, people, http, seconds)
+        world = Siege(stack, people, http)
         try:
-            async with asyncio.timeout(seconds + _GRACE):
-                yield world
-                await world.all_standing()
+            yield world
+            await world.all_standing()
             _log.info("%s", world.story())
         except BaseException as error:
             error.add_note(world.evidence())

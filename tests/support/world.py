@@ -18,18 +18,33 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from activities.alerts import Need
-from activities.erp import CancelOrder, CreateOrder, ErpResult, FindOrder, FollowOrder, Resolved, ResolveOrder
-from activities.failures import as_failures, to_its_end
-from activities.salesforce import LookAt, WriteBack
-from closedwon import names, temporal
+from activities.failures import errors_as_failures
+from activities.heartbeats import run_to_completion
+from closedwon import names
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Customer, ErpOrder, ErpStatus, Following, Message, Order, OrderLine
-from closedwon.order_state import OrderStart
-from closedwon.snapshot import Deleted, RecordSnapshot, Values, Wanted
+from closedwon.model.alerts import Need
+from closedwon.model.erp import ErpOrder, ErpStatus
+from closedwon.model.erp_calls import (
+    CancelOrder,
+    CreateOrder,
+    ErpResult,
+    FindOrder,
+    FollowOrder,
+    Resolved,
+    ResolveOrder,
+)
+from closedwon.model.messages import Message
+from closedwon.model.order_state import OrderStart
+from closedwon.model.orders import Customer, Order, OrderLine
+from closedwon.model.outcomes import OrderOutcome
+from closedwon.model.records import ReadRecord, WriteBack
+from closedwon.model.routes import Channel, Following
+from closedwon.model.snapshot import Deleted, RecordSnapshot, Values, Wanted
+from closedwon.temporal.orders import start_order
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support import handoff
 from tests.support.histories import keep_history
-from workflows.order import OrderWorkflow, Outcome
+from workflows.order import OrderWorkflow
 
 ORG = OrgId("00D000000000001")
 _Script = Callable[[Any], Awaitable[Any]]
@@ -93,10 +108,10 @@ class World:
         self.write: _Script = self._write
         self.alert: _Script = self._alert
 
-    async def _load(self, request: LookAt) -> RecordSnapshot:
+    async def _load(self, request: ReadRecord) -> RecordSnapshot:
         if request.message is not None and request.message.deleted:
-            return Deleted(erp="light")
-        return Wanted(order=order_of(self.record), erp="light", written={"Number": None, "Status": None})
+            return Deleted(erp="stub")
+        return Wanted(order=order_of(self.record), erp="stub", written={"Number": None, "Status": None})
 
     async def _create(self, _request: CreateOrder) -> ErpOrder:
         return erp_order()
@@ -118,7 +133,7 @@ class World:
         return request.written
 
     @activity.defn
-    async def load_order(self, request: LookAt) -> RecordSnapshot:
+    async def load_order(self, request: ReadRecord) -> RecordSnapshot:
         return await self._play("load", self.load, request)  # type: ignore[no-any-return]
 
     @activity.defn
@@ -157,21 +172,23 @@ class World:
 
     async def _play(self, call: str, script: _Script, request: Any) -> Any:
         self.calls.append(call)
-        with as_failures():
-            return await to_its_end(script(request))  # type: ignore[arg-type]
+        with errors_as_failures():
+            return await run_to_completion(script(request))  # type: ignore[arg-type]
 
     async def notify(
         self,
         message_id: str = "m-1",
         *,
-        remember: timedelta = timedelta(0),
+        late_message_window: timedelta = timedelta(0),
         follow: Following | None = None,
         **message: Any,
-    ) -> WorkflowHandle[OrderWorkflow, Outcome]:
-        """Deliver word of the record as every channel does."""
-        await temporal.start_order(
+    ) -> WorkflowHandle[OrderWorkflow, OrderOutcome]:
+        """Deliver a notification of the record, as every channel does."""
+        await start_order(
             self.client,
-            OrderStart(org=ORG, record=self.record, route="won-deals", remember=remember, follow=follow),
+            OrderStart(
+                org=ORG, record=self.record, route="won-deals", late_message_window=late_message_window, follow=follow
+            ),
             Message(id=message_id, channel=Channel.PLATFORM_EVENT, received_at=datetime.now(UTC), **message),
         )
         return self.client.get_workflow_handle_for(OrderWorkflow.run, names.order_workflow_id(ORG, self.record))
@@ -182,7 +199,7 @@ class World:
         """The order's stage as the list of workflows shows it."""
         handle = self.client.get_workflow_handle(names.order_workflow_id(ORG, self.record))
         description = await handle.describe()
-        return description.typed_search_attributes.get(temporal.KEYS[names.ORDER_STAGE])
+        return description.typed_search_attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE])
 
     async def story(self) -> str:
         """The details page, as Temporal's UI asks for it."""
@@ -210,7 +227,7 @@ async def running(client: Client, record: RecordId | None = None) -> AsyncIterat
             workflows=[OrderWorkflow],
             activities=[world.load_order, world.write_back, world.raise_alert],
         ),
-        Worker(client, task_queue=names.erp_queue("light"), activities=world.erp_activities),
+        Worker(client, task_queue=names.erp_queue("stub"), activities=world.erp_activities),
         Worker(client, task_queue=names.ERP_QUEUE, activities=world.erp_activities),
     ):
         yield world

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import base64
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from closedwon.logs import OUR_PACKAGES
 from closedwon.settings import Route, Settings, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "closedwon.example.toml"
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """Leave the process's logging as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in OUR_PACKAGES:
-        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
@@ -36,6 +22,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOSEDWON_CALLOUT_KEY", "the-callout-key-of-the-example-settings")
     monkeypatch.setenv("CLOSEDWON_PATH_SECRET", "the-path-secret-of-the-example-settings")
     monkeypatch.setenv("PAYLOAD_KEY", base64.b64encode(bytes(32)).decode())
+    monkeypatch.setenv("WRONG_KEY", base64.b64encode(b"wrong" + bytes(27)).decode())
 
 
 @pytest.fixture
@@ -84,6 +71,7 @@ def record() -> dict[str, Any]:
         "StageName": "Closed Won",
         "IsWon": True,
         "CloseDate": "2025-11-03",
+        "Amount": 183.42,
         "CurrencyIsoCode": "EUR",
         "PO_Number__c": "PO-77",
         "Account": {

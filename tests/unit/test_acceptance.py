@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +13,8 @@ from temporalio.common import Priority
 from closedwon.acceptance import Notification, accept, in_place_of_event, order_start, prepare
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.mapping import MappingError
-from closedwon.model import Channel, Pace
+from closedwon.mapping.orders import MappingError
+from closedwon.model.routes import Channel, RetrySettings
 from closedwon.settings import Settings
 
 RECORD = RecordId("006000000000001AAA")
@@ -53,23 +54,33 @@ def notified(**fields: Any) -> Notification:
 def test_the_workflow_gets_what_the_route_says(settings: Load) -> None:
     """Org, record, pace, and how to follow an order that was taken by its number."""
     whole = settings()
-    paces = {"first_interval": timedelta(seconds=7), "longest_interval": timedelta(minutes=7)}
+    paces = {"initial_interval": timedelta(seconds=7), "maximum_interval": timedelta(minutes=7)}
     whole = whole.model_copy(update={"retry": whole.retry.model_copy(update=paces)})
-    route = whole.routes[0].model_copy(update={"horizon": timedelta(days=7)})
+    route = whole.routes[0].model_copy(update={"retry_for": timedelta(days=7)})
     start = order_start(whole, route, RECORD)
     assert (whole.org(route.org).id, RECORD, route.name) == (start.org, start.record, start.route)
     assert OrgId(start.org) == start.org
-    assert Pace(**paces, horizon=timedelta(days=7)) == start.pace
+    assert RetrySettings(**paces, retry_for=timedelta(days=7)) == start.retry_settings
     assert route.policies.follow == start.follow
     assert start.state is None
+
+
+def test_a_notification_names_its_route(settings: Load) -> None:
+    """The record's workflow may follow another route over the same object, and cannot read settings itself."""
+    whole = by_event(settings())
+    start, message, _ = prepare(whole, whole.routes[0], notified())
+    assert message.route is not None
+    assert (start.route, start.retry_settings, start.late_message_window, start.follow) == (
+        message.route.route, message.route.retry_settings, message.route.late_message_window, message.route.follow,
+    )  # fmt: skip
 
 
 def test_only_orders_made_of_notifications_wait_for_late_ones(settings: Load) -> None:
     """For 72 hours, as long as the event bus replays."""
     whole = settings()
-    assert timedelta(0) == order_start(whole, whole.routes[0], RECORD).remember
+    assert timedelta(0) == order_start(whole, whole.routes[0], RECORD).late_message_window
     whole = by_event(whole)
-    assert timedelta(hours=72) == order_start(whole, whole.routes[0], RECORD).remember
+    assert timedelta(hours=72) == order_start(whole, whole.routes[0], RECORD).late_message_window
 
 
 @pytest.mark.parametrize("source", ["record", "event"])
@@ -129,7 +140,7 @@ def test_t6_a_record_of_another_object_is_refused(settings: Load) -> None:
     whole, account = settings(), notified(record=RecordId("001000000000001AAA"))
     with pytest.raises(MappingError) as caught:
         prepare(whole, whole.routes[0], account)
-    assert AttentionReason.BAD_MESSAGE is caught.value.reason
+    assert AttentionReason.INVALID_MESSAGE is caught.value.reason
     custom = whole.routes[0].model_copy(update={"object": "Deal__c"})
     with pytest.raises(MappingError):
         prepare(whole, custom, account)
@@ -144,7 +155,7 @@ async def test_what_was_prepared_is_started_with_its_priority(settings: Load, mo
     async def start_order(*positional: Any, **named: Any) -> None:
         started.append((positional, named))
 
-    monkeypatch.setattr("closedwon.acceptance.temporal.start_order", start_order)
+    monkeypatch.setattr("closedwon.acceptance.start_order", start_order)
     whole, given, client = settings(), notified(summary="from the sweep"), object()
     later = Priority(priority_key=5)
     await accept(client, whole, whole.routes[0], given, priority=later)  # type: ignore[arg-type]
@@ -165,3 +176,38 @@ def test_a_record_that_takes_an_events_place_is_where_the_route_looks(
     assert (
         {"Name": "Roof", "At": NOON} if is_whole else {payload: '{"Name": "Roof", "At": "2026-11-24 12:00:00+00:00"}'}
     ) == found
+
+
+@pytest.mark.parametrize("source", ["event", "record"])
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        (RECORD, False),
+        (RECORD.short, False),
+        (None, False),
+        ("006000000000002AAA", True),
+        ("006000000000002", True),
+        ("00k000000000001AAA", "event"),
+        ("no id", "event"),
+    ],
+)
+def test_content_of_another_record_is_refused(
+    settings: Load, source: str, said: str | None, *, refused: bool | str
+) -> None:
+    """Apex that takes the wrong variable of a loop: no order of one deal is made of what another one says."""
+    whole = by_event(settings()) if source == "event" else settings()
+    content = {"Name": "Roof"} | ({} if said is None else {"Id": said})
+    given = notified(fields={"Payload__c": json.dumps(content)} if source == "event" else content)
+    if refused in {True, source}:
+        with pytest.raises(MappingError, match="its content has the `Id` of another one") as caught:
+            prepare(whole, whole.routes[0], given)
+        assert AttentionReason.INVALID_MESSAGE is caught.value.reason
+        assert "00600000" not in str(caught.value)
+    else:
+        prepare(whole, whole.routes[0], given)
+
+
+def test_content_without_any_field_is_none(settings: Load) -> None:
+    """It would replace what an earlier notification says of the record."""
+    whole = by_event(settings())
+    assert prepare(whole, whole.routes[0], notified(fields={})).message.payload is None

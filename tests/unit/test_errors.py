@@ -1,4 +1,4 @@
-"""Reasons for attention: each is told in words, and has its section in the runbook."""
+"""Reasons for attention: each has a sentence, and a section in the runbook."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import pytest
 
 from closedwon.errors import AttentionReason
 
-_RUNBOOK = Path(__file__).parents[2] / "docs" / "operating.md"
+_RUNBOOK = Path(__file__).parents[2] / "docs" / "operate" / "attention-reasons.md"
 
 
 @pytest.mark.parametrize("reason", AttentionReason)
 def test_a_reason_has_a_sentence_and_a_section(reason: AttentionReason) -> None:
-    """Whoever reads the word in a list or an alert finds in the runbook what it means and what to do."""
-    section = re.search(rf"^### `{reason}`\n\n(.+)", _RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
+    """A person who reads the reason in a list or an alert finds in the runbook what it means and what to do."""
+    section = re.search(
+        rf"^## `{reason}`\n\n(.+?)(?=\n## |\Z)", _RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
     assert reason.sentence.endswith(".")
-    assert reason.cure.endswith(".")
+    assert reason.hint.endswith(".")
     assert section is not None
-    assert len(section[1]) > 40
+    assert len(section[1]) > 80

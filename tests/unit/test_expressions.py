@@ -46,6 +46,11 @@ DATA = exact(
         ("to_string(price)", "0.1"),
         ("to_number(text)", Decimal("5.50")),
         ("to_number('x')", None),
+        ("to_number('1_000')", None),
+        ("to_number('\uff11\uff12\uff13')", None),
+        ("to_number('\u0661')", None),
+        ("to_number('Infinity')", None),
+        ("to_number('-1.5e3')", Decimal(-1500)),
         ("to_number(price)", Decimal("0.1")),
         ("type(price)", "number"),
         ("type(flag)", "boolean"),
@@ -140,6 +145,7 @@ def test_a_bad_expression_is_refused_before_any_record(expression: str, problem:
         ("add_days('2025-11-03', `0.5`)", r"add_days\(\) takes a whole number of days"),
         ("add_days('2025-11-03', `9999999`)", r"add_days\(\) gives a day beyond the calendar"),
         ("add_days('2025-11-03', `99999999999999`)", r"add_days\(\) gives a day beyond the calendar"),
+        ("add_days('2026-W45-2', `1`)", r"add_days\(\) takes a date like 2025-11-03"),
         ("day_in(text, 'Europe/Berlin')", r"day_in\(\) takes a moment with its offset"),
         ("day_in('2025-11-03T23:30:00', 'Europe/Berlin')", r"day_in\(\) takes a moment with its offset"),
         ("day_in('0001-01-01T00:00:00Z', 'America/New_York')", r"day_in\(\) takes a moment with its offset"),
@@ -152,6 +158,45 @@ def test_an_expression_that_fails_on_the_data_does_not_quote_it(expression: str,
         evaluate(expression, DATA)
     assert "5.50" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "kinds"),
+    [
+        ("flag == 'true'", "a boolean with a text; to_string"),
+        ("'true' == flag", "a boolean with a text; to_string"),
+        ("flag != 'true'", "a boolean with a text; to_string"),
+        ("!flag == 'true' || flag", "a boolean with a text"),
+        ("quantity == '3'", "a number with a text; to_string"),
+        ("text == `5.5`", "a number with a text; to_string"),
+        ("flag == `1`", "a boolean with a number$"),
+        ("price == flag", "a boolean with a number$"),
+        ("lines[?n == 'A']", "a number with a text"),
+    ],
+)
+def test_values_of_different_kinds_are_not_compared(expression: str, kinds: str) -> None:
+    """JMESPath says false, although `'true'` and `true` are the same checkbox: nothing may follow from that."""
+    with pytest.raises(ExpressionError, match=f"^it compares {kinds}"):
+        evaluate(expression, DATA)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("missing == 'true'", False),
+        ("flag != `null`", True),
+        ("missing == `null`", True),
+        ("lines == 'A'", False),
+        ("flag == `true`", True),
+        ("text == '5.50'", True),
+        ("to_string(flag) == 'true'", True),
+        ("to_string('true') == 'true'", True),
+        ("to_string(missing) == 'true'", False),
+    ],
+)
+def test_what_is_missing_and_what_is_of_one_kind_is_compared(expression: str, *, expected: bool) -> None:
+    """An empty field is a fact about the record."""
+    assert expected is evaluate(expression, DATA)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +256,65 @@ def test_noise_is_taken_off_json_numbers_only(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.0000000000000008", "1"),
+        ("1.0000000000000009", "1.0000000000000009"),
+        ("0.9999999999999996", "1"),
+        ("-1.0000000000000008", "-1"),
+        ("1.2345678901234501", "1.2345678901234501"),
+        ("1.23456789012345001", "1.23456789012345001"),
+        ("1.23456789012340001", "1.2345678901234"),
+        ("100000000000.00004", "100000000000"),
+        ("100000000000.00005", "100000000000.00005"),
+        ("-100000000000.00005", "-100000000000.00005"),
+        ("200000000000.00006", "200000000000.00006"),
+        ("0.000010000000000000001", "0.00001"),
+        ("9.000000000000001", "9"),
+        ("10.000000000000002", "10"),
+        ("100.00000000000001", "100"),
+        ("16.01", "16.01"),
+        ("16.010", "16.010"),
+    ],
+)
+def test_noise_is_less_than_a_double_can_hold_and_less_than_an_amount(text: str, expected: str) -> None:
+    """Four units in the last place, and half of the smallest unit of any currency; only where fewer digits are left."""
+    assert expected == f"{json_number(text):f}"
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_taken"),
+    [
+        ("abs()", False),
+        ("abs(a)", True),
+        ("abs(a, b)", False),
+        ("add(a)", False),
+        ("add(a, b)", True),
+        ("add(a, b, c)", True),
+        ("multiply(a)", False),
+        ("multiply(a, b, c, d)", True),
+        ("subtract(a)", False),
+        ("subtract(a, b)", True),
+        ("subtract(a, b, c)", False),
+        ("merge()", False),
+        ("merge(a)", True),
+        ("merge(a, b, c)", True),
+        ("not_null(a, b)", True),
+        ("contains(a, b)", True),
+        ("contains(a, b, c)", False),
+        ("[a, lines[].abs(n, m)]", False),
+    ],
+)
+def test_a_function_takes_as_many_arguments_as_it_says(expression: str, *, is_taken: bool) -> None:
+    """At least one each; only some take any number."""
+    if is_taken:
+        check(expression)
+    else:
+        with pytest.raises(ExpressionError, match="argument"):
+            check(expression)
+
+
+@pytest.mark.parametrize(
     ("expression", "expected"),
     [("[@]", True), ("Items.records || [@]", True), ("@", True), ("Items.records", False), ("@.Items", False),
      ("Items[?@ > `1`]", False), ("map(&@, Items)", False)],
@@ -221,7 +325,7 @@ def test_an_expression_may_yield_the_data_itself(expression: str, expected: obje
 
 
 @pytest.mark.parametrize("zone", ["`5`", "Zone", "`null`"])
-def test_a_zone_that_is_no_text_is_left_to_the_record(zone: str) -> None:
+def test_a_zone_that_is_not_a_literal_is_checked_with_the_record(zone: str) -> None:
     """Only a name that is written out can be checked with the settings."""
     check(f"day_in(CreatedDate, {zone})")
     with pytest.raises(ExpressionError, match=r"day_in\(\) got (number|null), not string"):

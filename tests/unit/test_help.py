@@ -15,7 +15,7 @@ from closedwon.cli.main import app
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, str]]:
-    """Each command, as it is typed, with its help text; faults of the local org are told by their names alone."""
+    """Each command, as it is typed, with its help text; the names of the emulator's faults need no examples."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from leaves(command, *path, name)
@@ -30,7 +30,7 @@ LEAVES = dict(leaves(typer.main.get_command(app)))
 def test_every_command_has_an_example_that_can_be_copied_and_works(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each stands whole on a line of a usual terminal, and names options that there are."""
+    """Each example fits on one line of 80 columns and uses options that exist."""
     monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, [*command.split(), "--help"]).output
     examples = re.findall(r"^ *- `([^`]+)`$", LEAVES[command], re.MULTILINE)
@@ -43,15 +43,15 @@ def test_every_command_has_an_example_that_can_be_copied_and_works(
             assert 0 == answer.exit_code, answer.output
 
 
-def test_the_commands_are_grouped_by_who_looks_for_them() -> None:
-    """A newcomer finds the demo first; nothing is left over in a box without a name."""
+def test_the_commands_are_grouped_by_reader() -> None:
+    """The demo comes first, and every command is in a named section."""
     shown = CliRunner().invoke(app, ["--help"]).output
     boxes = re.findall(r"─ ([A-Z][^─]*?) ─", shown)
-    assert ["Options", "Try it on your own machine", "Set it up", "Run it", "Watch it, and mend"] == boxes
+    assert ["Options", "Try it on your own machine", "Set it up", "Run it", "Watch it and fix problems"] == boxes
 
 
-def test_the_version_is_told() -> None:
-    """Who reports a bug can say of what."""
+def test_the_version_is_printed() -> None:
+    """A bug report can name the version."""
     answer = CliRunner().invoke(app, ["--version"])
     assert 0 == answer.exit_code
     assert re.fullmatch(r"closedwon \d+\.\d+\.\d+\S*\n", answer.output)

@@ -1,11 +1,11 @@
-"""What of a request's path gets into the log."""
+"""Request paths in the log."""
 
 from __future__ import annotations
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from workers.intake.origin import Paths
+from closedwon.intake.origin import Paths
 
 _LONG = "a-route-with-a-name-that-is-longer-than-secrets"
 _PATHS = Paths(["won-deals", _LONG, "tryton"])
@@ -33,6 +33,6 @@ _SECRET = "xY_kGlUIOpDBBps_dTaXk0_WeTt9FR3-dtw0FPCbWJU"
         ("/", "/"),
     ],
 )
-def test_everything_that_could_be_a_secret_or_a_part_of_one_is_masked(path: str, shown: str) -> None:
-    """Names that the settings know are shown, and short ones in their place; the query is left out."""
+def test_possible_secrets_are_masked(path: str, shown: str) -> None:
+    """Configured names are shown, and short ones in their place; the query is omitted."""
     assert shown == _PATHS.shown(make_mocked_request("POST", path))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedwon.errors import AttentionReason
-from closedwon.lines import LineDiffersError
-from closedwon.mapping import MappingError
+from closedwon.mapping.lines import LineDiffersError, UnusualAmountError
+from closedwon.mapping.orders import MappingError
 from closedwon.settings import Route
 from tests.support.mapping import deal, example_route, line, line_of, order_of, record_of
 
@@ -95,6 +95,38 @@ def test_a_discount_may_be_an_amount_off_the_line(fields: dict[str, Any], expect
 
 
 @pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        ("90.01", Costs("30.0036666667", "90.01", "33.337", total="90.01")),
+        ("90.011", Costs("30.0036666667", "90.011", "33.337", total="90.011")),
+        (None, Costs("30.0036666667", "90.011", "33.337", total="90.011")),
+    ],
+)
+def test_a_total_that_was_signed_stays_where_the_rest_cannot_be_divided(total: str | None, expected: Costs) -> None:
+    """Price and discount give the total only if the record has none."""
+    fields = line(3, "33.337", Discount=10, TotalPrice=total)
+    assert expected == costs(fields, route_with(PRICE, DISCOUNT, TOTAL, amount=True))
+
+
+@pytest.mark.parametrize("fields", [line(2, 100, Discount="200.01"), line(1, 0, Discount=5), line(1, -5, Discount=6)])
+def test_a_discount_of_more_than_the_line_is_refused(fields: dict[str, Any]) -> None:
+    """As a percentage above 100 is, also where another line keeps the total positive; a route may allow it."""
+    route = route_with(PRICE, DISCOUNT, amount=True)
+    with pytest.raises(UnusualAmountError, match=r"line 2 takes \S+ EUR off \S+ EUR") as caught:
+        order_of(line(1, 1000), fields, route=route)
+    assert caught.value.reason == AttentionReason.UNUSUAL_AMOUNT
+    allows = route.model_copy(update={"order": route.order.model_copy(update={"allow": ("negative-total",)})})
+    assert order_of(line(1, 1000), fields, route=allows).lines[1].amount < 0
+
+
+def test_a_discount_on_a_line_of_negative_price_is_at_most_its_amount() -> None:
+    """Such a line is a discount itself, and valid."""
+    route = route_with(PRICE, DISCOUNT, amount=True)
+    order = order_of(line(1, 1000), line(2, -100, Discount=200), line(2, -100), route=route)
+    assert [1000, -400, -200] == [one.amount for one in order.lines]
+
+
+@pytest.mark.parametrize(
     ("currency", "total", "agrees"),
     [
         ("EUR", "180.005", True),
@@ -107,7 +139,7 @@ def test_a_discount_may_be_an_amount_off_the_line(fields: dict[str, Any], expect
         ("KWD", "180.001", False),
     ],
 )
-def test_a_line_may_be_off_by_half_a_smallest_unit(currency: str, total: str, *, agrees: bool) -> None:
+def test_a_line_may_differ_by_half_a_smallest_unit(currency: str, total: str, *, agrees: bool) -> None:
     """Salesforce rounds each line once, to the currency's decimals; beyond that the line contradicts itself."""
     fields = line(2, 100, Discount=10, TotalPrice=total)
     if agrees:

@@ -1,4 +1,4 @@
-"""Logs are one stream that people and machines can read, and that tells no secret."""
+"""Logs are one stream that people and machines can read, and they contain no secrets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import structlog
 
-from closedwon import logs
-from closedwon.settings import Telemetry
+from closedwon.settings import TelemetrySettings
+from closedwon.telemetry import logs
 
 Entries = Callable[[], list[dict[str, Any]]]
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 def entries() -> Entries:
     """Configure logging as in production and return a function that reads what was logged."""
     stream = io.StringIO()
-    logs.configure(Telemetry(log_format="json"), stream=stream)
+    logs.configure(TelemetrySettings(log_format="json"), stream=stream)
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -106,8 +106,8 @@ def test_a_value_under_a_secret_name_is_masked(entries: Entries) -> None:
 
 def test_an_object_is_shown_by_its_type_only(entries: Entries) -> None:
     """A model's representation would hold field values."""
-    logging.getLogger("closedwon.test").info("loaded", extra={"order": Telemetry(host="customer-data")})
-    assert "<Telemetry>" == entries()[0]["order"]
+    logging.getLogger("closedwon.test").info("loaded", extra={"order": TelemetrySettings(host="customer-data")})
+    assert "<TelemetrySettings>" == entries()[0]["order"]
 
 
 def test_ordinary_text_is_left_alone(entries: Entries) -> None:
@@ -122,19 +122,19 @@ def test_ordinary_text_is_left_alone(entries: Entries) -> None:
 def test_libraries_do_not_log_whole_requests(entries: Entries) -> None:
     """Even when we look for a bug of ours at DEBUG."""
     stream = io.StringIO()
-    logs.configure(Telemetry(log_format="json", log_level="DEBUG"), stream=stream)
+    logs.configure(TelemetrySettings(log_format="json", log_level="DEBUG"), stream=stream)
     logging.getLogger("closedwon.test").debug("ours")
     logging.getLogger("urllib3.connectionpool").debug("a request")
     logging.getLogger("aiohttp.access").info("a request")
     logging.getLogger("some.library").debug("a request")
     assert ["ours"] == [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
-    assert [] == entries(), "configured anew, the old stream is left"
+    assert [] == entries(), "after the second call of `configure`, nothing is written to the old stream"
 
 
 def test_the_level_is_kept(entries: Entries) -> None:
     """An operator who wants warnings only gets warnings only."""
     stream = io.StringIO()
-    logs.configure(Telemetry(log_level="WARNING"), stream=stream)
+    logs.configure(TelemetrySettings(log_level="WARNING"), stream=stream)
     for name in ("closedwon.test", "some.library"):
         logging.getLogger(name).info("no")
         logging.getLogger(name).warning("yes")
@@ -150,7 +150,7 @@ def test_a_terminal_gets_lines_for_people() -> None:
             return True
 
     terminal = Terminal()
-    logs.configure(Telemetry(log_format="auto"), stream=terminal)
+    logs.configure(TelemetrySettings(log_format="auto"), stream=terminal)
     try:
         fail("by a rule")
     except ValueError:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Customer, ErpStatus, Message, Order, OrderLine, parse_idempotency_key
+from closedwon.model.erp import ErpStatus
+from closedwon.model.messages import Message
+from closedwon.model.orders import Customer, Order, OrderLine, parse_idempotency_key
+from closedwon.model.routes import Channel
 
 decimals = st.decimals(min_value=-(10**9), max_value=10**9, places=4)
 lines = st.builds(OrderLine, product=st.just("GC1040"), quantity=decimals, unit_price=decimals)
@@ -56,7 +59,7 @@ def test_the_idempotency_key_has_org_and_record() -> None:
 
 
 def test_an_order_without_lines_is_refused() -> None:
-    """An empty order in the ERP would be nobody's intention."""
+    """An empty order in the ERP is never intended."""
     with pytest.raises(ValidationError, match="lines"):
         an_order()
 

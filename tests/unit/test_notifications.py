@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from closedwon.model import Channel, Message
-from closedwon.notifications import Notifications
+from closedwon.model.messages import Message
+from closedwon.model.notifications import Notifications
+from closedwon.model.routes import Channel
 
 _NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -51,23 +52,23 @@ def _tombstone(minute: int, *, modified: bool = True) -> Message:
         ([_tombstone(2), _event(3), _tombstone(4)], True, None),
     ],
 )
-@pytest.mark.parametrize("is_given_up", [False, True])
+@pytest.mark.parametrize("is_decided", [False, True])
 def test_a_deletion_stands_until_there_is_notifications_of_what_came_after_it(
-    messages: list[Message], *, deleted: bool, payload: int | None, is_given_up: bool
+    messages: list[Message], *, deleted: bool, payload: int | None, is_decided: bool
 ) -> None:
     """A record may be taken out of the recycle bin; a late message from before its deletion does not do that."""
     notifications = Notifications()
     for message in messages:
         notifications.take(message)
-        if is_given_up and notifications.deleted:
-            notifications.settle(_at(60))
+        if is_decided and notifications.deleted:
+            notifications.mark_done(_at(60))
 
     assert notifications.newest is not None
     assert (deleted, payload) == (notifications.deleted, (notifications.newest.payload or {}).get("minute"))
 
 
 def test_a_record_that_is_read_is_not_deleted() -> None:
-    """Whoever looks at records need not believe a tombstone; but one that came during the look still counts."""
+    """A record that was read disproves an earlier tombstone; one that arrived while it was being read still counts."""
     notifications, first, second = Notifications(), _tombstone(1), _tombstone(3)
     notifications.take(first)
     notifications.is_readable(first)
@@ -147,24 +148,26 @@ def test_t5_mixtures_of_messages_with_and_without_time_and_payload(
         (_message("newer without content", 61, modified=31), True),
         (_message("no time, arrived before", 30, payload=5), False),
         (_message("no time, arrived after", 31, payload=5), True),
-        (_message("first", 61, modified=31, payload=31), False),
+        (_message("first", 61, modified=30, payload=30), False),
+        (_message("first", 61, payload=31), False),
+        (_message("first", 61, modified=31, payload=31), True),
         (_message("deleted", 61, modified=31, deleted=True), True),
         (_message("first", 61, modified=31, deleted=True), False),
     ],
     ids=lambda value: value.id if isinstance(value, Message) else "",
 )
 @pytest.mark.parametrize("timed", [True, False])
-def test_t1_what_happened_before_a_decision_is_no_news(late: Message, *, is_news: bool, timed: bool) -> None:
+def test_t1_what_happened_before_a_decision_is_not_news(late: Message, *, is_news: bool, timed: bool) -> None:
     """A cancelled deal is not ordered again by an older event with another id, nor by the same one again."""
     notifications = Notifications()
     notifications.take(_message("first", 30, modified=30 if timed else None, payload=30))
     notifications.news = False
-    notifications.settle(_at(60))
+    notifications.mark_done(_at(60))
     assert _at(30) == notifications.decided_at
     notifications.take(late)
     assert is_news is notifications.news
     assert (late.deleted and is_news) is notifications.deleted
-    assert {"first", late.id} == notifications.heard
+    assert list(dict.fromkeys(("first", late.id))) == list(notifications.known_ids)
 
 
 def test_t1_a_decision_about_a_record_that_was_only_named_counts_from_now() -> None:
@@ -172,7 +175,7 @@ def test_t1_a_decision_about_a_record_that_was_only_named_counts_from_now() -> N
     notifications = Notifications()
     notifications.take(_message("first", 30))
     notifications.news = False
-    notifications.settle(_at(60))
+    notifications.mark_done(_at(60))
     for late, is_news in (
         (_message("a", 60), False),
         (_message("b", 70, modified=60), False),
@@ -204,7 +207,7 @@ def test_after_a_deletion_was_dealt_with_only_a_later_state_is_news(
     notifications = Notifications()
     notifications.take(_message("tombstone", 20, modified=20 if timed else None, deleted=True))
     notifications.news = False
-    notifications.settle(_at(35))
+    notifications.mark_done(_at(35))
     notifications.take(message)
     assert (deleted, news) == (notifications.deleted, notifications.news)
 
@@ -232,13 +235,131 @@ def test_the_first_notification_begins_the_way_of_a_deal() -> None:
     assert _at(20) == notifications.since
 
 
-def test_t5_a_new_run_knows_what_was_carried_but_not_the_ids() -> None:
-    """A duplicate costs one more reading there; a late one is still late."""
+def test_t5_a_new_run_knows_what_was_carried() -> None:
+    """The ids, too; a late notification is still late."""
     notifications = Notifications()
     notifications.take(_message("first", 30, modified=30, payload=30))
-    notifications.settle(_at(60))
+    notifications.mark_done(_at(60))
     again = Notifications.model_validate_json(notifications.model_dump_json())
-    assert (set(), 30, False, _at(30)) == (again.heard, _newest(again), again.deleted, again.decided_at)
+    assert (["first"], 30, False, _at(30)) == (list(again.known_ids), _newest(again), again.deleted, again.decided_at)
     again.news = False
     again.take(_message("first", 61, modified=30, payload=30))
     assert not again.news
+
+
+def test_a_new_run_knows_a_duplicate_that_says_no_time() -> None:
+    """It is taken in the order of arrival, so as news it would replace what is newer."""
+    first, second = (
+        Message(id=name, channel=Channel.CALLOUT, received_at=_at(0), payload={"minute": minute})
+        for minute, name in enumerate(("first", "second"))
+    )
+    notifications = Notifications()
+    notifications.take(first)
+    notifications.take(second)
+    again = Notifications.model_validate_json(notifications.model_dump_json())
+    again.take(first)
+    assert again.newest == second
+
+
+def test_the_ids_that_are_known_are_bounded() -> None:
+    """They are carried into each new run; the oldest are forgotten first."""
+    notifications = Notifications()
+    for minute in range(300):
+        notifications.take(_event(minute))
+    assert [f"e-{minute}" for minute in range(44, 300)] == list(notifications.known_ids)
+
+
+@pytest.mark.parametrize(("name", "modified", "expected"), [("first", 35, 2), ("first", 30, 1), ("first", 29, 1)])
+def test_a_notification_that_is_sent_again_with_newer_content_counts(name: str, modified: int, expected: int) -> None:
+    """Salesforce sends the fields as they are by then, under the same id."""
+    notifications = Notifications()
+    notifications.take(_message("first", 30, modified=30, payload=1))
+    notifications.take(_message(name, 40, modified=modified, payload=2))
+    assert expected == _newest(notifications)
+
+
+@pytest.mark.parametrize(
+    ("messages", "newest", "rival"),
+    [
+        ([(5, 1), (5, 2)], 2, 1),
+        ([(5, 1), (5, 2), (5, 1)], 2, 1),
+        ([(5, 1), (5, 2), (5, 2)], 2, 1),
+        ([(5, 1), (5, 2), (5, 3)], 3, 2),
+        ([(5, 1), (5, 2), (6, 3)], 3, None),
+        ([(5, 1), (5, 2), (4, 3)], 2, 1),
+        ([(5, 1), (5, 1)], 1, None),
+        ([(5, 1), (6, 2)], 2, None),
+        ([(None, 1), (None, 2)], 2, None),
+        ([(5, 1), (None, 2)], 2, None),
+    ],
+)
+def test_two_that_say_different_things_of_one_second_contradict_each_other(
+    messages: list[tuple[int | None, int]], newest: int, rival: int | None
+) -> None:
+    """SystemModstamp has no fractions, and Salesforce keeps no order. What repeats one of them adds nothing."""
+    notifications = Notifications()
+    for number, (modified, payload) in enumerate(messages):
+        notifications.take(_message(f"m-{number}", 10 + number, modified=modified, payload=payload))
+    found = notifications.rival
+    assert (newest, rival) == (_newest(notifications), None if found is None else (found.payload or {})["minute"])
+
+
+def test_a_deletion_ends_a_contradiction() -> None:
+    """Nothing is changed in a record after its deletion."""
+    notifications = Notifications()
+    for number in (1, 2):
+        notifications.take(_message(f"m-{number}", 10, modified=5, payload=number))
+    notifications.take(_message("gone", 10, modified=5, deleted=True))
+    assert (True, None) == (notifications.deleted, notifications.rival)
+
+
+@pytest.mark.parametrize(("payload", "is_news"), [(2, True), (1, False), (None, False)])
+def test_another_one_of_the_second_that_was_settled_is_news(payload: int | None, *, is_news: bool) -> None:
+    """A deal may be won in the second in which it was made."""
+    notifications = Notifications()
+    notifications.take(_message("first", 40, modified=30, payload=1))
+    notifications.news = False
+    notifications.mark_done(_at(60))
+    notifications.take(_message("second", 61, modified=30, payload=payload))
+    assert is_news is notifications.news
+
+
+def test_what_an_operator_has_decided_covers_the_same_second() -> None:
+    """A person knew what was known until then."""
+    notifications = Notifications()
+    notifications.take(_message("first", 40, modified=30, payload=1))
+    notifications.news, notifications.decided_at = False, _at(50)
+    notifications.take(_message("second", 61, modified=50, payload=2))
+    assert not notifications.news
+
+
+def test_a_notification_without_content_replaces_none() -> None:
+    """An empty one names the record, and says nothing of it."""
+    notifications = Notifications()
+    notifications.take(_message("first", 30, modified=30, payload=1))
+    empty = Message(id="empty", channel=Channel.CALLOUT, received_at=_at(40), payload={}, modified_at=_at(40))
+    notifications.take(empty)
+    assert 1 == _newest(notifications)
+
+
+@pytest.mark.parametrize(("minute", "modified"), [(40, 40), (40, 30), (49, 49), (50, 50), (55, 55), (45, None)])
+def test_a_deletion_counts_though_a_person_has_decided_since(minute: int, modified: int | None) -> None:
+    """It is the last thing that happens to a record, so no decision about the order covers it."""
+    notifications = Notifications()
+    notifications.take(_message("first", 30, modified=30, payload=1))
+    notifications.news, notifications.decided_at = False, _at(50)
+    notifications.take(_message("deleted", minute, modified=modified, deleted=True))
+    assert (True, True) == (notifications.news, notifications.deleted)
+    notifications.news = False
+    notifications.take(_message("deleted", minute, modified=modified, deleted=True))
+    assert not notifications.news
+
+
+def test_a_tombstone_of_an_older_state_deletes_nothing_after_a_decision_either() -> None:
+    """The record was changed after it: it was taken out of the recycle bin."""
+    notifications = Notifications()
+    notifications.take(_message("first", 30, modified=30, payload=1))
+    notifications.decided_at = _at(50)
+    notifications.take(_message("deleted", 55, modified=29, deleted=True))
+    assert not notifications.deleted
+    assert 1 == _newest(notifications)

@@ -11,7 +11,7 @@ from tests.support.metrics import Exported, our_metrics
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 
 
-def told() -> Iterator[Exported]:
+def documented() -> Iterator[Exported]:
     """Yield the rows of the page's table."""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("| `closedwon_"):
@@ -19,6 +19,6 @@ def told() -> Iterator[Exported]:
             yield Exported(name.strip("`"), kind, tuple(re.findall(r"`(\w+)`", labels)))
 
 
-def test_every_metric_is_told_with_its_type_and_labels() -> None:
-    """Whoever builds a panel or a rule by the page finds what it says."""
-    assert our_metrics() == list(told())
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
+    """Anyone who builds a panel or a rule by the page finds what it says."""
+    assert our_metrics() == list(documented())

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from closedwon.errors import AttentionError, AttentionReason
-from closedwon.model import KEPT, UNWON, Channel, Message
-from closedwon.record import Erps, Record, gone, snapshot, until_quiet
+from closedwon.mapping.record import Erps, Record, gone, snapshot, until_quiet
+from closedwon.model.erp import CANCELLED_UNQUALIFIED, KEPT_UNQUALIFIED
+from closedwon.model.messages import Message
+from closedwon.model.routes import Channel
+from closedwon.model.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Wanted
 from closedwon.settings import Route, Settings
-from closedwon.snapshot import Declined, Deleted, Hidden, NotWanted, RecordSnapshot, Wanted
 from tests.support.mapping import KEY, ORG, OTHER_KEY, RECORD, deal, example_route, line, order_of, record_of
 
 NO_KEY_FIELD = ('key = "ERP_Order_Key__c"', "")
@@ -47,22 +49,24 @@ def seen(shows: Shows, route: Route | None = None, **fields: Any) -> RecordSnaps
         (Shows("SO-1", "confirmed", KEY), "SO-1", True, False, None),
         (Shows("SO-1", "needs attention", KEY), "SO-1", True, False, None),
         (Shows("SO-1", None, KEY), "SO-1", False, False, None),
-        (Shows("SO-1", UNWON, KEY), "SO-1", True, True, None),
-        (Shows(None, UNWON, KEY), None, False, True, None),
-        (Shows("SO-1", UNWON), "SO-1", False, False, None),
-        (Shows("SO-1", UNWON, OTHER_KEY), None, False, False, None),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED, KEY), "SO-1", True, True, None),
+        (Shows(None, CANCELLED_UNQUALIFIED, KEY), None, False, True, None),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED), "SO-1", False, False, None),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED, OTHER_KEY), None, False, False, None),
         (Shows("SO-1", "confirmed", OTHER_KEY), None, False, False, None),
         (Shows("SO-1", "cancelled", OTHER_KEY), None, False, False, None),
         (Shows("SO-1", "cancelled"), "SO-1", False, False, "cancelled"),
         (Shows(None, "not needed"), None, False, False, "not needed"),
-        (Shows("SO-1", "cancelled", "rubbish"), None, False, False, None),
+        (Shows("SO-1", "cancelled", "see 4711"), "SO-1", False, False, "cancelled"),
+        (Shows("SO-1", "confirmed", KEY[:30]), "SO-1", False, False, None),
+        (Shows("SO-1", "cancelled, no longer won", KEY.lower()), "SO-1", True, True, None),
         (Shows("SO-1", "cancelled", " "), "SO-1", False, False, "cancelled"),
     ],
 )
 def test_a_won_record_says_what_it_can_prove(
     shows: Shows, number: str | None, is_proven: object, reopen: object, unproven: str | None
 ) -> None:
-    """Own key: all counts. Another record's key: nothing does. No key: the number is handed on as unproven."""
+    """Own key: all counts. Another record's key: nothing does. Not a key: the number is handed on as unproven."""
     found = seen(shows)
     assert isinstance(found, Wanted)
     assert (number, is_proven, reopen, unproven) == (
@@ -96,12 +100,13 @@ def test_what_a_person_declined_stays_declined(status: str, note: str) -> None:
         (Shows(None, "confirmed", KEY), None, True),
         (Shows(None, "needs attention"), None, True),
         (Shows(None, None, KEY), None, True),
+        (Shows(None, None, KEY[:30]), None, True),
         (Shows(None, "not needed", KEY), None, False),
-        (Shows("SO-1", UNWON, KEY), "SO-1", False),
-        (Shows("SO-1", KEPT, KEY), "SO-1", False),
-        (Shows("SO-1", KEPT), "SO-1", True),
-        (Shows("SO-1", UNWON), "SO-1", True),
-        (Shows("SO-1", UNWON, OTHER_KEY), None, True),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED, KEY), "SO-1", False),
+        (Shows("SO-1", KEPT_UNQUALIFIED, KEY), "SO-1", False),
+        (Shows("SO-1", KEPT_UNQUALIFIED), "SO-1", True),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED), "SO-1", True),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED, OTHER_KEY), None, True),
     ],
 )
 def test_a_record_that_is_not_won_says_whether_it_may_have_an_order(
@@ -113,14 +118,96 @@ def test_a_record_that_is_not_won_says_whether_it_may_have_an_order(
     assert (number, may_have_order, True) == (found.number, found.may_have_order, found.is_certain)
 
 
+@pytest.mark.parametrize(
+    ("shows", "number", "may_have_order"),
+    [
+        (Shows(), None, False),
+        (Shows("SO-1", "confirmed", KEY), "SO-1", True),
+        (Shows("SO-1", "cancelled"), None, True),
+        (Shows(None, "not needed"), None, True),
+        (Shows("SO-1", "cancelled", OTHER_KEY), None, True),
+        (Shows("SO-1", CANCELLED_UNQUALIFIED, KEY), "SO-1", False),
+    ],
+)
+def test_a_record_without_a_verdict_is_not_wanted_for_certain(
+    shows: Shows, number: str | None, may_have_order: object
+) -> None:
+    """Neither yes nor no: nothing is ordered, and nothing is cancelled for it."""
+    found = seen(shows, IsWon=None)
+    assert isinstance(found, NotWanted)
+    assert (number, may_have_order, False) == (found.number, found.may_have_order, found.is_certain)
+
+
+@pytest.mark.parametrize("status", ["cancelled", "not needed"])
+def test_what_a_person_declined_needs_no_verdict(status: str) -> None:
+    """The own key proves it, so no person is asked; a record that is certainly not won is still not wanted."""
+    shows = Shows("SO-1", status, KEY)
+    assert isinstance(seen(shows, IsWon=None), Declined)
+    reopened = seen(shows, IsWon=False)
+    assert isinstance(reopened, NotWanted)
+    assert (None, True) == (reopened.number, reopened.is_certain)
+
+
+@pytest.mark.parametrize(
+    ("shows", "is_placed"),
+    [
+        (Shows(), False),
+        (Shows("SO-1", "confirmed", KEY), True),
+        (Shows("SO-1", KEPT_UNQUALIFIED, KEY), True),
+        (Shows("SO-1", "confirmed"), False),
+        (Shows("SO-1", "confirmed", OTHER_KEY), False),
+        (Shows("SO-1", "draft", KEY), False),
+        (Shows("SO-1", "cancelled", KEY), False),
+    ],
+)
+def test_every_reading_says_whether_the_order_is_proven(shows: Shows, *, is_placed: bool) -> None:
+    """With the route's policies, the record's time and what was written, whichever case it is."""
+    readings = [seen(shows), seen(shows, IsWon=False), seen(shows, IsWon=None)]
+    assert [is_placed] * 3 == [one.is_placed for one in readings]
+    for one in readings:
+        assert datetime(2026, 11, 3, 9, tzinfo=UTC) == one.modified_at
+        assert example_route().policies == one.policies
+        assert shows.status == one.written["ERP_Order_Status__c"]
+    for one in (seen(shows, example_route(NO_KEY_FIELD)), seen(shows, example_route(NO_KEY_FIELD), IsWon=False)):
+        assert one.is_placed is None
+
+
+def test_an_order_needs_a_number_where_the_route_writes_one_back() -> None:
+    """Without the field there is nothing to wait for."""
+    for route, needs_number in ((example_route(), True), (example_route(NO_NUMBER_FIELD), False)):
+        found = seen(Shows(), route)
+        assert isinstance(found, Wanted)
+        assert needs_number is found.needs_number
+
+
+@pytest.mark.parametrize(
+    ("shown", "named", "expected"),
+    [
+        (9, 10, True),
+        (10, 10, False),
+        (11, 10, False),
+        (None, 10, False),
+        (9, None, False),
+        (None, None, False),
+    ],
+)
+def test_a_record_is_older_than_a_notification_of_a_later_time(
+    shown: int | None, named: int | None, *, expected: bool
+) -> None:
+    """Only then is it read again; an unknown time or an equal time is not a reason."""
+    stamp = None if shown is None else f"2026-11-03T{shown:02}:00:00.000+0000"
+    at = None if named is None else datetime(2026, 11, 3, named, tzinfo=UTC)
+    assert expected is record_of(deal(SystemModstamp=stamp)).is_older_than(at)
+
+
 def test_without_fields_nothing_is_proven_or_excluded() -> None:
     """No key field: the ERP decides. No number field: there may be an order. No status field: the number is enough."""
     found = seen(Shows("SO-1", "confirmed", KEY), example_route(NO_KEY_FIELD))
     assert isinstance(found, Wanted)
     assert ("SO-1", False) == (found.number, found.number_is_proven)
-    unwon = seen(Shows(key=KEY), example_route(NO_NUMBER_FIELD), IsWon=False)
-    assert isinstance(unwon, NotWanted)
-    assert unwon.may_have_order
+    reopened = seen(Shows(key=KEY), example_route(NO_NUMBER_FIELD), IsWon=False)
+    assert isinstance(reopened, NotWanted)
+    assert reopened.may_have_order
     route = example_route().model_copy(
         update={"write_back": example_route().write_back.model_copy(update={"status": None})}
     )
@@ -136,9 +223,12 @@ def test_a_record_that_picks_its_erp_may_have_an_order_in_the_others() -> None:
     found = snapshot(record, Erps(("tryton", "sap", "facade")))
     assert isinstance(found, Wanted)
     assert ("sap", ("tryton", "facade")) == (found.erp, found.other_erps)
-    unwon = snapshot(record_of(deal(PO_Number__c="sap", IsWon=False), route), Erps(("tryton", "sap")))
-    assert isinstance(unwon, NotWanted)
-    assert unwon.erp is None
+    reopened = snapshot(record_of(deal(PO_Number__c="sap", IsWon=False), route), Erps(("tryton", "sap")))
+    assert isinstance(reopened, NotWanted)
+    assert reopened.erp is None
+    fixed = seen(Shows("SO-1", "confirmed", KEY), IsWon=False)
+    assert isinstance(fixed, NotWanted)
+    assert "tryton" == fixed.erp
     with pytest.raises(AttentionError, match="does not yield the name of a configured ERP") as caught:
         snapshot(record, Erps(("tryton",)))
     assert caught.value.reason == AttentionReason.CONFIGURATION
@@ -172,9 +262,9 @@ def test_what_is_not_there_is_not_known() -> None:
     fields = deal()
     del fields["ERP_Order_Number__c"]
     assert "ERP_Order_Number__c" not in record_of(fields).written()
-    unwon = snapshot(record_of({**fields, "IsWon": False}), Erps(("tryton",)))
-    assert isinstance(unwon, NotWanted)
-    assert unwon.may_have_order
+    reopened = snapshot(record_of({**fields, "IsWon": False}), Erps(("tryton",)))
+    assert isinstance(reopened, NotWanted)
+    assert reopened.may_have_order
 
 
 @pytest.mark.parametrize("value", [None, "yesterday", "2026-11-03", "2026-11-03T09:00:00", 5, {}])
@@ -216,7 +306,7 @@ def notified(**fields: Any) -> Message:
 def test_t5_a_record_that_was_not_found_is_deleted_or_hidden(erp: str | None) -> None:
     """Only a tombstone says when it was deleted; the route's policies come with both, its ERP where it is one."""
     picking = ('erp = "tryton" ', 'erp = { expression = "PO_Number__c" } ')
-    route = (example_route(picking) if erp is None else example_route()).model_copy(update={"unwon": "ignore"})
+    route = (example_route(picking) if erp is None else example_route()).model_copy(update={"on_unqualified": "ignore"})
     common: dict[str, Any] = {"erp": erp, "policies": route.policies}
     for message, at in (
         (notified(deleted=True, modified_at=NINE), NINE),
@@ -229,12 +319,12 @@ def test_t5_a_record_that_was_not_found_is_deleted_or_hidden(erp: str | None) ->
 
 
 @pytest.mark.parametrize("message", [None, notified(), notified(modified_at=NINE)])
-def test_t5_an_order_cannot_be_made_of_a_notification_without_content(message: Message | None) -> None:
+def test_t5_a_notification_without_content_makes_no_order(message: Message | None) -> None:
     """Neither of none: the hint says what Salesforce or the route must do."""
     with pytest.raises(AttentionError, match="takes the order from the event, but no event with a payload") as caught:
         Record.from_message(example_route(), ORG, RECORD, message)
-    assert AttentionReason.BAD_MESSAGE is caught.value.reason
-    assert caught.value.cure.startswith('Set source = "record" for this route')
+    assert AttentionReason.INVALID_MESSAGE is caught.value.reason
+    assert caught.value.hint.startswith('Set source = "record" for this route')
 
 
 def test_t5_a_notification_brings_its_own_time_and_no_fields() -> None:
@@ -258,7 +348,7 @@ def test_t5_a_notification_brings_its_own_time_and_no_fields() -> None:
         (60, "2026-11-03T09:00:00.000+0000", NINE + timedelta(hours=1), 0),
     ],
 )
-def test_m5_a_record_is_left_alone_until_it_is_quiet(quiet: int, changed: Any, now: datetime, left: int) -> None:
+def test_m5_a_record_is_not_ordered_while_it_changes(quiet: int, changed: Any, now: datetime, left: int) -> None:
     """A route without a quiet time waits for nothing, nor does a record whose last change is not known."""
     route = example_route().model_copy(update={"quiet": timedelta(seconds=quiet)})
     assert timedelta(seconds=left) == until_quiet(record_of(deal(SystemModstamp=changed), route), now)

@@ -20,8 +20,8 @@ def without(example: str) -> str:
     return re.sub(r"^# A key for all.*?(?=^# A route)", "", example, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_a_file_that_is_silent_about_encryption_is_refused_with_the_cure(without: str, load: Load) -> None:
-    """Nobody stores customers' names in clear because they had not read that far."""
+def test_a_file_without_encryption_is_refused_with_a_hint(without: str, load: Load) -> None:
+    """No one stores customers' names in clear because they had not read that far."""
     with pytest.raises(SettingsError) as caught:
         load(without)
     assert "closedwon.toml: encryption.keys: encryption is on and has no key: `closedwon codec key`" in str(
@@ -47,34 +47,61 @@ KEY = '[encryption]\nkeys = [{ id = "2026-11", key = { env = "PAYLOAD_KEY" } }]\
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"2026-11": "November 2026"}, 'encryption.keys[0].id: must be letters, digits, dots and hyphens, as in "2026'),
-        ({'{ env = "PAYLOAD_KEY" }': '"hunter2"'}, "encryption.keys[0].key: a secret never stands in the file"),
-        ({', key = { env = "PAYLOAD_KEY" }': ""}, "encryption.keys[0].key: is missing, and there is no `kms` to ask"),
+        ({'{ env = "PAYLOAD_KEY" }': '"hunter2"'}, "encryption.keys[0].key: a secret must not be in the file"),
+        ({', key = { env = "PAYLOAD_KEY" }': ""}, "encryption.keys[0].key: is missing, and `kms` is not set"),
         ({"PAYLOAD_KEY": "SHORT_KEY"}, "encryption.keys[0].key: must be 32 bytes in base64, not 16; `closedwon codec"),
-        ({"PAYLOAD_KEY": "PASSPHRASE"}, "encryption.keys[0].key: is no base64; `closedwon codec key` prints a fresh"),
+        (
+            {"PAYLOAD_KEY": "PASSPHRASE"},
+            "encryption.keys[0].key: is not valid base64; `closedwon codec key` prints a fresh",
+        ),
         (
             {" }]": ' }, { id = "2026-11", key = { env = "OTHER_KEY" } }]'},
             "encryption.keys[1].id: '2026-11' is used twice; each key needs an id of its own",
         ),
+        (
+            {" }]": ", by_mistake = true }]"},
+            "encryption.keys[0].by_mistake: the first key encrypts; list the right key before it",
+        ),
+        (
+            {" }]": ' }, { id = "2026-10", by_mistake = true, key = { env = "OTHER_KEY" } }]'},
+            "encryption.keys[1].by_mistake: no other key has the id '2026-10'; list the right key of this id, too",
+        ),
+        (
+            {"keys =": 'kms = "acme:key"\nkeys =', " }]": ' }, { id = "2026-11", by_mistake = true }]'},
+            "encryption.keys[1].key: is missing; `kms` returns the right key of this id",
+        ),
         ({"keys =": 'kms = "acme.kms"\nkeys ='}, 'encryption.kms: must be module and callable, as in "acme.kms:key"'),
-        ({"keys": "kyes"}, "encryption.kyes: is no key of this table; did you mean `keys`?"),
+        ({"keys": "kyes"}, "encryption.kyes: is not a key of this table; did you mean `keys`?"),
     ],
 )
-def test_what_is_wrong_with_a_key_is_told_and_the_key_is_not(
-    without: str, load: Load, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], told: str
+def test_what_is_wrong_with_a_key_is_reported_and_the_key_is_not(
+    without: str, load: Load, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], expected: str
 ) -> None:
     """Every mistake has its sentence, and none repeats a secret."""
     monkeypatch.setenv("SHORT_KEY", base64.b64encode(bytes(16)).decode())
     monkeypatch.setenv("OTHER_KEY", base64.b64encode(b"x" * 32).decode())
     monkeypatch.setenv("PASSPHRASE", "correct horse battery staple")
-    ((old, new),) = change.items()
-    assert old in KEY
+    text = KEY
+    for old, new in change.items():
+        assert old in text
+        text = text.replace(old, new)
     with pytest.raises(SettingsError) as caught:
-        load(without + KEY.replace(old, new))
-    assert told in str(caught.value)
+        load(without + text)
+    assert expected in str(caught.value)
     assert "horse" not in str(caught.value)
+
+
+def test_a_key_that_was_used_by_mistake_shares_the_id_of_the_right_one(
+    without: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right key stays the one that encrypts."""
+    monkeypatch.setenv("OTHER_KEY", base64.b64encode(b"x" * 32).decode())
+    more = ' }, { id = "2026-11", by_mistake = true, key = { env = "OTHER_KEY" } }]'
+    keys = load(without + KEY.replace(" }]", more)).encryption.keys
+    assert [("2026-11", False), ("2026-11", True)] == [(key.id, key.by_mistake) for key in keys]
 
 
 def test_a_session_id_does_not_go_through_temporal_in_clear(without: str, load: Load) -> None:
@@ -94,11 +121,11 @@ def test_each_route_is_asked_whether_it_uses_session_ids(without: str, load: Loa
     erp = '[[erps]]\nname = "second"\nkind = "rest"\nurl = "http://localhost:1"\ntoken = { env = "TRYTON_KEY" }\n'
     with pytest.raises(SettingsError) as caught:
         load(without.replace(route, using + other) + erp + "[intake]\n[encryption]\nenabled = false\n")
-    (told,) = str(caught.value).splitlines()
-    assert "routes[0].outbound.session (won-deals): a session id is a secret" in told
+    (line,) = str(caught.value).splitlines()
+    assert "routes[0].outbound.session (won-deals): a session id is a secret" in line
 
 
-def test_whoever_looks_into_temporal_needs_no_other_secret(
+def test_reading_from_temporal_needs_no_other_secret(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator's laptop and the codec server do without the logins of Salesforce and ERP."""

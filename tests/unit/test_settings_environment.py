@@ -15,25 +15,36 @@ Load = Callable[[str], Settings]
 def test_the_environment_outranks_the_file(example: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator changes one value of one process without another file."""
     monkeypatch.setenv("CLOSEDWON_TELEMETRY__PORT", "0")
-    monkeypatch.setenv("CLOSEDWON_RETRY__LONGEST_INTERVAL", "PT1M")
+    monkeypatch.setenv("CLOSEDWON_RETRY__MAXIMUM_INTERVAL", "1m")
     settings = load(example + '\n[telemetry]\nport = 9500\nlog_format = "json"\n')
     assert (0, "json") == (settings.telemetry.port, settings.telemetry.log_format)
-    assert timedelta(minutes=1) == settings.retry.longest_interval
+    assert timedelta(minutes=1) == settings.retry.maximum_interval
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("0.5", 0.5), ("PT15M", 900)])
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("15m", 900)])
 def test_the_environment_takes_a_duration_as_the_file_does(
     example: str, load: Load, monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
 ) -> None:
-    """Seconds are a number in the file and text in the environment; both mean seconds."""
-    monkeypatch.setenv("CLOSEDWON_RETRY__FIRST_INTERVAL", text)
-    assert timedelta(seconds=seconds) == load(example).retry.first_interval
+    """File and environment have one notation."""
+    monkeypatch.setenv("CLOSEDWON_RETRY__INITIAL_INTERVAL", text)
+    assert timedelta(seconds=seconds) == load(example).retry.initial_interval
+
+
+def test_a_bare_number_is_an_error_that_gives_the_text_to_write(
+    example: str, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator who sets seconds without a unit is shown the value to set instead."""
+    monkeypatch.setenv("CLOSEDWON_RETRY__INITIAL_INTERVAL", "30")
+    with pytest.raises(
+        SettingsError, match=r"^CLOSEDWON_RETRY__INITIAL_INTERVAL .*: must be a duration: write \"30s\""
+    ):
+        load(example)
 
 
 def test_a_bad_value_from_the_environment_names_the_variable(
     example: str, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody looks for a mistake in a file that does not have it."""
+    """No one looks for a mistake in a file that does not have it."""
     monkeypatch.setenv("CLOSEDWON_TELEMETRY__PORT", "ninety")
     with pytest.raises(SettingsError, match=r"^CLOSEDWON_TELEMETRY__PORT \(environment\): must be a valid integer"):
         load(example)
@@ -48,10 +59,10 @@ def test_a_section_from_the_environment_must_be_set_key_by_key(
         load(example)
 
 
-def test_a_section_that_there_is_not_is_no_silent_no_op_in_the_environment(
+def test_an_environment_variable_of_an_unknown_section_is_refused(
     example: str, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mistyped variable is told as a mistyped key is; those of others, as Kubernetes sets them, are left alone."""
+    """A mistyped variable is reported like a mistyped key; variables that Kubernetes sets for a service are ignored."""
     monkeypatch.setenv("CLOSEDWON_SERVICE_HOST", "10.0.0.1")
     load(example)
     monkeypatch.setenv("CLOSEDWON_TELEMETRI__PORT", "9500")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from closedwon.settings import Settings, SettingsError, warnings
+from closedwon.settings.guarding import intake_of_org
 
 Load = Callable[[str], Settings]
 
@@ -52,7 +53,7 @@ def test_orders_of_messages_need_a_proof_of_the_org(example: str, load: Load, pr
         (_PROVEN.replace("] }", ', { env = "CLOSEDWON_PATH_SECRET" }] }'), "", "path_secrets[1]", "already; each"),
         (_CERTIFICATE, "", "routes[0].outbound.client_fingerprints", "no client is asked for a certificate"),
         (_CERTIFICATE.replace("ab", "xy"), _FORWARDED, "client_fingerprints[0]", "pattern"),
-        (_PROVEN, _FORWARDED, "intake.forwarded_certificate", "lets nobody in"),
+        (_PROVEN, _FORWARDED, "intake.forwarded_certificate", "admits no client"),
         (_PROVEN, 'host = "0.0.0.0"', "intake.host", "`insecure = true` allows it"),
         (_PROVEN, 'proxies = ["0.0.0.0/0"]', "intake.proxies[0]", "name the addresses of your proxies"),
         ('callouts = { keys = [{ env = "WEAK" }] }', "", "callouts.keys[0]", "`closedwon secret callout` prints"),
@@ -81,7 +82,7 @@ def test_this_machine_may_speak_in_clear(example: str, load: Load, host: str) ->
 @pytest.mark.parametrize(
     ("route", "intake", "said"),
     [
-        (_PROVEN, _OPEN, ["listens on 0.0.0.0 in clear"]),
+        (_PROVEN, _OPEN, ["listens on 0.0.0.0 unencrypted"]),
         (_PROVEN, 'host = "0.0.0.0"\nproxies = ["127.0.0.1", "::1"]', ["though its proxies are on this machine"]),
         (_PROVEN, 'host = "0.0.0.0"\nproxies = ["127.0.0.1", "10.0.0.1"]', []),
         (_PROVEN, 'allow = ["0.0.0.0/0"]', ["`intake.allow` holds 0.0.0.0/0"]),
@@ -91,7 +92,7 @@ def test_this_machine_may_speak_in_clear(example: str, load: Load, host: str) ->
         (_PROVEN, 'allow_file = "wide.txt"', ["wide.txt holds a large part of the internet"]),
         (_PROVEN, 'allow_file = "narrow.txt"', []),
         (_PROVEN, 'allow_file = "broken.txt"', []),
-        (_BARE, _BY_PROXY, ["can send outbound messages to route won-deals"]),
+        (_BARE, _BY_PROXY, []),
         (_BARE, _BY_PROXY + 'allow = ["13.108.0.0/14"]', []),
         (_PROVEN, _BY_PROXY, []),
         (
@@ -116,6 +117,33 @@ def test_what_is_open_is_warned_of(
     found = warnings(load(_with(example, route, intake)))
     assert len(said) == len(found)
     assert all(text in sentence for text, sentence in zip(said, found, strict=True))
+
+
+_TOMBSTONES = 'outbound = { tombstone = { object = "Gone__c", record_id = "Key__c" } }'
+
+
+@pytest.mark.parametrize(
+    ("route", "intake", "said"),
+    [
+        (_BARE, _BY_PROXY, "can send outbound messages to route won-deals"),
+        (_BARE, _OPEN, "can send outbound messages to route won-deals"),
+        (_BARE, _OPEN + 'allow = ["0.0.0.0/1"]', "can send outbound messages to route won-deals"),
+        (_TOMBSTONES, _BY_PROXY, "orders cancelled by tombstones to route won-deals"),
+        (_BARE, _BY_PROXY + 'allow = ["13.108.0.0/14"]', None),
+        (_BARE, _FORWARDED + 'client_subjects = ["acme"]', None),
+        (_PROVEN, _OPEN, None),
+        (_CERTIFICATE, _FORWARDED, None),
+        (_BARE, "", None),
+    ],
+)
+def test_a_route_that_any_sender_can_push_to_is_to_be_held(
+    example: str, load: Load, route: str, intake: str, said: str | None
+) -> None:
+    """Neither a proof, nor a network, nor a certificate keeps a stranger out; with one of them it is advice at most."""
+    settings = load(_with(example, route, intake))
+    found = list(intake_of_org(settings, settings.orgs[0]))
+    assert (said is not None) == bool(found)
+    assert all(said in one.text and one.holds and "closedwon secret path" in one.hint for one in found if said)
 
 
 def test_without_intake_nothing_is_open(example: str, load: Load) -> None:

@@ -26,7 +26,7 @@ REST = (_TRYTON, 'kind = "rest"\nurl = "https://erp.example.com/erp"\ntoken')
         [(TOTAL, "# ")],
         [(PRICE, "# "), (DISCOUNT, "# ")],
         [('# allow = ["negative-quantity"]', 'allow = ["negative-quantity", "zero-quantity", "negative-total"]')],
-        [("# quiet = 30", "quiet = 30")],
+        [('# quiet = "30s"', 'quiet = "30s"')],
         [(EXTRA, '[routes.order.extra]\npayment_term = "PO_Number__c"\nwarehouse = "StageName"\n#')],
         [(EXTRA, f'{LINES_EXTRA}\nnote = "Description"\n#')],
         [REST, (EXTRA, '[routes.order.extra]\nparty = "PO_Number__c"\n#')],
@@ -58,7 +58,7 @@ def test_what_a_route_may_say(example: str, load: Load, changes: list[tuple[str,
         ([(DISCOUNT, "discount = {} ")], "order.lines.discount (won-deals): needs exactly one of"),
         (
             [(DISCOUNT, 'discount = { percnt = "Discount" } ')],
-            "order.lines.discount.percnt (won-deals): is no key of this table; did you mean `percent`?",
+            "order.lines.discount.percnt (won-deals): is not a key of this table; did you mean `percent`?",
         ),
         (
             [(DISCOUNT, 'discount = "Discnt" ')],
@@ -136,7 +136,7 @@ def test_a_mistake_is_named_with_its_key(
 def test_quiet_needs_the_record(example: str, load: Load) -> None:
     """An event does not say when its lines were changed."""
     select = example[example.index("select = ") : example.index("qualify")]
-    text = example.replace(select, 'source = "event"\nquiet = 30\n').replace(
+    text = example.replace(select, 'source = "event"\nquiet = "30s"\n').replace(
         "[routes.sweep]", f"[routes.sweep]\n{select}"
     )
     with pytest.raises(SettingsError, match=r'routes\[0\].quiet \(won-deals\): needs source = "record"'):

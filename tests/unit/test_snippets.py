@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from closedwon.localorg.config import read_config
+from closedwon.emulators.salesforce.config import read_config
 from closedwon.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 SNIPPETS = [
     pytest.param(page, block, id=f"{page.stem}-{number}")
-    for page in sorted(DOCS.glob("*.md"))
+    for page in sorted(DOCS.glob("**/*.md"))
     for number, block in enumerate(
-        re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL), 1
+        re.findall(r"^ *```toml\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL), 1
     )
 ]
 SECRETS = ("ERP_TOKEN", "CODEC_TOKEN", "CLOSEDWON_CALLOUT_KEY", "CLOSEDWON_PATH_SECRET", "CLOSEDWON_WEBHOOK_KEY")
@@ -58,7 +58,7 @@ def test_what_a_page_shows_can_be_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Keys and values are understood, and fit what the example says beside them."""
-    if page.stem == "local-org":
+    if page.stem == "salesforce-emulator":
         (tmp_path / "org.toml").write_text(snippet)
         read_config(tmp_path / "org.toml")
         return

@@ -1,4 +1,4 @@
-"""One port per process tells metrics and health, and logs say which workflow they belong to."""
+"""One port per process serves metrics and health, and log lines name the workflow that they belong to."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
     from closedwon import settings
-    from closedwon.codec import KeyMissingError
     from closedwon.demo.parts import program
+    from closedwon.encryption.codec import KeyMissingError
     from closedwon.errors import AttentionReason, BenignError
-    from closedwon.order_state import Problem
-    from closedwon.telemetry import Metrics, Telemetry, TelemetryError
+    from closedwon.model.order_state import Problem
+    from closedwon.telemetry.metrics import Metrics, Telemetry, TelemetryError
+    from tests.support.servers import STARTUP
 
 _log = logging.getLogger("activities.test")
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 async def telemetry(logging_as_before: None) -> AsyncIterator[Telemetry]:
     """Start telemetry on a free port."""
     del logging_as_before
-    started = Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")
+    started = Telemetry.start(settings.TelemetrySettings(port=0, log_format="json"), service="orders")
     yield started
     await started.close()
 
@@ -73,7 +74,7 @@ async def test_health_says_ready(telemetry: Telemetry) -> None:
 
 async def test_a_check_that_hangs_is_not_ready(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe gets its answer in time."""
-    monkeypatch.setattr("closedwon.telemetry._CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("closedwon.telemetry.metrics._CHECK_SECONDS", 0.05)
 
     async def hanging() -> None:
         await asyncio.Event().wait()
@@ -121,11 +122,11 @@ async def test_our_metrics_are_exported_under_stable_names(telemetry: Telemetry)
     assert expected.items() <= samples.items(), sorted(samples)
 
 
-async def test_a_port_in_use_is_told_with_the_setting(telemetry: Telemetry) -> None:
+async def test_a_port_in_use_is_reported_with_the_setting(telemetry: Telemetry) -> None:
     """Two processes on one machine are the usual reason."""
     await telemetry.serve({})
     port = int(str(telemetry.address).rpartition(":")[2])
-    second = Telemetry.start(settings.Telemetry(port=port, log_format="json"), service="subscriber")
+    second = Telemetry.start(settings.TelemetrySettings(port=port, log_format="json"), service="subscriber")
     with pytest.raises(
         TelemetryError, match=f"Port {port} on .* is in use already: set telemetry.port in the settings"
     ):
@@ -173,10 +174,15 @@ class Logging:
 
 async def test_logs_and_metrics_know_their_workflow(telemetry: Telemetry, capsys: pytest.CaptureFixture[str]) -> None:
     """An operator finds all entries of one order by its workflow id; none of them holds a secret."""
-    telemetry = Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
+    telemetry = Telemetry.start(
+        settings.TelemetrySettings(port=0, log_format="json"), service="orders"
+    )  # on capsys's stream
     async with (
         await WorkflowEnvironment.start_local(
-            runtime=telemetry.runtime, dev_server_existing_path=program("temporal"), dev_server_log_level="error"
+            runtime=telemetry.runtime,
+            dev_server_existing_path=program("temporal"),
+            dev_server_startup_timeout=STARTUP,
+            dev_server_log_level="error",
         ) as environment,
         Worker(environment.client, task_queue="q", workflows=[Logging], activities=[failing]),
     ):
@@ -203,7 +209,7 @@ async def test_logs_and_metrics_know_their_workflow(telemetry: Telemetry, capsys
 async def test_an_attempt_that_lacks_a_key_says_which(telemetry: Telemetry, capsys: pytest.CaptureFixture[str]) -> None:
     """The SDK says only that it could not decode; what to do about it is in the cause."""
     await telemetry.close()
-    Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
+    Telemetry.start(settings.TelemetrySettings(port=0, log_format="json"), service="orders")  # on capsys's stream
     failed = ApplicationError("Failed decoding arguments")
     failed.__cause__ = KeyMissingError("2026-10")
     activity.logger.warning("Completing activity as failed", exc_info=failed)
@@ -214,8 +220,8 @@ async def test_an_attempt_that_lacks_a_key_says_which(telemetry: Telemetry, caps
 @pytest.mark.parametrize(
     ("reason", "logged"),
     [
-        (AttentionReason.AMOUNT_DIFFERS, "OurError: amount-differs; `closedwon orders show` tells the rest"),
-        (AttentionReason.ERP_REJECTED, "OurError: erp-rejected; `closedwon orders show` tells the rest"),
+        (AttentionReason.AMOUNT_DIFFERS, "OurError: amount-differs; see `closedwon orders show`"),
+        (AttentionReason.ERP_REJECTED, "OurError: erp-rejected; see `closedwon orders show`"),
         (AttentionReason.MAPPING_FAILED, "OurError: 4711 EUR"),
     ],
 )
@@ -224,8 +230,8 @@ async def test_what_may_quote_the_deal_is_not_logged(
 ) -> None:
     """Amounts, and the words of ERP and Salesforce, are for the order's story, which is encrypted."""
     await telemetry.close()
-    Telemetry.start(settings.Telemetry(port=0, log_format="json"), service="orders")  # on capsys's stream
-    failed = ApplicationError("4711 EUR", Problem(reason=reason, message="4711 EUR", cure=""), type="OurError")
+    Telemetry.start(settings.TelemetrySettings(port=0, log_format="json"), service="orders")  # on capsys's stream
+    failed = ApplicationError("4711 EUR", Problem(reason=reason, message="4711 EUR", hint=""), type="OurError")
     activity.logger.warning("Completing activity as failed", exc_info=failed)
     (entry,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "OurError" in line]
     assert logged == entry["error"]

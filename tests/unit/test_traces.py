@@ -9,8 +9,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased
 
-from closedwon import traces
-from closedwon.traces import TracesError, exporting
+from closedwon import telemetry
+from closedwon.telemetry import exporting, traces
+from closedwon.telemetry.traces import TracesError
 
 COLLECTOR = "http://127.0.0.1:4318"
 
@@ -22,7 +23,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_collector_nothing_is_traced() -> None:
-    """Whoever has no collector pays nothing for traces."""
+    """Anyone who has no collector pays nothing for traces."""
     assert () == traces.start(None, "orders").plugins
     assert traces.trace_id() is None
 
@@ -36,18 +37,18 @@ def test_opentelemetrys_own_switch_turns_them_off(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("by_setting", [True, False])
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, *, by_setting: bool) -> None:
-    """Whoever asks for traces without the packages for it reads which to install."""
-    monkeypatch.setitem(sys.modules, "closedwon.traces.exporting", None)
-    monkeypatch.delattr(traces, "exporting", raising=False)
+    """Anyone who asks for traces without the packages for it reads which to install."""
+    monkeypatch.setitem(sys.modules, "closedwon.telemetry.exporting", None)
+    monkeypatch.delattr(telemetry, "exporting", raising=False)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "" if by_setting else COLLECTOR)
     with pytest.raises(TracesError, match=r"pip install 'closedwon\[traces\]'"):
         traces.start(COLLECTOR if by_setting else None, "orders")
 
 
-def test_a_share_that_is_none_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_share_is_reported_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistyped share stops the start, instead of tracing all or nothing."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "10%")
-    with pytest.raises(TracesError, match="OTEL_TRACES_SAMPLER_ARG is no number from 0 to 1"):
+    with pytest.raises(TracesError, match="OTEL_TRACES_SAMPLER_ARG is not a number from 0 to 1"):
         traces.start(COLLECTOR, "orders")
 
 

@@ -11,16 +11,16 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon.erp.base import AuthFailedError, TooLateError, UnknownError
-from closedwon.model import ErpStatus
+from closedwon.erp.base import ErpAuthFailedError, TooLateError, UnknownError
+from closedwon.model.erp import ErpStatus
+from closedwon.model.snapshot import RecordSnapshot, Wanted
 from closedwon.names import OrderStage
-from closedwon.snapshot import RecordSnapshot, Wanted
-from tests.support.servers import start_temporal
+from tests.support.servers import pass_time, start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 
 
 async def test_cancel_before_the_erp_makes_no_order(temporal_server: WorkflowEnvironment) -> None:
-    """A record that Salesforce does not give us can still be given up, at once, and Salesforce is told."""
+    """An order whose record cannot be read is cancelled at once, and the status is written to Salesforce."""
     async with running(temporal_server.client) as world:
         unanswered: list[Any] = []
 
@@ -68,7 +68,7 @@ async def test_cancel_while_the_erp_call_is_in_flight_cancels_the_order_that_it_
 async def test_cancel_during_back_off_asks_the_erp_what_came_of_the_attempts(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """An attempt without an answer may have made the order, so the ERP is asked before the end is told."""
+    """An attempt without an answer may have made the order, so the ERP is asked before the result is shown."""
     async with running(temporal_server.client) as world:
 
         async def create(_request: object) -> Any:
@@ -85,7 +85,7 @@ async def test_cancel_during_back_off_asks_the_erp_what_came_of_the_attempts(
 
 
 async def test_cancel_after_the_order_exists_cancels_it(temporal_server: WorkflowEnvironment) -> None:
-    """While Salesforce refuses the write-back the order can still be taken back."""
+    """While Salesforce refuses the write-back, the order can still be cancelled."""
     async with running(temporal_server.client) as world:
         refuse = True
 
@@ -108,7 +108,7 @@ async def test_cancel_after_the_order_exists_cancels_it(temporal_server: Workflo
     assert ErpStatus.CANCELLED is outcome.order.status
 
 
-async def test_too_late_to_cancel_needs_a_person_who_may_let_the_order_live(
+async def test_too_late_to_cancel_needs_a_person_who_may_keep_the_order(
     temporal_server: WorkflowEnvironment,
 ) -> None:
     """`retry` then gives the cancel up: the order lives and its number is written back."""
@@ -144,7 +144,7 @@ async def test_too_late_to_cancel_needs_a_person_who_may_let_the_order_live(
 async def test_a_deleted_record_whose_order_is_under_way_is_cancelled_and_not_written_to(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """The tombstone cancels in the ERP what was made; there is no record left to tell."""
+    """The tombstone cancels in the ERP what was made; there is no record left to write to."""
     async with running(temporal_server.client) as world:
         world.create = held = Held(erp_order())
         handle = await world.notify()
@@ -167,10 +167,10 @@ async def test_a_tombstone_that_comes_first_keeps_a_late_message_from_making_an_
             return None
 
         world.cancel = cancel
-        handle = await world.notify("tombstone", deleted=True, remember=timedelta(hours=48))
+        handle = await world.notify("tombstone", deleted=True, late_message_window=timedelta(hours=48))
         await world.until_stage(OrderStage.CANCELLED)
-        await world.notify("late", payload={"Id": world.record}, remember=timedelta(hours=48))
-        await skipping.sleep(timedelta(hours=49))
+        await world.notify("late", payload={"Id": world.record}, late_message_window=timedelta(hours=48))
+        await pass_time(skipping, timedelta(hours=49))
         outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
@@ -207,7 +207,7 @@ async def test_a_cancel_that_needs_attention_waits_quietly_and_is_repeated_by_re
 
         async def cancel(_request: object) -> Any:
             if refuse:
-                raise AuthFailedError("401", cure="Set the key.")
+                raise ErpAuthFailedError("401", hint="Set the key.")
             return erp_order(ErpStatus.CANCELLED)
 
         world.write, world.cancel = write, cancel
@@ -258,7 +258,7 @@ async def test_a_long_history_does_not_forget_that_a_cancel_is_wanted() -> None:
 
 
 async def test_a_cancelled_order_is_remembered_for_a_while_and_then_ends(skipping: WorkflowEnvironment) -> None:
-    """Where orders are made of messages: late ones are ignored, and the end comes without anybody's doing."""
+    """Where orders are made of messages: late ones are ignored, and the workflow ends by itself."""
     async with running(skipping.client) as world:
 
         async def load(_request: object) -> RecordSnapshot:
@@ -268,13 +268,13 @@ async def test_a_cancelled_order_is_remembered_for_a_while_and_then_ends(skippin
             return None
 
         world.load, world.cancel = load, cancel
-        handle = await world.notify(remember=timedelta(hours=72))
+        handle = await world.notify(late_message_window=timedelta(hours=72))
         await world.until(lambda: "load" in world.calls)
         await handle.signal("cancel")
         await world.until_stage(OrderStage.CANCELLED)
         looks = world.calls.count("load")
-        await world.notify(remember=timedelta(hours=72))
-        await skipping.sleep(timedelta(hours=73))
+        await world.notify(late_message_window=timedelta(hours=72))
+        await pass_time(skipping, timedelta(hours=73))
         outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
@@ -284,25 +284,25 @@ async def test_a_cancelled_order_is_remembered_for_a_while_and_then_ends(skippin
 async def test_a_deal_that_is_won_again_while_its_cancel_is_remembered_is_ordered(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """Word of what happened after the cancel is news."""
+    """A notification about a change after the cancel is news."""
     async with running(temporal_server.client) as world:
         is_down = True
 
         async def load(_request: object) -> RecordSnapshot:
             if is_down:
                 raise UnknownError("not yet")
-            return Wanted(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="stub")
 
         async def cancel(_request: object) -> Any:
             return None
 
         world.load, world.cancel = load, cancel
-        handle = await world.notify(remember=timedelta(hours=72))
+        handle = await world.notify(late_message_window=timedelta(hours=72))
         await world.until(lambda: "load" in world.calls)
         await handle.signal("cancel")
         await world.until_stage(OrderStage.CANCELLED)
         is_down = False
-        await world.notify("won again", remember=timedelta(hours=72))
+        await world.notify("won again", late_message_window=timedelta(hours=72))
         outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage

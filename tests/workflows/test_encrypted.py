@@ -12,7 +12,9 @@ from tests.support.encryption import GOLDEN_KEY, keyed, with_keys
 from tests.support.world import erp_order, running
 
 
-async def test_an_encrypted_order_goes_through_attention_to_its_end(temporal_server: WorkflowEnvironment) -> None:
+async def test_an_encrypted_order_goes_through_attention_to_its_end(
+    temporal_server: WorkflowEnvironment,
+) -> None:
     """Inputs, results, signals and the failure of a step are read back by the workflow, encrypted as they are."""
     async with running(with_keys(temporal_server.client, keyed(GOLDEN_KEY))) as world:
         fixed = False

@@ -13,14 +13,14 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.alerts import Need
-from activities.holds import FailedCheck
 from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
+from closedwon.model.alerts import Need
+from closedwon.model.checks import FailedCheck, Hold
 from tests.support.handoff import until
 from tests.support.histories import keep_history
-from workflows.hold import Hold, HoldWorkflow
+from workflows.hold import HoldWorkflow
 
 _FAILED = FailedCheck(
     check="fields",
@@ -47,7 +47,7 @@ class _Alerts:
 
 
 @asynccontextmanager
-async def _held(client: Client) -> AsyncIterator[tuple[WorkflowHandle[HoldWorkflow, None], _Alerts]]:
+async def _held(client: Client) -> AsyncIterator[tuple[WorkflowHandle[HoldWorkflow, str | None], _Alerts]]:
     alerts = _Alerts()
     async with Worker(client, task_queue=names.ORDERS_QUEUE, workflows=[HoldWorkflow], activities=[alerts.raise_alert]):
         handle = await client.start_workflow(
@@ -61,7 +61,7 @@ async def _held(client: Client) -> AsyncIterator[tuple[WorkflowHandle[HoldWorkfl
         await keep_history(client, handle.id)
 
 
-async def _details(handle: WorkflowHandle[HoldWorkflow, None]) -> str:
+async def _details(handle: WorkflowHandle[HoldWorkflow, str | None]) -> str:
     metadata: WorkflowMetadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     return str(metadata.current_details)
 
@@ -80,7 +80,7 @@ async def test_many_reports_are_one_alert_and_the_newest_is_shown(temporal_serve
         await until(shows_the_newest)
         memo = await (await handle.describe()).memo_value(names.MEMO_HOLD, type_hint=FailedCheck)
         await handle.signal(names.SIGNAL_CHECK_PASSED)
-        await handle.result()
+        assert _FAILED.reason == await handle.result()
 
     assert more == memo
     (need,) = alerts.needs

@@ -9,11 +9,11 @@ from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
-from activities.salesforce import WriteBack
-from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
+from closedwon.erp.base import AmountDiffersError, ErpAuthFailedError, RejectedError, UnknownError
+from closedwon.model.records import WriteBack
+from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values, Wanted
 from closedwon.names import OrderStage
-from closedwon.snapshot import NotWanted, RecordSnapshot, Values, Wanted
-from tests.support.servers import start_temporal
+from tests.support.servers import pass_time, start_temporal
 from tests.support.world import Held, erp_order, order_of, running
 
 
@@ -28,7 +28,7 @@ async def test_a_won_deal_becomes_one_order(temporal_server: WorkflowEnvironment
     assert "SO-1" == world.written[0].order.number if world.written[0].order else None
 
 
-async def test_word_that_comes_meanwhile_makes_it_look_once_more(temporal_server: WorkflowEnvironment) -> None:
+async def test_notifications_that_arrive_meanwhile_cause_one_more_reading(temporal_server: WorkflowEnvironment) -> None:
     """Fifty messages during the hand-off cost one more look and no second order."""
     async with running(temporal_server.client) as world:
         world.create = held = Held(erp_order())
@@ -60,12 +60,12 @@ async def test_a_record_that_asks_for_nothing_is_not_needed(temporal_server: Wor
 async def test_a_rejected_order_waits_for_a_person_and_looks_again_after_retry(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """The problem is told to Salesforce; `retry` reads the record afresh, for it may have been mended there."""
+    """The problem is written to Salesforce; `retry` reads the record again: it may have been corrected there."""
     async with running(temporal_server.client) as world:
-        mended = False
+        corrected = False
 
         async def create(_request: object) -> Any:
-            if not mended:
+            if not corrected:
                 raise RejectedError("no such product")
             return erp_order()
 
@@ -73,7 +73,7 @@ async def test_a_rejected_order_waits_for_a_person_and_looks_again_after_retry(
         handle = await world.notify()
         await world.until_stage(OrderStage.ATTENTION)
         await world.until(lambda: len(world.written) == 1)
-        mended = True
+        corrected = True
         await handle.signal("retry")
         outcome = await handle.result()
 
@@ -83,8 +83,8 @@ async def test_a_rejected_order_waits_for_a_person_and_looks_again_after_retry(
     assert ["load", "create", "write", "load", "create", "write"] == world.calls
 
 
-async def test_new_word_wakes_an_order_that_needs_attention(temporal_server: WorkflowEnvironment) -> None:
-    """Whoever mends the record in Salesforce need not know of Temporal."""
+async def test_a_new_notification_wakes_an_order_that_needs_attention(temporal_server: WorkflowEnvironment) -> None:
+    """A person who corrects the record in Salesforce need not know Temporal."""
     async with running(temporal_server.client) as world:
         failures = 1
 
@@ -124,7 +124,7 @@ async def test_retry_makes_a_waiting_attempt_happen_now(temporal_server: Workflo
 
 
 async def test_retry_frees_an_order_from_an_erp_that_is_no_more(temporal_server: WorkflowEnvironment) -> None:
-    """Its ERP was given another name: nobody serves the old one's queue, and `retry` reads where it goes now."""
+    """Its ERP was given another name: no worker polls the old one's queue, and `retry` reads where it goes now."""
     async with running(temporal_server.client) as world:
         erp = "the-old-name"
 
@@ -134,7 +134,7 @@ async def test_retry_frees_an_order_from_an_erp_that_is_no_more(temporal_server:
         world.load = load
         handle = await world.notify()
         await world.until_stage(OrderStage.ORDERING)
-        erp = "light"
+        erp = "stub"
         await handle.signal("retry")
         outcome = await handle.result()
 
@@ -142,8 +142,8 @@ async def test_retry_frees_an_order_from_an_erp_that_is_no_more(temporal_server:
     assert ["load", "load", "create", "write"] == world.calls
 
 
-async def test_retrying_ends_at_the_horizon_in_attention(skipping: WorkflowEnvironment) -> None:
-    """After thirty days of retrying a person is asked; nothing is given up."""
+async def test_retrying_ends_in_attention_after_retry_for(skipping: WorkflowEnvironment) -> None:
+    """After thirty days of retrying a person is asked; the order is not abandoned."""
     async with running(skipping.client) as world:
         is_back = False
 
@@ -154,7 +154,7 @@ async def test_retrying_ends_at_the_horizon_in_attention(skipping: WorkflowEnvir
 
         world.create = create
         handle = await world.notify()
-        await skipping.sleep(timedelta(days=31))
+        await pass_time(skipping, timedelta(days=31))
         await world.until_stage(OrderStage.ATTENTION)
         is_back = True
         await handle.signal("retry")
@@ -166,7 +166,7 @@ async def test_refused_credentials_need_attention_without_hammering(temporal_ser
     async with running(temporal_server.client) as world:
 
         async def create(_request: object) -> Any:
-            raise AuthFailedError("401", cure="Set the key.")
+            raise ErpAuthFailedError("401", hint="Set the key.")
 
         world.create = create
         handle = await world.notify()
@@ -186,7 +186,7 @@ async def test_a_changed_order_is_compared_with_what_the_erp_has(temporal_server
         async def load(_request: object) -> RecordSnapshot:
             nonlocal looks
             looks += 1
-            return Wanted(order=order_of(world.record, quantity=str(looks)), erp="light")
+            return Wanted(order=order_of(world.record, quantity=str(looks)), erp="stub")
 
         async def write(request: Any) -> Any:
             started.set()
@@ -213,7 +213,7 @@ async def test_an_older_payload_never_replaces_a_newer_one(temporal_server: Work
             seen.append(request.message.payload)
             started.set()
             await go_on.wait()
-            return Wanted(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="stub")
 
         world.load = load
         newer, older = datetime(2026, 11, 24, 10, tzinfo=UTC), datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -230,15 +230,15 @@ async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() ->
     """Hundreds of messages to an order that needs attention: the last payload goes along, the order is made."""
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
     async with await start_temporal(**limit) as server, running(server.client) as world:
-        mended = False
+        corrected = False
         seen: list[object] = []
 
         async def load(request: Any) -> RecordSnapshot:
             seen.append(request.message.payload)
-            return Wanted(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="stub")
 
         async def create(_request: object) -> Any:
-            if not mended:
+            if not corrected:
                 raise UnknownError("the ERP is down", retry_after=timedelta(days=1))
             return erp_order()
 
@@ -247,7 +247,7 @@ async def test_a_history_that_grows_long_begins_a_new_run_and_loses_nothing() ->
         await world.until(lambda: "create" in world.calls)
         await asyncio.gather(*(world.notify(f"m-{number}", payload={"Amount": 7}) for number in range(100)))
         await world.until(lambda: world.calls.count("load") >= 2)
-        mended = True
+        corrected = True
         await handle.signal("retry")
         outcome = await handle.result()
 
@@ -264,7 +264,7 @@ async def test_a_difference_from_the_erp_is_not_forgotten_by_retry(temporal_serv
         async def load(_request: object) -> RecordSnapshot:
             nonlocal looks
             looks += 1
-            return Wanted(order=order_of(world.record, quantity="2" if looks == 1 else "3"), erp="light")
+            return Wanted(order=order_of(world.record, quantity="2" if looks == 1 else "3"), erp="stub")
 
         async def create(request: Any) -> Any:
             if request.order.amount != erp_order().amount:
@@ -305,7 +305,7 @@ async def test_retry_while_the_erp_call_is_in_flight_takes_its_result(temporal_s
     assert world.calls.count("create") <= 2  # 2: signal and result came in one batch, and the order was found again
 
 
-async def test_a_report_that_comes_back_as_word_of_the_record_does_not_go_round_for_ever(
+async def test_a_report_that_comes_back_as_a_notification_does_not_loop(
     temporal_server: WorkflowEnvironment,
 ) -> None:
     """An org whose outbound message fires at our own write, an ERP whose refusal never reads the same: five reports."""

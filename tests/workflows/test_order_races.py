@@ -1,4 +1,4 @@
-"""Unlucky moments and unlucky data for the order workflow: none may wedge it, lose its word or make it tell a lie."""
+"""Unlucky moments and data for the order workflow: none stops it, loses a notification or makes it report falsely."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from closedwon import names, temporal
-from closedwon.erp.base import AmountDiffersError, AuthFailedError, RejectedError, UnknownError
+from closedwon import names
+from closedwon.erp.base import AmountDiffersError, ErpAuthFailedError, RejectedError, UnknownError
 from closedwon.errors import AttentionReason
-from closedwon.model import ErpStatus, Policies
+from closedwon.model.erp import ErpStatus
+from closedwon.model.order_state import OrderStart
+from closedwon.model.routes import Policies
+from closedwon.model.snapshot import NotWanted, RecordSnapshot, Wanted
 from closedwon.names import OrderStage
-from closedwon.order_state import OrderStart
 from closedwon.salesforce.errors import RecordGoneError, ValidationError
-from closedwon.snapshot import NotWanted, RecordSnapshot, Wanted
+from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.servers import start_temporal
+from tests.support.waiting import STALL
 from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, running
 from workflows.order import OrderWorkflow
 
@@ -38,7 +41,7 @@ async def _acting(client: Client) -> AsyncIterator[World]:
     world = World(client, new_record())
     async with (
         Worker(client, task_queue=names.ORDERS_QUEUE, activities=[world.load_order, world.write_back]),
-        Worker(client, task_queue=names.erp_queue("light"), activities=world.erp_activities),
+        Worker(client, task_queue=names.erp_queue("stub"), activities=world.erp_activities),
     ):
         yield world
 
@@ -60,7 +63,7 @@ async def test_a_flood_and_the_erps_answer_in_one_batch_lose_nothing() -> None:
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(50)))
         held.go_on.set()
         await world.until(lambda: _has_completed(world, 2))
-        async with _deciding(server.client), asyncio.timeout(20):
+        async with _deciding(server.client), asyncio.timeout(STALL):
             outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage
@@ -72,11 +75,11 @@ async def test_a_deal_with_a_very_long_name_is_ordered(temporal_server: Workflow
 
         async def load(_request: object) -> RecordSnapshot:
             order = order_of(world.record).model_copy(update={"name": "発電機十台" * 400})
-            return Wanted(order=order, erp="light", written={})
+            return Wanted(order=order, erp="stub", written={})
 
         world.load = load
         handle = await world.notify()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(STALL):
             outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage
@@ -100,12 +103,14 @@ async def test_an_activity_that_an_operator_fails_by_hand_needs_attention(tempor
     assert OrderStage.COMPLETED is outcome.stage
 
 
-async def test_a_cancel_that_salesforce_will_never_hear_of_can_be_closed(temporal_server: WorkflowEnvironment) -> None:
-    """The record is gone: the ERP's order is cancelled, and `cancel` again ends it without a word to Salesforce."""
+async def test_a_cancel_that_cannot_be_written_to_salesforce_can_be_closed(
+    temporal_server: WorkflowEnvironment,
+) -> None:
+    """The record is gone: the ERP's order is cancelled, and a second `cancel` ends it without writing to Salesforce."""
     async with running(temporal_server.client) as world:
 
         async def write(_request: object) -> Any:
-            raise RecordGoneError("Salesforce: ENTITY_IS_DELETED", cure="Restore it, or send `cancel`.")
+            raise RecordGoneError("Salesforce: ENTITY_IS_DELETED", hint="Restore it, or send `cancel`.")
 
         world.write = write
         handle = await world.notify()
@@ -114,29 +119,29 @@ async def test_a_cancel_that_salesforce_will_never_hear_of_can_be_closed(tempora
         await world.until(lambda: world.calls.count("write") == 2)
         await world.until_stage(OrderStage.ATTENTION)
         await handle.signal("cancel")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(STALL):
             outcome = await handle.result()
 
     assert OrderStage.CANCELLED is outcome.stage
     assert erp_order(ErpStatus.CANCELLED) == outcome.order
 
 
-async def test_an_order_that_exists_is_told_to_a_record_that_no_longer_qualifies(
+async def test_an_existing_order_is_written_to_a_record_that_no_longer_qualifies(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """The write-back was refused, then the deal was reopened: the order exists all the same, and the record says so."""
+    """The write-back was refused, then the deal was reopened: the order exists, and the record shows it."""
     async with running(temporal_server.client) as world:
         reopened = False
 
         async def load(_request: object) -> RecordSnapshot:
-            common: dict[str, Any] = {"written": {"Number": None}, "policies": Policies(unwon="ignore")}
+            common: dict[str, Any] = {"written": {"Number": None}, "policies": Policies(on_unqualified="ignore")}
             if reopened:
-                return NotWanted(erp="light", **common)
-            return Wanted(order=order_of(world.record), erp="light", **common)
+                return NotWanted(erp="stub", **common)
+            return Wanted(order=order_of(world.record), erp="stub", **common)
 
         async def write(request: Any) -> Any:
             if not reopened:
-                raise ValidationError("Salesforce: a rule", cure="Mend the rule.")
+                raise ValidationError("Salesforce: a rule", hint="Correct the rule.")
             world.written.append(request)
             return request.written
 
@@ -159,7 +164,7 @@ async def test_a_report_without_an_answer_is_not_taken_for_unwritten(temporal_se
         last = asyncio.Event()
 
         async def load(_request: object) -> RecordSnapshot:  # as with source = "event": nothing is known of the fields
-            return Wanted(order=order_of(world.record, quantity=next(quantities, "2")), erp="light")
+            return Wanted(order=order_of(world.record, quantity=next(quantities, "2")), erp="stub")
 
         async def create(request: Any) -> Any:
             if request.order.amount != erp_order().amount:
@@ -196,12 +201,12 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
         async def load(_request: object) -> RecordSnapshot:
             raise UnknownError("Salesforce is down")
 
-        mended = Held(None)
+        corrected = Held(None)
 
         async def cancel(_request: object) -> Any:
             if world.calls.count("cancel") == 1:
-                raise AuthFailedError("401", cure="Set the key.")
-            return await mended(_request)
+                raise ErpAuthFailedError("401", hint="Set the key.")
+            return await corrected(_request)
 
         world.load, world.cancel = load, cancel
         handle = await world.notify()
@@ -209,16 +214,16 @@ async def test_the_reason_of_an_attention_does_not_outlive_it_in_a_new_run() -> 
         await world.until_stage(OrderStage.ATTENTION)
         await world.until(lambda: len(world.written) == 1)
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(100)))
-        await mended.started.wait()  # in the new run
-        mended.go_on.set()
+        await corrected.started.wait()  # in the new run
+        corrected.go_on.set()
         await handle.result()
         attributes = (await handle.describe()).typed_search_attributes
 
-    assert OrderStage.CANCELLED == attributes.get(temporal.KEYS[names.ORDER_STAGE])
-    assert attributes.get(temporal.KEYS[names.ATTENTION_REASON]) is None
+    assert OrderStage.CANCELLED == attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE])
+    assert attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ATTENTION_REASON]) is None
 
 
-async def test_a_session_id_ends_with_the_run_that_heard_of_it() -> None:
+async def test_a_session_id_ends_with_the_run_that_received_it() -> None:
     """It is a loan of some hours, which the next run does without: its calls are made with the worker's own login."""
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 40}
     async with await start_temporal(**limit) as server, running(server.client) as world:
@@ -228,21 +233,21 @@ async def test_a_session_id_ends_with_the_run_that_heard_of_it() -> None:
             sessions.append(request.session)
             if request.session is not None:
                 raise UnknownError("Salesforce is down", retry_after=timedelta(days=1))
-            return Wanted(order=order_of(world.record), erp="light")
+            return Wanted(order=order_of(world.record), erp="stub")
 
         world.load = load
         handle = await world.notify(session="sealed")
         await world.until(lambda: len(sessions) == 1)
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(60)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STALL):
             outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage
     assert ["sealed", None] == sessions[:1] + sessions[-1:]
 
 
-async def test_word_with_a_field_of_a_later_version_is_heard(temporal_server: WorkflowEnvironment) -> None:
-    """While versions are mixed, or after one was taken back: more fields than we know are no reason to refuse word."""
+async def test_a_notification_with_a_field_of_a_later_version_is_accepted(temporal_server: WorkflowEnvironment) -> None:
+    """While two versions run, or after a rollback, a notification may have fields that this version does not know."""
     async with running(temporal_server.client) as world:
         failures = 1
 
@@ -255,7 +260,7 @@ async def test_word_with_a_field_of_a_later_version_is_heard(temporal_server: Wo
 
         world.create = create
         start = OrderStart(org=ORG, record=world.record, route="won-deals").model_dump(mode="json")
-        word = {"id": "m-1", "channel": "platform-event", "received_at": "2026-11-24T10:00:00Z"}
+        notification = {"id": "m-1", "channel": "platform-event", "received_at": "2026-11-24T10:00:00Z"}
         handle = await temporal_server.client.start_workflow(
             names.ORDER_WORKFLOW,
             start | {"of_a_later_version": 1},
@@ -264,14 +269,14 @@ async def test_word_with_a_field_of_a_later_version_is_heard(temporal_server: Wo
         )
         await world.until_stage(OrderStage.ATTENTION)
         await world.until(lambda: len(world.written) == 1)
-        await handle.signal("notified", word | {"of_a_later_version": 1})
-        async with asyncio.timeout(10):
+        await handle.signal("notified", notification | {"of_a_later_version": 1})
+        async with asyncio.timeout(STALL):
             await handle.result()
 
     assert 2 == world.calls.count("create")
 
 
-async def test_an_unforeseen_error_does_not_carry_a_customers_data_into_temporal(
+async def test_an_unexpected_error_does_not_carry_a_customers_data_into_temporal(
     temporal_server: WorkflowEnvironment,
 ) -> None:
     """What an adapter's bug says is unknown: only its kind and its place go into the list of pending activities."""
@@ -292,8 +297,8 @@ async def test_an_unforeseen_error_does_not_carry_a_customers_data_into_temporal
     assert "Edge" not in failure
 
 
-async def test_a_problem_of_a_later_version_needs_attention_all_the_same(temporal_server: WorkflowEnvironment) -> None:
-    """A reason word that this version does not know must not stop the workflow."""
+async def test_a_problem_of_a_later_version_still_needs_attention(temporal_server: WorkflowEnvironment) -> None:
+    """A reason that this version does not know must not stop the workflow."""
     async with running(temporal_server.client) as world:
         world.create = held = Held(erp_order())
         handle = await world.notify()
@@ -301,7 +306,7 @@ async def test_a_problem_of_a_later_version_needs_attention_all_the_same(tempora
         by_hand = temporal_server.client.get_async_activity_handle(
             workflow_id=handle.id, run_id=None, activity_id="create-order"
         )
-        problem = {"reason": "of-a-later-version", "message": "the moon is full", "cure": "Wait."}
+        problem = {"reason": "of-a-later-version", "message": "the moon is full", "hint": "Wait."}
         await by_hand.fail(ApplicationError("the moon is full", problem, non_retryable=True))
         held.go_on.set()
         await world.until_stage(OrderStage.ATTENTION)
@@ -309,5 +314,5 @@ async def test_a_problem_of_a_later_version_needs_attention_all_the_same(tempora
         await handle.signal("cancel")
         await handle.result()
 
-    reason = description.typed_search_attributes.get(temporal.KEYS[names.ATTENTION_REASON])
-    assert AttentionReason.UNFORESEEN == reason
+    reason = description.typed_search_attributes.get(SEARCH_ATTRIBUTE_KEYS[names.ATTENTION_REASON])
+    assert AttentionReason.UNEXPECTED_ERROR == reason

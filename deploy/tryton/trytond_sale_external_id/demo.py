@@ -1,4 +1,4 @@
-"""A demo company in an empty Tryton database, for `closedwon erp tryton`. Not part of the module that a server loads.
+"""A demo company in an empty Tryton database, for `closedwon test-erp tryton`. Not part of the module that a server loads.
 
     python -m trytond_sale_external_id.demo build       CONFIG DATABASE
     python -m trytond_sale_external_id.demo credentials CONFIG DATABASE  < {"key", "login", "password", "admin_password"}
@@ -124,7 +124,7 @@ def _products(accounts, tax):
 
 
 def _selling():
-    """Net 30 for everybody; a confirmed sale makes its draft invoice and its shipment, as in real life."""
+    """Net 30 for all customers; a confirmed sale creates its draft invoice and its shipment."""
     term = Model.get("account.invoice.payment_term")(name="Net 30")
     term.lines.new(type="remainder").relativedeltas.new(days=30)
     term.save()

@@ -1,4 +1,4 @@
-"""What an integration needs of a sale: a unique key, where it came from, and changes that a version fences.
+"""Extensions of a sale for integrations: a unique key, an origin, and changes that a version protects.
 
 A version is opaque text that changes with each change of the sale or of one of its lines. `external_change` carries out
 its steps only on the version that the caller has looked at, all in one transaction or none.
@@ -56,7 +56,7 @@ class Sale(metaclass=PoolMeta):
 
     @classmethod
     def copy(cls, sales, default=None):
-        # A copy is another sale: with the key, duplicating a sale by hand would fail on the constraint.
+        # A copy is another sale. With the key, duplicating a sale manually would violate the constraint.
         default = {} if default is None else default.copy()
         for name in _OWN_FIELDS:
             default.setdefault(name, None)
@@ -70,7 +70,7 @@ class Sale(metaclass=PoolMeta):
             owner = Column(table, sale)
             for part in grouped_slice(sales):
                 cursor = Transaction().connection.cursor()
-                # Past the ORM, whose cache may be older than the lock that `external_change` holds.
+                # Not by the ORM, whose cache may be older than the lock of `external_change`.
                 cursor.execute(
                     *table.select(
                         owner,
@@ -87,7 +87,7 @@ class Sale(metaclass=PoolMeta):
 
     @classmethod
     def external_change(cls, sales, version, steps):
-        """Carry out `steps` in this order, in one transaction, if the sale still has this `version`.
+        """Execute `steps` in order, in one transaction, if the sale still has this `version`.
 
         A step is the name of an action (draft, quote, confirm, cancel), "delete_lines", or a dictionary of values to
         write. Raises a `UserError` that begins with SALE_EXTERNAL_VERSION_STALE when the sale has changed meanwhile;
@@ -110,7 +110,7 @@ class Sale(metaclass=PoolMeta):
 
     @classmethod
     def _lock_with_lines(cls, sale):
-        """See to it that no other transaction changes the sale or its lines between the check and the commit.
+        """Lock the sale and its lines, so that no other transaction changes them between check and commit.
 
         An update that changes nothing does so on both databases. SQLite takes its one write lock with the first change
         of a transaction, not with a read. PostgreSQL (REPEATABLE READ) waits for the rows and refuses them if they

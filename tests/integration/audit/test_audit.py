@@ -1,4 +1,4 @@
-"""Every kind of disagreement, provoked on real parts: an org, an ERP and a Temporal server, and found."""
+"""Every kind of finding, caused and found with a Salesforce emulator, an ERP and a Temporal server."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from closedwon import names
-from closedwon.audit.gather import audit
-from closedwon.audit.judge import Finding, Kind, Report
-from closedwon.audit.mend import mend
+from closedwon.audit.collect import audit
+from closedwon.audit.compare import AuditReport, Finding, FindingKind
+from closedwon.audit.repair import repair
+from closedwon.emulators.erp.stub import StubErp
 from closedwon.ids import RecordId
-from closedwon.localerp.light import LightErp
-from closedwon.mapping import map_order
-from closedwon.model import ErpStatus
+from closedwon.mapping.orders import map_order
+from closedwon.model.erp import ErpStatus
 from closedwon.names import OrderStage
 from closedwon.settings import RestErp
 from closedwon.settings.routes import ErpByExpression
@@ -33,7 +33,7 @@ _MINE = names.SALESFORCE_ORG_ID
 
 @pytest.fixture
 async def world(temporal_server: WorkflowEnvironment) -> AsyncIterator[Handoff]:
-    """A world in which nobody works unless a test says so."""
+    """A world in which workers run only if a test starts them."""
     async with handoff(temporal_server=temporal_server) as world:
         yield world
         async for left in world.client.list_workflows(
@@ -44,7 +44,7 @@ async def world(temporal_server: WorkflowEnvironment) -> AsyncIterator[Handoff]:
 
 
 async def sold(world: Handoff, number: int) -> list[RecordId]:
-    """Won deals whose orders are done, in a world that stands still again; two deals are open."""
+    """Won deals whose orders are complete, in a world without running workers; two deals are open."""
     world.org.seed(number + 2)
     async with world.working(subscriber=False):
         won = await world.win(number)
@@ -53,10 +53,10 @@ async def sold(world: Handoff, number: int) -> list[RecordId]:
     return won
 
 
-async def work_until_clean(world: Handoff, report: Report, *, won: int) -> int:
-    """Do what `--fix` does, let the workers work, and wait until the audit is content; how many were started."""
+async def work_until_clean(world: Handoff, report: AuditReport, *, won: int) -> int:
+    """Do what `--fix` does, run the workers and wait until the audit is clean; return how many were started."""
     async with world.working(subscriber=False):
-        started = await mend(world.settings, world.client, report)
+        started = await repair(world.settings, world.client, report)
 
         async def clean() -> bool:
             now = await world.audit()
@@ -68,7 +68,7 @@ async def work_until_clean(world: Handoff, report: Report, *, won: int) -> int:
 
 
 async def the_finding(world: Handoff, record: RecordId) -> Finding:
-    """The one disagreement of this world, which is about this record."""
+    """The only finding, which must be about this record."""
     report = await world.audit()
     assert [record] == [one.record for one in report.findings], story(report)
     return report.findings[0]
@@ -90,7 +90,7 @@ def change(world: Handoff, record: RecordId) -> None:
 
 
 def obey(world: Handoff, **policies: Any) -> None:
-    """Give the route policies; word of a deal is not waited for."""
+    """Set the route's policies, without waiting for notifications."""
     (route,) = world.settings.routes
     world.settings = world.settings.model_copy(
         update={"routes": (route.model_copy(update={"grace": timedelta(0), **policies}),)}
@@ -98,23 +98,23 @@ def obey(world: Handoff, **policies: Any) -> None:
 
 
 async def test_a_hundred_deals_that_went_well_are_clean(world: Handoff) -> None:
-    """Nothing is said of what agrees, and it costs a handful of API calls, not one a deal."""
+    """There are no findings, and the audit takes a few API calls, not one per deal."""
     await sold(world, 100)
 
     report = await world.audit()
 
     assert_clean(report, won=100)
     assert {"records": 102, "orders": 100, "workflows": 100} == report.looked_at
-    assert {"org-0": 1, "light": 1} == report.calls
+    assert {"org-0": 1, "stub": 1} == report.calls
 
 
-async def test_a_deal_without_an_order_is_found_and_mended(world: Handoff) -> None:
-    """Nobody was told that it is won: the audit finds it, its workflow orders it, and then all is well."""
+async def test_a_deal_without_an_order_is_found_and_fixed(world: Handoff) -> None:
+    """No notification arrived: the audit finds the deal, its workflow orders it, and the next audit is clean."""
     await sold(world, 1)
     (lost,) = world.org.win_next(1)
 
     found = await the_finding(world, lost)
-    assert (Kind.WON_WITHOUT_ORDER, True, "won-0") == (found.kind, found.fixable, found.route)
+    assert (FindingKind.WON_WITHOUT_ORDER, True, "won-0") == (found.kind, found.fixable, found.route)
     assert ("no order", "no workflow") == (found.erp, found.workflow)
     assert "shows nothing" in found.salesforce
 
@@ -122,35 +122,35 @@ async def test_a_deal_without_an_order_is_found_and_mended(world: Handoff) -> No
 
 
 @pytest.mark.parametrize("field", ["ERP_Order_Number__c", "ERP_Order_Status__c"])
-async def test_what_was_not_written_back_is_found_and_mended(world: Handoff, field: str) -> None:
+async def test_what_was_not_written_back_is_found_and_fixed(world: Handoff, field: str) -> None:
     """A number or a status that Salesforce does not show is written by the record's workflow."""
     record, _ = await sold(world, 2)
     world.org.update("Opportunity", record, **{field: None})
 
     found = await the_finding(world, record)
-    assert (Kind.NOT_WRITTEN_BACK, True) == (found.kind, found.fixable)
+    assert (FindingKind.NOT_WRITTEN_BACK, True) == (found.kind, found.fixable)
 
     await work_until_clean(world, await world.audit(), won=2)
 
 
-async def test_an_order_left_as_a_draft_is_found_and_mended(world: Handoff) -> None:
-    """An order that exists but binds nobody is taken on."""
+async def test_an_order_left_as_a_draft_is_found_and_fixed(world: Handoff) -> None:
+    """An order that exists but is not binding is confirmed."""
     record, _ = await sold(world, 2)
     await in_the_erp(world, record, ErpStatus.DRAFT)
 
-    assert Kind.NOT_CONFIRMED is (await the_finding(world, record)).kind
+    assert FindingKind.NOT_CONFIRMED is (await the_finding(world, record)).kind
 
     await work_until_clean(world, await world.audit(), won=2)
 
 
 async def test_another_number_than_the_erps_is_found(world: Handoff) -> None:
-    """Salesforce shows an order, but it is somebody else's."""
+    """Salesforce shows an order, but it is another record's."""
     one, other = await sold(world, 2)
     world.org.update("Opportunity", one, ERP_Order_Number__c=world.number_of(other))
 
     found = await the_finding(world, one)
 
-    assert Kind.NOT_WRITTEN_BACK is found.kind
+    assert FindingKind.NOT_WRITTEN_BACK is found.kind
     assert str(world.number_of(other)) in found.salesforce
 
 
@@ -161,13 +161,13 @@ async def test_a_changed_deal_is_found(world: Handoff) -> None:
 
     found = await the_finding(world, record)
 
-    assert Kind.AMOUNT_DIFFERS is found.kind
+    assert FindingKind.AMOUNT_DIFFERS is found.kind
     assert found.salesforce.split(",")[1] != found.erp.split(",")[1]
 
 
 @pytest.mark.parametrize("deleted", [False, True])
 async def test_an_order_without_its_deal_is_found(world: Handoff, deleted: bool) -> None:  # noqa: FBT001
-    """A deal that was won back from us, or deleted, while the ERP goes on to deliver: a person decides."""
+    """A reopened or deleted deal whose order the ERP still delivers: a person decides."""
     record, _ = await sold(world, 2)
     if deleted:
         world.org.delete("Opportunity", record)
@@ -176,31 +176,31 @@ async def test_an_order_without_its_deal_is_found(world: Handoff, deleted: bool)
 
     found = await the_finding(world, record)
 
-    assert Kind.ORDER_WITHOUT_DEAL is found.kind
+    assert FindingKind.ORDER_WITHOUT_DEAL is found.kind
     assert found.salesforce.startswith("deleted" if deleted else "not won")
 
-    obey(world, unwon="cancel", deleted="cancel")
+    obey(world, on_unqualified="cancel", on_deleted="cancel")
     await work_until_clean(world, await world.audit(), won=1)
 
 
-async def test_what_a_policy_ignores_is_no_disagreement(world: Handoff) -> None:
-    """A deal that was taken back, a deleted and a changed one, on a route that leaves all as it is."""
-    unwon, deleted, changed = await sold(world, 3)
-    world.org.update("Opportunity", unwon, StageName="Prospecting")
+async def test_what_a_policy_ignores_is_not_a_finding(world: Handoff) -> None:
+    """A reopened, a deleted and a changed deal, on a route that ignores all three."""
+    reopened, deleted, changed = await sold(world, 3)
+    world.org.update("Opportunity", reopened, StageName="Prospecting")
     world.org.delete("Opportunity", deleted)
     change(world, changed)
     assert 3 == len((await world.audit()).findings)
 
-    obey(world, unwon="ignore", deleted="ignore", changed="ignore")
+    obey(world, on_unqualified="ignore", on_deleted="ignore", on_changed="ignore")
 
     assert_clean(await world.audit(), won=1)
 
 
-async def test_a_changed_deal_is_amended_by_fix(world: Handoff) -> None:
+async def test_fix_amends_the_order_of_a_changed_deal(world: Handoff) -> None:
     """On a route that amends, the order is what the deal is now."""
     record, _ = await sold(world, 2)
     change(world, record)
-    obey(world, changed="amend")
+    obey(world, on_changed="amend")
 
     await work_until_clean(world, await world.audit(), won=2)
 
@@ -210,7 +210,7 @@ async def test_an_order_that_the_erp_has_cancelled_is_found(world: Handoff) -> N
     record, _ = await sold(world, 2)
     await in_the_erp(world, record, ErpStatus.CANCELLED)
 
-    assert Kind.CANCELLED_IN_ERP is (await the_finding(world, record)).kind
+    assert FindingKind.CANCELLED_IN_ERP is (await the_finding(world, record)).kind
 
 
 async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
@@ -224,9 +224,9 @@ async def test_two_orders_of_one_record_are_found(world: Handoff) -> None:
 
     found = await the_finding(world, record)
 
-    assert (Kind.DOUBLED, False) == (found.kind, found.fixable)
-    assert found.erp.count("light L") == 2
-    assert 1 == (await world.audit()).counts.doubled
+    assert (FindingKind.DUPLICATE_ORDER, False) == (found.kind, found.fixable)
+    assert found.erp.count("stub L") == 2
+    assert 1 == (await world.audit()).counts.duplicates
 
 
 async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
@@ -234,9 +234,9 @@ async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
     (route,) = world.settings.routes
     world.org.seed(1)
     (record,) = world.org.win_next(1)
-    async with LightErp.running() as other:
+    async with StubErp.running() as other:
         second = RestErp(kind="rest", name="second", url=other.url, token=SecretStr(other.token))
-        by_record = route.model_copy(update={"erp": ErpByExpression(expression="'light'")})
+        by_record = route.model_copy(update={"erp": ErpByExpression(expression="'stub'")})
         world.settings = world.settings.model_copy(
             update={"erps": (*world.settings.erps, second), "routes": (by_record,)}
         )
@@ -246,12 +246,13 @@ async def test_two_orders_in_two_erps_are_found(world: Handoff) -> None:
             await connections.erps["second"].create(order)
             since = datetime.now(UTC) + timedelta(milliseconds=5)
             await until(lambda: datetime.now(UTC) > since)
-            made = await connections.erps["light"].advance(await connections.erps["light"].create(order))
+            made = await connections.erps["stub"].advance(await connections.erps["stub"].create(order))
             world.org.update("Opportunity", record, ERP_Order_Number__c=made.number, ERP_Order_Status__c="confirmed")
 
+            await world.until_listed()
             report = await audit(world.settings, connections, world.client, since=since, lag=timedelta(0))
 
-    assert [Kind.DOUBLED] == [one.kind for one in report.findings], story(report)
+    assert [FindingKind.DUPLICATE_ORDER] == [one.kind for one in report.findings], story(report)
     assert "second L000001 draft" in report.findings[0].erp
 
 
@@ -261,7 +262,7 @@ async def test_a_number_that_no_erp_knows_is_found(world: Handoff) -> None:
     (record, *_) = [one["Id"] for one in world.org.query("SELECT Id FROM Opportunity WHERE IsWon = false")]
     world.org.update("Opportunity", record, ERP_Order_Number__c="L999999")
 
-    assert Kind.UNKNOWN_NUMBER is (await the_finding(world, RecordId(record))).kind
+    assert FindingKind.UNKNOWN_NUMBER is (await the_finding(world, RecordId(record))).kind
 
 
 async def test_an_order_that_is_gone_from_the_erp_is_found(world: Handoff) -> None:
@@ -271,28 +272,28 @@ async def test_an_order_that_is_gone_from_the_erp_is_found(world: Handoff) -> No
     world.erp.table.db.execute("DELETE FROM orders WHERE idempotency_key LIKE ?", (f"%{record}",))
 
     found = await the_finding(world, record)
-    assert (Kind.UNKNOWN_NUMBER, f"completed {number}") == (found.kind, found.workflow)
+    assert (FindingKind.UNKNOWN_NUMBER, f"completed {number}") == (found.kind, found.workflow)
 
     world.org.update("Opportunity", record, StageName="Prospecting", ERP_Order_Number__c=None, ERP_Order_Status__c=None)
-    assert Kind.WORKFLOW_DIFFERS is (await the_finding(world, record)).kind
+    assert FindingKind.WORKFLOW_DIFFERS is (await the_finding(world, record)).kind
 
 
-async def test_a_copied_deal_is_found_and_mended(world: Handoff) -> None:
+async def test_a_copied_deal_is_found_and_fixed(world: Handoff) -> None:
     """Salesforce copies the number along with the deal: won, the copy shows another deal's order and has none."""
     (first,) = await sold(world, 1)
     (copy,) = world.org.win_next(1)
-    told = {
+    copied_fields = {
         field: world.org.get("Opportunity", first)[field] for field in ("ERP_Order_Number__c", "ERP_Order_Status__c")
     }
-    world.org.update("Opportunity", copy, **told)
+    world.org.update("Opportunity", copy, **copied_fields)
 
-    assert Kind.UNKNOWN_NUMBER is (await the_finding(world, copy)).kind
+    assert FindingKind.UNKNOWN_NUMBER is (await the_finding(world, copy)).kind
 
     await work_until_clean(world, await world.audit(), won=2)
 
 
-async def test_a_cancelled_order_is_not_lost(world: Handoff) -> None:
-    """What an operator has cancelled, and Salesforce shows as cancelled, is nobody's mistake."""
+async def test_a_cancelled_order_is_not_missing(world: Handoff) -> None:
+    """An order that an operator cancelled, and that Salesforce shows as cancelled, is not a finding."""
     world.org.seed(3)
     world.erp.faults.reject = 1
     async with world.working(subscriber=False):
@@ -300,7 +301,7 @@ async def test_a_cancelled_order_is_not_lost(world: Handoff) -> None:
         await world.until_stage(refused, OrderStage.ATTENTION)
         await until(lambda: world.org.get("Opportunity", refused)["ERP_Order_Error__c"] is not None)
         waiting = await the_finding(world, refused)
-        assert (Kind.WON_WITHOUT_ORDER, "needs attention (erp-rejected)") == (waiting.kind, waiting.workflow)
+        assert (FindingKind.WON_WITHOUT_ORDER, "needs attention (erp-rejected)") == (waiting.kind, waiting.workflow)
 
         await world.order(refused).signal("cancel")
         (good,) = await world.win(1)
@@ -310,25 +311,27 @@ async def test_a_cancelled_order_is_not_lost(world: Handoff) -> None:
     assert_clean(await world.audit(), won=2, cancelled=1)
 
 
-async def test_what_is_under_way_is_no_disagreement(world: Handoff) -> None:
-    """A deal whose workflow is at work, and one that was won just now: told as such, and the audit is clean."""
+async def test_what_is_under_way_is_not_a_finding(world: Handoff) -> None:
+    """A deal whose workflow is running, and one that was just won, are reported as under way; the audit is clean."""
     world.org.seed(2)
     (moving,) = await world.win(1)
     report = await world.audit()
     assert (True, [moving]) == (report.clean, [one.record for one in report.under_way])
 
     (young,) = world.org.win_next(1)
+    await world.until_listed()
     async with Connections(world.settings) as connections:
         since = datetime.now(UTC) - timedelta(hours=1)
         report = await audit(world.settings, connections, world.client, since=since)
     assert (True, {moving, young}) == (report.clean, {one.record for one in report.under_way})
 
 
-async def test_only_the_time_that_was_asked_for_is_judged(world: Handoff) -> None:
+async def test_only_the_requested_period_is_compared(world: Handoff) -> None:
     """What was changed before or after is left out; an old record whose order was changed since is not."""
     await sold(world, 1)
     between = datetime.now(UTC)
     (lost,) = world.org.win_next(1)
+    await world.until_listed()
     async with Connections(world.settings) as connections:
         clients = (world.settings, connections, world.client)
         before = await audit(*clients, since=between - timedelta(hours=1), until=between, lag=timedelta(0))
@@ -339,8 +342,8 @@ async def test_only_the_time_that_was_asked_for_is_judged(world: Handoff) -> Non
     assert 1 == after.counts.won
 
 
-async def test_a_route_by_messages_is_judged_by_its_orders() -> None:
-    """No record tells what it asks for: orders, numbers and statuses are compared; a look is no cure."""
+async def test_a_route_by_messages_is_compared_by_its_orders() -> None:
+    """The records do not contain what was ordered: orders, numbers and statuses are compared; no finding is fixable."""
     async with handoff(source="event", payload="Payload__c") as world:
         world.org.seed(3)
         async with world.working():
@@ -351,14 +354,14 @@ async def test_a_route_by_messages_is_judged_by_its_orders() -> None:
 
         world.org.update("Opportunity", won[0], ERP_Order_Number__c=None)
         found = await the_finding(world, won[0])
-        assert (Kind.NOT_WRITTEN_BACK, False) == (found.kind, found.fixable)
+        assert (FindingKind.NOT_WRITTEN_BACK, False) == (found.kind, found.fixable)
 
         world.org.delete("Opportunity", won[0])
-        assert Kind.ORDER_WITHOUT_DEAL is (await the_finding(world, won[0])).kind
+        assert FindingKind.ORDER_WITHOUT_DEAL is (await the_finding(world, won[0])).kind
 
 
-async def test_an_order_that_is_followed_is_judged_all_the_same(world: Handoff) -> None:
-    """Its workflow is open for months: what is missing in Salesforce meanwhile is found, and a look mends it."""
+async def test_a_followed_order_is_compared_as_well(world: Handoff) -> None:
+    """Its workflow is open for months: a missing value in Salesforce is found, and the workflow fixes it."""
     obey(world, follow=True)
     world.org.seed(1)
     async with world.working(subscriber=False):
@@ -367,16 +370,16 @@ async def test_an_order_that_is_followed_is_judged_all_the_same(world: Handoff) 
         assert_clean(await world.audit(), won=1)
         world.org.update("Opportunity", record, ERP_Order_Number__c=None)
 
-        assert Kind.NOT_WRITTEN_BACK is (await the_finding(world, record)).kind
+        assert FindingKind.NOT_WRITTEN_BACK is (await the_finding(world, record)).kind
 
-        await mend(world.settings, world.client, await world.audit())
+        await repair(world.settings, world.client, await world.audit())
         await world.until_written_back(record)
         await world.until_stage(record, OrderStage.FOLLOWING)
     assert_clean(await world.audit(), won=1)
 
 
-async def test_one_route_is_judged_by_itself(world: Handoff) -> None:
-    """Two routes share an object: what belongs to the other one is neither told nor taken for a mistake."""
+async def test_one_route_is_compared_alone(world: Handoff) -> None:
+    """Two routes share an object: records of the other route are neither reported nor mistaken for errors."""
     (route,) = world.settings.routes
     large = route.model_copy(
         update={"name": "large", "qualify": "IsWon && Amount >= `0`", "select": f"{route.select}, Amount"}
@@ -385,6 +388,7 @@ async def test_one_route_is_judged_by_itself(world: Handoff) -> None:
     world.settings = world.settings.model_copy(update={"routes": (none, large)})
     await sold(world, 2)
     (lost,) = world.org.win_next(1)
+    await world.until_listed()
 
     async with Connections(world.settings) as connections:
         since = datetime.now(UTC) - timedelta(hours=1)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.testing import WorkflowEnvironment
 
-from closedwon.audit.gather import audit
-from closedwon.audit.judge import Kind
+from closedwon.audit.collect import audit
+from closedwon.audit.compare import FindingKind
 from closedwon.erp.rest import RestAdapter
 from closedwon.ids import RecordId
 from closedwon.settings import RestErp
@@ -25,16 +25,18 @@ class MakingCustomers(RestAdapter):
 
 
 async def test_a_customer_without_an_order_is_found(temporal_server: WorkflowEnvironment) -> None:
-    """Where the adapter makes customers, those that have got no order are told, by their Account, in a whole audit."""
+    """If the adapter creates customers, a full audit reports those without an order by their Account."""
     since = datetime.now(UTC) - timedelta(hours=1)
     async with handoff(temporal_server=temporal_server) as world, Connections(world.settings) as connections:
         (erp,) = world.settings.erps
         assert isinstance(erp, RestErp)
-        await connections.erps["light"].close()
-        connections.erps["light"] = MakingCustomers(erp)
+        await connections.erps["stub"].close()
+        connections.erps["stub"] = MakingCustomers(erp)
         whole = await audit(world.settings, connections, world.client, since=since)
         one_route = await audit(world.settings, connections, world.client, since=since, route="won-0")
-        await connections.erps["light"].close()
+        await connections.erps["stub"].close()
 
-    assert [(Kind.ORPHANED_CUSTOMER, RecordId("001000000000001"))] == [(one.kind, one.record) for one in whole.findings]
+    assert [(FindingKind.ORPHANED_CUSTOMER, RecordId("001000000000001"))] == [
+        (one.kind, one.record) for one in whole.findings
+    ]
     assert one_route.clean

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from closedwon.audit.gather import audit
-from closedwon.audit.judge import Kind
+from closedwon.audit.collect import audit
+from closedwon.audit.compare import FindingKind
+from closedwon.emulators.erp.stub import StubErp
+from closedwon.emulators.salesforce.config import CustomField, OrgConfig
+from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.ids import RecordId
-from closedwon.localerp.light import LightErp
-from closedwon.localorg.config import CustomField, OrgConfig
-from closedwon.localorg.server import LocalOrg
-from closedwon.mapping import map_order
+from closedwon.mapping.orders import map_order
 from closedwon.names import OrderStage
 from closedwon.settings import RestErp, Sweep
 from tests.integration.audit.test_audit import change, obey, sold, the_finding, world
@@ -55,7 +55,7 @@ _CUSTOM_ROUTE: dict[str, Any] = {
         "status": "ERP_Order_Status__c",
         "key": "ERP_Order_Key__c",
     },
-    "sweep": {"lag": 0, "overlap": 0},
+    "sweep": {"lag": "0s", "overlap": "0s"},
 }
 
 
@@ -64,7 +64,7 @@ async def custom_world() -> AsyncIterator[Handoff]:
     """A world whose route is over a custom object that is its own one line."""
     fields = tuple(CustomField(on=CUSTOM, name=name, type=kind) for name, kind in _KINDS.items())
     config = OrgConfig(flows=(), tombstones_of=(), custom_fields=fields)
-    async with LocalOrg.running(config=config) as org, handoff(orgs=[org], **_CUSTOM_ROUTE) as world:
+    async with SalesforceEmulator.running(config=config) as org, handoff(orgs=[org], **_CUSTOM_ROUTE) as world:
         org.seed(2)
         yield world
 
@@ -93,7 +93,7 @@ _BY_MESSAGES: dict[str, Any] = {
         },
     },
     "sweep": {
-        "lag": 0,
+        "lag": "0s",
         "select": "Name, IsWon, Amount, CurrencyIsoCode, Account.Id, Account.Name, "
         "(SELECT ProductCode, Product2.ProductCode, Quantity, UnitPrice FROM OpportunityLineItems)",
     },
@@ -113,16 +113,16 @@ async def test_a_route_by_messages_is_compared_with_the_record_that_can_take_the
                 await world.until_stage(record, OrderStage.COMPLETED)
         assert_clean(await world.audit(), won=3)
 
-        lost, changed, unwon = *world.org.win_next(1), won[0], won[1]
+        lost, changed, reopened = *world.org.win_next(1), won[0], won[1]
         change(world, changed)
-        world.org.update("Opportunity", unwon, StageName="Prospecting")
+        world.org.update("Opportunity", reopened, StageName="Prospecting")
 
         report = await world.audit()
         found = {one.record: (one.kind, one.fixable) for one in report.findings}
         assert {
-            lost: (Kind.WON_WITHOUT_ORDER, False),
-            changed: (Kind.AMOUNT_DIFFERS, False),
-            unwon: (Kind.ORDER_WITHOUT_DEAL, False),
+            lost: (FindingKind.WON_WITHOUT_ORDER, False),
+            changed: (FindingKind.AMOUNT_DIFFERS, False),
+            reopened: (FindingKind.ORDER_WITHOUT_DEAL, False),
         } == found, story(report)
 
 
@@ -130,8 +130,8 @@ async def test_a_deal_that_picks_another_erp_after_its_order_is_found(world: Han
     """Also by two routes over one object, each with an ERP of its own: the order stays where it is, and is named."""
     (route,) = world.settings.routes
     record, other = await sold(world, 2)
-    async with LightErp.running() as light:
-        second = RestErp(kind="rest", name="second", url=light.url, token=SecretStr(light.token))
+    async with StubErp.running() as stub:
+        second = RestErp(kind="rest", name="second", url=stub.url, token=SecretStr(stub.token))
         first = route.model_copy(update={"qualify": "IsWon && Name != 'moved'"})
         moved = route.model_copy(update={"name": "moved", "erp": "second", "qualify": "IsWon && Name == 'moved'"})
         world.settings = world.settings.model_copy(
@@ -141,7 +141,7 @@ async def test_a_deal_that_picks_another_erp_after_its_order_is_found(world: Han
         world.org.update("Opportunity", record, Name="moved")
 
         found = await the_finding(world, record)
-        assert (Kind.OTHER_ERP, True, "moved") == (found.kind, found.fixable, found.route)
+        assert (FindingKind.OTHER_ERP, True, "moved") == (found.kind, found.fixable, found.route)
 
         async with Connections(world.settings) as connections:
             deal = await connections.salesforce[world.org.org_id].read(route.object, route.query_fields, record)
@@ -151,7 +151,7 @@ async def test_a_deal_that_picks_another_erp_after_its_order_is_found(world: Han
             await erp.advance(await erp.create(order))
             report = await audit(world.settings, connections, world.client, since=since, lag=timedelta(0))
 
-    assert [(record, Kind.DOUBLED)] == [(one.record, one.kind) for one in report.findings], story(report)
+    assert [(record, FindingKind.DUPLICATE_ORDER)] == [(one.record, one.kind) for one in report.findings], story(report)
     assert other not in {one.record for one in report.findings}
 
 
@@ -181,7 +181,7 @@ async def test_a_scheduled_audit_misses_no_deal_beyond_the_condition_of_the_swee
     assert (2, 3) == (found[True].counts.won, found[False].counts.won)
 
 
-async def test_a_custom_object_is_judged_by_the_same_rules() -> None:
+async def test_a_custom_object_is_compared_by_the_same_rules() -> None:
     """A clone with copied number, status and key, another customer, a total that contradicts the line."""
     async with custom_world() as world, world.working(subscriber=False):
         customers = [row["Id"] for row in world.org.query("SELECT Id FROM Account ORDER BY Id")]
@@ -203,5 +203,5 @@ async def test_a_custom_object_is_judged_by_the_same_rules() -> None:
         report = await world.audit()
 
     assert {
-        clone: Kind.COPIED_STATUS, moved: Kind.CUSTOMER_DIFFERS, contradicts: Kind.TOTAL_DIFFERS,
+        clone: FindingKind.COPIED_STATUS, moved: FindingKind.CUSTOMER_DIFFERS, contradicts: FindingKind.TOTAL_DIFFERS,
     } == {each.record: each.kind for each in report.findings}, story(report)  # fmt: skip

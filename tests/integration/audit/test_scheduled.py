@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 from temporalio.client import ScheduleHandle
 
-from closedwon import names, temporal
-from closedwon.localerp.light import Lie
+from closedwon import names
+from closedwon.emulators.erp.stub import Lie
 from closedwon.names import OrderStage
-from closedwon.operating import doctor
+from closedwon.operations import doctor
 from closedwon.settings import Settings
+from closedwon.temporal.audits import audit_findings
+from closedwon.temporal.search_attributes import ensure_search_attributes
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.histories import keep_history
-from workers.sweeps import keep_schedules
+from workers.sweeps import sync_schedules
 
 
 def _with_audit(settings: Settings, **audit: Any) -> Settings:
-    return settings.model_copy(update={"audit": type(settings.audit).model_validate({"lag": 0} | audit)})
+    return settings.model_copy(update={"audit": type(settings.audit).model_validate({"lag": "0s"} | audit)})
 
 
 def _schedule(world: Handoff) -> ScheduleHandle:
@@ -47,22 +49,22 @@ async def test_the_schedule_follows_the_settings(monkeypatch: pytest.MonkeyPatch
     """Made once, with the interval of the settings; switched off it is paused; doctor misses it where it should be."""
     async with handoff() as world:
         monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
-        await temporal.ensure_search_attributes(world.client)
+        await ensure_search_attributes(world.client)
 
         async def missed() -> list[str]:
             return [one.text for one in await doctor.examine(world.settings) if "its audits are" in one.text]
 
         assert ["its audits are not scheduled"] == await missed()
-        await keep_schedules(world.client, _with_audit(world.settings, every="PT6H"))
+        await sync_schedules(world.client, _with_audit(world.settings, interval="6h"))
         described = (await _schedule(world).describe()).schedule
         assert [timedelta(hours=6)] == [one.every for one in described.spec.intervals]
         assert [] == await missed()
 
         await until(lambda: _is_listed(world))
-        await keep_schedules(world.client, _with_audit(world.settings, enabled=False))
+        await sync_schedules(world.client, _with_audit(world.settings, enabled=False))
         assert (await _schedule(world).describe()).schedule.state.paused
         assert 1 == len(await missed())
-        await keep_schedules(world.client, world.settings)
+        await sync_schedules(world.client, world.settings)
         assert not (await _schedule(world).describe()).schedule.state.paused
 
 
@@ -74,7 +76,7 @@ async def test_an_audit_leaves_api_calls_to_the_orders() -> None:
             world.org.seed(1)
             (record,) = await world.win(1)
             await world.order(record).result()
-            await keep_schedules(world.client, world.settings)
+            await sync_schedules(world.client, world.settings)
 
             async def waits() -> bool:
                 return "audit.api_share" in await _pending(world)
@@ -83,11 +85,11 @@ async def test_an_audit_leaves_api_calls_to_the_orders() -> None:
 
 
 async def test_an_audit_keeps_the_pauses_of_erps() -> None:
-    """It asks them on the queue of what concerns several ERPs, which is paused with the first of them."""
+    """It uses the task queue for several ERPs, which is paused if one of them is paused."""
     async with handoff() as world:
         world.settings = _with_audit(world.settings)
         async with world.working(subscriber=False):
-            await keep_schedules(world.client, world.settings)
+            await sync_schedules(world.client, world.settings)
             await until(lambda: _audits(world, "ExecutionStatus = 'Completed'"))
             (audit,) = await _audits(world, "ExecutionStatus = 'Completed'")
             history = await world.client.get_workflow_handle(audit).fetch_history()
@@ -98,7 +100,7 @@ async def test_an_audit_keeps_the_pauses_of_erps() -> None:
 
 
 async def test_an_audit_of_an_erp_that_answers_wrongly_needs_attention() -> None:
-    """Nothing can be said about such an ERP: it is no finding; `retry` ends the rest once the facade is corrected."""
+    """The audit cannot compare such an ERP, so there is no finding; `retry` completes it after a correction."""
     async with handoff() as world:
         world.settings = _with_audit(world.settings)
         async with world.working(subscriber=False):
@@ -107,16 +109,16 @@ async def test_an_audit_of_an_erp_that_answers_wrongly_needs_attention() -> None
             await world.order(record).result()
             world.org.win_next(1)
             world.erp.faults.lie = Lie.FIND_OTHER
-            await keep_schedules(world.client, world.settings)
+            await sync_schedules(world.client, world.settings)
             attention = f"{names.ORDER_STAGE} = '{OrderStage.ATTENTION}'"
             await until(lambda: _audits(world, attention))
             (waiting,) = await _audits(world, attention)
-            assert [] == await temporal.audit_findings(world.client)
+            assert [] == await audit_findings(world.client)
 
             world.erp.faults.lie = None
             await world.client.get_workflow_handle(waiting).signal(names.SIGNAL_RETRY)
-            await until(lambda: temporal.audit_findings(world.client))
-            (found,) = await temporal.audit_findings(world.client)
+            await until(lambda: audit_findings(world.client))
+            (found,) = await audit_findings(world.client)
             assert ("won-without-order", 1) == (found.kind, found.number)
             await world.client.get_workflow_handle(waiting).result()
             await keep_history(world.client, waiting)

@@ -1,4 +1,4 @@
-"""`closedwon config check` says what is right, what is wrong and how to mend it."""
+"""`closedwon config check` prints what is correct, what is wrong, and a hint."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.salesforce.contract import Contract
+from closedwon.salesforce.push.contract import Contract
 from tests.integration.cli.conftest import Closedwon, Installation
 
 
 def lines(output: str) -> dict[str, str]:
-    """Return what is said about each subject, with its mark; the cure follows."""
+    """Return what is said about each subject, with its mark; the hint follows."""
     found: dict[str, str] = {}
     subject = ""
     for line in output.splitlines():
@@ -28,10 +28,10 @@ def test_everything_that_the_file_names_is_asked(closedwon: Closedwon) -> None:
     result = closedwon("config", "check")
     found = lines(result.output)
     assert 0 == result.exit_code, result.output
-    assert {"settings", "org production", "route won-deals", "erp light", "temporal"} == set(found)
+    assert {"settings", "org production", "route won-deals", "erp stub", "temporal", "key 2026-11"} == set(found)
     assert "1 org, 1 ERP, 1 route" in found["settings"]
     assert "API calls left" in found["org production"]
-    assert "reads Opportunity with all its fields, hears /event/Order_Requested__e" in found["route won-deals"]
+    assert "reads Opportunity with all its fields, receives /event/Order_Requested__e" in found["route won-deals"]
     assert "with all search attributes" in found["temporal"]
     assert "All is well. Start with: closedwon run" in result.output
 
@@ -41,13 +41,13 @@ def test_a_route_that_is_pushed_to_says_where(closedwon: Closedwon) -> None:
     pushed = 'outbound = {}\ncallouts = { keys = [{ env = "CLOSEDWON_CALLOUT_KEY" }] }'
     changes = ('events = ["/event/Order_Requested__e"]', pushed), ("# A route:", "[intake]\n#")
     found = lines(closedwon("config", "check", changes=changes).output)
-    assert found["route won-deals"].endswith("hears intake's /outbound/won-deals, /callouts/won-deals")
+    assert found["route won-deals"].endswith("receives POST /outbound/won-deals, /callouts/won-deals")
 
 
 def test_a_path_secret_is_shown_as_a_placeholder_and_an_open_intake_is_warned_of(
     closedwon: Closedwon, installation: Installation
 ) -> None:
-    """A warning is no failure: whoever has decided so is not stopped by the check."""
+    """A warning is not a failure: a deliberate choice does not fail the check."""
     pushed = 'outbound = { path_secrets = [{ env = "CLOSEDWON_PATH_SECRET" }] }'
     opened = '[intake]\nallow = ["0.0.0.0/0"]\n#'
     result = closedwon(
@@ -56,10 +56,24 @@ def test_a_path_secret_is_shown_as_a_placeholder_and_an_open_intake_is_warned_of
     found = lines(result.output)
 
     assert 0 == result.exit_code, result.output
-    assert found["route won-deals"].endswith("hears intake's /outbound/won-deals/{secret}")
+    assert found["route won-deals"].endswith("receives POST /outbound/won-deals/{secret}")
     assert "`intake.allow` holds 0.0.0.0/0" in result.output
     assert "! intake" in result.output
     assert installation.environment["CLOSEDWON_PATH_SECRET"] not in result.output
+
+
+def test_a_route_that_any_sender_can_push_to_fails_the_check(closedwon: Closedwon) -> None:
+    """Running processes hold its org: the same words before the start."""
+    opened = "[intake]\nproxies = ['10.0.0.0/8']\n#"
+    result = closedwon(
+        "config", "check", changes=(('events = ["/event/Order_Requested__e"]', "outbound = {}"), ("# A route:", opened))
+    )
+    assert 1 == result.exit_code
+    assert (
+        "✗ org production  Any sender that can reach intake can send outbound messages to route won-deals"
+        in result.output
+    )
+    assert "`closedwon secret path` prints one" in result.output
 
 
 def test_no_secret_is_shown(closedwon: Closedwon, installation: Installation) -> None:
@@ -86,12 +100,12 @@ WRONG = [
         "route won-deals",
         "not checked: org production does",
     ),
-    ('{ env = "ERP_TOKEN" }', '{ env = "SALESFORCE_CLIENT_SECRET" }', "erp light", "token"),
+    ('{ env = "ERP_TOKEN" }', '{ env = "SALESFORCE_CLIENT_SECRET" }', "erp stub", "token"),
     (
         'auth = { flow = "c',
         'api_version = "99.0"\nauth = { flow = "c',
         "org production",
-        "offers no version 99.0 of its API",
+        "does not offer version 99.0 of its API",
     ),
     ('"ERP_Order_Link__c"', '"SystemModstamp"', "route won-deals", "may not edit SystemModstamp of Opportunity"),
     ("IsWon = TRUE AND", "IsWonn = TRUE AND", "route won-deals", "No such column 'IsWonn'"),
@@ -101,16 +115,16 @@ WRONG = [
 @pytest.mark.parametrize(
     ("old", "new", "subject", "expected"), WRONG, ids=[f"{new}: {subject}" for _, new, subject, _ in WRONG]
 )
-def test_what_is_wrong_is_told_with_its_cure(
+def test_what_is_wrong_is_reported_with_its_hint(
     closedwon: Closedwon, old: str, new: str, subject: str, expected: str
 ) -> None:
-    """The other parts are still checked, and the exit code tells a script."""
+    """The other parts are still checked, and a script sees it by the exit code."""
     result = closedwon("config", "check", changes=((old, new),))
     found = lines(result.output)
     assert 1 == result.exit_code
     assert found[subject].startswith("✗ ")
     assert expected in found[subject]
-    assert "to mend." in result.output
+    assert "to fix." in result.output
     assert subject == "settings" or found["temporal"].startswith("✓ ")
 
 
@@ -122,7 +136,7 @@ def test_a_wrong_org_id_is_noticed(closedwon: Closedwon, installation: Installat
     assert "`orgs.id` of 'production' says 00D5g000004Kx1XEAS" in lines(result.output)["org production"]
 
 
-def test_servers_that_are_away_are_told_with_their_key(
+def test_servers_that_are_away_are_reported_with_their_key(
     closedwon: Closedwon, installation: Installation, monkeypatch: pytest.MonkeyPatch, unused_port: int
 ) -> None:
     """Nothing hangs and nothing ends in a stack trace."""
@@ -134,14 +148,14 @@ def test_servers_that_are_away_are_told_with_their_key(
     found = lines(result.output)
     assert 1 == result.exit_code
     assert "`orgs.url` is its address" in found["org production"]
-    assert "`erps.url` is its address" in found["erp light"]
+    assert "`erps.url` is its address" in found["erp stub"]
     assert "TEMPORAL_ADDRESS" in found["temporal"]
-    assert "4 things to mend." in result.output
+    assert "4 problems to fix." in result.output
     assert "Traceback" not in result.output
 
 
-def test_what_temporal_refuses_is_told_like_the_rest(closedwon: Closedwon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A namespace that there is not, and a key store that gives no key: one line among the others, with its cure."""
+def test_what_temporal_refuses_is_reported_like_the_rest(closedwon: Closedwon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace that there is not, and a key store that gives no key: one line among the others, with its hint."""
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
     namespace = closedwon("config", "check")
     monkeypatch.delenv("TEMPORAL_NAMESPACE")
@@ -151,10 +165,10 @@ def test_what_temporal_refuses_is_told_like_the_rest(closedwon: Closedwon, monke
     assert [1, 1] == [namespace.exit_code, key.exit_code]
     assert "answers NOT_FOUND: Namespace nowhere is not found\n" in lines(namespace.output)["temporal"]
     assert "TEMPORAL_NAMESPACE" in lines(namespace.output)["temporal"]
-    assert "gives no key '2026-11'" in lines(key.output)["temporal"]
+    assert "does not return the key '2026-11'" in lines(key.output)["temporal"]
     assert "TEMPORAL_ADDRESS" not in lines(key.output)["temporal"]
-    assert "1 thing to mend." in namespace.output
-    assert "1 thing to mend." in key.output
+    assert "1 problem to fix." in namespace.output
+    assert "1 problem to fix." in key.output
 
 
 _EVENTS = 'events = ["/event/Order_Requested__e"]'
@@ -176,7 +190,7 @@ def _from_the_message(example: str) -> list[tuple[str, str]]:
 def test_the_wsdl_of_an_outbound_message_is_compared_with_the_route(
     closedwon: Closedwon, installation: Installation, tmp_path: Path
 ) -> None:
-    """What expressions read and the message does not have is told line by line; as a hint any message fits."""
+    """What expressions read and the message does not have is reported line by line; as a hint any message fits."""
     fields = {"Name": "xsd:string", "IsWon": "xsd:boolean", "CloseDate": "xsd:date"}
     deal = Contract(object="Opportunity", fields=fields)
     hint = closedwon("config", "check", changes=tuple(_with_outbound(tmp_path, deal)))

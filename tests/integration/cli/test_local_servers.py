@@ -16,8 +16,8 @@ from closedwon.cli.main import app
 from closedwon.cli.org_fault import app as faults
 from closedwon.demo.parts import PartError
 from closedwon.demo.stack import Stack
-from closedwon.localorg.client import OrgClient
-from closedwon.localorg.server import LocalOrg
+from closedwon.emulators.salesforce.client import OrgClient
+from closedwon.emulators.salesforce.server import SalesforceEmulator
 from tests.support.salesforce import serving
 
 Spoil = Callable[[Path], object]
@@ -25,7 +25,7 @@ Spoil = Callable[[Path], object]
 
 @pytest.fixture(autouse=True)
 def process_as_before() -> Iterator[None]:
-    """Leave the test process as it was: a server takes its signals, and lets nobody else read its files."""
+    """Leave the test process as it was: a server takes its signals, and makes its files readable for its user only."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     mask = os.umask(0o077)
     yield
@@ -44,25 +44,34 @@ def file(name: str, text: str = "neither JSON nor a database") -> Spoil:
     return spoil
 
 
+_NO_POSTGRES = "postgresql://me:hunter2@localhost:1"
 UNFIT: list[tuple[str, Spoil, str]] = [
     ("org serve", Path.touch, "place: File exists"),
     ("org serve", file("org.toml", "flows = 5\npoll = 1"), "org.toml: flows: Input should be a valid tuple\n"),
-    ("org serve", file("org.toml", "flows ="), "org.toml: is no TOML: Invalid value"),
-    ("org serve", file("connection.json"), "connection.json: no org has written that; delete it"),
-    ("org serve", file("org.sqlite3"), "cannot be used: file is not a database. Name another --data-dir."),
-    ("org win", file("connection.json"), "connection.json: no org has written that; delete it"),
-    ("erp light", Path.touch, "place: File exists"),
-    ("erp light", file("connection.json"), "connection.json: no server has written that; delete it"),
-    ("erp light", file("orders.sqlite"), "cannot be used: file is not a database. Name another --data-dir."),
-    ("erp tryton", Path.touch, "place: File exists"),
-    ("erp tryton --postgres postgresql://me:hunter2@localhost:1", Path.mkdir, "PostgreSQL cannot be used: connection"),
-    ("erp tryton --postgres me:hunter2@localhost", Path.mkdir, "--postgres is no address of a server: postgresql://"),
+    ("org serve", file("org.toml", "flows ="), "org.toml: not valid TOML: Invalid value"),
+    ("org serve", file("connection.json"), "connection.json is not the file of an org; delete it"),
+    ("org serve", file("org.sqlite3"), "cannot be used: file is not a database. Choose another --data-dir."),
+    ("org win", file("connection.json"), "connection.json is not the file of an org; delete it"),
+    ("test-erp stub", Path.touch, "place: File exists"),
+    ("test-erp stub", file("connection.json"), "connection.json is not the file of a server; delete it"),
+    ("test-erp stub", file("orders.sqlite"), "cannot be used: file is not a database. Choose another --data-dir."),
+    ("test-erp tryton", Path.touch, "place: File exists"),
+    (
+        "test-erp tryton --postgres postgresql://me:hunter2@localhost:1",
+        Path.mkdir,
+        "PostgreSQL cannot be used: connection",
+    ),
+    (
+        "test-erp tryton --postgres me:hunter2@localhost",
+        Path.mkdir,
+        "--postgres is not the address of a server: postgresql://",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("command", "spoil", "expected"), UNFIT, ids=[f"{one[0]}: {one[2]}" for one in UNFIT])
-def test_an_unfit_place_is_told(tmp_path: Path, command: str, spoil: Spoil, expected: str) -> None:
-    """A sentence with the place and the cure, exit code 1, no stack trace and no password."""
+def test_an_unfit_place_is_reported(tmp_path: Path, command: str, spoil: Spoil, expected: str) -> None:
+    """A sentence with the place and the hint, exit code 1, no stack trace and no password."""
     place = tmp_path / "place"
     spoil(place)
     result = CliRunner().invoke(app, [*command.split(), "--data-dir", str(place)])
@@ -71,17 +80,17 @@ def test_an_unfit_place_is_told(tmp_path: Path, command: str, spoil: Spoil, expe
     assert "hunter2" not in result.output
 
 
-def test_a_demo_in_an_unfit_place_is_told(tmp_path: Path) -> None:
+def test_a_demo_in_an_unfit_place_is_reported(tmp_path: Path) -> None:
     """Before anything is started."""
     (tmp_path / "place").touch()
-    with pytest.raises(PartError, match="place/light cannot be used: Not a directory; name another --data-dir"):
-        Stack(tmp_path / "place" / "light")
+    with pytest.raises(PartError, match="place/stub cannot be used: Not a directory; name another --data-dir"):
+        Stack(tmp_path / "place" / "stub")
 
 
-async def test_a_stranger_at_the_orgs_address_is_told(tmp_path: Path) -> None:
+async def test_a_stranger_at_the_orgs_address_is_reported(tmp_path: Path) -> None:
     """An org that was killed has left its port to somebody else."""
     async with serving({}) as url:
-        org = LocalOrg(port=int(url.rpartition(":")[2]))
+        org = SalesforceEmulator(port=int(url.rpartition(":")[2]))
         (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
         org.store.close()
         win = ["org", "win", "--data-dir", str(tmp_path)]
@@ -92,7 +101,7 @@ async def test_a_stranger_at_the_orgs_address_is_told(tmp_path: Path) -> None:
 
 async def test_a_deals_name_is_shown_as_it_is(tmp_path: Path) -> None:
     """What looks like markup is none."""
-    async with LocalOrg.running() as org:
+    async with SalesforceEmulator.running() as org:
         org.create("Opportunity", Name="Roof [/old] [b]", StageName="Prospecting", CloseDate="2026-01-31")
         (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
         result = await asyncio.to_thread(CliRunner().invoke, app, ["org", "win", "--data-dir", str(tmp_path)])
@@ -101,17 +110,17 @@ async def test_a_deals_name_is_shown_as_it_is(tmp_path: Path) -> None:
 
 async def test_more_open_deals_than_a_page_holds_can_be_won() -> None:
     """Salesforce answers a query with 2,000 records at most, and where to read on."""
-    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+    async with SalesforceEmulator.running() as org, OrgClient.open(org.connection()) as client:
         org.seed(2_001)
         assert 2_001 == len(await client.open_deals(2_001))
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, 1e15, -1e15])
 async def test_the_clock_does_not_leave_the_calendar(seconds: float) -> None:
-    """It would be kept, and the org could never tell the time again."""
-    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+    """The offset would be stored, and the org could never compute the time again."""
+    async with SalesforceEmulator.running() as org, OrgClient.open(org.connection()) as client:
         with pytest.raises(Exception, match="bad arguments"):
-            await client.admin("POST", "clock", {"advance_s": seconds})
+            await client.admin("POST", "clock", {"advance_seconds": seconds})
         assert 0 == org.clock.offset.total_seconds()
 
 
@@ -124,7 +133,7 @@ async def test_every_fault_of_the_org_has_its_command(tmp_path: Path) -> None:
         "cometd-error": ["/meta/connect", "403::Oops"],
         "advice-interval": ["5"],
     }
-    async with LocalOrg.running() as org, OrgClient.open(org.connection()) as client:
+    async with SalesforceEmulator.running() as org, OrgClient.open(org.connection()) as client:
         (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
         known = await client.admin("GET", "faults")
         assert {*known, "clock", "state"} == set(typer.main.get_group(faults).commands)

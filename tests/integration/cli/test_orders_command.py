@@ -28,27 +28,27 @@ async def _refused(deals: int) -> AsyncIterator[tuple[Handoff, list[RecordId]]]:
 
 
 async def test_retry_by_reason_reaches_all_that_were_refused_and_says_how_many() -> None:
-    """After the ERP was mended one command does; why it was sent is in the orders' stories."""
+    """After the ERP was corrected, one command is enough; the timelines of the orders show its reason."""
     async with _refused(7) as (world, refused):
         dry = await closedwon(world.client, "orders", "retry", "--reason", "erp-rejected", "--dry-run")
         assert (0, True) == (dry.code, "7 orders: 7 erp-rejected" in dry.text)
         other = await closedwon(world.client, "orders", "retry", "--reason", "unknown-product", "--yes")
-        assert (0, True) == (other.code, "No order" in other.text)
+        assert (0, True) == (other.code, "No open order matches" in other.text)
         assert [] == world.erp.orders()
 
         sent = await closedwon(
-            world.client, "orders", "retry", "--reason", "erp-rejected", "--why", "prices mended", "--yes"
+            world.client, "orders", "retry", "--reason", "erp-rejected", "--why", "prices corrected", "--yes"
         )
 
         assert (0, True) == (sent.code, "retry: 7 accepted" in sent.text)
         await world.until_written_back(*refused)
         assert 7 == len(world.erp.orders())
-        story = await closedwon(world.client, "orders", "show", refused[0])
-        assert "prices mended" in story.text
+        timeline = await closedwon(world.client, "orders", "show", refused[0])
+        assert "prices corrected" in timeline.text
 
 
 async def test_more_than_a_handful_is_asked_for_and_no_means_no() -> None:
-    """Whoever forgets a filter is told how many orders are meant, before anything happens."""
+    """Anyone who forgets a filter sees how many orders are selected, before anything happens."""
     async with _refused(6) as (world, refused):
         asked = await closedwon(world.client, "orders", "cancel", "--all", answer="n\n")
         assert 1 == asked.code
@@ -61,20 +61,20 @@ async def test_more_than_a_handful_is_asked_for_and_no_means_no() -> None:
             await world.until_stage(record, OrderStage.CANCELLED)
 
 
-async def test_retry_for_all_decides_nothing_about_deals_that_were_taken_back() -> None:
-    """There `retry` lets the order live; after an outage nobody means that, unless the reason is named."""
+async def test_retry_for_all_decides_nothing_about_reopened_deals() -> None:
+    """There `retry` keeps the order, which is not intended after an outage unless the reason is named."""
     async with handoff(grace=timedelta(0)) as world, world.working():
-        record = await world.taken_back()
+        record = await world.reopened_deal()
 
         every = await closedwon(world.client, "orders", "retry", "--all", "--yes")
-        assert (0, True) == (every.code, "No order" in every.text)
-        named = await closedwon(world.client, "orders", "retry", "--reason", "deal-unwon", "--yes")
+        assert (0, True) == (every.code, "No open order matches" in every.text)
+        named = await closedwon(world.client, "orders", "retry", "--reason", "no-longer-qualifies", "--yes")
         assert (0, True) == (named.code, "1 accepted" in named.text)
         assert OrderStage.COMPLETED is (await world.order(record).result()).stage
 
 
 async def test_one_order_is_named_by_its_record() -> None:
-    """No question is asked; an order that is done is not told anything."""
+    """No question is asked; an order that is done gets no command."""
     async with _refused(2) as (world, (first, second)):
         sent = await closedwon(world.client, "orders", "retry", first.short)
         assert (0, True) == (sent.code, "1 accepted" in sent.text)
@@ -86,15 +86,15 @@ async def test_one_order_is_named_by_its_record() -> None:
         assert 1 == len(world.erp.orders())
 
 
-async def test_an_order_that_is_watched_is_told_by_its_record_or_stage_and_not_in_passing() -> None:
-    """It is done, and yet open: whoever names it reaches it, whoever means what is not done does not."""
+async def test_an_order_that_is_watched_is_selected_by_record_or_stage_only() -> None:
+    """It is done, but open: its record or stage selects it; a selection of orders that are not done does not."""
     async with handoff(follow=True) as world, world.working():
         world.org.seed(1)
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.FOLLOWING)
 
         every = await closedwon(world.client, "orders", "cancel", "--all", "--yes")
-        assert (0, True) == (every.code, "No order" in every.text)
+        assert (0, True) == (every.code, "No open order matches" in every.text)
         watched = await closedwon(world.client, "orders", "retry", "--stage", "following", "--dry-run")
         assert (0, True) == (watched.code, "1 order: 1 following" in watched.text)
 
@@ -111,7 +111,7 @@ async def test_a_command_for_nothing_in_particular_is_refused() -> None:
         assert (2, True) == (bare.code, "--all" in bare.text)
 
 
-async def test_an_order_made_by_hand_is_named_and_one_that_nobody_needs_is_closed() -> None:
+async def test_an_order_made_by_hand_is_named_and_one_that_is_not_needed_is_closed() -> None:
     """`resolve` writes the number of the order that exists; `skip` closes the deal; each says what becomes of it."""
     async with _refused(2) as (world, (by_hand, unneeded)):
         named = await closedwon(world.client, "orders", "resolve", by_hand, "L000042", "--why", "by phone")
@@ -123,7 +123,7 @@ async def test_an_order_made_by_hand_is_named_and_one_that_nobody_needs_is_close
 
 
 async def test_without_a_worker_a_command_is_kept_and_done_when_one_runs() -> None:
-    """The update that nobody answers becomes a signal; nobody need send it again."""
+    """An update without an answer becomes a signal, which need not be sent again."""
     async with handoff() as world:
         async with world.working():
             world.org.seed(2)
@@ -137,7 +137,7 @@ async def test_without_a_worker_a_command_is_kept_and_done_when_one_runs() -> No
             await world.until_written_back(*refused)
 
 
-async def test_what_is_refused_is_told_with_the_reason() -> None:
+async def test_what_is_refused_is_reported_with_the_reason() -> None:
     """An order that the ERP has cannot be skipped; the exit code says that not all went well."""
     async with handoff() as world, world.working():
         world.org.seed(1)
@@ -164,13 +164,13 @@ async def test_what_temporal_refuses_is_a_sentence() -> None:
         ({"TEMPORAL_CONFIG_FILE": __file__}, "TOML parse error"),
         ({"TEMPORAL_PROFILE": "elsewhere"}, "Profile 'elsewhere' not found"),
         ({"TEMPORAL_TLS_CLIENT_CERT_PATH": "/nowhere/cert.pem"}, "/nowhere/cert.pem cannot be read"),
-        ({"TEMPORAL_ADDRESS": "://nowhere"}, "'://nowhere' is no address"),
+        ({"TEMPORAL_ADDRESS": "://nowhere"}, "'://nowhere' is not a valid address"),
     ],
 )
 async def test_temporals_own_settings_that_are_wrong_are_a_sentence(
     temporal_server: WorkflowEnvironment, setting: dict[str, str], said: str
 ) -> None:
-    """A profile, a file or an address: what is wrong is told, and of a file that may hold an API key no line."""
+    """A profile, a file or an address: the error says what is wrong, and quotes no file that may hold an API key."""
     refused = await closedwon(temporal_server.client, "orders", "list", **setting)
 
     assert 1 == refused.code

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from closedwon.ids import RecordId
-from closedwon.salesforce.auth import TokenSource
-from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.settings import load_settings
 from tests.integration.cli.conftest import Closedwon, Installation
 
@@ -35,7 +35,7 @@ def test_a_won_deal_is_shown_as_its_order(closedwon: Closedwon, installation: In
     assert 0 == result.exit_code, result.output
     assert f'"Id": "{installation.won}"' in text
     assert f":{installation.won}" in text
-    assert "✓ ERP light: the record qualifies (IsWon)" in text
+    assert "✓ ERP stub: the record qualifies (IsWon)" in text
     assert "ERP_Order_Number__c empty <the ERP's number>" in text
     assert "attributes" not in text
 
@@ -48,7 +48,7 @@ def test_programs_get_json(closedwon: Closedwon, installation: Installation) -> 
     lines = trial["record"]["OpportunityLineItems"]["records"]
     assert trial["qualifies"] is True
     assert installation.won == trial["record"]["Id"] == order["record"]
-    assert ("light", "EUR") == (trial["erp"], order["currency"])
+    assert ("stub", "EUR") == (trial["erp"], order["currency"])
     assert [line["Product2"]["ProductCode"] for line in lines] == [line["product"] for line in order["lines"]]
     assert [Decimal(str(line["TotalPrice"])) for line in lines] == [Decimal(line["total"]) for line in order["lines"]]
     assert {"now": None, "then": "<the ERP's number>"} == trial["write_back"]["ERP_Order_Number__c"]
@@ -61,14 +61,14 @@ def test_the_short_form_of_the_id_will_do(closedwon: Closedwon, installation: In
     assert installation.won == json.loads(result.stdout)["order"]["record"]
 
 
-def test_a_record_that_does_not_qualify_shows_its_order_all_the_same(
+def test_the_order_of_a_record_that_does_not_qualify_is_still_shown(
     closedwon: Closedwon, installation: Installation
 ) -> None:
     """One can see what will come of a deal before it is won."""
-    result = closedwon("route", "try", "won-deals", installation.unwon)
+    result = closedwon("route", "try", "won-deals", installation.still_open)
     text = " ".join(result.output.split())
     assert 0 == result.exit_code
-    assert "nowhere: the record does not qualify (IsWon); else ERP light" in text
+    assert "nowhere: the record does not qualify (IsWon); else ERP stub" in text
     assert "idempotency key" in text
 
 
@@ -86,13 +86,13 @@ def try_with(closedwon: Closedwon, installation: Installation, tmp_path: Path) -
     asyncio.run(_say_status(settings, installation.won, None))
 
 
-def test_a_deal_whose_order_was_given_up_goes_nowhere(
+def test_a_deal_whose_order_was_declined_goes_nowhere(
     try_with: Callable[[str | None], str], installation: Installation, tmp_path: Path
 ) -> None:
     """What no message would order is not shown as if it were."""
     org = load_settings(tmp_path / "closedwon.toml").orgs[0].id
     text = try_with(f"{org}:{installation.won}")
-    assert "nowhere: ERP_Order_Status__c says that its order was given up; empty that field to order" in text
+    assert "nowhere: ERP_Order_Status__c says that the order was declined; clear that field to order" in text
     assert "the record qualifies" not in text
 
 
@@ -101,15 +101,15 @@ def test_a_status_that_nothing_proves_is_shown_as_a_doubt(
 ) -> None:
     """A copied status does not count; without any key the ERP is asked."""
     org = load_settings(tmp_path / "closedwon.toml").orgs[0].id
-    copied = try_with(f"{org}:{installation.unwon}")
+    copied = try_with(f"{org}:{installation.still_open}")
     assert "ERP_Order_Key__c holds the key of another record: number and status were copied with it" in copied
-    assert "✓ ERP light: the record qualifies (IsWon)" in copied
+    assert "✓ ERP stub: the record qualifies (IsWon)" in copied
     unproven = try_with(None)
-    assert "ERP_Order_Status__c says that its order was given up, but nothing proves it: the ERP is asked" in unproven
-    assert "✓ ERP light: the record qualifies (IsWon)" in unproven
+    assert "ERP_Order_Status__c says that its order was declined, but nothing proves it: the ERP is asked" in unproven
+    assert "✓ ERP stub: the record qualifies (IsWon)" in unproven
 
 
-def test_a_mapping_that_fails_is_told_beside_the_record(closedwon: Closedwon, installation: Installation) -> None:
+def test_a_mapping_that_fails_is_reported_beside_the_record(closedwon: Closedwon, installation: Installation) -> None:
     """The record is there to see why."""
     change = ('currency = "CurrencyIsoCode"', 'currency = "StageName"')
     result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
@@ -121,12 +121,12 @@ def test_a_mapping_that_fails_is_told_beside_the_record(closedwon: Closedwon, in
     assert ("mapping-failed", None) == (problem["problem"]["reason"], problem["order"])
 
 
-def test_an_erp_that_does_not_exist_is_told(closedwon: Closedwon, installation: Installation) -> None:
+def test_an_erp_that_does_not_exist_is_reported(closedwon: Closedwon, installation: Installation) -> None:
     """An expression may yield anything; the order that it would be for is shown."""
-    change = ('erp = "light" ', 'erp = { expression = "StageName" } ')
+    change = ('erp = "stub" ', 'erp = { expression = "StageName" } ')
     result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
     assert 1 == result.exit_code
-    assert "picks the ERP 'Closed Won', which the settings do not have" in " ".join(result.output.split())
+    assert "yields the ERP 'Closed Won', which is not in the settings" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_erp_that_does_not_exist_is_told(closedwon: Closedwon, installation: 
         ),
         (
             ("won-deals", "0065g00000AbCdEAAV", "--payload", "x"),
-            'looks at the record (source = "record"): leave --payload out',
+            'reads the record (source = "record"): omit --payload',
         ),
     ],
 )
@@ -153,13 +153,13 @@ def test_a_trial_that_cannot_be_made_says_why(closedwon: Closedwon, arguments: t
     assert "Traceback" not in result.output
 
 
-def test_an_org_that_is_away_is_told(closedwon: Closedwon, installation: Installation, unused_port: int) -> None:
+def test_an_org_that_is_away_is_reported(closedwon: Closedwon, installation: Installation, unused_port: int) -> None:
     """The operator does not read a stack trace."""
     url = next(line for line in installation.settings.splitlines() if line.startswith('url = "http://localhost'))
     change = (url, f'url = "http://localhost:{unused_port}"')
     result = closedwon("route", "try", "won-deals", installation.won, changes=(change,))
     assert 1 == result.exit_code
-    assert "Salesforce's login cannot be reached" in result.output
+    assert "Salesforce's login is unreachable" in result.output
     assert f"See that org 'production' runs and that http://localhost:{unused_port} is its address" in result.output
     assert "Traceback" not in result.output
 
@@ -170,6 +170,7 @@ EVENT = {
         {
             "Name": "Roof",
             "IsWon": True,
+            "Amount": 0.3,
             "CurrencyIsoCode": "EUR",
             "Account": {"Id": "0015g00000AbCdE", "Name": "Acme"},
             "OpportunityLineItems": {
@@ -185,7 +186,7 @@ def from_event(installation: Installation) -> tuple[str, str]:
     """Make the route take the order from the event."""
     settings = installation.settings
     looks = settings[settings.index("select = ") : settings.index("[routes.order]")]
-    return looks, 'source = "event"\npayload = "Payload__c"\nqualify = "IsWon"\nerp = "light"\n'
+    return looks, 'source = "event"\npayload = "Payload__c"\nqualify = "IsWon"\nerp = "stub"\n'
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -209,7 +210,7 @@ def test_an_event_is_tried_from_a_file(
         (None, "cannot be read: No such file or directory"),
         ("{", "is not valid JSON: "),
         ("[" * 100_000, "is not valid JSON: "),
-        ("[]", "holds no event: it must be a JSON object"),
+        ("[]", "is not an event: it must be a JSON object"),
         ('{"Opportunity_Id__c": "0065g00000AbCdF"}', "is about record 0065g00000AbCdFAAV, not 0065g00000AbCdEAAV"),
         ("{}", "record_id: the expression 'Opportunity_Id__c' gives no value, but one is needed"),
         (
@@ -218,7 +219,7 @@ def test_an_event_is_tried_from_a_file(
         ),
     ],
 )
-def test_a_file_that_holds_no_usable_event_is_told(
+def test_a_file_that_holds_no_usable_event_is_reported(
     closedwon: Closedwon, from_event: tuple[str, str], tmp_path: Path, content: str | None, expected: str
 ) -> None:
     """One sentence, exit code 1."""

@@ -17,7 +17,7 @@ url = "{org_url}"
 auth = {{ flow = "client-credentials", client_id = "x", client_secret = {{ env = "SOME_SECRET" }} }}
 
 [[erps]]
-name = "light"
+name = "stub"
 kind = "rest"
 url = "{erp_url}"
 token = {{ env = "SOME_SECRET" }}
@@ -26,7 +26,7 @@ token = {{ env = "SOME_SECRET" }}
 name = "won-0"
 org = "org-0"
 select = "Id, IsWon, Name, CurrencyIsoCode, Account.Id, Account.Name, (SELECT Quantity FROM OpportunityLineItems)"
-erp = "light"
+erp = "stub"
 order.name = "Name"
 order.currency = "CurrencyIsoCode"
 order.customer = {{ id = "Account.Id", name = "Account.Name" }}
@@ -48,7 +48,7 @@ def _settings(folder: Path, world: Handoff, sweep: str = "[routes.sweep]\n") -> 
 
 async def test_a_dry_run_a_sweep_and_a_second_look(tmp_path: Path) -> None:
     """The dry run says what is missing (exit code 1), the sweep starts it (0), and then all is right."""
-    async with handoff(sweep={"lag": 0}) as world, world.working(subscriber=False):
+    async with handoff(sweep={"lag": "0s"}) as world, world.working(subscriber=False):
         world.org.seed(3)
         won = world.org.win_next(2)
         there = _settings(tmp_path, world)
@@ -62,10 +62,10 @@ async def test_a_dry_run_a_sweep_and_a_second_look(tmp_path: Path) -> None:
         assert (0, True) == (real.code, "2 started" in real.text)
         await world.until_written_back(*won)
         again = await closedwon(world.client, "sweep", "won-0", "--from", "2020-01-01", "--to", "2100-01-01", **there)
-        assert (0, True) == (again.code, "2 right already" in again.text)
+        assert (0, True) == (again.code, "2 correct already" in again.text)
 
 
-async def test_what_cannot_be_swept_is_said_with_the_cure(tmp_path: Path) -> None:
+async def test_what_cannot_be_swept_is_reported_with_a_hint(tmp_path: Path) -> None:
     """A wrong route, a route without sweeps, a span that ends before it begins: one sentence each, exit code 2."""
     async with handoff() as world:
         there = _settings(tmp_path, world)
@@ -84,7 +84,7 @@ async def test_what_cannot_be_swept_is_said_with_the_cure(tmp_path: Path) -> Non
 
 
 async def test_open_gaps_are_listed_until_they_are_covered(tmp_path: Path) -> None:
-    """With an open gap the exit code is 1 and the table says why and how it stands; without one it is 0."""
+    """With an open gap the exit code is 1 and the table has its reason and state; without one it is 0."""
     async with handoff() as world:
         there = _settings(tmp_path, world)
         world.org.seed(1)
@@ -106,8 +106,8 @@ async def _has_gap_in_attention(world: Handoff) -> bool:
 
 
 async def test_a_sweep_that_somebody_ends_ends_its_command_with_a_sentence(tmp_path: Path) -> None:
-    """No worker has begun it; whoever terminates it in Temporal is named as the end of it, with exit code 1."""
-    async with handoff(sweep={"lag": 0}) as world:
+    """No worker has begun it; the command says that it was terminated in Temporal, and ends with exit code 1."""
+    async with handoff(sweep={"lag": "0s"}) as world:
         there = _settings(tmp_path, world)
         sweeping = asyncio.create_task(closedwon(world.client, "sweep", "won-0", "--from", "2020-01-01", **there))
         await until(lambda: _sweeps(world))

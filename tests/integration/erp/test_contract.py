@@ -1,20 +1,22 @@
-"""What every ERP must do behind its adapter, case by case, against the light ERP and a real Tryton."""
+"""What every ERP must do behind its adapter, case by case, against the stub ERP and a real Tryton."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from closedwon.emulators.erp.stub import StubErp
 from closedwon.erp import open_erp
 from closedwon.erp.base import (
     AmountDiffersError,
-    AuthFailedError,
     DuplicateError,
+    ErpAuthFailedError,
     OnRecord,
     OthersOrderError,
     RejectedError,
@@ -28,8 +30,7 @@ from closedwon.erp.base import (
 from closedwon.erp.http import KEYS_PER_CALL
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId
-from closedwon.localerp.light import LightErp
-from closedwon.model import ErpStatus, Origin
+from closedwon.model.erp import ErpStatus, Origin
 from tests.integration.erp.worlds import World, new_order, new_org, until_done
 
 
@@ -105,7 +106,7 @@ async def test_a_worker_that_dies_after_the_commit_leaves_no_second_order(world:
 
 
 async def test_a_taken_key_is_refused_by_the_erp_itself(world: World) -> None:
-    """The ERP's own constraint has the last word, whoever did not look before creating."""
+    """The ERP's own constraint decides, also for a caller that did not look the order up before."""
     order = new_order()
     await world.erp.create(order)
 
@@ -126,7 +127,7 @@ async def test_an_order_with_another_total_is_not_adopted(world: World) -> None:
 
 
 async def test_a_cancelled_order_blocks_its_key(world: World) -> None:
-    """An order that was cancelled in the ERP is neither confirmed nor made anew; a person is asked."""
+    """An order that was cancelled in the ERP is neither confirmed nor created again; a person is asked."""
     order = new_order()
     cancelled = await world.erp.cancel(await world.erp.create(order), modified_at=None)
     assert ErpStatus.CANCELLED is cancelled.status
@@ -175,8 +176,50 @@ async def test_another_product_at_the_same_price_is_a_difference(world: World) -
     assert (await find_or_create(world.erp, changed)).adopted
 
 
-async def test_a_cancelled_order_is_taken_up_again_only_where_that_is_wanted(world: World) -> None:
-    """Under one key there is one order for ever: a deal that was won again goes on with it, changed as it may be."""
+TERMS: dict[str, Any] = {"reference": "PO-77", "order_date": date(2026, 3, 31), "delivery_date": date(2026, 4, 30)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "which"),
+    [
+        ({"reference": "PO-78"}, "the customer's order number differs"),
+        ({"order_date": date(2026, 4, 1)}, "the order date differs"),
+        ({"delivery_date": date(2026, 5, 1)}, "the delivery date differs"),
+        ({"reference": "PO-78", "delivery_date": date(2026, 5, 1)}, "order number, the delivery date differ"),
+    ],
+)
+async def test_i4_a_changed_order_number_or_date_is_a_difference(
+    world: World, changes: dict[str, Any], which: str
+) -> None:
+    """As for the lines: a person is asked, or the order is amended in place; equal values are not a difference."""
+    order = new_order(**TERMS)
+    await world.erp.create(order)
+    changed = order.model_copy(update=changes)
+
+    with pytest.raises(AmountDiffersError, match=which) as caught:
+        await find_or_create(world.erp, changed)
+
+    assert "PO-7" not in str(caught.value)
+    await amend_to(world.erp, changed)
+    assert (await find_or_create(world.erp, changed)).adopted
+
+
+@pytest.mark.parametrize("changes", [{"reference": "PO-77"}, {"delivery_date": date(2026, 4, 30)}])
+async def test_i4_a_later_order_number_or_date_is_a_difference(world: World, changes: dict[str, Any]) -> None:
+    """The deal was won without it. A value that the record does not have, or no longer has, is not a difference."""
+    order = new_order(order_date=TERMS["order_date"])
+    await world.erp.create(order)
+    changed = order.model_copy(update=changes)
+
+    with pytest.raises(AmountDiffersError):
+        await find_or_create(world.erp, changed)
+
+    await amend_to(world.erp, changed)
+    assert (await find_or_create(world.erp, order)).adopted
+
+
+async def test_a_cancelled_order_is_reopened_only_on_request(world: World) -> None:
+    """There is always one order per key: a deal that is won again reopens it with its current content."""
     order = new_order()
     cancelled = await world.erp.cancel(await world.erp.create(order), modified_at=None)
     again = order.model_copy(update={"lines": order.lines[:1]})
@@ -208,7 +251,7 @@ async def test_a_worker_that_dies_after_amending_changes_nothing_twice(world: Wo
 
 
 async def test_a_processed_order_is_too_late_to_amend(world: World) -> None:
-    """Once the ERP works on an order it is left as it is, and a person is told what to do."""
+    """An order that the ERP processes is not changed, and the hint says what a person can do."""
     order = new_order()
     found = (await find_or_create(world.erp, order)).order
     await world.process(found)
@@ -222,20 +265,20 @@ async def test_a_processed_order_is_too_late_to_amend(world: World) -> None:
 
 
 async def test_a_wrong_credential_names_its_setting(world: World) -> None:
-    """A refused credential stops with the setting to mend, and does not show the secret."""
+    """A refused credential names the setting to correct, and does not show the secret."""
     secret = "key" if world.settings.kind == "tryton" else "token"
     erp = open_erp(world.settings.model_copy(update={secret: SecretStr("a-wrong-secret")}))
 
-    with pytest.raises(AuthFailedError) as caught:
+    with pytest.raises(ErpAuthFailedError) as caught:
         await find_or_create(erp, new_order())
     await erp.close()
 
-    assert f"erps[{world.settings.name}].{secret}" in caught.value.cure
-    assert "a-wrong-secret" not in f"{caught.value} {caught.value.cure}"
+    assert f"erps[{world.settings.name}].{secret}" in caught.value.hint
+    assert "a-wrong-secret" not in f"{caught.value} {caught.value.hint}"
 
 
 async def test_an_erp_that_is_not_there_is_retried(world: World, unused_tcp_port: int) -> None:
-    """A refused connection has had no effect: it is retried, and counts as a failure, for nobody announced it."""
+    """A refused connection had no effect: it is retried and counts as a failure."""
     erp = open_erp(world.settings.model_copy(update={"url": f"http://localhost:{unused_tcp_port}/erp"}))
 
     with pytest.raises(UnreachableError, match=world.settings.name):
@@ -264,7 +307,7 @@ async def test_orders_are_listed_by_time(world: World) -> None:
 
 
 async def test_many_keys_are_looked_up_at_once(world: World) -> None:
-    """More keys than one call takes are found all the same; a key without an order is left out."""
+    """More keys than fit into one call are all found; a key without an order is omitted."""
     orders = [new_order() for _ in range(3)]
     known = {order.idempotency_key: [await world.erp.create(order)] for order in orders}
     unknown = [new_order().idempotency_key for _ in range(KEYS_PER_CALL)]
@@ -291,15 +334,15 @@ async def test_many_orders_at_once_stay_apart(world: World) -> None:
     assert 1 == max(Counter(handoff.order.number for handoff in handoffs).values())
 
 
-async def test_an_unknown_product_is_named(world: World, light: LightErp) -> None:
-    """A product that the ERP does not have is told by its code, under a reason that dashboards can count."""
-    light.faults.unknown_products = frozenset({"NO-SUCH"})  # it knows every product otherwise
+async def test_an_unknown_product_is_named(world: World, stub: StubErp) -> None:
+    """The error names the code of a product that the ERP does not have, with a reason that dashboards can count."""
+    stub.faults.unknown_products = frozenset({"NO-SUCH"})  # it knows every product otherwise
 
     with pytest.raises(RejectedError, match="NO-SUCH") as caught:
         await find_or_create(world.erp, new_order((("NO-SUCH", "1", "1.00"),)))
 
     assert AttentionReason.UNKNOWN_PRODUCT is caught.value.reason
-    assert "`retry`" in caught.value.cure
+    assert "`retry`" in caught.value.hint
 
 
 async def test_an_order_made_by_hand_can_be_given_a_records_key(world: World) -> None:

@@ -13,11 +13,11 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from closedwon.erp.base import (
-    AuthFailedError,
     BusyError,
     CannotAmendError,
     CannotLookUpError,
     DuplicateError,
+    ErpAuthFailedError,
     RejectedError,
     StaleError,
     TooLateError,
@@ -27,7 +27,7 @@ from closedwon.erp.base import (
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason, BenignError
-from closedwon.model import ErpOrder, ErpStatus, Origin
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
 from closedwon.settings import RestErp, TrytonErp
 from tests.integration.erp.worlds import ORG, new_order, rest_settings
 
@@ -74,8 +74,8 @@ async def rest_before(
     ("status", "error"),
     [
         (400, RejectedError),
-        (401, AuthFailedError),
-        (403, AuthFailedError),
+        (401, ErpAuthFailedError),
+        (403, ErpAuthFailedError),
         (404, RejectedError),
         (408, UnknownError),
         (409, DuplicateError),
@@ -88,13 +88,13 @@ async def rest_before(
     ],
 )
 async def test_each_status_has_its_meaning(status: int, error: type[Exception]) -> None:
-    """Whether to retry, to look, to be patient or to call a person is decided by the status alone."""
+    """The status alone decides whether to retry, to look the order up, to wait or to ask a person."""
     async with rest_before("<html>some proxy's page</html>", status=status) as erp:
         with pytest.raises(error):
             await erp.create(new_order())
 
 
-async def test_a_person_is_told_what_the_erp_said() -> None:
+async def test_the_erps_message_is_quoted_for_a_person() -> None:
     """The detail of a problem is quoted, shortened; the rest of the body stays out of logs."""
     problem = {"title": "Unprocessable", "detail": "Credit limit exceeded. " + "x" * 1000, "customer": "Edge"}
     async with rest_before(problem, status=422) as erp:
@@ -117,7 +117,7 @@ async def test_a_person_is_told_what_the_erp_said() -> None:
     ],
 )
 async def test_retry_after_in_every_form(header: str, expected: timedelta | None) -> None:
-    """Seconds, a date, or nonsense: the ERP's wish is kept where it can be understood, and never beyond a day."""
+    """Seconds and dates are followed, up to a day; other values are ignored."""
     async with rest_before({}, status=429, headers={"Retry-After": header}) as erp:
         with pytest.raises(BenignError) as caught:
             await erp.find("key")
@@ -134,8 +134,8 @@ async def test_a_redirect_is_not_followed() -> None:
     assert AttentionReason.CONFIGURATION is caught.value.reason
 
 
-async def test_a_page_in_place_of_json_is_no_success() -> None:
-    """A 200 that cannot be read tells nothing about the order."""
+async def test_a_page_instead_of_json_is_not_a_success() -> None:
+    """A 200 that cannot be parsed says nothing about the order."""
     async with rest_before("<html>please log in</html>") as erp:
         with pytest.raises(UnknownError):
             await erp.create(new_order())
@@ -146,7 +146,7 @@ _ENDLESS = FOUND.model_dump(mode="json") | {"number": "L" * 501}
 
 @pytest.mark.parametrize("body", [{}, {"orders": {}}, [], {"orders": [{"id": "1"}]}, {"orders": [_ENDLESS]}])
 async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
-    """A facade that does not keep the contract is a matter of set-up, and is told which field to mend."""
+    """A facade that breaks the contract is a configuration error; the message names the field to correct."""
     async with rest_before(body) as erp:
         with pytest.raises(RejectedError, match="does not follow the contract in the field") as caught:
             await erp.find("key")
@@ -162,20 +162,20 @@ async def test_an_answer_off_the_contract_names_the_field(body: object) -> None:
     ],
 )
 async def test_a_listing_off_the_contract_names_the_field(body: object, field: str) -> None:
-    """A facade that lists orders without keys, or the same page for ever, is told which field to mend."""
+    """For a facade that lists orders without keys, or the same page again, the message names the field to correct."""
     async with rest_before(body) as erp:
         with pytest.raises(RejectedError, match=f"in the field {field}"):
             _ = [each async for each in erp.orders_since(ORG, datetime.now(UTC))]
 
 
 async def test_a_wrong_address_is_a_setting() -> None:
-    """Where the contract's paths do not exist, the address in the settings is to be checked."""
+    """If the contract's paths do not exist, the hint says to check the address in the settings."""
     async with rest_before({"title": "Not Found"}, status=404) as erp:
         with pytest.raises(RejectedError) as caught:
             await erp.find("key")
 
     assert AttentionReason.CONFIGURATION is caught.value.reason
-    assert "erps[facade]" in caught.value.cure
+    assert "erps[facade]" in caught.value.hint
 
 
 async def test_fields_beyond_the_contract_do_no_harm() -> None:
@@ -200,7 +200,7 @@ async def test_ids_are_safe_in_paths() -> None:
     assert ["/orders/a%2F1/confirm"] == seen
 
 
-async def test_cancelling_too_late_is_told_as_such() -> None:
+async def test_a_conflict_on_cancelling_means_too_late() -> None:
     """409 on cancelling means that the ERP works on the order already."""
     async with rest_before({}, status=409) as erp:
         with pytest.raises(TooLateError, match="S1"):
@@ -208,7 +208,7 @@ async def test_cancelling_too_late_is_told_as_such() -> None:
 
 
 async def test_a_connection_cut_in_an_answer_is_unknown() -> None:
-    """Half an answer is no answer."""
+    """Half an answer does not count as an answer."""
 
     async def half(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
@@ -255,7 +255,7 @@ async def test_a_write_is_sent_once(write: str) -> None:
     ("known", "expected"),
     [({}, "lacks the module .*8.2.1.* external_id"), ({"external_id": {}}, "old version of .*8.2.1.* external_origin")],
 )
-async def test_tryton_without_our_module_is_told_what_to_install(known: dict[str, Any], expected: str) -> None:
+async def test_tryton_without_our_module_names_what_to_install(known: dict[str, Any], expected: str) -> None:
     """Without the module's fields Tryton answers a bare 500; a person reads which version to install."""
 
     async def plain_tryton(request: web.Request) -> web.Response:
@@ -270,7 +270,7 @@ async def test_tryton_without_our_module_is_told_what_to_install(known: dict[str
         await erp.close()
 
     assert AttentionReason.CONFIGURATION is caught.value.reason
-    assert "deploy/tryton" in caught.value.cure
+    assert "deploy/tryton" in caught.value.hint
 
 
 async def test_a_confirm_may_take_a_minute() -> None:
@@ -296,7 +296,7 @@ async def test_a_confirm_may_take_a_minute() -> None:
 
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) -> None:
-    """Changing an order is optional in the contract; that a facade cannot is told once, and not retried."""
+    """Changing an order is optional in the contract; a facade without it causes one error and no retry."""
     async with rest_before({"title": "no"}, status=status) as erp:
         with pytest.raises(CannotAmendError, match="the facade cannot change order S1") as caught:
             await erp.amend(FOUND, new_order())
@@ -308,7 +308,7 @@ async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) ->
     ("status", "body"), [(404, {}), (405, {}), (501, {}), (400, {}), (422, {}), (200, {"orders": []})]
 )
 async def test_a_facade_that_cannot_look_up_a_number_is_known_as_such(status: int, body: object) -> None:
-    """An empty list of a facade that passes the parameter over does not mean that there is no such order."""
+    """An empty list of a facade that ignores the parameter does not mean that the order does not exist."""
     async with rest_before(body, status=status) as erp:
         with pytest.raises(CannotLookUpError):
             await erp.find_by_number("S1")

@@ -1,4 +1,4 @@
-"""The local Tryton as a server: killed in the middle of orders, stopped, started again, its own defect let loose."""
+"""The local Tryton as a server: killed during orders, stopped, restarted, and with its own defect enabled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from closedwon.erp.base import RejectedError, Step, find_or_create
 from closedwon.erp.tryton import TrytonAdapter
 from closedwon.errors import AttentionReason, RetryError
-from closedwon.model import ErpStatus
+from closedwon.model.erp import ErpStatus
 from tests.integration.erp.worlds import TrytonProcess, new_order, until_done
 
 ORDERS = 12
@@ -34,7 +34,7 @@ async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tryt
 
 @pytest.fixture
 async def defective(tmp_path: Path) -> AsyncIterator[TrytonProcess]:
-    """A Tryton whose defect on SQLite is let loose: with `clean_timeout = 0` no request is ever rolled back."""
+    """A Tryton with its defect on SQLite enabled: with `clean_timeout = 0` no request is ever rolled back."""
     process = TrytonProcess(tmp_path / "tryton", TRYTOND_CACHE__CLEAN_TIMEOUT="0")
     await process.start()
     yield process
@@ -49,10 +49,12 @@ async def test_orders_survive_a_server_that_is_killed(victim: TrytonProcess) -> 
     reached: Counter[Step] = Counter()
     killings = {("after-create", 3), ("after-advance", 6), ("after-create", 9)}
     restarts: list[asyncio.Task[None]] = []
+    one_by_one = asyncio.Lock()
 
     async def restart() -> None:
-        await victim.kill()
-        await victim.start()
+        async with one_by_one:
+            await victim.kill()
+            await victim.start()
 
     async def strike(step: Step) -> None:
         reached[step] += 1
@@ -75,7 +77,7 @@ async def test_orders_survive_a_server_that_is_killed(victim: TrytonProcess) -> 
 
 
 def is_writing(process: TrytonProcess) -> bool:
-    """Whether Tryton is within a transaction that changes something: SQLite lets nobody else begin one."""
+    """Whether Tryton is in a transaction that changes something: SQLite then allows no other one."""
     with closing(sqlite3.connect(process.data_dir / "erp.sqlite", timeout=0, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -131,7 +133,7 @@ async def test_a_database_of_an_old_module_is_named_and_updated(tmp_path: Path) 
     with pytest.raises(RejectedError, match=r"not updated for version 8\.2\.1.*external_origin") as caught:
         await erp.check()
     assert AttentionReason.CONFIGURATION is caught.value.reason
-    assert "deploy/tryton/" in caught.value.cure
+    assert "deploy/tryton/" in caught.value.hint
     await process.stop()
 
     (process.data_dir / "tryton-fingerprint").write_text("of another version")
@@ -158,7 +160,7 @@ async def test_state_credentials_and_port_outlive_the_process(victim: TrytonProc
 
 
 async def test_the_link_of_an_order_leads_somewhere(victim: TrytonProcess) -> None:
-    """Whoever follows the link in Salesforce sees a page, though no web client is installed."""
+    """The link in Salesforce opens a page, even though no web client is installed."""
     erp = TrytonAdapter(victim.settings)
     order = (await find_or_create(erp, new_order())).order
     await erp.close()

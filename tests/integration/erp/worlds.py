@@ -17,19 +17,20 @@ import aiohttp
 from pydantic import SecretStr
 
 from closedwon.demo.parts import program
-from closedwon.erp.base import Erp, Handoff, OnStep, find_or_create, no_step
+from closedwon.emulators.erp import connection
+from closedwon.emulators.erp.stub import StubErp
+from closedwon.erp.base import Erp, OnStep, find_or_create, no_step
 from closedwon.errors import RetryError
 from closedwon.ids import OrgId, RecordId
-from closedwon.localerp import connection
-from closedwon.localerp.light import LightErp
-from closedwon.model import Customer, ErpOrder, Order, OrderLine
+from closedwon.model.erp import ErpOrder
+from closedwon.model.erp_calls import Handoff
+from closedwon.model.orders import Customer, Order, OrderLine
 from closedwon.settings import RestErp, TrytonErp
+from tests.support.waiting import STALL
 
 ORG = OrgId("00D000000000001")
 CACHE = Path(__file__).parents[3] / ".closedwon" / "cache"
 """Where `make demo` keeps the finished database, too: built once per checkout."""
-ATTEMPTS = 200
-"""Far more than any test needs; a test that would go on for ever fails instead."""
 
 
 def new_order(
@@ -56,27 +57,27 @@ def new_org() -> OrgId:
 
 
 def rest_settings(url: str, token: str) -> RestErp:
-    """An ERP that speaks the rest contract, as it would stand in closedwon.toml."""
-    return RestErp(kind="rest", name="light", url=url, token=SecretStr(token))
+    """An ERP that speaks the rest contract, as in closedwon.toml."""
+    return RestErp(kind="rest", name="stub", url=url, token=SecretStr(token))
 
 
 async def until_done(erp: Erp, order: Order, on_step: OnStep = no_step) -> Handoff:
-    """What Temporal does: attempt after attempt, as long as the error says that it gets better by itself."""
-    for _ in range(ATTEMPTS):
-        try:
-            return await find_or_create(erp, order, on_step=on_step)
-        except RetryError:
-            await asyncio.sleep(0.05)  # the pause between two attempts
-    raise AssertionError(f"{ATTEMPTS} attempts were not enough")
+    """Repeat the attempt after each `RetryError`, as Temporal does."""
+    async with asyncio.timeout(STALL):
+        while True:
+            try:
+                return await find_or_create(erp, order, on_step=on_step)
+            except RetryError:
+                await asyncio.sleep(0.05)  # the pause between two attempts
 
 
 async def no_proof() -> None:
     """In the place of `ask_temporal`, for activities that run without Temporal."""
 
 
-async def made_by_hand(light: LightErp, order: Order) -> ErpOrder:
+async def made_by_hand(stub: StubErp, order: Order) -> ErpOrder:
     """An order with this customer, date and content that the stub ERP's own people have made."""
-    async with aiohttp.request("POST", f"{light.url}/_admin/orders", json=order.model_dump(mode="json")) as response:
+    async with aiohttp.request("POST", f"{stub.url}/_admin/orders", json=order.model_dump(mode="json")) as response:
         return ErpOrder.model_validate(await response.json())
 
 
@@ -95,7 +96,7 @@ class World:
 
 
 class TrytonProcess:
-    """`closedwon erp tryton` as a user runs it."""
+    """`closedwon test-erp tryton` as a user runs it."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
@@ -105,7 +106,7 @@ class TrytonProcess:
 
     async def start(self) -> None:
         """Start it and wait until it serves; the second time on the same port and data."""
-        command = [program("closedwon"), "erp", "tryton", "--data-dir", str(self.data_dir)]
+        command = [program("closedwon"), "test-erp", "tryton", "--data-dir", str(self.data_dir)]
         port = [] if self.facts else ["--port", "0"]
         self._process = await asyncio.create_subprocess_exec(
             *command, "--cache-dir", str(CACHE), *port, env=self._environment
@@ -129,7 +130,7 @@ class TrytonProcess:
 
     @property
     def settings(self) -> TrytonErp:
-        """As they would stand in closedwon.toml."""
+        """The settings, as in closedwon.toml."""
         return TrytonErp(kind="tryton", name="tryton", url=self.facts["url"], key=SecretStr(self.facts["key"]))
 
     async def rpc(self, method: str, *parameters: Any) -> Any:
@@ -176,3 +177,13 @@ async def new_product(tryton: TrytonProcess, **changes: Any) -> tuple[str, int]:
     }
     (made,) = await tryton.rpc(f"{template}.create", [values | changes])
     return code, made
+
+
+class Clock:
+    """A clock that a test advances."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now

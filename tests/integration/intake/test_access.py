@@ -1,4 +1,4 @@
-"""Who may speak to intake: addresses and certificates, told by proxies or by the connection itself."""
+"""Who may call intake: addresses and certificates, from proxies or from the connection itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lxml import etree
 from multidict import MultiDict
 from pydantic import SecretStr
 
+from closedwon.intake import IntakeError
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import Authority, deliver, intake, soap_message
-from workers.intake import IntakeError
 
 _SALESFORCE, _STRANGER = "13.108.1.2", "203.0.113.9"
 _HERE = "127.0.0.0/8"
@@ -25,8 +25,8 @@ def _message(world: Handoff) -> bytes:
     return soap_message(world.org.org_id, ["006000000000001AAA"])
 
 
-async def test_addresses_are_believed_from_listed_proxies_only() -> None:
-    """A forwarded address counts when a listed proxy says it, and is ignored when anybody else does."""
+async def test_forwarded_addresses_count_only_from_listed_proxies() -> None:
+    """A forwarded address counts if a listed proxy sends it; from any other sender it is ignored."""
     good, bad = ({"X-Forwarded-For": who, "X-Forwarded-Proto": "https"} for who in (_SALESFORCE, _STRANGER))
     async with handoff(outbound={}, events=()) as world:
         body = _message(world)
@@ -35,14 +35,14 @@ async def test_addresses_are_believed_from_listed_proxies_only() -> None:
         async with intake(world, allow=["13.108.0.0/14"], proxies=[_HERE]) as address:
             through_proxy, _ = await deliver(address, body, headers=good)
             stranger, _ = await deliver(address, body, headers=bad)
-            untold, _ = await deliver(address, body)
+            direct, _ = await deliver(address, body)
             nonsense, _ = await deliver(address, body, headers={"X-Forwarded-For": "salesforce.com"})
 
-        assert [403, 200, 403, 403, 400] == [spoofed, through_proxy, stranger, untold, nonsense]
+        assert [403, 200, 403, 403, 400] == [spoofed, through_proxy, stranger, direct, nonsense]
 
 
-async def test_what_a_sender_claims_before_the_proxy_adds_the_truth_is_ignored() -> None:
-    """Proxies add at the end, in the same header or in one more; two proxies in a row are seen through."""
+async def test_only_the_proxies_part_of_the_header_counts() -> None:
+    """Proxies append to the header, or add a further one; entries of the client before them are ignored."""
     chains = [
         {"X-Forwarded-For": f"{_SALESFORCE}, {_STRANGER}"},
         MultiDict([("X-Forwarded-For", _SALESFORCE), ("X-Forwarded-For", _STRANGER)]),
@@ -57,15 +57,15 @@ async def test_what_a_sender_claims_before_the_proxy_adds_the_truth_is_ignored()
         assert [403, 403, 200] == statuses
 
 
-async def test_a_contract_names_the_address_that_its_reader_has_called() -> None:
-    """Behind a listed proxy that ends TLS it is one of https: Salesforce calls no other."""
-    told = {"X-Forwarded-Proto": "https", "Host": "closedwon.acme.com"}
+async def test_a_contract_has_the_address_that_its_reader_has_called() -> None:
+    """Behind a listed proxy that terminates TLS, it is an https address: Salesforce calls no other."""
+    forwarded = {"X-Forwarded-Proto": "https", "Host": "closedwon.acme.com"}
     addresses = []
     async with handoff(
         outbound={}, callouts={"keys": [SecretStr("a key of one org, made for this one test")]}, events=()
     ) as world:
         for proxies in ([], [_HERE]):
-            async with intake(world, proxies=proxies) as address, aiohttp.ClientSession(headers=told) as http:
+            async with intake(world, proxies=proxies) as address, aiohttp.ClientSession(headers=forwarded) as http:
                 for path in ("/outbound/won-0", "/callouts/won-0/soap"):
                     contract = etree.fromstring(await (await http.get(f"{address}{path}?wsdl")).read())
                     (named,) = contract.iter("{http://schemas.xmlsoap.org/wsdl/soap/}address")
@@ -80,7 +80,7 @@ async def test_a_contract_names_the_address_that_its_reader_has_called() -> None
 
 
 async def test_the_allow_list_may_be_a_file_with_addresses_of_both_families(tmp_path: Path) -> None:
-    """The file adds to the list; a file that cannot be used stops the start and says where it is wrong."""
+    """The file adds to the list; a file that cannot be used stops the start with an error that names the line."""
     networks = tmp_path / "salesforce.txt"
     async with handoff(outbound={}, events=()) as world:
         networks.write_text("# Salesforce\n13.108.0.0/14\n\n2001:db8::/32  # Hyperforce\n", encoding="utf-8")
@@ -96,7 +96,7 @@ async def test_the_allow_list_may_be_a_file_with_addresses_of_both_families(tmp_
                     _STRANGER,
                 )
             ]
-        for content, complaint in (("13.108.0.0/14\nall\n", "line 2"), ("# none yet\n", "names no network")):
+        for content, complaint in (("13.108.0.0/14\nall\n", "line 2"), ("# none yet\n", "contains no network")):
             networks.write_text(content, encoding="utf-8")
             with pytest.raises(IntakeError, match=complaint):
                 async with intake(world, allow_file=networks):
@@ -105,8 +105,8 @@ async def test_the_allow_list_may_be_a_file_with_addresses_of_both_families(tmp_
         assert [200, 200, 200, 200, 403, 403] == statuses
 
 
-async def test_a_forwarded_certificate_is_believed_from_listed_proxies_only(tmp_path: Path) -> None:
-    """By name or by fingerprint, in both forms that proxies use; not from others, not twice, not broken."""
+async def test_forwarded_certificates_count_only_from_listed_proxies(tmp_path: Path) -> None:
+    """By name or fingerprint, in both forms that proxies use; not from others, not two, not malformed ones."""
     authority = Authority(tmp_path, "ours")
     named, other, printed = (authority.issue(name) for name in ("salesforce", "somebody", "by-print"))
     pems = [pair[0].read_text(encoding="ascii") for pair in (named, other, printed)]
@@ -115,8 +115,8 @@ async def test_a_forwarded_certificate_is_believed_from_listed_proxies_only(tmp_
     async with handoff(outbound={}, events=()) as world:
         body = _message(world)
         async with intake(world, proxies=[_HERE], forwarded_certificate=wanted) as address:
-            told = [*rfc9440, *map(quote, pems), "", "nonsense", ":AAAA:"]
-            statuses = [(await deliver(address, body, headers={"Client-Cert": one}))[0] for one in told]
+            values = [*rfc9440, *map(quote, pems), "", "nonsense", ":AAAA:"]
+            statuses = [(await deliver(address, body, headers={"Client-Cert": one}))[0] for one in values]
             twice = MultiDict([("Client-Cert", rfc9440[0]), ("Client-Cert", rfc9440[0])])
             statuses += [(await deliver(address, body, headers=twice))[0], (await deliver(address, body))[0]]
         async with intake(world, proxies=["10.0.0.0/8"], forwarded_certificate=wanted) as address:
@@ -127,9 +127,9 @@ async def test_a_forwarded_certificate_is_believed_from_listed_proxies_only(tmp_
         assert "certificate" in answer
 
 
-async def test_what_is_open_is_said_when_intake_starts(caplog: pytest.LogCaptureFixture) -> None:
-    """The log of each start holds what the settings allow but should not."""
+async def test_risky_settings_are_logged_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """The log of each start lists settings that are valid but risky."""
     async with handoff(outbound={}, events=()) as world, intake(world, allow=["0.0.0.0/0", "::/0"]):
         warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
-    assert 2 == sum("keeps out no stranger" in text for text in warned)
+    assert 2 == sum("excludes almost no sender" in text for text in warned)

@@ -1,4 +1,4 @@
-"""Temporal dies in the middle of a message: no ack for the part that it took, and no loss or double afterwards."""
+"""Temporal dies in the middle of a message: no ack for the accepted part, and no loss or duplicate afterwards."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from temporalio.testing import WorkflowEnvironment
 from tests.support.handoff import handoff
 from tests.support.intake import deliver, intake, soap_message
 from tests.support.servers import start_temporal
+from tests.support.waiting import STALL
 
 
 class _DiesAfter(Interceptor):
-    """Lets some starts through, then ends the server; the other starts meet nobody."""
+    """Lets some starts through, then ends the server; the other starts find no server."""
 
     def __init__(self, starts: int, server: WorkflowEnvironment) -> None:
         self._starts = starts
@@ -49,15 +50,14 @@ async def _exists(workflow: WorkflowHandle[Any, Any]) -> bool:
     try:
         await workflow.describe()
     except RPCError as error:
-        assert RPCStatusCode.NOT_FOUND is error.status  # noqa: PT017 - anything else is no answer
+        assert RPCStatusCode.NOT_FOUND is error.status  # noqa: PT017 - anything else does not answer the question
         return False
     return True
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-async def test_a_message_of_which_temporal_took_forty_of_a_hundred_is_not_acknowledged(tmp_path: Path) -> None:
-    """It dies after the fortieth; sent again when it is back, the message makes a hundred orders, none twice."""
+async def test_a_message_that_is_accepted_in_part_is_not_acknowledged(tmp_path: Path) -> None:
+    """Temporal dies after the fortieth start; sent again later, the message creates a hundred orders, none twice."""
     database = tmp_path / "temporal.db"
     first = await start_temporal(database=database)
     port = int(first.client.service_client.config.target_host.rpartition(":")[2])
@@ -68,7 +68,7 @@ async def test_a_message_of_which_temporal_took_forty_of_a_hundred_is_not_acknow
         dying = _DiesAfter(40, first)
         config: Any = {**first.client.config(), "interceptors": [dying]}
         world.client = Client(**config)
-        async with intake(world, deadline=timedelta(seconds=30)) as address:
+        async with intake(world, deadline=timedelta(seconds=STALL)) as address:
             status, answer = await deliver(address, body)
         world.client = first.client
         async with await start_temporal(port=port, database=database):

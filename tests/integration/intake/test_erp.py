@@ -1,4 +1,4 @@
-"""Word from the ERP that an order has changed there, over real sockets."""
+"""Notifications of the ERP that an order has changed there, over real sockets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from closedwon.model import idempotency_key
+from closedwon.model.orders import idempotency_key
 from closedwon.names import OrderStage
 from closedwon.settings import Webhook
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import intake
 
 _KEY = "what the ERP signs with, made for this test"
-_FOLLOW: dict[str, Any] = {"first_interval": "PT12H", "longest_interval": "PT12H"}
+_FOLLOW: dict[str, Any] = {"initial_interval": "12h", "maximum_interval": "12h"}
 
 
-async def _post(address: str, body: dict[str, Any], *, key: str = _KEY, erp: str = "light") -> tuple[int, Any]:
+async def _post(address: str, body: dict[str, Any], *, key: str = _KEY, erp: str = "stub") -> tuple[int, Any]:
     raw, timestamp = json.dumps(body).encode(), str(int(time.time()))
     digest = hmac.new(key.encode(), f"{timestamp}.".encode() + raw, hashlib.sha256).hexdigest()
     headers = {"X-Closedwon-Timestamp": timestamp, "X-Closedwon-Signature": f"v1={digest}"}
@@ -36,8 +36,8 @@ def _with_webhook(world: Handoff) -> None:
 
 
 @pytest.mark.parametrize("by", ["idempotency_key", "number"])
-async def test_word_from_the_erp_wakes_whoever_watches_the_order(by: str) -> None:
-    """The next look would come in twelve hours; it comes at once, and Salesforce knows the new status."""
+async def test_a_notification_of_the_erp_wakes_the_workflow_that_follows_the_order(by: str) -> None:
+    """The next read was due in twelve hours; it happens at once, and Salesforce gets the new status."""
     async with handoff(follow=_FOLLOW) as world, world.working():
         _with_webhook(world)
         async with intake(world) as address:
@@ -59,8 +59,8 @@ async def test_word_from_the_erp_wakes_whoever_watches_the_order(by: str) -> Non
             assert (202, {"woken": 0}) == afterwards
 
 
-async def test_what_the_erp_does_not_sign_or_does_not_say_is_refused() -> None:
-    """A wrong key, an ERP without a webhook, a body without an order: each is told in words."""
+async def test_an_unsigned_or_empty_notification_is_refused() -> None:
+    """A wrong key, an ERP without a webhook, a body without an order: each is refused with a reason."""
     async with handoff() as world:
         _with_webhook(world)
         async with intake(world) as address:

@@ -1,4 +1,4 @@
-"""The local org pushes, intake takes: lost acks, doubles, disorder and outages end in one order per deal."""
+"""From the Salesforce emulator to intake: lost acks, duplicates, disorder and outages end in one order per deal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from closedwon.emulators.salesforce import OrgConfig, SalesforceEmulator
+from closedwon.emulators.salesforce.config import CalloutDefinition, OutboundDefinition, Trigger
 from closedwon.ids import RecordId
-from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.localorg.config import CalloutDefinition, OutboundDefinition, Trigger
 from closedwon.names import OrderStage
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.intake import intake
@@ -23,18 +23,18 @@ _NOWHERE = "http://localhost:9/"
 
 
 @asynccontextmanager
-async def pushing(key: str | None = None, **route: Any) -> AsyncIterator[tuple[Handoff, LocalOrg]]:
-    """A world whose org has an outbound message, and with a `key` a callout; where they go, the test says."""
+async def pushing(key: str | None = None, **route: Any) -> AsyncIterator[tuple[Handoff, SalesforceEmulator]]:
+    """A world whose org has an outbound message, and with a `key` a callout; the test sets their endpoints."""
     config = OrgConfig(
         outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),),
         callouts=(CalloutDefinition(name="called", endpoint=_NOWHERE, key=key),) if key else (),
     )
-    async with LocalOrg.running(config=config) as org, handoff(orgs=[org], outbound={}, **route) as world:
+    async with SalesforceEmulator.running(config=config) as org, handoff(orgs=[org], outbound={}, **route) as world:
         yield world, org
 
 
-async def test_a_hundred_deals_by_disordered_doubled_and_unheard_messages_make_a_hundred_orders() -> None:
-    """Each alone and backwards, some twice, some acks lost: 100 orders, none doubled, all told."""
+async def test_a_hundred_deals_by_unordered_duplicate_and_lost_messages_make_a_hundred_orders() -> None:
+    """Each in its own message, in reverse order, some twice, some acks lost: 100 orders, no duplicates."""
     async with pushing(events=()) as (world, org), world.working(subscriber=False), intake(world) as address:
         org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
         org.seed(100)
@@ -42,10 +42,10 @@ async def test_a_hundred_deals_by_disordered_doubled_and_unheard_messages_make_a
         org.faults.double_messages(20)
         org.faults.lose_acks(20)
         won = org.win_next(100)
-        await until(lambda: len(org.outbox.queued()) == 20, seconds=60)
+        await until(lambda: len(org.outbox.queued()) == 20, progress=org.outbox.queued)
         org.faults.split_messages(on=False)
         org.clock.advance(timedelta(seconds=15))
-        await until(lambda: not org.outbox.queued(), seconds=60)
+        await until(lambda: not org.outbox.queued(), progress=org.outbox.queued)
         await world.until_written_back(*won)
         await asyncio.gather(*(world.order(record).result() for record in won))
 
@@ -54,37 +54,36 @@ async def test_a_hundred_deals_by_disordered_doubled_and_unheard_messages_make_a
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_the_same_deals_by_events_messages_and_callouts_at_once_are_ordered_once() -> None:
-    """Whoever comes first starts the workflow, whoever comes later is one more hint."""
+    """The first notification starts the workflow, and each later one is a further hint."""
     key = "a key that both ends know, made for one test"
     route = {"events": [CHANNEL], "callouts": {"keys": [SecretStr(key)]}}
     async with pushing(key, **route) as (world, org), world.working(), intake(world) as address:
         org.outbox.set_endpoint("won", f"{address}/outbound/won-0")
         org.outbox.set_endpoint("called", f"{address}/callouts/won-0")
-        org.seed(500)
+        org.seed(200)
         won: list[RecordId] = []
 
         def all_heard() -> bool:
             queued = org.outbox.queued()
             wait_ms = min((one.next_ms for one in queued), default=0) - org.clock.now_ms()
-            if wait_ms > 0:  # a busy machine has told the org to come back
+            if wait_ms > 0:  # a busy machine made the org retry
                 org.clock.advance(timedelta(milliseconds=wait_ms))
             return not queued
 
-        for _ in range(5):  # not all in one moment: here one process is everything
-            won += org.win_next(100)
-            await until(all_heard, seconds=60)
-        await until(lambda: all(world.number_of(record) for record in won), seconds=90)
+        for _ in range(4):  # not all in one moment: here one process is everything
+            won += org.win_next(50)
+            await until(all_heard, progress=org.outbox.queued)
+        await world.until_written_back(*won)
         await asyncio.gather(*(world.order(record).result() for record in won))
 
-        assert 500 == org.bus.published
+        assert 200 == org.bus.published
         assert org.outbox.sent >= 2
-        assert 500 == len(world.erp.orders())
+        assert 200 == len(world.erp.orders())
 
 
 async def test_a_deal_that_is_deleted_while_its_order_waits_for_the_erp_is_never_ordered() -> None:
-    """Deleting sends no outbound message: the org's trigger leaves a tombstone, which does, and stops the order."""
+    """Deleting sends no outbound message: the org's trigger creates a tombstone, whose message stops the order."""
     tombstone = {"object": "Deleted_Record__c", "record_id": "Record_Id__c"}
     buried = OutboundDefinition(
         name="buried",
@@ -96,7 +95,7 @@ async def test_a_deal_that_is_deleted_while_its_order_waits_for_the_erp_is_never
     )
     config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE), buried))
     async with (
-        LocalOrg.running(config=config) as org,
+        SalesforceEmulator.running(config=config) as org,
         handoff(orgs=[org], outbound={"tombstone": tombstone}, events=()) as world,
         world.working(subscriber=False),
         intake(world) as address,
@@ -117,10 +116,10 @@ async def test_a_deal_that_is_deleted_while_its_order_waits_for_the_erp_is_never
         assert [] == org.outbox.queued()
 
 
-async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retries() -> None:
-    """No ack, so Salesforce keeps sending, for 24 hours; what Temporal takes in the last of them is not lost."""
+async def test_messages_from_an_outage_of_temporal_are_delivered_by_the_orgs_retries() -> None:
+    """Without an ack, Salesforce retries for 24 hours; what Temporal accepts in the last of them is not lost."""
     config = OrgConfig(outbound_messages=(OutboundDefinition(name="won", endpoint=_NOWHERE),))
-    async with LocalOrg.running(config=config) as org:
+    async with SalesforceEmulator.running(config=config) as org:
         org.seed(100)
         won = await _five_hours_a_try(org, tries=5)
         assert 100 == len(org.outbox.queued())
@@ -137,8 +136,8 @@ async def test_what_came_while_temporal_was_away_is_delivered_by_the_orgs_retrie
             assert 100 == len(world.erp.orders())
 
 
-async def _five_hours_a_try(org: LocalOrg, tries: int) -> list[RecordId]:
-    """Win a hundred deals while intake is up and Temporal is not; return when each was tried so many times."""
+async def _five_hours_a_try(org: SalesforceEmulator, tries: int) -> list[RecordId]:
+    """Win a hundred deals while intake is up and Temporal is down; return when each was tried so many times."""
     async with await start_temporal() as gone, handoff(temporal_server=gone, orgs=[org], outbound={}) as world:
         await gone.shutdown()
         async with intake(world, deadline=timedelta(seconds=1)) as address:

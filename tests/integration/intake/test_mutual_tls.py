@@ -1,4 +1,4 @@
-"""Who may speak to intake: certificates, on real TLS."""
+"""Who may call intake: certificates, on real TLS."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from closedwon.ids import RecordId
+from closedwon.intake.tls import expiry
 from closedwon.settings import Outbound, Settings, Tls
 from tests.support.handoff import handoff, until
 from tests.support.intake import Authority, deliver, intake, soap_message
-from workers.intake.tls import expiry
 
 
 def _client(server_ca: Authority, pair: tuple[Path, Path, str] | None) -> ssl.SSLContext:
@@ -30,8 +30,8 @@ def _client(server_ca: Authority, pair: tuple[Path, Path, str] | None) -> ssl.SS
     return context
 
 
-async def test_only_the_right_certificate_of_the_right_authority_is_let_in(tmp_path: Path) -> None:
-    """Good by name, good by fingerprint; wrong authority, expired, wrong name and none are all turned away."""
+async def test_only_the_right_certificate_of_the_right_authority_is_accepted(tmp_path: Path) -> None:
+    """By name or by fingerprint; wrong authority, expired, wrong name and no certificate are all refused."""
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     certificate, key, _ = ours.issue("localhost")
     named, printed, other = ours.issue("salesforce"), ours.issue("by-print"), ours.issue("somebody")
@@ -108,7 +108,7 @@ async def _send(address: str, first_bytes: bytes) -> None:
 async def test_a_failed_handshake_is_counted_by_its_reason_and_logged_with_the_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A certificate that has run out or changed is seen on our side, too: Salesforce's is hard to look into."""
+    """An expired or changed certificate is visible in our log, because Salesforce's own logs are hard to read."""
     caplog.set_level(logging.INFO)
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
@@ -134,12 +134,12 @@ async def test_a_failed_handshake_is_counted_by_its_reason_and_logged_with_the_a
 
     reasons = {"certificate-expired", "certificate-untrusted", "no-certificate", "refused-by-client", "plain-http"}
     assert dict.fromkeys({*reasons, "gone"}, 1) == counted
-    told = [record.getMessage() for record in caplog.records if "handshake" in record.getMessage()]
-    assert {f"TLS handshake with 127.0.0.1 failed ({reason})" for reason in reasons} == set(told)
+    logged = [record.getMessage() for record in caplog.records if "handshake" in record.getMessage()]
+    assert {f"TLS handshake with 127.0.0.1 failed ({reason})" for reason in reasons} == set(logged)
 
 
-def test_the_day_on_which_our_certificate_expires_is_known(tmp_path: Path) -> None:
-    """It can be told in time, before Salesforce turns away."""
+def test_the_expiry_of_our_certificate_is_a_metric(tmp_path: Path) -> None:
+    """An operator sees it in time, before Salesforce rejects the certificate."""
     certificate, key, _ = Authority(tmp_path, "ours").issue("localhost")
     left = expiry(Tls(certificate=certificate, key=key)) - datetime.now(UTC)
     assert timedelta(hours=23) < left < timedelta(hours=25)

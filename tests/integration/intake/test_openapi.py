@@ -1,4 +1,4 @@
-"""The OpenAPI document of the callouts keeps its word: whatever it allows or forbids is answered as it says."""
+"""The server behaves as the OpenAPI document of the callouts says, for valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _signed(request: requests.PreparedRequest, *, body: bytes) -> requests.Prepa
 
 
 def _try(address: str, org: str, mode: GenerationMode) -> Counter[int]:
-    """Send what the document allows, or what it forbids; how often which status came."""
+    """Send valid or invalid requests by the document; return how often each status came."""
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     statuses: Counter[int] = Counter()
 
@@ -80,7 +80,7 @@ def _try(address: str, org: str, mode: GenerationMode) -> Counter[int]:
 
 
 def _of_the_routes_object(body: dict[str, Any]) -> None:
-    """Key prefixes differ from object to object, so the document does not say which one this route takes."""
+    """Key prefixes differ by object, so the document does not state the one of this route."""
     records = body.get("records")
     for record in records if isinstance(records, list) else [records]:
         if isinstance(record, dict) and isinstance(record.get("recordId"), str):
@@ -88,7 +88,7 @@ def _of_the_routes_object(body: dict[str, Any]) -> None:
 
 
 async def test_the_document_and_the_server_agree() -> None:
-    """Signed calls that the document allows are taken, or refused as it says; those that it forbids are refused."""
+    """Valid signed calls get a documented status, and invalid ones are refused."""
     async with (
         handoff(events=(), callouts={"keys": [SecretStr(_KEY)]}) as world,
         intake(world, requests_per_second=10_000) as address,

@@ -1,4 +1,4 @@
-"""Path secrets under attack: how they are asked for, answered, rotated, and where they never appear."""
+"""Path secrets under attack: how they are compared, answered and rotated, and where they never appear."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _WRONG_PATHS = {
 
 
 async def _post(address: str, path: str, body: bytes) -> tuple[int, str]:
-    """Post to exactly this path; a client that wrote URLs anew would hide what is attacked."""
+    """Post to exactly this path; a client that normalizes URLs would hide the attack."""
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(_request(path, body, close=True))
@@ -73,7 +73,7 @@ def _request(path: str, body: bytes, *, close: bool = False) -> bytes:
 
 
 async def _speak_no_http(address: str, path: str) -> None:
-    """Requests that no server can read: a line too long, of a wrong version, with a header that is none."""
+    """Requests that no server can parse: a line too long, a wrong version, an invalid header."""
     host, port = address.removeprefix("http://").split(":")
     for line in (f"{path * 300} HTTP/1.1", f"{path} HTTP/9.x", f"{path} HTTP/1.1\r\n{path}", f"{path}\x01 HTTP/1.1"):
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -99,8 +99,8 @@ def _body(world: Handoff) -> bytes:
     return soap_message(world.org.org_id, [_RECORD])
 
 
-async def test_every_wrong_path_is_answered_like_one_that_does_not_exist() -> None:
-    """The answer does not say whether the route, the secret, or both are wrong; nothing starts."""
+async def test_every_wrong_path_gets_the_answer_of_an_unknown_address() -> None:
+    """The answer does not reveal whether the route, the secret, or both are wrong; nothing starts."""
     async with handoff(**_event(tombstone=_TOMBSTONE)) as world, intake(world) as address:
         nowhere = await _post(address, "/outbound/no-such-route", _body(world))
         problem = await _post(address, "/callouts/no-such-route/x", _body(world))
@@ -113,8 +113,8 @@ async def test_every_wrong_path_is_answered_like_one_that_does_not_exist() -> No
         assert not await world.has_begun(_RECORD)
 
 
-async def test_a_route_without_a_secret_takes_none() -> None:
-    """Who has removed the secret by mistake hears of it: the old address does not exist any more."""
+async def test_a_route_without_a_secret_accepts_none() -> None:
+    """An operator who removed the secret by mistake notices it: the old address no longer exists."""
     async with handoff(outbound={"tombstone": _TOMBSTONE}, events=()) as world, intake(world) as address:
         buried = tombstones(world.org.org_id, [_RECORD])
         with_secret = [
@@ -128,8 +128,8 @@ async def test_a_route_without_a_secret_takes_none() -> None:
         assert (False, 200) == (has_begun, bare)
 
 
-async def test_a_wrong_secret_is_refused_before_the_body_is_read_and_uses_up_nothing() -> None:
-    """Whoever guesses sends no body, costs no parsing, and does not use up the org's share of requests."""
+async def test_a_wrong_secret_is_refused_before_the_body_is_read() -> None:
+    """A wrong guess costs no parsing and does not count against the org's limit."""
     async with handoff(**_event()) as world, intake(world, requests_per_second=0.2) as address:
         guesses = [await deliver(address, _body(world), route=f"won-0/{_NEW}") for _ in range(5)]
         host, port = address.removeprefix("http://").split(":")
@@ -145,7 +145,7 @@ async def test_a_wrong_secret_is_refused_before_the_body_is_read_and_uses_up_not
 
 
 async def test_two_secrets_are_valid_while_one_replaces_the_other() -> None:
-    """The old one and the new one are taken, also for tombstones; a third is not."""
+    """The old and the new one are accepted, also for tombstones; a third is not."""
     both = {"path_secrets": [SecretStr(PATH_SECRET), SecretStr(_NEW)], "tombstone": _TOMBSTONE}
     async with handoff(**_event(**both)) as world, intake(world) as address:
         buried = tombstones(world.org.org_id, [_RECORD])
@@ -158,8 +158,8 @@ async def test_two_secrets_are_valid_while_one_replaces_the_other() -> None:
         assert [200, 200, 200, 200, 404, 404] == statuses
 
 
-async def test_the_contract_has_a_placeholder_and_is_shown_to_who_knows_the_secret() -> None:
-    """A WSDL is saved, mailed and committed; neither it nor the OpenAPI document holds the secret."""
+async def test_the_contract_has_a_placeholder_for_the_secret() -> None:
+    """A WSDL is saved, mailed and committed; neither it nor the OpenAPI document contains the secret."""
     callouts = {"keys": [SecretStr("a key that both ends know, made for one test")]}
     async with (
         handoff(**_event(), callouts=callouts) as world,
@@ -176,8 +176,8 @@ async def test_the_contract_has_a_placeholder_and_is_shown_to_who_knows_the_secr
         assert PATH_SECRET not in wsdl + openapi
 
 
-async def test_pipelined_requests_are_judged_one_by_one() -> None:
-    """On one connection a wrong secret after a right one is refused, and a right one after a wrong one is taken."""
+async def test_pipelined_requests_are_checked_one_by_one() -> None:
+    """On one connection, a wrong secret after a right one is refused, and a right one after a wrong one accepted."""
     paths = [PROVEN_ROUTE, f"won-0/{_NEW}", PROVEN_ROUTE, "won-0", PROVEN_ROUTE]
     async with handoff(**_event()) as world, intake(world) as address:
         host, port = address.removeprefix("http://").split(":")
@@ -193,10 +193,10 @@ async def test_pipelined_requests_are_judged_one_by_one() -> None:
         assert [True, False, True, False, True] == [_ACK.encode() in answer for answer in answers]
 
 
-async def test_a_hundred_requests_of_every_outcome_leave_no_secret_in_logs_and_metrics(
+async def test_no_secret_appears_in_logs_and_metrics(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Taken or refused for any reason, at right and wrong addresses: no entry has it, even unmasked, nor any label."""
+    """A hundred requests with every outcome, at right and wrong addresses: no log entry and no label has it."""
     caplog.set_level(logging.DEBUG)
     buffer = MetricBuffer(100_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter

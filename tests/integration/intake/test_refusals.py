@@ -1,4 +1,4 @@
-"""What intake does not take: each has its answer, its count and its log entry, and none tells a field's value."""
+"""Requests that intake refuses: each has its answer, its count and its log entry, without field values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def _speak_no_http(address: str) -> bytes:
 async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An operator sees which kind grows and which notifications it hit, and never a customer's data."""
+    """An operator sees which kind increases and which notifications it affects, and never a customer's data."""
     caplog.set_level(logging.INFO)
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
@@ -76,7 +76,7 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
         await deliver(address, good, route=PROVEN_ROUTE)
         await deliver(address, good.replace(b"006000000000001AAA", b"006000000000001AAB"), route=PROVEN_ROUTE)
         await deliver(address, good.replace(world.org.org_id.encode(), b"00D000000000009"), route=PROVEN_ROUTE)
-        await deliver(address, good, route="nobody")
+        await deliver(address, good, route="unknown")
         await deliver(address, good, route="won-0/else/where")
         await deliver(address, _with_field(good, "Long__c", _SECRET * 200_000), route=PROVEN_ROUTE)
         await deliver(address, _with_field(good, "Long__c", _SECRET * 100_000), route=PROVEN_ROUTE)
@@ -102,8 +102,8 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
     assert _SECRET not in caplog.text
 
 
-async def test_nobody_writes_lines_of_their_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The address that a stranger calls is logged as it came, with its line breaks encoded."""
+async def test_a_sender_cannot_add_lines_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The called address is logged as received, with its line breaks encoded."""
     async with handoff(outbound={}, events=()) as world, intake(world) as address, aiohttp.ClientSession() as http:
         await http.post(URL(f"{address}/outbound/x%0Aforged", encoded=True), data=b"<nonsense>")
 
@@ -111,8 +111,8 @@ async def test_nobody_writes_lines_of_their_own_into_the_log(caplog: pytest.LogC
     assert "\nforged" not in caplog.text
 
 
-async def test_a_flood_of_nonsense_is_not_even_parsed() -> None:
-    """The route tells whose it is, so one org's limit holds before anything is made of the body."""
+async def test_requests_beyond_the_rate_limit_are_not_parsed() -> None:
+    """The route determines the org, so the limit of one org applies before the body is parsed."""
     async with handoff(outbound={}, events=()) as world, intake(world, requests_per_second=0.2) as address:
         answers = [await deliver(address, b"<nonsense>") for _ in range(3)]
 
@@ -120,8 +120,8 @@ async def test_a_flood_of_nonsense_is_not_even_parsed() -> None:
         assert "requests_per_second" in answers[-1][1]
 
 
-async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again() -> None:
-    """Larger than Temporal's limit for one value: the fault blames the message, and nothing beside it starts."""
+async def test_a_record_that_is_too_large_for_temporal_is_refused_permanently() -> None:
+    """The fault says so, so that it is not sent again, and nothing else of the message starts."""
     async with handoff(**_EVENT) as world, intake(world) as address:
         for size in (1_950_000, 3_000_000):
             body = soap_message(world.org.org_id, ["006000000000001AAA", "006000000000002AAA"])
@@ -135,8 +135,8 @@ async def test_a_record_that_temporal_can_never_take_is_no_reason_to_send_again(
             assert [] == await world.begun("006000000000001AAA", "006000000000002AAA")
 
 
-async def test_a_route_may_refuse_what_does_not_qualify() -> None:
-    """By default such a message is taken and its workflow ends as not needed; with `refuse` nothing starts."""
+async def test_a_route_can_refuse_records_that_do_not_qualify() -> None:
+    """By default, the message is accepted and its workflow ends as not needed; with `refuse` nothing starts."""
     for policy, status, started in (("ack", 200, True), ("refuse", 500, False)):
         route = {**_EVENT, "outbound": {**PROVEN, "unqualified": policy}, "qualify": "IsWon == 'true'"}
         async with handoff(**route) as world, intake(world) as address:
@@ -152,8 +152,8 @@ async def test_a_route_may_refuse_what_does_not_qualify() -> None:
             assert _ACK in taken
 
 
-async def test_how_long_an_answer_takes_is_measured_for_acknowledged_and_refused_ones() -> None:
-    """Whoever watches sees intake become slow before Salesforce gives up; looking at the WSDL does not count."""
+async def test_the_response_time_is_measured_for_acknowledged_and_refused_requests() -> None:
+    """Slow responses are visible before Salesforce times out; requests for the WSDL do not count."""
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
     async with handoff(outbound={}, events=()) as world, intake(world, meter) as address:

@@ -1,4 +1,4 @@
-"""Session ids in outbound messages, as orgs sent them before February 2026: used where a route says so, never seen."""
+"""Session ids in outbound messages, as before February 2026: used if a route says so, and never visible."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from temporalio.api.common.v1 import Payload
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from closedwon import names
+from closedwon.emulators.salesforce import OrgConfig, SalesforceEmulator
+from closedwon.emulators.salesforce.config import OutboundDefinition
 from closedwon.ids import RecordId
-from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.localorg.config import OutboundDefinition
-from closedwon.model import Message
+from closedwon.model.messages import Message
 from tests.support.encryption import keyed
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.intake import deliver, intake, soap_message
@@ -24,10 +24,10 @@ from tests.support.intake import deliver, intake, soap_message
 
 @asynccontextmanager
 async def _legacy(**outbound: Any) -> AsyncIterator[Handoff]:
-    """A world whose org puts a session id into its outbound messages, with one deal."""
+    """A world whose org sends a session id in its outbound messages, with one deal."""
     message = OutboundDefinition(name="won", endpoint="http://localhost:9/", include_session_id=True)
     async with (
-        LocalOrg.running(config=OrgConfig(outbound_messages=(message,))) as org,
+        SalesforceEmulator.running(config=OrgConfig(outbound_messages=(message,))) as org,
         handoff(orgs=[org], outbound=outbound, events=(), encryption=keyed()) as world,
     ):
         org.seed(1)
@@ -43,16 +43,16 @@ async def _sell(world: Handoff, address: str) -> RecordId:
 
 
 @pytest.mark.parametrize(("outbound", "tokens"), [({"session": "use"}, 1), ({}, 2)])
-async def test_a_route_may_read_and_write_with_the_session_of_the_message(outbound: Any, tokens: int) -> None:
-    """Then nobody logs in: the org has given out no token but that session. Without the route's word we log in."""
+async def test_a_route_can_read_and_write_with_the_session_of_the_message(outbound: Any, tokens: int) -> None:
+    """Then there is no login: the org has issued only this session. Without the setting, there is one."""
     async with _legacy(**outbound) as world, world.working(subscriber=False), intake(world) as address:
         await world.until_written_back(await _sell(world, address))
 
         assert tokens == world.org.oauth.valid_tokens
 
 
-async def test_a_session_that_has_ended_is_no_obstacle() -> None:
-    """Hours may pass between the message and the order: then our own user reads and writes."""
+async def test_an_expired_session_is_replaced_by_our_own_user() -> None:
+    """Hours may pass between the message and the order: then the integration user reads and writes."""
     async with _legacy(session="use") as world:
         async with intake(world) as address:
             record = await _sell(world, address)
@@ -63,8 +63,8 @@ async def test_a_session_that_has_ended_is_no_obstacle() -> None:
         assert 1 == world.org.oauth.valid_tokens
 
 
-async def test_a_session_beside_the_address_of_another_host_is_left_alone() -> None:
-    """Whoever sends it: nothing of it goes along with the message."""
+async def test_a_session_with_the_address_of_another_host_is_ignored() -> None:
+    """It is not passed on with the notification."""
     async with _legacy(session="use") as world, intake(world) as address:
         (record,) = world.org.win_next(1)
         session = f"<SessionId>{world.org.oauth.issue(world.org.integration_user)}</SessionId>".encode()
@@ -74,15 +74,15 @@ async def test_a_session_beside_the_address_of_another_host_is_left_alone() -> N
             status, _ = await deliver(address, sent)
             history = await world.order(record).fetch_history()
             signals = [event.workflow_execution_signaled_event_attributes for event in history.events]
-            told = [signal.input.payloads for signal in signals if signal.signal_name == names.SIGNAL_NOTIFIED]
-            (message,) = await world.client.data_converter.decode(told[-1], [Message])
+            signaled = [signal.input.payloads for signal in signals if signal.signal_name == names.SIGNAL_NOTIFIED]
+            (message,) = await world.client.data_converter.decode(signaled[-1], [Message])
 
             assert 200 == status
             assert goes_along is (message.session is not None)
 
 
-async def test_a_session_is_in_clear_nowhere(caplog: pytest.LogCaptureFixture) -> None:
-    """Not in Temporal, though its payloads are decoded, nor in logs, metrics, errors and answers, whatever fails."""
+async def test_a_session_is_never_stored_in_plain_text(caplog: pytest.LogCaptureFixture) -> None:
+    """Not in Temporal, though its payloads are decoded, nor in logs, metrics, errors and answers."""
     caplog.set_level(logging.DEBUG)
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter

@@ -1,4 +1,4 @@
-"""A SOAP tool that is not ours reads the contracts from the running server and calls by them."""
+"""An independent SOAP tool reads the contracts from the running server and calls by them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _URL = "https://example.my.salesforce.com/services/Soap/c/67.0"
 
 
 class _Signing(Transport):
-    """Sends as Apex would: with a signature over what the tool has written."""
+    """Sends like Apex: with a signature of the tool's output."""
 
     def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
         """Sign and send."""
@@ -61,7 +61,7 @@ def _submit(address: str, org: str, records: list[str]) -> Any:
 
 
 async def test_zeep_calls_by_the_contracts_that_are_served() -> None:
-    """Outbound message and callout: what it makes of the served WSDL is taken, and it understands answer and fault."""
+    """Outbound message and callout: its calls by the served WSDL are accepted, and it understands answer and fault."""
     records = ["006000000000001AAA", "006000000000002AAA"]
     async with (
         handoff(events=(), outbound={}, callouts={"keys": [SecretStr(_KEY)]}) as world,
@@ -71,7 +71,7 @@ async def test_zeep_calls_by_the_contracts_that_are_served() -> None:
         acknowledged = await asyncio.to_thread(_notify, address, org, records)
         begun = [await world.has_begun(RecordId(record)) for record in records]
         accepted = await asyncio.to_thread(_submit, address, org, records)
-        with pytest.raises(zeep.exceptions.Fault, match="no Salesforce id"):
+        with pytest.raises(zeep.exceptions.Fault, match="is not a Salesforce id"):
             await asyncio.to_thread(_notify, address, org, ["006000000000001AAB"])
         with pytest.raises(zeep.exceptions.Fault, match="is not the org"):
             await asyncio.to_thread(_submit, address, "00D000000000009", records)

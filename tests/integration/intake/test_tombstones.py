@@ -1,10 +1,10 @@
-"""Word of deleted records: what was ordered is cancelled, what comes late is not ordered."""
+"""Messages about deleted records: existing orders are cancelled, late notifications create no order."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from closedwon.model import ErpStatus
+from closedwon.model.erp import ErpStatus
 from closedwon.names import OrderStage
 from tests.support.handoff import handoff
 from tests.support.intake import PROVEN, PROVEN_ROUTE, deliver, intake, soap_message, tombstones
@@ -17,7 +17,7 @@ _HERE = f"{PROVEN_ROUTE}/tombstones"
 
 
 async def test_the_order_of_a_deleted_record_is_cancelled_in_the_erp() -> None:
-    """It was ordered long ago and its workflow has ended; the record is gone, so nothing is written to it."""
+    """It was ordered long ago and its workflow has ended; the record is deleted, so nothing is written to it."""
     async with handoff(**_ROUTE) as world, world.working(subscriber=False), intake(world) as address:
         world.org.seed(1)
         (record,) = world.org.win_next(1)
@@ -33,11 +33,11 @@ async def test_the_order_of_a_deleted_record_is_cancelled_in_the_erp() -> None:
         assert [ErpStatus.CANCELLED] == [order["status"] for order in world.erp.orders()]
 
 
-async def test_a_message_that_comes_after_its_tombstone_makes_no_order() -> None:
-    """Salesforce delivers in any order; a late create finds the record gone, or the tombstone still standing."""
+async def test_a_message_after_its_tombstone_creates_no_order() -> None:
+    """Salesforce delivers in any order; a late create finds the record deleted, or the tombstone still there."""
     for source in ("record", "event"):
         async with (
-            handoff(**_ROUTE, source=source, grace="PT0S") as world,
+            handoff(**_ROUTE, source=source, grace="0s") as world,
             world.working(subscriber=False),
             intake(world) as address,
         ):
@@ -52,8 +52,8 @@ async def test_a_message_that_comes_after_its_tombstone_makes_no_order() -> None
             assert [] == world.erp.orders()
 
 
-async def test_a_tombstone_that_names_no_record_is_refused() -> None:
-    """The id of something else, or none at all: a fault that says so, and nothing starts."""
+async def test_a_tombstone_without_a_valid_record_id_is_refused() -> None:
+    """The id of another object, or none: a fault with the reason, and nothing starts."""
     async with handoff(**_ROUTE) as world, intake(world) as address:
         wrong = [
             await deliver(address, tombstones(world.org.org_id, [record]), route=_HERE)

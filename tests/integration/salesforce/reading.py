@@ -1,4 +1,4 @@
-"""A reader of the event bus as durable as the real one: it commits a position and resumes from it."""
+"""A reader of the event bus that works like the real one: it commits a position and resumes from it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from closedwon.emulators.salesforce import OrgConfig, SalesforceEmulator
 from closedwon.errors import RetryError
-from closedwon.localorg import LocalOrg, OrgConfig
-from closedwon.salesforce.auth import TokenSource
-from closedwon.salesforce.events import EARLIEST, Event, EventStream
-from closedwon.salesforce.streaming import CometdStream
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.bus.events import EARLIEST, Event, EventStream
+from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.settings import Org
 from tests.support.salesforce import org_at
+from tests.support.waiting import STALL
 
 CHANNEL: Final = "/event/Order_Requested__e"
 
 
-def settings_of(org: LocalOrg, *, timeout: float = 10.0) -> Org:
-    """What `closedwon.toml` would say of a local org."""
+def settings_of(org: SalesforceEmulator, *, timeout: float = 10.0) -> Org:
+    """The settings of a Salesforce emulator, as in `closedwon.toml`."""
     return org_at(org.url, org_id=org.org_id, client_id=org.client_id, secret=org.client_secret, timeout=timeout)
 
 
 @asynccontextmanager
-async def local_org(**config: Any) -> AsyncIterator[tuple[LocalOrg, Org, TokenSource]]:
+async def emulator(**config: Any) -> AsyncIterator[tuple[SalesforceEmulator, Org, TokenSource]]:
     """A running org, its settings and a login."""
-    async with LocalOrg.running(config=OrgConfig(**config)) as org:
+    async with SalesforceEmulator.running(config=OrgConfig(**config)) as org:
         settings = settings_of(org)
         yield org, settings, TokenSource(settings)
         org.faults.clear()
 
 
-def publish(org: LocalOrg, count: int) -> list[str]:
+def publish(org: SalesforceEmulator, count: int) -> list[str]:
     """Publish events and return their EventUuids."""
     return [org.publish("Order_Requested__e", Opportunity_Id__c=f"deal {number}") for number in range(count)]
 
 
 class Reader:
-    """Reads on a new connection after every trouble, from the position that it has committed."""
+    """After every error, reads on a new connection from the position that it has committed."""
 
     def __init__(self, org: Org, tokens: TokenSource, *, position: str = EARLIEST, **settings: Any) -> None:
         """`settings` are those of `CometdStream`."""
@@ -72,14 +73,14 @@ class Reader:
 
     async def read(self, uuids: list[str]) -> None:
         """Read until all of `uuids` have been seen."""
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(STALL):
             await self.read_until(lambda: set(uuids) <= set(self.uuids))
 
 
 async def take(stream: EventStream, count: int) -> list[Event]:
     """Read at least `count` events."""
     events: list[Event] = []
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(STALL):
         async for batch in stream.batches():
             events += batch.events
             if len(events) >= count:

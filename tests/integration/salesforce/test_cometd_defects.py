@@ -1,4 +1,4 @@
-"""Each known defect of the aiocometd family, provoked: the stream must be right in spite of it.
+"""Each known defect of the aiocometd family, provoked: the stream must still be correct.
 
 aiocometd's reconnecting, re-authenticating and queueing lose events or hammer servers in these ways; each test is
 named after the defect.
@@ -12,30 +12,31 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.bus.events import EARLIEST, LATEST
+from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.salesforce.errors import (
-    AuthFailedError,
     ConfigurationError,
     ReplayIdRejectedError,
+    SalesforceAuthFailedError,
     StreamInterruptedError,
     ThrottledError,
 )
-from closedwon.salesforce.events import EARLIEST, LATEST
-from closedwon.salesforce.streaming import CometdStream
-from tests.integration.salesforce.reading import CHANNEL, Reader, local_org, publish, take
+from tests.integration.salesforce.reading import CHANNEL, Reader, emulator, publish, take
 from tests.support.handoff import until
 from tests.support.salesforce import CometdServer, Logins, org_at, serving
+from tests.support.waiting import STALL
 
 
 def rest_error(status: int, code: str) -> web.Response:
-    """A REST-style error where Bayeux messages are due."""
+    """A REST-style error instead of Bayeux messages."""
     return web.json_response([{"message": "no", "errorCode": code}], status=status)
 
 
 async def ended(stream: CometdStream) -> StreamInterruptedError:
     """Read to the end and return the error that ended the stream."""
     try:
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(STALL):
             async for _ in stream.batches():
                 pass
     except StreamInterruptedError as error:
@@ -46,8 +47,8 @@ async def ended(stream: CometdStream) -> StreamInterruptedError:
 
 
 async def test_silent_lost_subscription() -> None:
-    """A session that the server forgot ends loudly, and a position that it forgot too is refused loudly."""
-    async with local_org() as (org, settings, tokens):
+    """A session or a position that the server forgot ends the stream with an error."""
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 3))
         stream = CometdStream(settings, tokens)
@@ -64,7 +65,7 @@ async def test_silent_lost_subscription() -> None:
 
 async def test_lost_response() -> None:
     """Events in a response that never arrives are read again from the committed position."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 1))
         org.faults.lose_events()
@@ -76,14 +77,14 @@ async def test_lost_response() -> None:
 
 
 async def test_advice_interval() -> None:
-    """An advised interval is milliseconds: 50 of them do not become 50 seconds without a poll."""
-    async with local_org(poll_timeout_s=0.05) as (org, settings, tokens):
-        org.faults.advice_interval(50)
+    """An advised interval is in milliseconds: 500 of them do not become 500 seconds without a poll."""
+    async with emulator(poll_timeout="2s") as (org, settings, tokens):
+        org.faults.advice_interval(500)
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, LATEST)
         assert () == (await anext(stream.batches())).events
         uuids = publish(org, 1)
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(STALL):
             async for batch in stream.batches():
                 if batch.events:
                     break
@@ -93,8 +94,8 @@ async def test_advice_interval() -> None:
 
 
 async def test_http_401_with_a_rest_style_body() -> None:
-    """A 401 without Bayeux messages means a new login for the next connection, not a KeyError for ever."""
-    async with local_org() as (org, settings, tokens):
+    """A 401 without Bayeux messages means a new login for the next connection, not a permanent KeyError."""
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 1))
         org.faults.cometd_unauthorized()
@@ -107,7 +108,7 @@ async def test_http_401_with_a_rest_style_body() -> None:
 
 
 async def test_http_403_with_a_rest_style_body() -> None:
-    """A 403 that configuration causes reaches a person instead of being repeated each second."""
+    """A 403 because of the configuration needs a person and is not repeated each second."""
 
     async def refuse(number: int, _: object) -> web.Response | None:
         return rest_error(403, "API_DISABLED_FOR_ORG") if number == 1 else None
@@ -124,8 +125,8 @@ async def test_http_403_with_a_rest_style_body() -> None:
 
 
 async def test_broken_json() -> None:
-    """An answer that ends in the middle of its JSON text costs the connection, and no event."""
-    async with local_org() as (org, settings, tokens):
+    """A response that ends in the middle of its JSON text ends the connection and loses no event."""
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 1))
         org.faults.broken_json()
@@ -137,14 +138,14 @@ async def test_broken_json() -> None:
 
 
 async def test_authenticate_raising() -> None:
-    """A login that is refused is not asked once a second by every stream that wants to open."""
+    """A rejected login is not repeated once a second by every stream that is opened."""
     refused = (400, {"error": "invalid_client", "error_description": "invalid client credentials"})
     logins = Logins(*[refused] * 50)
     async with serving(logins.handlers) as url:
         tokens = TokenSource(org_at(url), clock=lambda: 0.0)
         for _ in range(30):
             stream = CometdStream(org_at(url), tokens)
-            with pytest.raises(AuthFailedError):
+            with pytest.raises(SalesforceAuthFailedError):
                 await stream.subscribe(CHANNEL, EARLIEST)
             await stream.close()
 
@@ -152,8 +153,8 @@ async def test_authenticate_raising() -> None:
 
 
 async def test_needless_login() -> None:
-    """403::Unknown client, routine every few hours, needs a new session but no new login."""
-    async with local_org() as (org, settings, tokens):
+    """403::Unknown client, which is normal every few hours, needs a new session but no new login."""
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 1))
         for _ in range(3):
@@ -167,7 +168,7 @@ async def test_needless_login() -> None:
 
 
 async def test_orphan() -> None:
-    """When opening fails after the handshake, nothing goes on connecting in the background."""
+    """When opening fails after the handshake, no connection continues in the background."""
 
     async def fail(*_: object) -> web.Response:
         return web.Response(status=503)
@@ -185,8 +186,8 @@ async def test_orphan() -> None:
 
 
 async def test_reopen() -> None:
-    """Connections follow each other on fresh streams; a closed one refuses at once instead of half working."""
-    async with local_org() as (org, settings, tokens):
+    """Each connection needs a new stream; a closed one fails at once instead of working in part."""
+    async with emulator() as (org, settings, tokens):
         for _ in range(3):
             reader = Reader(settings, tokens)
             await reader.read(publish(org, 1))
@@ -199,8 +200,8 @@ async def test_reopen() -> None:
 
 
 async def test_kick() -> None:
-    """A client that Salesforce disconnects for good opens a new session and goes on."""
-    async with local_org() as (org, settings, tokens):
+    """A client that Salesforce disconnects permanently opens a new session and continues."""
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 1))
         stream = CometdStream(settings, tokens)
@@ -215,7 +216,7 @@ async def test_kick() -> None:
 
 
 async def test_back_pressure_does_not_stop_the_polling() -> None:
-    """While the reader does something else, the session is kept alive by polls."""
+    """While the reader is busy, polls keep the session alive."""
     server = CometdServer({}, hold=0.01)
     async with serving({**server.handlers, **Logins().handlers}) as url:
         stream = CometdStream(org_at(url), TokenSource(org_at(url)))
@@ -230,14 +231,14 @@ async def test_back_pressure_does_not_stop_the_polling() -> None:
 
 
 async def test_back_pressure_has_a_bound() -> None:
-    """When too much waits the connection ends; the reader gets all that waited, then goes on from there."""
-    async with local_org() as (org, settings, tokens):
+    """When too many events wait, the connection ends; the reader gets all of them, then continues from there."""
+    async with emulator() as (org, settings, tokens):
         uuids = publish(org, 1200)  # the org sends 500 at a time
         stream = CometdStream(settings, tokens, most_waiting=600)
         await stream.subscribe(CHANNEL, EARLIEST)
         await until(lambda: not org.cometd.clients)  # it has said goodbye, without having been read
         waited = await take(stream, 1000)
-        assert "reader is behind: 1000 events" in str(await ended(stream))
+        assert "reader is too slow: 1000 events" in str(await ended(stream))
         position = waited[-1].replay_id
         assert position is not None
         reader = Reader(settings, tokens, position=position)
@@ -247,11 +248,11 @@ async def test_back_pressure_has_a_bound() -> None:
 
 
 async def test_deadlock() -> None:
-    """Subscribing with replay -2 returns before anybody reads, however much is retained."""
-    async with local_org() as (org, settings, tokens):
+    """Subscribing with replay -2 returns before anyone reads, for any number of retained events."""
+    async with emulator() as (org, settings, tokens):
         uuids = publish(org, 5000)
         stream = CometdStream(settings, tokens)
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(STALL):
             await stream.subscribe(CHANNEL, EARLIEST)
         events = await take(stream, 5000)
         await stream.close()
@@ -260,9 +261,9 @@ async def test_deadlock() -> None:
 
 
 async def test_cancellation() -> None:
-    """Cancelling a wait around the moment at which an event comes does not lose it: 100 races, won by either."""
+    """Cancelling a wait at the moment an event arrives does not lose it: 100 races with either winner."""
     cancelled = 0
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, EARLIEST)
         seen: list[str | None] = []
@@ -285,31 +286,32 @@ async def test_cancellation() -> None:
 
 
 async def test_close_at_a_silent_server() -> None:
-    """Closing takes a moment, also when the server never answers the goodbye."""
-    async with local_org() as (org, settings, tokens):
+    """Closing takes only a moment, even if the server never responds to the disconnect."""
+    async with emulator() as (org, settings, tokens):
         stream = CometdStream(settings.model_copy(update={"timeout": timedelta(seconds=0.3)}), tokens)
         await stream.subscribe(CHANNEL, EARLIEST)
         await until(lambda: org.cometd.held_polls)
         org.faults.mute()
-        async with asyncio.timeout(3.0):
+        async with asyncio.timeout(STALL):
             await stream.close()
 
 
 async def test_half_open_network_while_polling() -> None:
-    """A server that holds a poll for ever is noticed by the stream's own watchdog."""
-    async with local_org() as (org, settings, tokens):
-        stream = CometdStream(settings, tokens, silence=timedelta(seconds=0.3))
+    """The stream's own watchdog detects a server that holds a poll indefinitely."""
+    async with emulator() as (org, settings, tokens):
+        endless = settings.model_copy(update={"timeout": timedelta(seconds=10 * STALL)})
+        stream = CometdStream(endless, tokens, silence=timedelta(seconds=0.3))
         await stream.subscribe(CHANNEL, EARLIEST)
         org.faults.mute()
         publish(org, 1)
 
-        async with asyncio.timeout(2.0):  # no goodbye to the dead
-            assert "Nothing from the event bus" in str(await ended(stream))
+        async with asyncio.timeout(STALL):  # a farewell to the dead server would take longer
+            assert "No response from the event bus" in str(await ended(stream))
 
 
 @pytest.mark.parametrize("step", ["handshake", "connect", "subscribe"])
 async def test_half_open_network_while_opening(step: str) -> None:
-    """A server that never answers while a connection is made is given up after the org's timeout."""
+    """A server that does not respond while a connection is opened ends in the org's time-out."""
 
     async def silent(*_: object) -> web.Response:
         await asyncio.Event().wait()
@@ -324,8 +326,8 @@ async def test_half_open_network_while_opening(step: str) -> None:
 
 
 async def test_cookies() -> None:
-    """The session's cookie is kept for an address that is a bare number, too."""
-    async with local_org() as (org, settings, tokens):
+    """The session's cookie is kept for an IP address, too."""
+    async with emulator() as (org, settings, tokens):
         by_number = settings.model_copy(update={"url": settings.url.replace("localhost", "127.0.0.1")})
         reader = Reader(by_number, tokens)
         await reader.read(publish(org, 3))
@@ -334,7 +336,7 @@ async def test_cookies() -> None:
 
 
 async def test_handshake_loop() -> None:
-    """Advice to shake hands again is followed by a new connection of the supervisor's, not by a loop."""
+    """The advice to repeat the handshake leads to one new connection of the supervisor, not to a loop."""
 
     async def again(number: int, _: object) -> web.Response | None:
         advice = {"reconnect": "handshake", "interval": 0}
@@ -352,8 +354,8 @@ async def test_handshake_loop() -> None:
 
 
 async def test_a_busy_server_is_not_mistaken_for_a_lost_login() -> None:
-    """`ext.sfdc.failureReason` 503 next to a 401 means minutes of patience and no new login."""
-    async with local_org() as (org, settings, tokens):
+    """`ext.sfdc.failureReason` 503 next to a 401 means a wait of minutes and no new login."""
+    async with emulator() as (org, settings, tokens):
         stream = CometdStream(settings, tokens)
         org.faults.cometd_error(
             "/meta/subscribe",

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.bus.events import EARLIEST
+from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.salesforce.errors import ConfigurationError, StreamInterruptedError
-from closedwon.salesforce.events import EARLIEST
-from closedwon.salesforce.streaming import CometdStream
 from tests.integration.salesforce.reading import CHANNEL, take
 from tests.support.handoff import until
 from tests.support.salesforce import CometdServer, Logins, org_at, serving
@@ -21,7 +21,7 @@ from tests.support.salesforce import CometdServer, Logins, org_at, serving
 
 @asynccontextmanager
 async def stream_to(server: CometdServer) -> AsyncIterator[CometdStream]:
-    """A stream to a served `server`; steps that are never answered are given up after a second."""
+    """A stream to a served `server`; steps that are never answered time out after a second."""
     async with serving({**server.handlers, **Logins().handlers}) as url:
         org = org_at(url, timeout=1.0)
         stream = CometdStream(org, TokenSource(org))
@@ -42,7 +42,7 @@ async def test_events_that_come_with_the_subscription_are_first() -> None:
     async def slow_with_events(_: int, message: dict[str, Any]) -> web.Response:
         server.events.put_nowait(event(4))
         with suppress(TimeoutError):
-            await until(server.events.empty, seconds=0.2)
+            await until(server.events.empty, stall=0.2)
         return web.json_response([event(1), event(2), event(3), server.reply(message)])
 
     server = CometdServer({"subscribe": slow_with_events})
@@ -97,7 +97,7 @@ async def test_the_token_does_not_follow_a_redirect() -> None:
 
 
 async def test_closing_ends_who_still_opens() -> None:
-    """Whoever waits for a connection that another task closes gets an error, not a cancellation."""
+    """A task that waits for a connection that another task closes gets an error, not a cancellation."""
 
     async def silent(*_: object) -> web.Response:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Reading from and writing back to a real local org."""
+"""Reading from and writing back to a real Salesforce emulator."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from decimal import Decimal
 
 import pytest
 
+from closedwon.emulators.salesforce import OrgConfig, SalesforceEmulator, ValidationRule
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg import LocalOrg, OrgConfig, ValidationRule
-from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import (
-    AuthFailedError,
     ConfigurationError,
     LockedError,
     RecordGoneError,
+    SalesforceAuthFailedError,
     ThrottledError,
     UnavailableError,
     ValidationError,
     WrongOrgError,
 )
-from closedwon.salesforce.rest import SalesforceClient
 from closedwon.settings import Org
 from tests.integration.salesforce.reading import settings_of
 from tests.support.salesforce import with_jwt
@@ -33,9 +33,9 @@ DEAL = "Name, Amount, IsWon, Account.Name, (SELECT Quantity, UnitPrice, Product2
 @asynccontextmanager
 async def org_and_client(
     *rules: ValidationRule, settings: dict[str, object] | None = None
-) -> AsyncIterator[tuple[LocalOrg, SalesforceClient]]:
+) -> AsyncIterator[tuple[SalesforceEmulator, SalesforceClient]]:
     """A running org and a client of it."""
-    async with LocalOrg.running(config=OrgConfig(validation_rules=rules)) as org:
+    async with SalesforceEmulator.running(config=OrgConfig(validation_rules=rules)) as org:
         client = client_of(settings_of(org).model_copy(update=settings or {}))
         try:
             yield org, client
@@ -97,7 +97,7 @@ async def test_check_finds_another_org() -> None:
         with pytest.raises(WrongOrgError, match=org.org_id) as raised:
             await client.check()
 
-    assert "orgs.id" in raised.value.cure
+    assert "orgs.id" in raised.value.hint
 
 
 async def test_check_finds_a_version_that_is_not_offered() -> None:
@@ -109,7 +109,7 @@ async def test_check_finds_a_version_that_is_not_offered() -> None:
 
 async def test_a_jwt_logs_in() -> None:
     """The JWT bearer flow reads records as client credentials do."""
-    async with LocalOrg.running() as org:
+    async with SalesforceEmulator.running() as org:
         deal, *_ = org.seed(1)
         settings = with_jwt(settings_of(org), org.private_key, username=org.username, client_id=org.client_id)
         client = client_of(settings)
@@ -119,14 +119,14 @@ async def test_a_jwt_logs_in() -> None:
 
 async def test_wrong_credentials_need_a_person() -> None:
     """A refused login names the setting."""
-    async with LocalOrg.running() as org:
+    async with SalesforceEmulator.running() as org:
         settings = settings_of(org)
         client = client_of(settings.model_copy(update={"auth": settings.auth.model_copy(update={"client_id": "who"})}))
-        with pytest.raises(AuthFailedError) as raised:
+        with pytest.raises(SalesforceAuthFailedError) as raised:
             await client.read("Opportunity", "Id", org.seed(1)[0])
         await client.close()
 
-    assert "`auth`" in raised.value.cure
+    assert "`auth`" in raised.value.hint
 
 
 async def test_expired_and_revoked_tokens_are_not_noticed_by_callers() -> None:
@@ -193,7 +193,7 @@ async def test_a_lock_fails_only_the_record_that_is_locked() -> None:
 
 
 async def test_a_used_up_day_waits() -> None:
-    """REQUEST_LIMIT_EXCEEDED is no alarm and comes with a time to wait."""
+    """REQUEST_LIMIT_EXCEEDED does not need attention, and has a time to wait."""
     async with org_and_client() as (org, client):
         deal, *_ = org.seed(1)
         org.faults.request_limit()

@@ -1,4 +1,4 @@
-"""Reading many records page by page from a real local org."""
+"""Reading many records page by page from a real Salesforce emulator."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from closedwon.emulators.salesforce import SalesforceEmulator
 from closedwon.ids import RecordId
-from closedwon.localorg import LocalOrg
-from closedwon.salesforce import scan
+from closedwon.salesforce.api import scan
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import ConfigurationError
-from closedwon.salesforce.rest import SalesforceClient
 from tests.integration.salesforce.test_org_records import org_and_client
 
 _SINCE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ async def _ids(client: SalesforceClient, **more: object) -> list[str]:
     return [record["Id"] async for page in found for record in page.records]
 
 
-def _at_one_moment(org: LocalOrg, deals: list[RecordId], moment: str) -> None:
+def _at_one_moment(org: SalesforceEmulator, deals: list[RecordId], moment: str) -> None:
     """Give records the same stamp, as a mass update does."""
     marks = ", ".join("?" * len(deals))
     milliseconds = round(datetime.fromisoformat(moment).timestamp() * 1000)
@@ -75,7 +75,7 @@ async def test_the_span_is_half_open() -> None:
 
 
 async def test_deleted_records_come_when_asked_for() -> None:
-    """`deleted` yields what is in the recycle bin, marked as deleted; without it nobody hears of it."""
+    """`deleted` yields records in the recycle bin, marked as deleted; without it they are omitted."""
     async with org_and_client() as (org, client):
         org.seed(2)
         gone, there = org.win_next(2)
@@ -98,7 +98,7 @@ async def test_a_condition_with_or_stays_within_its_span() -> None:
 
 
 async def test_a_condition_that_the_org_does_not_understand_is_named() -> None:
-    """A wrong field in the condition needs a person: a configuration error, with the cure."""
+    """A wrong field in the condition needs a person: a configuration error, with the hint."""
     async with org_and_client() as (_, client):
         with pytest.raises(ConfigurationError, match=r"INVALID_FIELD.*Wonn"):
             await _ids(client, where="Wonn = true")

@@ -1,4 +1,4 @@
-"""The event bus of a real local org, with everything that a real one does to its readers."""
+"""The event bus of a real Salesforce emulator, with everything that a real one does to its readers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Any
 import aiohttp
 import pytest
 
-from closedwon.localorg import Connection, LocalOrg, read_connection
-from closedwon.salesforce.auth import TokenSource
+from closedwon.emulators.salesforce import Connection, SalesforceEmulator, read_connection
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.bus.events import EARLIEST, LATEST
+from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.salesforce.errors import ReplayIdRejectedError, StreamRefusedError
-from closedwon.salesforce.events import EARLIEST, LATEST
-from closedwon.salesforce.streaming import CometdStream
-from tests.integration.salesforce.reading import CHANNEL, Reader, local_org, publish, take
+from tests.integration.salesforce.reading import CHANNEL, Reader, emulator, publish, take
 from tests.support.handoff import until
 from tests.support.salesforce import org_at
 
 
 async def test_five_thousand_retained_events_arrive_in_order() -> None:
     """A first start reads everything that is retained, once and in the order of the bus, then what is new."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         uuids = publish(org, 5000)
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, EARLIEST)
@@ -43,7 +43,7 @@ async def test_five_thousand_retained_events_arrive_in_order() -> None:
 
 async def test_a_start_at_the_latest_position_sees_only_what_is_new() -> None:
     """LATEST skips what is retained."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         publish(org, 3)
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, LATEST)
@@ -56,7 +56,7 @@ async def test_a_start_at_the_latest_position_sees_only_what_is_new() -> None:
 
 async def test_an_idle_channel_gives_signs_of_life() -> None:
     """Every empty poll is an empty batch."""
-    async with local_org(poll_timeout_s=0.5) as (_, settings, tokens):
+    async with emulator(poll_timeout="500ms") as (_, settings, tokens):
         stream = CometdStream(settings, tokens)
         await stream.subscribe(CHANNEL, EARLIEST)
         batches = stream.batches()
@@ -67,7 +67,7 @@ async def test_an_idle_channel_gives_signs_of_life() -> None:
 
 async def test_twenty_cuts_with_lost_responses_lose_no_event() -> None:
     """Twenty times a response with events is lost on the way, or a held poll is cut: nothing is missing, in order."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         uuids = publish(org, 10)
         await reader.read(uuids)
@@ -88,19 +88,19 @@ async def test_twenty_cuts_with_lost_responses_lose_no_event() -> None:
     assert 1 == tokens.logins
 
 
-def refuse_by_http(org: LocalOrg) -> None:
+def refuse_by_http(org: SalesforceEmulator) -> None:
     """The next request is answered 401 with a REST body."""
     org.faults.cometd_unauthorized()
     org.cometd.recheck_polls()
 
 
-def break_json(org: LocalOrg) -> None:
+def break_json(org: SalesforceEmulator) -> None:
     """The next answer ends in the middle."""
     org.faults.broken_json()
     org.cometd.recheck_polls()
 
 
-TROUBLES: dict[str, tuple[Callable[[LocalOrg], object], int]] = {
+TROUBLES: dict[str, tuple[Callable[[SalesforceEmulator], object], int]] = {
     "unknown client": (lambda org: org.cometd.forget_clients(), 1),
     "kick": (lambda org: org.cometd.kick(), 1),
     "cut": (lambda org: org.cometd.cut_polls(), 1),
@@ -115,7 +115,7 @@ TROUBLES: dict[str, tuple[Callable[[LocalOrg], object], int]] = {
 async def test_routine_troubles_lose_no_event(trouble: str) -> None:
     """After each trouble a new connection goes on from the committed position, with a new login only where needed."""
     strike, logins = TROUBLES[trouble]
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         uuids = publish(org, 3)
         await reader.read(uuids)
@@ -132,7 +132,7 @@ async def test_routine_troubles_lose_no_event(trouble: str) -> None:
 
 async def test_an_expired_replay_id_is_refused_and_the_retained_events_are_there() -> None:
     """After 72 hours a position is gone: that is said, with position and channel, and EARLIEST reads what is left."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         reader = Reader(settings, tokens)
         await reader.read(publish(org, 3))
         org.clock.advance(timedelta(hours=73))
@@ -159,20 +159,20 @@ async def test_a_position_of_another_transport_is_refused() -> None:
 
 
 async def test_a_channel_that_does_not_exist_needs_a_person() -> None:
-    """A typing error in the route's events is named, with what to mend."""
-    async with local_org() as (org, settings, tokens):
+    """A typing error in the route's events is an error with a hint."""
+    async with emulator() as (org, settings, tokens):
         stream = CometdStream(settings, tokens)
         with pytest.raises(StreamRefusedError, match="does not exist") as raised:
             await stream.subscribe("/event/Typo__e", EARLIEST)
         await stream.close()
         assert not org.cometd.clients  # a goodbye was said: no session is left that counts against the limit
 
-    assert "`events`" in raised.value.cure
+    assert "`events`" in raised.value.hint
 
 
 async def test_events_of_any_shape_arrive_and_stop_nothing() -> None:
     """Broken events are events: between good ones, in order, each with its replay id and all that came."""
-    async with local_org() as (org, settings, tokens):
+    async with emulator() as (org, settings, tokens):
         before = publish(org, 1)
         strange: list[dict[str, Any]] = [
             {},
@@ -206,8 +206,7 @@ async def test_an_org_killed_and_started_again_loses_no_event(tmp_path: Path) ->
         reading = asyncio.create_task(reader.read_until(lambda: len(set(deals(reader))) == len(published)))  # noqa: B023
         await until(lambda: reader.troubles)
         await server.start()
-        async with asyncio.timeout(30.0):
-            await reading
+        await reading
     await server.kill()
 
     assert published == list(dict.fromkeys(deals(reader)))
@@ -219,7 +218,7 @@ def deals(reader: Reader) -> list[str]:
 
 
 class Server:
-    """A local org as a process of its own, on one data directory and one port."""
+    """A Salesforce emulator as a process of its own, on one data directory and one port."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -229,12 +228,12 @@ class Server:
         """Start it and wait until it is ready."""
         earlier = read_connection(self._data_dir)
         code = (
-            "import asyncio, pathlib, sys; from closedwon.localorg import serve; "
+            "import asyncio, pathlib, sys; from closedwon.emulators.salesforce import serve; "
             f"asyncio.run(serve(pathlib.Path(sys.argv[1]), port={None if earlier else 0}))"
         )
         self._process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(self._data_dir))
         pid = self._process.pid
-        await until(lambda: (found := read_connection(self._data_dir)) is not None and found.pid == pid, seconds=30)
+        await until(lambda: (found := read_connection(self._data_dir)) is not None and found.pid == pid)
         connection = read_connection(self._data_dir)
         assert connection is not None
         return connection

@@ -12,7 +12,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from activities import attempts
-from activities.attempts import HEARTBEAT_TIMEOUT, Attempt, ask_temporal
+from activities.attempts import Attempt, ask_temporal
+from activities.heartbeats import HEARTBEAT_TIMEOUT
 from closedwon.erp.errors import LostAttemptError
 
 SCHEDULED = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
@@ -109,7 +110,7 @@ async def test_an_old_proof_is_renewed_before_a_write_and_a_young_one_is_not(age
     assert asked == len(proofs)
 
 
-async def test_a_proof_that_fails_is_no_permission() -> None:
+async def test_a_failed_proof_prevents_the_write() -> None:
     """The write is not sent, and the next one is not either."""
 
     async def prove() -> None:

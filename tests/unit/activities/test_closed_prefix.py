@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.subscription import ClosedPrefix, Cursor
-from closedwon.salesforce.events import Event
+from activities.subscription import ClosedPrefix
+from closedwon.model.subscriptions import Cursor
+from closedwon.salesforce.bus.events import Event
 
 
 def _event(number: int) -> Event:

@@ -1,4 +1,4 @@
-"""Each kind of disagreement has its words, and its line in the runbook."""
+"""Each kind of finding has a title, a hint and a line in the runbook."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.audit.kinds import KINDS, Kind
+from closedwon.audit.kinds import KINDS, FindingKind
 
-_RUNBOOK = Path(__file__).parents[3] / "docs" / "operating.md"
+_RUNBOOK = Path(__file__).parents[3] / "docs" / "operate" / "audit.md"
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_kind_has_its_words_and_its_line(kind: Kind) -> None:
-    """Whoever reads the word in a report, a metric or an alert finds what it means and what to do."""
+@pytest.mark.parametrize("kind", FindingKind)
+def test_each_kind_has_a_title_a_hint_and_a_line_in_the_runbook(kind: FindingKind) -> None:
+    """Readers of a report, a metric or an alert find its meaning and what to do."""
     (line,) = re.findall(rf"^\| `{kind}` \|.*$", _RUNBOOK.read_text("utf-8"), re.MULTILINE)
 
     assert len(line) > 80
     assert len(KINDS[kind].title) > 20
-    assert KINDS[kind].cure.endswith(".")
+    assert KINDS[kind].hint.endswith(".")

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from closedwon.audit.judge import Counts, Finding, Kind, Report
-from closedwon.demo.deals import Deal, SalesforceBooks, percentile, summarise
+from closedwon.audit.compare import AuditReport, Counts, Finding, FindingKind
+from closedwon.demo.deals import DemoDeal, SalesforceRecords, percentile, summarise
+from closedwon.emulators.salesforce.client import OrgClient
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg.client import OrgClient
-from closedwon.model import idempotency_key
+from closedwon.model.orders import idempotency_key
 
 ORG = OrgId("00D5g000004Kx1X")
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def deal(number: int, *, order: str | None = None, won: bool = True, after: float = 0) -> Deal:
+def deal(number: int, *, order: str | None = None, won: bool = True, after: float = 0) -> DemoDeal:
     """Opportunity `number`, changed last `after` seconds past noon."""
-    return Deal(
+    return DemoDeal(
         id=RecordId(f"0065g00000Deal{number}"),
         name=f"Deal {number}",
         account="Nordwind",
@@ -32,14 +32,20 @@ def deal(number: int, *, order: str | None = None, won: bool = True, after: floa
     )
 
 
-def report(won: int, *, clean: bool = True) -> Report:
+def report(won: int, *, clean: bool = True) -> AuditReport:
     """What the audit counted."""
     counts = Counts(won=won, ordered=won, written_back=won)
     wrong = Finding(
-        kind=Kind.DOUBLED, org=ORG, record=deal(1).id, route=None, salesforce="won", erp="S1; S2", workflow="completed"
+        kind=FindingKind.DUPLICATE_ORDER,
+        org=ORG,
+        record=deal(1).id,
+        route=None,
+        salesforce="won",
+        erp="S1; S2",
+        workflow="completed",
     )
     right = won if clean else 0
-    return Report(
+    return AuditReport(
         since=NOON, until=NOON, counts=counts, settled=counts, totals_right=right, findings=() if clean else (wrong,)
     )
 
@@ -50,7 +56,7 @@ def test_a_run_is_counted_by_itself_and_beside_all_runs() -> None:
 
     assert (1, 1, 2, False) == (summary.won, summary.totals_right, summary.all_runs.won, summary.clean)
     assert {
-        "won", "ordered", "written_back", "cancelled", "doubled", "lost", "totals_right", "median_s", "p95_s",
+        "won", "ordered", "written_back", "cancelled", "duplicates", "missing", "totals_right", "median_s", "p95_s",
         "all_runs", "clean",
     } == set(summary.model_dump())  # fmt: skip
 
@@ -91,7 +97,7 @@ async def test_a_number_that_was_copied_with_its_record_is_not_the_deals_own() -
             row |= {"ERP_Order_Number__c": "S1", "ERP_Order_Status__c": "confirmed", "SystemModstamp": NOON.isoformat()}
             return [{**row, "Id": record, "ERP_Order_Key__c": key} for record, key in keys.items()]
 
-    deals = {one.id: one for one in await SalesforceBooks(People()).deals()}
+    deals = {one.id: one for one in await SalesforceRecords(People()).deals()}
 
     assert [("S1", "confirmed"), (None, None), ("S1", "confirmed")] == [
         (deals[one].number, deals[one].status) for one in (original, clone, unkeyed)

@@ -47,7 +47,7 @@ class Script(Part):
         return [sys.executable, "-c", self.script, str(self.port)]
 
     async def is_ready(self) -> bool:
-        return "serving" in self.words()
+        return "serving" in self.last_lines()
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def server(make: Callable[[str], Script]) -> AsyncIterator[Script]:
 
 
 def gone(pid: int) -> bool:
-    """Whether no process has this id, or only a dead one that nobody has asked about yet."""
+    """Whether no process has this id, or only a dead one whose exit code has not been read yet."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
@@ -85,7 +85,9 @@ def gone(pid: int) -> bool:
         return False
 
 
-async def test_a_part_that_dies_while_starting_is_reported_with_its_words(make: Callable[[str], Script]) -> None:
+async def test_a_part_that_dies_while_starting_is_reported_with_the_end_of_its_log(
+    make: Callable[[str], Script],
+) -> None:
     """The error has the part's name, how it ended, its log file and the log's last lines."""
     part = make(DIE)
 
@@ -98,18 +100,20 @@ async def test_a_part_that_dies_while_starting_is_reported_with_its_words(make: 
 
 
 async def test_a_part_that_hangs_is_reported_and_ended(make: Callable[[str], Script]) -> None:
-    """Patience is bounded, and what hung does not run on."""
+    """Patience ends when it logs nothing more, and what hung does not run on."""
     part = make(HANG)
+    start = asyncio.create_task(part.start())
+    await until(lambda: "still thinking" in part.last_lines())
     part.patience = 0.3
 
-    with pytest.raises(PartError, match=r"was not ready after(.|\n)*still thinking"):
-        await part.start()
+    with pytest.raises(PartError, match=r"has logged nothing for(.|\n)*still thinking"):
+        await start
 
     assert -signal.SIGKILL == part.exit_code
 
 
 async def test_a_part_that_ends_unasked_is_reported(server: Script) -> None:
-    """`check` tells a death from a stop."""
+    """`check` distinguishes a death from a stop."""
     server.check()
     os.kill(server.pid, signal.SIGKILL)
     await until(lambda: gone(server.pid))
@@ -120,7 +124,7 @@ async def test_a_part_that_ends_unasked_is_reported(server: Script) -> None:
     assert State.FAILED == server.state
 
 
-async def test_a_killed_part_is_no_surprise_and_comes_back_on_its_port(server: Script) -> None:
+async def test_a_killed_part_is_not_reported_and_restarts_on_its_port(server: Script) -> None:
     """`kill` is a crash that was asked for; `start` makes a new process on the same port."""
     port, pid = server.port, server.pid
     await server.kill()
@@ -172,7 +176,7 @@ async def test_children_of_a_part_end_with_it(make: Callable[[str], Script]) -> 
     """A killed part takes its whole process group along."""
     part = make(SERVE_WITH_CHILD)
     await part.start()
-    child = int(part.words().splitlines()[0])
+    child = int(part.last_lines().splitlines()[0])
     await part.kill()
 
     await until(lambda: gone(child))
@@ -182,7 +186,7 @@ async def test_a_cancelled_start_leaves_no_process(make: Callable[[str], Script]
     """Ctrl-C while a part starts ends the part."""
     part = make(HANG)
     start = asyncio.create_task(part.start())
-    await until(lambda: "still thinking" in part.words())
+    await until(lambda: "still thinking" in part.last_lines())
     start.cancel()
     await asyncio.wait({start})
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console, ConsoleDimensions
 
-from closedwon.audit.judge import Counts
+from closedwon.audit.compare import Counts
 from closedwon.demo import ErpKind
-from closedwon.demo.deals import Deal, Summary
+from closedwon.demo.deals import DemoDeal, Summary
 from closedwon.demo.show import Screen, Track, good, journey, result, where_to_look
 from closedwon.demo.stack import Stack
 from closedwon.ids import RecordId
@@ -25,7 +25,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 def track(number: int, *, stage: str = "open", order: str | None = None) -> Track:
     """Deal `number`, won at noon unless it is open, written back two seconds later if it has an order."""
     one = Track(
-        Deal(
+        DemoDeal(
             id=RecordId(f"0065g00000Dea{number:02}"),
             name=f"Kaltenbrunner Maschinenbau deal {number}",
             account="Kaltenbrunner Maschinenbau AG",
@@ -68,7 +68,7 @@ def test_each_deal_has_its_stage_order_and_seconds_at_any_width(width: int) -> N
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_deals_of_one_customer_can_be_told_apart(width: int) -> None:
+def test_deals_of_one_customer_can_be_distinguished(width: int) -> None:
     """A name that is too long for the terminal keeps its end, where the deals of a customer differ."""
     picture = lines([track(11), track(12)], width=width, height=24)
 
@@ -99,7 +99,7 @@ def test_a_low_terminal_shows_what_moves() -> None:
     assert any("… and 29 more" in line for line in shown)
 
 
-def test_an_unknown_stage_is_shown_by_its_word() -> None:
+def test_an_unknown_stage_is_shown_by_its_name() -> None:
     """A deal that took another turn is not hidden."""
     assert any("not-needed" in line for line in lines([track(1, stage=OrderStage.NOT_NEEDED)], width=80, height=24))
 
@@ -147,7 +147,7 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
     Screen().say(result(summary, deals=2, erp="Tryton", file="summary.json"))
 
     said = capsys.readouterr().out
-    assert "all runs: won 5, ordered 4, written back 4, cancelled 1, doubled 0, lost 0" in said
+    assert "all runs: won 5, ordered 4, written back 4, cancelled 1, duplicates 0, missing 0" in said
     assert good(summary, 2)
 
 

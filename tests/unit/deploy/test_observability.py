@@ -1,11 +1,10 @@
-"""Dashboard and alert rules: they parse, name metrics that exist, do what they promise, and lead to the runbook."""
+"""Dashboard and alert rules: they parse, use existing metrics, work as documented, and link to the runbook."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,10 @@ import pytest
 import yaml
 
 from tests.support.metrics import OBSERVABILITY, expressions, names_in, our_metrics, panels, rules
+from tests.support.tools import PROMTOOL, needs_promtool
 
-RUNBOOK = Path(__file__).parents[3] / "docs" / "operating.md"
+RUNBOOK = Path(__file__).parents[3] / "docs" / "operate" / "alerts.md"
 RULES, TESTS = OBSERVABILITY / "closedwon.rules.yml", OBSERVABILITY / "closedwon.rules.test.yml"
-PROMTOOL = shutil.which("promtool")
-
-needs_promtool = pytest.mark.skipif(
-    PROMTOOL is None, reason="promtool is not on PATH; on Debian it is in the package `prometheus`"
-)
 
 
 def _promtool(*arguments: str | Path) -> str:
@@ -34,7 +29,7 @@ def _promtool(*arguments: str | Path) -> str:
 
 @pytest.mark.parametrize(("where", "expression"), expressions())
 def test_every_metric_that_is_named_exists(where: str, expression: str) -> None:
-    """A metric that was renamed would leave a panel empty and an alert silent, and nobody would notice."""
+    """Otherwise a renamed metric would leave a panel empty and an alert silent, unnoticed."""
     named = names_in(expression)
     ours = {metric.name for metric in our_metrics()}
 
@@ -44,7 +39,7 @@ def test_every_metric_that_is_named_exists(where: str, expression: str) -> None:
 
 @pytest.mark.parametrize(("where", "expression"), expressions())
 def test_every_label_that_is_named_exists(where: str, expression: str) -> None:
-    """A label that does not exist matches nothing, or lumps together what is to be told apart."""
+    """A label that does not exist matches nothing, or combines separate series."""
     metrics = [metric for metric in our_metrics() if metric.name in names_in(expression)]
     known = {label for metric in metrics for label in metric.labels} | {"instance", "le", "service", "workflow_type"}
     matched = re.findall(r"[{,]\s*(\w+)\s*[=!]", expression)
@@ -54,34 +49,34 @@ def test_every_label_that_is_named_exists(where: str, expression: str) -> None:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=[rule["alert"] for rule in rules()])
-def test_every_alert_says_what_it_harms_and_leads_to_its_section(rule: dict[str, Any]) -> None:
-    """Whoever is woken by it reads at once what is at stake, and what to do."""
+def test_every_alert_states_the_harm_and_links_to_its_section(rule: dict[str, Any]) -> None:
+    """A person who is paged sees at once what is at risk, and what to do."""
     notes = rule["annotations"]
     page, _, anchor = notes["runbook_url"].partition("#")
     sections = {title.lower() for title in re.findall(r"^### (\w+)$", RUNBOOK.read_text("utf-8"), re.MULTILINE)}
 
     assert {"summary", "harm", "runbook_url"} == set(notes)
     assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert ("docs/operating.md", rule["alert"].lower()) == (page, anchor)
+    assert ("docs/operate/alerts.md", rule["alert"].lower()) == (page, anchor)
     assert anchor in sections
 
 
 def test_every_section_of_the_runbook_has_its_alert() -> None:
-    """An alert that was taken away leaves nothing behind."""
+    """No section is left over from a removed alert."""
     sections = re.findall(r"^### (Closedwon\w+)$", RUNBOOK.read_text("utf-8"), re.MULTILINE)
     assert [rule["alert"] for rule in rules()] == sections
 
 
-def test_every_alert_is_seen_to_fire() -> None:
-    """No rule goes without a test in which it fires."""
+def test_every_alert_has_a_test_in_which_it_fires() -> None:
+    """No rule lacks such a test."""
     cases = yaml.safe_load(TESTS.read_text("utf-8"))["tests"]
     fired = {case["alertname"] for test in cases for case in test.get("alert_rule_test", ()) if case["exp_alerts"]}
     assert {rule["alert"] for rule in rules()} == fired
 
 
 @needs_promtool
-def test_the_rules_do_what_they_promise() -> None:
-    """Prometheus's own tool reads rules and configuration, and plays the tests."""
+def test_promtool_confirms_the_rules() -> None:
+    """Prometheus's own tool reads rules and configuration, and runs the tests."""
     assert f"SUCCESS: {len(rules())} rules found" in _promtool("check", "rules", RULES)
     assert "SUCCESS" in _promtool("check", "config", "prometheus.yml")
     assert "SUCCESS" in _promtool("test", "rules", TESTS)
@@ -89,7 +84,7 @@ def test_the_rules_do_what_they_promise() -> None:
 
 @needs_promtool
 def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
-    """Prometheus understands what the panels ask."""
+    """Prometheus parses the queries of the panels."""
     asked = [{"record": "panel", "expr": expression, "labels": {"at": where}} for where, expression in expressions()]
     file = tmp_path / "panels.yml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": asked}]}), encoding="utf-8")
@@ -99,9 +94,9 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_one_paused_erp_is_counted_once(tmp_path: Path) -> None:
-    """The queue of what concerns several ERPs is paused with the first of them, and is no ERP itself."""
+    """The queue for calls to several ERPs is paused with the first of them, but is not an ERP."""
     (panel,) = (panel for panel in panels() if panel["title"] == "Paused ERPs")
-    paused = {"erp": 1, "erp-light": 1, "erp-other": 0}
+    paused = {"erp": 1, "erp-stub": 1, "erp-other": 0}
     series = [{"series": f'closedwon_queue_paused{{queue="{queue}"}}', "values": on} for queue, on in paused.items()]
     asked = {"expr": panel["targets"][0]["expr"], "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": 1}]}
     file = tmp_path / "panel.yml"
@@ -112,14 +107,14 @@ def test_one_paused_erp_is_counted_once(tmp_path: Path) -> None:
 
 
 def test_every_curve_has_its_legend() -> None:
-    """Grafana's schema leaves neither to chance; without a legend nobody knows which curve is which."""
+    """Without a legend, curves cannot be distinguished."""
     for panel in panels():
         if panel["type"] == "timeseries":
             assert {"showLegend": True, "calcs": []}.items() <= panel["options"]["legend"].items(), panel["title"]
 
 
-def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
-    """A page that can be read: no panel covers another, and none stands out."""
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
+    """No panel covers another, and none exceeds the page."""
     places = [(panel["title"], panel["gridPos"]) for panel in panels()]
     for _, at in places:
         assert 0 <= at["x"] < at["x"] + at["w"] <= 24
@@ -129,11 +124,11 @@ def test_the_panels_of_the_dashboard_lie_side_by_side() -> None:
         assert beside or below, f"{one} covers {other}"
 
 
-def test_the_first_row_tells_where_orders_stand() -> None:
-    """What a person looks at first: attention, what is under way, the oldest, backlog, the bus, gaps."""
+def test_the_first_row_shows_the_status_of_orders() -> None:
+    """Attention, orders in progress, the oldest one, backlog, the bus, gaps."""
     top = min(panel["gridPos"]["y"] for panel in panels())
     named = [names_in(panel["targets"][0]["expr"]) for panel in panels() if panel["gridPos"]["y"] == top]
-    told = [
+    expected = [
         "attention_now",
         "open_orders",
         "oldest_open_order_seconds",
@@ -141,4 +136,4 @@ def test_the_first_row_tells_where_orders_stand() -> None:
         "reader_silence_seconds",
         "open_gaps",
     ]
-    assert [{f"closedwon_{name}"} for name in told] == named
+    assert [{f"closedwon_{name}"} for name in expected] == named

@@ -1,4 +1,4 @@
-"""The Apex for a Salesforce org, read offline: it parses, names what is there, and speaks as intake hears."""
+"""The Apex classes, checked offline: they parse, use existing names, and match intake's protocol."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import tree_sitter_language_pack
 from pydantic import SecretStr
 
-from closedwon.localorg.config import OrgConfig
-from closedwon.localorg.schema import Schema
-from closedwon.salesforce import callout, signature
+from closedwon.emulators.salesforce.config import OrgConfig
+from closedwon.emulators.salesforce.data.schema import Schema
+from closedwon.salesforce.push import callout, signature
 from tests.support import sfdx
 
 _APEX: Final = sfdx.apex()
@@ -28,7 +28,7 @@ def _constant(name: str) -> str:
 
 @pytest.mark.parametrize("name", _APEX)
 def test_apex_parses_and_has_the_name_of_its_file(name: str) -> None:
-    """Salesforce would refuse it, minutes later."""
+    """Otherwise Salesforce would reject it, minutes later."""
     tree = tree_sitter_language_pack.get_parser("apex").parse(_APEX[name].encode())
     declared = [node for node in tree.root_node.named_children if not node.type.endswith("comment")]
     names = [node.child_by_field_name("name") for node in declared]
@@ -39,7 +39,7 @@ def test_apex_parses_and_has_the_name_of_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", _APEX)
 def test_apex_names_only_fields_that_are_there(name: str) -> None:
-    """Of ours all, and of objects that are no one else's."""
+    """All fields of our objects, and the known ones of standard objects."""
     ours = {field for one in sfdx.objects() for field in sfdx.fields(one)} | sfdx.objects()
 
     assert set(re.findall(r"\b\w+__[a-z]+\b", _APEX[name])) <= ours
@@ -47,7 +47,7 @@ def test_apex_names_only_fields_that_are_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", _APEX)
 def test_apex_says_in_which_mode_it_reads_and_writes(name: str) -> None:
-    """From API 67.0 on the default is user mode: whoever wins a deal has no right on our objects."""
+    """From API 67.0 on the default is user mode: a user who wins a deal has no permission for our objects."""
     if name.endswith("Test"):
         return
     statements = re.findall(
@@ -60,14 +60,14 @@ def test_apex_says_in_which_mode_it_reads_and_writes(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in _APEX if not name.endswith(("Test", "Trigger", "TestDeals"))])
 def test_every_class_is_tested(name: str) -> None:
-    """Salesforce deploys no Apex to production whose tests do not cover it."""
+    """Salesforce does not deploy Apex to production without test coverage."""
     tests = "".join(source for other, source in _APEX.items() if other.endswith("Test"))
 
     assert re.search(rf"\b{name}\b|Database\.delete" if name == "ClosedwonTombstones" else rf"\b{name}\b", tests)
 
 
-def test_intake_believes_what_apex_signs() -> None:
-    """The signature that the Apex test asserts is one that intake verifies."""
+def test_intake_accepts_the_signature_of_apex() -> None:
+    """Intake verifies the signature that the Apex test asserts."""
     timestamp = _constant("VECTOR_TIMESTAMP")
     headers = {
         signature.TIMESTAMP_HEADER: timestamp,
@@ -76,14 +76,14 @@ def test_intake_believes_what_apex_signs() -> None:
     now = datetime.fromtimestamp(int(timestamp), UTC)
     key = SecretStr(_constant("VECTOR_KEY"))
 
-    signature.verify(headers, _constant("VECTOR_BODY").encode(), [key], now, signature.Seen())
+    signature.verify(headers, _constant("VECTOR_BODY").encode(), [key], now, signature.SeenSignatures())
 
     sent = _APEX["ClosedwonCallout"]
     assert all(f"'{header}'" in sent for header in headers)
 
 
-def test_intake_reads_what_apex_writes() -> None:
-    """The envelope that the Apex test asserts is one that intake parses."""
+def test_intake_parses_the_requests_of_apex() -> None:
+    """Intake parses the envelope that the Apex test asserts."""
     content_type = re.search(r"'Content-Type', '(.*?)'", _APEX["ClosedwonCallout"])
     assert content_type is not None
 
@@ -92,8 +92,8 @@ def test_intake_reads_what_apex_writes() -> None:
     assert ["0065g00000XyZabAAF"] == [item.record for item in call.items]
 
 
-def test_a_call_of_apex_has_no_more_records_than_intake_takes() -> None:
-    """More would be refused as a whole, for ever."""
+def test_a_call_of_apex_has_at_most_the_records_that_intake_accepts() -> None:
+    """A larger call would be refused as a whole, at each retry."""
     most = re.search(r"MOST_RECORDS = (\d+);", _APEX["ClosedwonCallout"])
     assert most is not None
 
@@ -109,7 +109,7 @@ def test_the_payload_has_all_that_the_example_configuration_selects() -> None:
 
 
 def test_the_payload_fits_into_its_field() -> None:
-    """Apex leaves out a payload that is longer than the field."""
+    """Apex omits a payload that is longer than the field."""
     event = Schema(OrgConfig()).find("Order_Requested__e")
     field = event.find("Payload__c") if event is not None else None
     assert field is not None

@@ -1,4 +1,4 @@
-"""The metadata for a Salesforce org is taken by Salesforce's own CLI, where that is installed."""
+"""Salesforce's own CLI converts the metadata of deploy/salesforce, where it is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from lxml import etree
 
 from tests.support import sfdx
 from tests.support.sfdx import NS, PACKAGE
+from tests.support.tools import SALESFORCE_CLI, needs_salesforce_cli
 
-_SF: Final = shutil.which("sf")
 _MANIFESTS: Final = sorted((PACKAGE / "manifest").glob("*.xml"))
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(_SF is None, reason="sf is not on PATH: npm install --global @salesforce/cli (Node.js 22)"),
-]
+pytestmark = [pytest.mark.slow, needs_salesforce_cli]
 
 
 def _members(package: Path) -> set[tuple[str, str]]:
@@ -33,7 +30,7 @@ def _members(package: Path) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("manifest", _MANIFESTS, ids=lambda manifest: manifest.stem)
 def test_the_cli_converts_what_a_manifest_names(manifest: Path, tmp_path: Path) -> None:
-    """All of it, with the org's own host and user in the place of the examples."""
+    """It converts all of it, with the org's own host and user instead of the placeholders."""
     project, converted = tmp_path / "project", tmp_path / "converted"
     shutil.copytree(PACKAGE, project)
     environment = {
@@ -46,7 +43,10 @@ def test_the_cli_converts_what_a_manifest_names(manifest: Path, tmp_path: Path) 
         "CLOSEDWON_USER": "integration@acme.test",
     }
     done = subprocess.run(
-        [_SF or "", *("project", "convert", "source", "--output-dir", str(converted), "--manifest", str(manifest))],
+        [
+            *(SALESFORCE_CLI or "", "project", "convert", "source"),
+            *("--output-dir", str(converted), "--manifest", str(manifest)),
+        ],
         cwd=project,
         env=os.environ | environment,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The metadata for a Salesforce org names the same things as the local org, the example configuration and intake."""
+"""The metadata of deploy/salesforce uses the same names as the emulator, the example configuration and intake."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from closedwon.emulators.salesforce.config import ORDER_REQUESTED, OrgConfig
+from closedwon.emulators.salesforce.data.schema import TOMBSTONE, FieldType, Schema, SObject
+from closedwon.emulators.salesforce.data.store import Row
+from closedwon.emulators.salesforce.push.flows import Flows
 from closedwon.ids import OrgId, RecordId
-from closedwon.localorg.config import ORDER_REQUESTED, OrgConfig
-from closedwon.localorg.flows import Flows
-from closedwon.localorg.schema import TOMBSTONE, FieldType, Schema, SObject
-from closedwon.localorg.store import Row
-from closedwon.model import idempotency_key
+from closedwon.model.orders import idempotency_key
 from tests.support import sfdx
 from tests.support.sfdx import DEFAULT, NS
 
 _SHARED: Final = ["Opportunity", "Order_Requested__e", TOMBSTONE]
-"""Objects that the local org has too."""
+"""Objects that the Salesforce emulator has too."""
 _APEX_ONLY: Final = {"Closedwon_Setting__c"}
-"""A custom setting: the local org, which runs no Apex, needs none."""
+"""A custom setting: the Salesforce emulator, which runs no Apex, needs none."""
 _TYPES: Final = {
     "Text": FieldType.STRING,
     "Url": FieldType.URL,
@@ -34,10 +34,10 @@ _NEED_NO_RIGHT: Final = {
     *("Opportunity.CreatedDate", "OpportunityLineItem.SystemModstamp"),
     *("OpportunityLineItem.Quantity", "OpportunityLineItem.UnitPrice"),
 }
-"""Needed or the system's: whoever sees the object sees them, and a right to them cannot be deployed (as exported
+"""Required and system fields: a user who may read the object may read them, and permissions cannot be set (as exported
 profiles show, which list none of them)."""
 _KEY: Final = "ERP_Order_Key__c"
-"""Where the record's own key is written, which tells a copied order number from an own one."""
+"""Where the record's own key is written, which distinguishes a copied order number from the record's own."""
 _OFFERED: Final = {f"OpportunityLineItem.{field}" for field in ("Discount", "ListPrice", "ServiceDate", "TotalPrice")}
 """What the event by Apex holds of a line: a route that reads the record may select it, too."""
 _PUBLISH: Final = "flows/Closedwon_Publish_Order_Requested.flow-meta.xml"
@@ -53,8 +53,8 @@ def _described(name: str) -> SObject:
     return found
 
 
-def test_the_objects_are_those_of_the_local_org() -> None:
-    """What is developed against is what is deployed."""
+def test_the_objects_are_those_of_the_emulator() -> None:
+    """Development and deployment use the same objects."""
     schema = Schema(OrgConfig())
     custom = {one.name for one in schema.objects + schema.events if "__" in one.name}
 
@@ -62,8 +62,8 @@ def test_the_objects_are_those_of_the_local_org() -> None:
 
 
 @pytest.mark.parametrize("name", _SHARED)
-def test_the_fields_are_those_of_the_local_org(name: str) -> None:
-    """Name, type, length and whether it is required: what is developed against is what is deployed."""
+def test_the_fields_are_those_of_the_emulator(name: str) -> None:
+    """Name, type, length and required: development and deployment use the same fields."""
     local = {
         one.name: (one.type, one.length, one.required) for one in _described(name).fields if one.name.endswith("__c")
     }
@@ -77,20 +77,20 @@ def test_the_fields_are_those_of_the_local_org(name: str) -> None:
             assert str(length) == sfdx.text(root, "length")
 
 
-def test_the_example_configuration_and_the_package_name_the_same() -> None:
-    """Whoever copies the example and deploys the package has a configuration that fits, and no field too many."""
+def test_the_example_configuration_and_the_package_use_the_same_fields() -> None:
+    """An operator who copies the example and deploys the package has a matching configuration."""
     example = sfdx.EXAMPLE.read_text(encoding="utf-8")
-    told = set(re.findall(r"\b\w+__[ce]\b", example)) - {"Warehouse__c"}  # shown as an extra of somebody's own
+    in_example = set(re.findall(r"\b\w+__[ce]\b", example)) - {"Warehouse__c"}  # shown as an example of a custom field
     used = "\n".join(line for line in example.splitlines() if not line.lstrip().startswith("#"))
     named = set(re.findall(r"\b\w+__[ce]\b", used))
     shown_to_people = {"Amount__c", "Account_Name__c", "Object__c", _KEY}
 
-    assert named <= told
-    assert told | shown_to_people == set(chain.from_iterable(map(sfdx.fields, _SHARED))) | set(_SHARED[1:])
+    assert named <= in_example
+    assert in_example | shown_to_people == set(chain.from_iterable(map(sfdx.fields, _SHARED))) | set(_SHARED[1:])
 
 
-def test_the_package_sends_the_outbound_messages_and_callouts_that_the_example_takes() -> None:
-    """Whoever uncomments those lines of the example has a route that hears what is deployed."""
+def test_the_package_matches_the_outbound_and_callout_routes_of_the_example() -> None:
+    """These routes, when uncommented, accept what the package sends."""
     route = sfdx.route()
     tombstone = route["outbound"]["tombstone"]
     message = sfdx.root(f"workflows/{tombstone['object']}.workflow-meta.xml")
@@ -102,8 +102,8 @@ def test_the_package_sends_the_outbound_messages_and_callouts_that_the_example_t
     assert 1 <= len(route["callouts"]["keys"]) <= 2
 
 
-def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
-    """All but the payload, which a flow cannot write."""
+def test_the_flow_publishes_the_same_event_as_the_emulators_flow() -> None:
+    """It omits only the payload, which a flow cannot write."""
     flow = sfdx.root(_PUBLISH)
 
     assert ORDER_REQUESTED.publishes == sfdx.text(flow, "recordCreates/object")
@@ -112,8 +112,8 @@ def test_the_flow_publishes_what_the_local_orgs_flow_publishes() -> None:
 
 
 @pytest.mark.parametrize("path", [_PUBLISH, _SEND])
-def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None:
-    """On the same occasions as the local org's flow, by IsWon, which no translation and no renamed stage changes."""
+def test_a_flow_runs_when_a_deal_is_won_changed_or_reopened(path: str) -> None:
+    """The conditions are those of the emulator's flow, with IsWon, which no translation or renamed stage changes."""
     flow = sfdx.root(path)
     formula = sfdx.text(flow, "start/filterFormula")
     local = Flows((ORDER_REQUESTED,))
@@ -136,7 +136,7 @@ def test_a_flow_runs_when_a_deal_is_won_changed_or_taken_back(path: str) -> None
 
 
 def test_an_order_key_can_be_copied_with_its_record() -> None:
-    """Were it unique, no record with an order could be cloned; and 80 characters hold org id, colon and record id."""
+    """A unique key would prevent clones of a record with an order; 80 characters hold org id, colon and record id."""
     field = sfdx.root(f"objects/Opportunity/fields/{_KEY}.field-meta.xml")
 
     assert ("true", "false") == (sfdx.text(field, "externalId"), sfdx.text(field, "unique"))
@@ -145,8 +145,8 @@ def test_an_order_key_can_be_copied_with_its_record() -> None:
     )
 
 
-def test_apex_knows_an_own_order_by_the_key_that_is_written() -> None:
-    """Built of org id, colon and record id, as the key in the ERP is."""
+def test_apex_identifies_its_own_order_by_the_written_key() -> None:
+    """It consists of org id, colon and record id, like the key in the ERP."""
     org, record = OrgId("00D000000000001"), RecordId("006000000000001")
     built = re.search(
         r"String key = UserInfo\.getOrganizationId\(\) \+ '(.*)' \+ deal\.Id;", sfdx.apex()["ClosedwonDeals"]
@@ -156,8 +156,8 @@ def test_apex_knows_an_own_order_by_the_key_that_is_written() -> None:
     assert idempotency_key(org, record) == f"{org}{built[1]}{record}"
 
 
-def test_the_triggers_speak_of_the_same_deals() -> None:
-    """By one rule, which the Apex tests hold against the same occasions."""
+def test_the_triggers_select_the_same_deals() -> None:
+    """They use one rule, which the Apex tests check for the same conditions."""
     apex = sfdx.apex()
 
     for trigger in ("ClosedwonCalloutTrigger", "ClosedwonEventTrigger"):
@@ -172,8 +172,8 @@ def test_the_triggers_speak_of_the_same_deals() -> None:
         (_SEND_DELETED, TOMBSTONE, "/outbound/{route}/the-path-secret/tombstones"),
     ],
 )
-def test_a_flow_sends_an_outbound_message_that_intake_takes(path: str, owner: str, endpoint: str) -> None:
-    """The message is there, has fields that are there, and goes where intake listens for the example's route."""
+def test_a_flow_sends_an_outbound_message_that_intake_accepts(path: str, owner: str, endpoint: str) -> None:
+    """The message exists, has existing fields, and its endpoint is that of the example's route."""
     flow = sfdx.root(path)
     message = sfdx.root(f"workflows/{owner}.workflow-meta.xml").find(f"{NS}outboundMessages")
     assert message is not None
@@ -188,8 +188,8 @@ def test_a_flow_sends_an_outbound_message_that_intake_takes(path: str, owner: st
     assert "false" == sfdx.text(message, "includeSessionId")
 
 
-def test_a_tombstone_is_told_when_it_is_created() -> None:
-    """Of each deleted record once, with the id that it had."""
+def test_a_message_is_sent_when_a_tombstone_is_created() -> None:
+    """One message per deleted record, with its id."""
     flow = sfdx.root(_SEND_DELETED)
     message = sfdx.root(f"workflows/{TOMBSTONE}.workflow-meta.xml")
 
@@ -197,8 +197,8 @@ def test_a_tombstone_is_told_when_it_is_created() -> None:
     assert sfdx.fields(TOMBSTONE) <= sfdx.texts(message, "outboundMessages/fields")
 
 
-def test_the_named_credential_leads_to_the_examples_route() -> None:
-    """Apex knows no URL: host and route stand in the named credential alone."""
+def test_the_named_credential_has_the_address_of_the_examples_route() -> None:
+    """Apex contains no URL: only the named credential has host and route."""
     credential = sfdx.root("namedCredentials/Closedwon.namedCredential-meta.xml")
 
     assert (
@@ -209,7 +209,7 @@ def test_the_named_credential_leads_to_the_examples_route() -> None:
     assert "Closedwon" == sfdx.text(credential, "namedCredentialParameters/externalCredential")
 
 
-def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
+def test_the_integration_user_has_the_minimal_permissions() -> None:
     """It writes the five fields; it sends no outbound messages, so that a write-back cannot loop."""
     rights = sfdx.root(_INTEGRATION)
     editable = {
@@ -226,8 +226,8 @@ def test_the_integration_user_may_do_what_it_must_and_no_more() -> None:
     assert {"Opportunity"} == _allowed(_INTEGRATION, "allowEdit")
 
 
-def test_the_integration_user_may_see_every_field_that_is_read_or_sent_and_no_other() -> None:
-    """A profile for the API alone shows no optional field: a query that names one fails, a message leaves it out."""
+def test_the_integration_user_may_read_exactly_the_used_fields() -> None:
+    """An API-only profile shows no optional field: a query that names one fails, a message omits it."""
     select: str = sfdx.route()["select"]
     lines = re.search(r"\(SELECT (.*) FROM OpportunityLineItems\)", select)
     assert lines is not None
@@ -235,7 +235,7 @@ def test_the_integration_user_may_see_every_field_that_is_read_or_sent_and_no_ot
     read |= {_right_to(name, "OpportunityLineItem") for name in _names(lines[1])}
     sent = sfdx.texts(sfdx.root("workflows/Opportunity.workflow-meta.xml"), "outboundMessages/fields")
     written = {_KEY, *sfdx.route()["write_back"].values()}
-    # Whoever has no right to the lookup sees no field of the account.
+    # Without permission for the lookup, a user sees no field of the account.
     needed = read | {f"Opportunity.{name}" for name in sent | written | {"AccountId"}}
 
     assert _OFFERED | needed - _NEED_NO_RIGHT == sfdx.texts(sfdx.root(_INTEGRATION), "fieldPermissions/field")
@@ -246,15 +246,15 @@ def _names(select: str) -> list[str]:
 
 
 def _right_to(path: str, owner: str) -> str:
-    """The name by which the right to see a field is given: an address is one field."""
+    """The name for field permissions: an address is one field."""
     parent, dot, field = path.rpartition(".")
     field = "BillingAddress" if field.startswith("Billing") else field
     return f"{parent if dot else owner}.{field}"
 
 
 @pytest.mark.parametrize("path", [_INTEGRATION, _CALLER])
-def test_nobody_gets_rights_over_records(path: str) -> None:
-    """None creates, deletes, or sees more records than the org's sharing lets it see."""
+def test_no_permission_set_grants_rights_over_all_records(path: str) -> None:
+    """None grants creating, deleting, or more records than the org's sharing."""
     rights = ("allowCreate", "allowDelete", "viewAllRecords", "modifyAllRecords")
 
     assert set() == set(chain.from_iterable(_allowed(path, right) for right in rights))
@@ -268,8 +268,8 @@ def _allowed(path: str, right: str) -> set[str]:
     }
 
 
-def test_a_caller_may_use_what_the_callouts_are_made_of() -> None:
-    """Without the principal every callout of the user fails."""
+def test_a_caller_has_the_permissions_for_callouts() -> None:
+    """Without the principal, every callout of the user fails."""
     rights = sfdx.root(_CALLER)
     principal = sfdx.text(
         sfdx.root("externalCredentials/Closedwon.externalCredential-meta.xml"),
@@ -284,8 +284,8 @@ def test_a_caller_may_use_what_the_callouts_are_made_of() -> None:
         assert (DEFAULT / folder.format(sfdx.text(rights, kind))).is_file()
 
 
-def test_the_client_app_gives_the_integration_user_the_api_and_nobody_anything_else() -> None:
-    """Client credentials only, scope api, for those with the permission set; no secret lies in the package."""
+def test_the_client_app_grants_only_the_api_to_the_integration_user() -> None:
+    """Client credentials only, scope api, for users with the permission set; the package contains no secret."""
     settings = sfdx.root("extlClntAppGlobalOauthSets/Closedwon_glbloauth.ecaGlblOauth-meta.xml")
     policies = sfdx.root("extlClntAppOauthPolicies/Closedwon_oauthPlcy.ecaOauthPlcy-meta.xml")
     flows = {one.tag.removeprefix(NS) for one in settings if "Enabled" in str(one.tag) and one.text == "true"}

@@ -1,4 +1,4 @@
-"""The metadata for a Salesforce org: well-formed, in its place, of known elements, and deployable in parts."""
+"""The metadata of deploy/salesforce: well-formed, in the right place, of known elements, deployable in parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS: Final = {
 }
 """Suffix in source format: root element, and the place below `force-app/main/default`."""
 _WITH_CONTENT: Final = {"cls", "trigger", "page", "js"}
-"""Suffixes of which the `-meta.xml` tells about a file beside it."""
+"""Suffixes whose `-meta.xml` describes a file beside it."""
 _TYPES: Final[dict[str, dict[str, str]]] = json.loads(
     (Path(__file__).parent / "metadata_types.json").read_text(encoding="utf-8")
 )
@@ -65,8 +65,8 @@ def test_every_file_is_well_formed_and_in_its_place(path: Path) -> None:
         assert path.name.split(".")[0] == sfdx.text(sfdx.root(path), "fullName")
 
 
-def test_nothing_lies_there_without_metadata() -> None:
-    """A stray file, or a class without its -meta.xml, would fail the deployment."""
+def test_every_file_has_metadata() -> None:
+    """A stray file, or a class without its -meta.xml, would make the deployment fail."""
     content = {
         path.with_name(path.name.removesuffix("-meta.xml")) for path in _METADATA if _kind(path)[1] in _WITH_CONTENT
     }
@@ -76,7 +76,7 @@ def test_nothing_lies_there_without_metadata() -> None:
 
 @pytest.mark.parametrize("path", _METADATA, ids=lambda path: path.name)
 def test_elements_and_values_are_those_of_the_metadata_api(path: Path) -> None:
-    """A misspelt element or value is found here, not by a deployment."""
+    """A misspelled element or value is found here, not during a deployment."""
     root = sfdx.root(path)
 
     assert [] == _problems(root, root.tag.removeprefix(NS))
@@ -127,14 +127,14 @@ def _manifest(path: Path) -> set[tuple[str, str]]:
     }
 
 
-def test_the_manifests_together_hold_everything_and_nothing_else() -> None:
-    """What is deployed by its manifest is there, and what is there can be deployed."""
+def test_the_manifests_together_name_every_component() -> None:
+    """Every named component exists, and every component is named."""
     assert _members() == set.union(*(_manifest(path) for path in _MANIFESTS))
 
 
 @pytest.mark.parametrize("path", _MANIFESTS, ids=lambda path: path.stem)
 def test_a_manifest_can_be_deployed_after_the_base(path: Path) -> None:
-    """Each way of the pattern compiles by itself: no class is missing that one of its classes uses."""
+    """Each combination compiles by itself: no class lacks another one that it uses."""
     members = {name for kind, name in _manifest(path) if kind in {"ApexClass", "ApexTrigger", "ApexPage"}}
     sources = [source for name, source in sfdx.apex().items() if name in members]
     used = {name for source in sources for name in re.findall(r"\bClosedwon[A-Z]\w*\b", _without_comments(source))}
@@ -157,8 +157,8 @@ def _project() -> dict[str, Any]:
     return project
 
 
-def test_all_is_of_one_api_version() -> None:
-    """Apex means different things in different versions: in 67.0 it runs in user mode."""
+def test_all_metadata_has_one_api_version() -> None:
+    """Apex has another meaning in other versions: in 67.0 it runs in user mode."""
     version = _project()["sourceApiVersion"]
     said = {
         found for path in [*_METADATA, *_MANIFESTS] for found in sfdx.texts(etree.parse(path).getroot(), "apiVersion")
@@ -170,8 +170,8 @@ def test_all_is_of_one_api_version() -> None:
     assert {version} == sfdx.texts(sfdx.root("workflows/Opportunity.workflow-meta.xml"), "outboundMessages/apiVersion")
 
 
-def test_the_placeholders_are_replaced_wherever_they_stand() -> None:
-    """A deployment asks for host, user and path secret; no placeholder reaches an org."""
+def test_all_placeholders_are_replaced() -> None:
+    """A deployment replaces host, user and path secret; no placeholder reaches an org."""
     assert [{"path": "force-app", "default": True}] == _project()["packageDirectories"]
     replaced = {
         (path, one["stringToReplace"])

@@ -1,4 +1,4 @@
-"""Which order that the record names is taken for its own, and that nothing is touched in every other case."""
+"""An order that the record names is adopted only if it agrees; in every other case nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from closedwon.erp.adopting import OnRecord, adopt
+from closedwon.erp.adopting import adopt
 from closedwon.erp.base import DuplicateError, OrderExistsError, OthersOrderError, UnknownError
-from closedwon.model import ErpOrder, Origin
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.erp_calls import OnRecord
 from tests.support.memory_erp import EARLY, MemoryErp, held, sold
 
 ORDER = sold()
@@ -21,12 +22,12 @@ def said(number: str | None = "SO1", **fields: Any) -> OnRecord:
     return OnRecord(number=number, **fields)
 
 
-@pytest.mark.parametrize("is_only", [True, False])
+@pytest.mark.parametrize("single_erp", [True, False])
 @pytest.mark.parametrize("number_is_proven", [True, False])
-async def test_an_order_that_agrees_is_claimed(is_only: bool, number_is_proven: bool) -> None:  # noqa: FBT001
+async def test_an_order_that_agrees_is_claimed(single_erp: bool, number_is_proven: bool) -> None:  # noqa: FBT001
     """It gets the record's key, its modification time, and `adopted` as its origin."""
     erp = MemoryErp(BY_HAND)
-    claimed = await adopt(erp, ORDER, said(is_only=is_only, number_is_proven=number_is_proven))
+    claimed = await adopt(erp, ORDER, said(single_erp=single_erp, number_is_proven=number_is_proven))
     assert held(origin=Origin.ADOPTED, modified_at=EARLY) == claimed == erp.orders["1"]
     assert ["claim"] == erp.writes
 
@@ -35,12 +36,12 @@ async def test_an_order_that_agrees_is_claimed(is_only: bool, number_is_proven: 
     ("orders", "on_record"),
     [
         ([BY_HAND], said(None)),
-        ([BY_HAND], said(None, is_only=False)),
-        ([BY_HAND], said("SO2")),
+        ([BY_HAND], said(None, single_erp=False)),
+        ([BY_HAND], said("SO2", number_is_proven=True)),
         ([held(idempotency_key=OTHERS)], said()),
-        ([held(idempotency_key=OTHERS)], said(is_only=False)),
+        ([held(idempotency_key=OTHERS)], said(single_erp=False)),
     ],
-    ids=["no number", "no number, several ERPs", "not in the ERP", "another record's", "another record's, several"],
+    ids=["no number", "no number, several ERPs", "lost by the ERP", "another record's", "another record's, several"],
 )
 async def test_the_record_names_no_order_of_its_own(orders: list[ErpOrder], on_record: OnRecord) -> None:
     """An order can be created; the one that was named stays untouched."""
@@ -50,7 +51,7 @@ async def test_the_record_names_no_order_of_its_own(orders: list[ErpOrder], on_r
 
 
 @pytest.mark.parametrize(
-    ("erp", "on_record", "message", "cure"),
+    ("erp", "on_record", "message", "hint"),
     [
         (
             MemoryErp(BY_HAND),
@@ -67,9 +68,15 @@ async def test_the_record_names_no_order_of_its_own(orders: list[ErpOrder], on_r
         ),
         (
             MemoryErp(BY_HAND),
-            said("SO2", is_only=False),
+            said("SO2", single_erp=False),
             "order number SO2 already.*nothing says whether another ERP has that one",
             "send `resolve` with its number",
+        ),
+        (
+            MemoryErp(BY_HAND),
+            said("so1"),
+            "order number so1 already, but ERP memory has no order of that number and none under the record's key",
+            "If the order exists, send `resolve` with its number as memory writes it",
         ),
         (
             MemoryErp(BY_HAND, stores_keys=False),
@@ -92,20 +99,20 @@ async def test_the_record_names_no_order_of_its_own(orders: list[ErpOrder], on_r
     ],
 )
 async def test_a_person_decides_and_nothing_was_touched(
-    erp: MemoryErp, on_record: OnRecord, message: str, cure: str
+    erp: MemoryErp, on_record: OnRecord, message: str, hint: str
 ) -> None:
     """The message says what is known, the hint what can be sent."""
     before = dict(erp.orders)
     with pytest.raises(OrderExistsError, match=message) as caught:
         await adopt(erp, ORDER, on_record)
-    assert cure in caught.value.cure
+    assert hint in caught.value.hint
     assert (before, []) == (erp.orders, erp.writes)
 
 
 async def test_a_key_that_is_not_indexed_yet_is_waited_for() -> None:
     """The order of that number has the record's key, though the look by key did not show it: look again."""
     erp = MemoryErp(held())
-    with pytest.raises(UnknownError, match="order SO1 has the record's key, but is not found by it yet"):
+    with pytest.raises(UnknownError, match="order SO1 has the record's key, but the look-up by key misses it"):
         await adopt(erp, ORDER, said())
     assert [] == erp.writes
 

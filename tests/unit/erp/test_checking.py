@@ -1,16 +1,17 @@
-"""An answer about another order is never taken for this one: every call, every way to be wrong."""
+"""An answer about another order is rejected: every call, every kind of wrong answer."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from closedwon.erp.base import Erp, WrongAnswerError, checked, only_one
 from closedwon.ids import OrgId
-from closedwon.model import ErpOrder, Order, Origin
+from closedwon.model.erp import ErpOrder, Origin
+from closedwon.model.orders import Order
 from tests.support.memory_erp import CANCELLED, EARLY, ORG, MemoryErp, held, sold
 
 ORDER = sold()
@@ -91,7 +92,37 @@ WRITES_TO_ONE = ["a confirmation", "a change", "a cancellation", "a claim"]
 @pytest.mark.parametrize("call", CALLS)
 async def test_the_right_answer_is_passed_on(call: str) -> None:
     """As it came."""
-    assert FOUND == await CALLS[call](checked(WrongErp(FOUND)))
+    answer = held(origin=Origin.ADOPTED) if call == "a claim" else FOUND
+    assert answer == await CALLS[call](checked(WrongErp(answer)))
+
+
+@pytest.mark.parametrize("call", ["a creation", "a change", "a cancellation", "a claim"])
+async def test_a_time_that_was_not_sent_is_not_believed(call: str) -> None:
+    """It would hide later changes. A time without fractions of a second, or no time at all, is accepted."""
+    origin = Origin.ADOPTED if call == "a claim" else Origin.CREATED
+    for kept in (None, EARLY, EARLY + timedelta(seconds=0.999)):
+        answer = held(origin=origin, modified_at=kept)
+        assert answer == await CALLS[call](checked(WrongErp(answer)))
+    for made_up in (EARLY + timedelta(seconds=1), EARLY - timedelta(hours=1)):
+        with pytest.raises(WrongAnswerError, match=f"{call} has another modification time than was sent"):
+            await CALLS[call](checked(WrongErp(held(origin=origin, modified_at=made_up))))
+
+
+@pytest.mark.parametrize(
+    ("call", "origin"),
+    [("a creation", Origin.ADOPTED), ("a claim", Origin.CREATED), ("a claim", Origin.RESOLVED)],
+)
+async def test_an_origin_that_was_not_sent_is_not_believed(call: str, origin: Origin) -> None:
+    """It would let a policy cancel orders that people made. Without an origin, no policy cancels."""
+    with pytest.raises(WrongAnswerError, match=f"{call} has another origin than was sent"):
+        await CALLS[call](checked(WrongErp(held(origin=origin))))
+    assert held(origin=None) == await CALLS[call](checked(WrongErp(held(origin=None))))
+
+
+async def test_an_order_without_a_key_has_no_origin() -> None:
+    """A facade that gives every order an origin would soon give one to an order that people have made."""
+    with pytest.raises(WrongAnswerError, match="has an origin for an order without an idempotency key"):
+        await checked(WrongErp(held(idempotency_key=None))).find_by_number("SO1")
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -101,22 +132,20 @@ async def test_the_right_answer_is_passed_on(call: str) -> None:
 )
 async def test_an_order_with_another_key_is_not_believed(call: str, key: str | None, problem: str) -> None:
     """The message names the ERP, the call, and what is wrong."""
-    with pytest.raises(
-        WrongAnswerError, match=f"^memory: the ERP's answer to {call} has {problem}; it is not believed"
-    ):
+    with pytest.raises(WrongAnswerError, match=f"^memory: the ERP's answer to {call} has {problem}; it is not used"):
         await CALLS[call](checked(WrongErp(held(idempotency_key=key))))
 
 
 @pytest.mark.parametrize("call", WRITES_TO_ONE)
 async def test_the_answer_to_a_write_is_about_the_order_that_was_written(call: str) -> None:
-    """An order with the right key and another id is one order too many."""
+    """An order with the right key and another id is a duplicate."""
     with pytest.raises(WrongAnswerError, match=f"{call} is about another order"):
         await CALLS[call](checked(WrongErp(held(id="2"))))
 
 
 async def test_an_order_that_was_found_by_its_number_has_that_number() -> None:
     """Its key is the caller's business: an order that was made by hand has none."""
-    by_hand = held(idempotency_key=None)
+    by_hand = held(idempotency_key=None, origin=None)
     assert by_hand == await checked(WrongErp(by_hand)).find_by_number("SO1")
     for wrong in (held(number="SO2"), held(number=None)):
         with pytest.raises(WrongAnswerError, match="the look-up by number has an order with another number"):
@@ -132,7 +161,7 @@ async def test_no_order_is_an_answer() -> None:
 
 
 async def test_a_new_order_is_not_cancelled() -> None:
-    """A facade that finds the cancelled one of last year has not made an order."""
+    """A facade that answers with last year's cancelled order has not created one."""
     with pytest.raises(WrongAnswerError, match="a creation has a cancelled order"):
         await checked(WrongErp(held(status=CANCELLED))).create(ORDER)
 
@@ -169,5 +198,10 @@ async def test_a_checked_erp_is_still_that_erp() -> None:
     once = checked(erp)
     assert once is checked(once)
     await once.find(KEY)
-    assert (erp.name, erp.settle, 1, "in memory") == (once.name, once.settle, once.calls, await once.check())
+    assert (erp.name, erp.in_doubt_for, 1, "in memory") == (
+        once.name,
+        once.in_doubt_for,
+        once.calls,
+        await once.check(),
+    )
     assert [ORDER.customer.id] == [record async for record in once.orphans(EARLY, EARLY)]

@@ -1,4 +1,4 @@
-"""Whether two orders are the same, case by case."""
+"""Comparing two orders, case by case."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from closedwon.erp.comparing import differences, differs, other_customer, total_agrees
+from closedwon.erp.comparing import (
+    differences,
+    differs,
+    differs_from_head,
+    other_customer,
+    total_agrees,
+    unlike_terms,
+)
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpLine, ErpOrder, ErpStatus, Order, OrderLine
+from closedwon.model.erp import ErpLine, ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Customer, Order, OrderHead, OrderLine
 
 
 def _parts(text: str) -> list[tuple[str, Decimal, Decimal]]:
-    """Product, quantity and price of one, out of such as `A 2 10.00, B 1 5.00`; `-` is no product."""
+    """Parse product, quantity and unit price from e.g. `A 2 10.00, B 1 5.00`; `-` means no product."""
     return [
         ("" if code == "-" else code, Decimal(quantity), Decimal(price))
         for code, quantity, price in (line.split() for line in text.split(",") if line)
@@ -55,6 +63,7 @@ def held(lines: str | None, amount: str, currency: str = "EUR", /, **changes: An
 
 
 TWO = "A 2 10.00, B 1 5.00"
+UNNAMED = ErpLine(product=None, quantity=Decimal(2), unit_price=Decimal(10), other_unit=True)
 
 DIFFERS: list[tuple[str, str, str | None, str, bool]] = [
     ("the same", TWO, TWO, "25.00", False),
@@ -142,23 +151,37 @@ def test_a_total_that_does_not_divide_counts_as_it_was_signed() -> None:
     [
         ("EUR", TWO, None, True),
         ("EUR", TWO, "25.00", True),
-        ("EUR", TWO, "25.01", True),
-        ("EUR", TWO, "24.99", True),
-        ("EUR", TWO, "25.02", False),
-        ("EUR", TWO, "24.98", False),
+        ("EUR", TWO, "25.01", False),
+        ("EUR", TWO, "24.99", False),
+        ("EUR", "A 1 12.505, B 1 12.505", "25.02", True),
+        ("EUR", "A 1 12.505, B 1 12.505", "25.03", False),
+        ("EUR", "A 1 12.505, B 1 12.00", "24.51", True),
+        ("EUR", "A 1 12.505, B 1 12.00", "24.52", False),
+        ("EUR", "A 1 10.00, FREE 200 0.00", "10.01", False),
         ("EUR", "A 2 100.00", "180.00", False),
-        ("JPY", TWO, "26", True),
-        ("JPY", TWO, "27", False),
-        ("KWD", TWO, "25.001", True),
-        ("KWD", TWO, "25.002", False),
+        ("JPY", TWO, "26", False),
+        ("JPY", "A 1 12.5, B 1 12.5", "26", True),
+        ("KWD", TWO, "25.001", False),
+        ("KWD", "A 1 12.5005, B 1 12.5005", "25.002", True),
         ("EUR", TWO, "0", False),
     ],
 )
 def test_lines_must_add_up_to_what_was_signed(currency: str, lines: str, total: str | None, agrees: bool) -> None:  # noqa: FBT001
-    """The deal's own total and its lines may differ by half a smallest unit per line."""
+    """The deal's own total and its lines may differ by half a smallest unit per line that can be rounded."""
     order = sold(lines, currency, total=None if total is None else Decimal(total))
 
     assert agrees is total_agrees(order)
+
+
+def test_a_lines_own_total_may_have_been_rounded_already() -> None:
+    """Salesforce rounds two lines of 90.005 up, and their sum only once; a free line was not rounded."""
+    half, free = (
+        OrderLine(product="A", quantity=Decimal(1), unit_price=Decimal(total), total=Decimal(total))
+        for total in ("90.01", "0.00")
+    )
+    assert total_agrees(sold(TWO, total=Decimal("180.01"), lines=(half, half)))
+    assert not total_agrees(sold(TWO, total=Decimal("180.00"), lines=(half, half)))
+    assert not total_agrees(sold(TWO, total=Decimal("90.02"), lines=(half, *[free] * 200)))
 
 
 def test_everything_that_agrees_can_be_adopted() -> None:
@@ -178,6 +201,24 @@ def test_everything_that_agrees_can_be_adopted() -> None:
             {"lines": held("B 2 10, A 1 5", "25").lines},
             {},
             ["product, quantity or price differs in the lines of A, B"],
+        ),
+        (
+            {"lines": tuple(one.model_copy(update={"other_unit": True}) for one in held(TWO, "25.00").lines or ())},
+            {},
+            ["it counts A, B in another unit than they are sold in"],
+        ),
+        (
+            {"lines": held("- 2 10, B 1 5", "25").lines},
+            {},
+            ["product, quantity or price differs in the lines of (none), A"],
+        ),
+        (
+            {"lines": (*(held("B 1 5.00", "5").lines or ()), UNNAMED)},
+            {},
+            [
+                "product, quantity or price differs in the lines of (none), A",
+                "it counts (none) in another unit than they are sold in",
+            ],
         ),
         ({"order_date": None}, {}, ["the ERP does not say when it was placed"]),
         ({}, {"created_at": None}, ["it is not known when the record was created"]),
@@ -217,5 +258,162 @@ def test_a_customer_with_a_number_of_the_erps_own_is_compared_by_it() -> None:
 )
 def test_a_rounding_coarser_than_a_whole_unit_is_not_believed(rounding: str, *, agrees: bool) -> None:
     """Every amount would agree with every other; the currency's own unit counts then."""
-    found = held("A 1 10.00", "10.50", rounding=Decimal(rounding))
-    assert agrees is not differs(found.model_copy(update={"lines": None}), sold("A 1 10.00"))
+    found = held("A 1 10.00", "11.00", rounding=Decimal(rounding))
+    assert agrees is not differs(found.model_copy(update={"lines": None}), sold("A 1 10.50"))
+
+
+def test_a_rounding_to_two_whole_units_is_not_believed_though_the_amount_fits_it() -> None:
+    """12 is even, and not 11."""
+    found = held(None, "12.00", rounding=Decimal(2))
+    assert differs(found, sold("A 1 11.00"))
+    assert not differs(found.model_copy(update={"rounding": Decimal(1)}), sold("A 1 12.40"))
+
+
+@pytest.mark.parametrize(
+    ("total", "line", "agrees"),
+    [("11", "11", True), ("11", None, True), ("10.90", "11", False), ("11", "10.90", False), ("11", "11.0", True)],
+)
+def test_a_rounding_that_an_amount_of_the_order_contradicts_is_not_believed(
+    total: str,
+    line: str | None,
+    *,
+    agrees: bool,
+) -> None:
+    """An ERP that keeps 10.90 does not round to whole units: 10.50 is another amount."""
+    lines = (ErpLine(product="A", quantity=Decimal(1), unit_price=Decimal("10.50"), total=line and Decimal(line)),)
+    found = held("A 1 10.50", total, rounding=Decimal(1), lines=lines)
+    assert agrees is not differs(found, sold("A 1 10.50"))
+
+
+def test_lines_that_cannot_be_rounded_do_not_hide_a_difference() -> None:
+    """The ERP's total of many free lines is compared as exactly as that of one."""
+    lines = ", ".join(["A 1 10.00", *["FREE 1 0.00"] * 200])
+    found = held(lines, "11.00", rounding=Decimal("0.01"))
+    assert differs(found.model_copy(update={"lines": None}), sold(lines))
+    assert not differs(found.model_copy(update={"lines": None, "amount": Decimal(10)}), sold(lines))
+
+
+ASKED: dict[str, Any] = {
+    "reference": "PO-77", "order_date": date(2026, 3, 31), "delivery_date": date(2026, 4, 30),
+}  # fmt: skip
+NUMBER, ORDERED, DELIVERED = "the customer's order number", "the order date", "the delivery date"
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "expected"),
+    [
+        ({}, {}, []),
+        ({"reference": "PO-76"}, {}, [NUMBER]),
+        ({"reference": "PO-78"}, {}, [NUMBER]),
+        ({"reference": ""}, {}, [NUMBER]),
+        ({"reference": "po-77"}, {}, [NUMBER]),
+        ({"reference": " PO-77\n"}, {}, []),
+        ({"reference": "PO 77"}, {"reference": "PO\r\n  77 "}, []),
+        ({"reference": "PO77"}, {"reference": "PO 77"}, [NUMBER]),
+        ({"reference": None}, {}, []),
+        ({"reference": "PO-78"}, {"reference": None}, []),
+        ({"order_date": date(2026, 3, 30)}, {}, [ORDERED]),
+        ({"order_date": date(2026, 4, 1)}, {}, [ORDERED]),
+        ({"order_date": None}, {}, []),
+        ({"order_date": date(2026, 4, 1)}, {"order_date": None}, []),
+        ({"delivery_date": date(2026, 4, 29)}, {}, [DELIVERED]),
+        ({"delivery_date": date(2026, 5, 1)}, {}, [DELIVERED]),
+        ({"delivery_date": ""}, {}, [DELIVERED]),
+        ({"delivery_date": None}, {}, []),
+        ({"delivery_date": ""}, {"delivery_date": None}, []),
+        (
+            {"reference": "PO-78", "order_date": date(2026, 3, 30), "delivery_date": ""},
+            {},
+            [NUMBER, ORDERED, DELIVERED],
+        ),
+    ],
+)
+@pytest.mark.parametrize("origin", [None, Origin.CREATED])
+def test_a_changed_number_or_date_is_a_difference(
+    kept: dict[str, Any], asked: dict[str, Any], expected: list[str], origin: Origin | None
+) -> None:
+    """In either direction, and only as far as both sides are known; an ERP that keeps an empty one has another one."""
+    found = held(TWO, "25.00", origin=origin, **(ASKED | kept))
+    order = sold(TWO, **(ASKED | asked))
+
+    assert expected == unlike_terms(found, order)
+    assert bool(expected) is differs(found, order)
+
+
+@pytest.mark.parametrize("origin", [Origin.ADOPTED, Origin.RESOLVED])
+def test_an_order_that_was_made_by_hand_has_terms_of_its_own(origin: Origin) -> None:
+    """They did not matter when it was adopted; its lines and total still count."""
+    terms = {"reference": "none", "order_date": date(2026, 3, 30), "delivery_date": "", "origin": origin}
+
+    assert [] == unlike_terms(held(TWO, "25.00", **terms), sold(TWO, **ASKED))
+    assert not differs(held(TWO, "25.00", **terms), sold(TWO, **ASKED))
+    assert differs(held(TWO, "26.00", **terms), sold(TWO, **ASKED))
+    assert differs(held("A 1 20.00, B 1 5.00", "25.00", **terms), sold(TWO, **ASKED))
+
+
+def test_total_currency_lines_and_terms_count_each_for_itself() -> None:
+    """Any one of them makes it another order."""
+    assert not differs(held(TWO, "25.00", **ASKED), sold(TWO, **ASKED))
+    for changes in (
+        {"amount": Decimal("25.02")},
+        {"currency": "USD"},
+        {"line_count": 3},
+        {"lines": held("A 4 5.00, B 1 5.00", "25.00").lines},
+        {"reference": "PO-78"},
+    ):
+        assert differs(held(TWO, "25.00", **{**ASKED, **changes}), sold(TWO, **ASKED))
+
+
+HEAD = OrderHead(
+    customer="001000000000001AAA",
+    currency="EUR",
+    total=Decimal("25.00"),
+    created_at=datetime(2026, 3, 31, 0, 30, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(
+    ("has", "known", "expected"),
+    [
+        ({}, {}, False),
+        ({"customer": None}, {}, False),
+        ({"customer": "C-7"}, {}, True),
+        ({"customer": "C-7"}, {"customer": "C-7"}, False),
+        ({}, {"customer": "C-7"}, True),
+        ({"currency": "CHF"}, {}, True),
+        ({"currency": "USD"}, {}, True),
+        ({}, {"total": None}, False),
+        ({"amount": Decimal(900)}, {"total": None}, False),
+        ({"amount": Decimal("25.01")}, {}, False),
+        ({"amount": Decimal("24.99")}, {}, False),
+        ({"amount": Decimal("25.011")}, {}, True),
+        ({"amount": Decimal("24.989")}, {}, True),
+        ({"amount": Decimal("25.02")}, {}, True),
+        ({"amount": Decimal("24.98")}, {}, True),
+        ({"amount": Decimal("25.02"), "line_count": 4}, {}, False),
+        ({"amount": Decimal("25.03"), "line_count": 4}, {}, True),
+        ({"amount": Decimal("25.01"), "line_count": 1}, {}, True),
+        ({"amount": Decimal("25.005"), "line_count": 1}, {}, False),
+        ({"amount": Decimal("24.995"), "line_count": 1}, {}, False),
+        ({"amount": Decimal(26), "rounding": Decimal(1)}, {}, False),
+        ({"amount": Decimal(27), "rounding": Decimal(1)}, {}, True),
+        ({"amount": Decimal(-25)}, {}, True),
+        ({"amount": Decimal(-25)}, {"total": Decimal(-25)}, False),
+        ({"amount": Decimal(25)}, {"total": Decimal(-25)}, True),
+        ({"amount": Decimal(0)}, {}, True),
+        ({"amount": Decimal("0.01")}, {"total": Decimal(0)}, False),
+        ({"amount": Decimal("0.02")}, {"total": Decimal(0)}, True),
+        ({"order_date": date(2026, 3, 30)}, {}, False),
+        ({"order_date": date(2026, 3, 29)}, {}, True),
+        ({"order_date": date(2026, 4, 30)}, {}, False),
+        ({"order_date": None}, {}, False),
+        ({"order_date": date(2025, 1, 1)}, {"created_at": None}, False),
+    ],
+)
+def test_of_a_record_without_lines_its_head_is_compared(
+    has: dict[str, Any], known: dict[str, Any], *, expected: bool
+) -> None:
+    """Customer, currency, total and age, each as far as it is known: each line may have been rounded by half a unit."""
+    found = held(None, "25.00", **{"line_count": 2, **has})
+
+    assert expected is differs_from_head(found, HEAD.model_copy(update=known))

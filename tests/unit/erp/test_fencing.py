@@ -1,4 +1,4 @@
-"""Which writes are sent at all, and which are in doubt afterwards."""
+"""Which writes are sent, and which are in doubt afterwards."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from decimal import Decimal
 import pytest
 
 from closedwon.erp.base import (
-    AuthFailedError,
     BusyError,
     DuplicateError,
     Erp,
+    ErpAuthFailedError,
     LostAttemptError,
     RejectedError,
     StaleError,
@@ -21,9 +21,11 @@ from closedwon.erp.base import (
     WrongAnswerError,
     fenced,
 )
+from closedwon.erp.errors import UnusableAnswerError
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine, Origin
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.orders import Customer, Order, OrderLine
 from tests.support.memory_erp import MemoryErp, held
 
 ORDER = Order(
@@ -46,7 +48,7 @@ FOUND = ErpOrder(
 
 
 class OneOrderErp:
-    """Has one order or none, and writes down which writes arrive; each ends with `error`, if there is one."""
+    """Has one order or none, and records the writes that arrive; each raises `error`, if there is one."""
 
     name = "one"
 
@@ -54,7 +56,7 @@ class OneOrderErp:
         self.order = order
         self.error = error
         self.written: list[str] = []
-        self.settle = None
+        self.in_doubt_for = None
 
     async def find(self, _key: str) -> ErpOrder | None:
         return self.order
@@ -89,7 +91,7 @@ class OneOrderErp:
 
 
 class ScriptedGuard:
-    """Says what the test wants."""
+    """A guard with the answers of the test."""
 
     def __init__(self, *, lost: bool = False, old: bool = False) -> None:
         self._lost = lost
@@ -123,7 +125,7 @@ every_write = pytest.mark.parametrize("write", WRITES)
 
 @every_write
 async def test_an_attempt_that_was_lost_writes_nothing(write: str) -> None:
-    """Whatever it was about to write, another attempt goes on; its own is known to have sent nothing."""
+    """Another attempt continues, and it is known that this one has sent nothing."""
     erp, guard = OneOrderErp(FOUND), ScriptedGuard(lost=True)
 
     with pytest.raises(LostAttemptError):
@@ -143,7 +145,7 @@ async def test_every_look_is_reported_to_the_guard() -> None:
 
 @every_write
 async def test_a_young_look_is_not_repeated(write: str) -> None:
-    """The usual write costs no call more."""
+    """The usual write needs no additional call."""
     erp, guard = OneOrderErp(None), ScriptedGuard()
 
     await WRITES[write](fenced(erp, guard))  # type: ignore[arg-type]
@@ -153,7 +155,7 @@ async def test_a_young_look_is_not_repeated(write: str) -> None:
 
 @every_write
 async def test_an_old_look_is_repeated_before_the_write(write: str) -> None:
-    """What is still as it was seen is written, once."""
+    """An unchanged order is written once."""
     erp, guard = OneOrderErp(None if write == "create" else FOUND), ScriptedGuard(old=True)
 
     await WRITES[write](fenced(erp, guard))  # type: ignore[arg-type]
@@ -164,7 +166,7 @@ async def test_an_old_look_is_repeated_before_the_write(write: str) -> None:
 @every_write
 @pytest.mark.parametrize("change", [{"status": ErpStatus.CONFIRMED}, {"amount": Decimal(1)}, {"version": "2"}])
 async def test_what_changed_since_an_old_look_is_not_overwritten(write: str, change: dict[str, object]) -> None:
-    """The next attempt begins with a look of its own."""
+    """The next attempt begins with a look-up of its own."""
     erp, guard = OneOrderErp(FOUND.model_copy(update=change)), ScriptedGuard(old=True)
 
     with pytest.raises(DuplicateError if write == "create" else StaleError):
@@ -179,20 +181,21 @@ async def test_what_changed_since_an_old_look_is_not_overwritten(write: str, cha
     [
         (UnknownError("timeout"), 1),
         (BusyError("503", may_have_happened=True), 1),
-        (RuntimeError("unforeseen"), 1),
+        (RuntimeError("unexpected-error"), 1),
         (KeyboardInterrupt(), 1),
         (BusyError("429"), 0),
         (UnreachableError("refused"), 0),
         (StaleError("412"), 0),
         (DuplicateError("409"), 0),
         (RejectedError("422"), 0),
-        (AuthFailedError("401", cure=""), 0),
-        (WrongAnswerError("erp", "a call", "is wrong"), 0),
+        (ErpAuthFailedError("401", hint=""), 0),
+        (WrongAnswerError("erp", "a call", "is wrong"), 1),
+        (UnusableAnswerError("202 {}"), 1),
     ],
     ids=str,
 )
 async def test_a_write_is_in_doubt_without_a_definite_answer(write: str, error: BaseException, doubts: int) -> None:
-    """A refusal, a 412, a failed connection, even a wrong answer is definite; a time-out and a 503 are not."""
+    """A refusal, a 412, a failed connection is definite; a time-out, a 503 and a wrong answer are not."""
     erp, guard = OneOrderErp(FOUND, error), ScriptedGuard()
 
     with pytest.raises((ClosedwonError, RuntimeError, KeyboardInterrupt)):
@@ -206,7 +209,7 @@ async def test_an_order_that_changed_is_named(number: str | None, name: str) -> 
     """By its number, or else by the ERP's own id."""
     looked_at = FOUND.model_copy(update={"number": number})
     erp = fenced(OneOrderErp(FOUND.model_copy(update={"amount": Decimal(1)})), ScriptedGuard(old=True))  # type: ignore[arg-type]
-    with pytest.raises(StaleError, match=f"one: order {name} has changed since it was looked at"):
+    with pytest.raises(StaleError, match=f"one: order {name} has changed since it was read"):
         await erp.advance(looked_at)
 
 

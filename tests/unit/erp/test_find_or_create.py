@@ -13,7 +13,6 @@ from closedwon.erp.base import (
     AmountDiffersError,
     BusyError,
     DuplicateError,
-    Handoff,
     RejectedError,
     Step,
     UnknownError,
@@ -21,7 +20,9 @@ from closedwon.erp.base import (
 )
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Customer, ErpOrder, ErpStatus, Order, OrderLine, Origin
+from closedwon.model.erp import ErpOrder, ErpStatus, Origin
+from closedwon.model.erp_calls import Handoff
+from closedwon.model.orders import Customer, Order, OrderLine
 
 ORDER = Order(
     org=OrgId("00D000000000001"),
@@ -37,7 +38,7 @@ class ScriptedErp:
     """Keeps one order in memory. `script` maps a call's name to what goes wrong with it, once each, in order."""
 
     name = "scripted"
-    settle = timedelta(0)
+    in_doubt_for = timedelta(0)
 
     def __init__(self, script: dict[str, list[Callable[[], None]]] | None = None) -> None:
         self.script = script or {}
@@ -126,7 +127,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 async def test_a_new_order_is_created_confirmed_and_looked_at() -> None:
-    """A deal without an order gets one, and success is told only after the ERP has shown it confirmed."""
+    """A deal without an order gets one, and the call succeeds only after the ERP shows it as confirmed."""
     erp = ScriptedErp()
 
     handoff = await find_or_create(erp, ORDER)
@@ -137,7 +138,7 @@ async def test_a_new_order_is_created_confirmed_and_looked_at() -> None:
 
 
 @pytest.mark.parametrize("status", [ErpStatus.CONFIRMED, ErpStatus.PROCESSING, ErpStatus.DONE])
-async def test_every_state_after_confirmed_is_success(status: ErpStatus) -> None:
+async def test_every_state_after_confirmed_is_a_success(status: ErpStatus) -> None:
     """An order that the ERP has taken further is adopted with a single call."""
     erp = ScriptedErp()
     erp.put(status=status)
@@ -160,7 +161,7 @@ async def test_an_order_left_half_way_is_taken_on(status: ErpStatus) -> None:
 
 
 async def test_a_lost_answer_is_found_in_the_same_attempt() -> None:
-    """When the ERP commits and the answer is lost, one look finds the order; nothing is created twice."""
+    """If the ERP commits and the answer is lost, one look-up finds the order; no second order is created."""
     erp = ScriptedErp({"created": [raising(UnknownError("lost"))]})
 
     handoff = await find_or_create(erp, ORDER)
@@ -194,7 +195,7 @@ async def test_a_duplicate_is_found_and_adopted() -> None:
 
 
 async def test_a_duplicate_that_cannot_be_seen_is_retried() -> None:
-    """A key that is taken by an order which is not visible yet is no reason to give up."""
+    """If the key is taken by an order that is not visible yet, the call is retried."""
     erp = ScriptedErp({"create": [raising(DuplicateError("taken"))]})
 
     with pytest.raises(UnknownError):
@@ -202,7 +203,7 @@ async def test_a_duplicate_that_cannot_be_seen_is_retried() -> None:
 
 
 async def test_a_crash_between_commit_and_completion_makes_no_second_order() -> None:
-    """Whoever dies right after the ERP's commit, whatever remembers nothing of it, the next attempt adopts."""
+    """If a caller dies directly after the ERP's commit, the next attempt adopts the order."""
     erp = ScriptedErp()
 
     async def die(step: Step) -> None:
@@ -222,7 +223,7 @@ async def test_a_crash_between_commit_and_completion_makes_no_second_order() -> 
     ids=["amount", "currency", "lines"],
 )
 async def test_an_order_that_differs_is_not_adopted(difference: dict[str, object]) -> None:
-    """What stands under our key but is not what was sold waits for a person, untouched, with both totals named."""
+    """An order with our key that is not what was sold is not changed; a person sees both totals."""
     erp = ScriptedErp()
     erp.put()
     assert erp.order is not None
@@ -237,7 +238,7 @@ async def test_an_order_that_differs_is_not_adopted(difference: dict[str, object
 
 
 @pytest.mark.parametrize(
-    ("currency", "price", "booked", "agrees"),
+    ("currency", "price", "total", "agrees"),
     [
         ("EUR", "0.333", "1.00", True),
         ("EUR", "0.333", "1.01", False),
@@ -245,12 +246,12 @@ async def test_an_order_that_differs_is_not_adopted(difference: dict[str, object
         ("JPY", "333.5", "1002", False),
     ],
 )
-async def test_rounding_of_a_line_is_no_difference(currency: str, price: str, booked: str, agrees: bool) -> None:  # noqa: FBT001
+async def test_rounding_of_a_line_is_not_a_difference(currency: str, price: str, total: str, agrees: bool) -> None:  # noqa: FBT001
     """An ERP rounds each line to the smallest unit of the currency; more than that is a difference."""
     line = OrderLine(product="GC1040", quantity=Decimal(3), unit_price=Decimal(price))
     order = ORDER.model_copy(update={"currency": currency, "lines": (line,)})
     erp = ScriptedErp()
-    erp.put(order, ErpStatus.DONE, Decimal(booked))
+    erp.put(order, ErpStatus.DONE, Decimal(total))
 
     if agrees:
         assert (await find_or_create(erp, order)).adopted
@@ -260,7 +261,7 @@ async def test_rounding_of_a_line_is_no_difference(currency: str, price: str, bo
 
 
 async def test_a_cancelled_order_is_not_replaced() -> None:
-    """Somebody cancelled it in the ERP: a person decides, and no second order appears."""
+    """It was cancelled in the ERP: a person decides, and no second order is created."""
     erp = ScriptedErp()
     erp.put(status=ErpStatus.CANCELLED)
 
@@ -271,7 +272,7 @@ async def test_a_cancelled_order_is_not_replaced() -> None:
     assert ["find"] == erp.happened
 
 
-async def test_a_refusal_because_somebody_was_faster_is_success() -> None:
+async def test_a_refusal_because_a_parallel_caller_was_faster_is_a_success() -> None:
     """When a step is refused but the order has moved on meanwhile, the new state counts, not the refusal."""
     erp = ScriptedErp()
 
@@ -285,7 +286,7 @@ async def test_a_refusal_because_somebody_was_faster_is_success() -> None:
 
 
 async def test_a_refusal_that_stands_needs_attention() -> None:
-    """When a step is refused and the order has not moved, the ERP's words reach a person."""
+    """If a step is refused and the order's state is the same, a person sees the ERP's message."""
     erp = ScriptedErp({"advance": [raising(RejectedError("No warehouse"))]})
 
     with pytest.raises(RejectedError, match="No warehouse"):
@@ -293,9 +294,9 @@ async def test_a_refusal_that_stands_needs_attention() -> None:
 
 
 async def test_the_customer_is_not_quoted() -> None:
-    """Words of the ERP that repeat the customer or the deal lose them before they reach a log."""
-    words = 'Party "Edge Communications" in Austin: "Generators for Edge" refused'
-    erp = ScriptedErp({"create": [raising(RejectedError(words))]})
+    """Texts of the customer or the deal are removed from the ERP's message before it is logged."""
+    message = 'Party "Edge Communications" in Austin: "Generators for Edge" refused'
+    erp = ScriptedErp({"create": [raising(RejectedError(message))]})
 
     with pytest.raises(RejectedError) as caught:
         await find_or_create(erp, ORDER)
@@ -304,7 +305,7 @@ async def test_the_customer_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("message", "expected"),
     [
         ("No party EDGE COMMUNICATIONS", "No party …"),
         ("Field PO number: PO 77 a is wrong", "Field PO number: … is wrong"),
@@ -315,11 +316,11 @@ async def test_the_customer_is_not_quoted() -> None:
         ("There is no product GC1040", "There is no product GC1040"),
     ],
 )
-async def test_m7_what_is_quoted_is_found_in_every_form(words: str, expected: str) -> None:
+async def test_m7_what_is_quoted_is_found_in_every_form(message: str, expected: str) -> None:
     """White space is normalized before texts are compared; lines, free fields and a cut end count, too."""
     line = ORDER.lines[0].model_copy(update={"description": "first\tyear", "extra": {"for": "Acme and\nSons"}})
     order = ORDER.model_copy(update={"reference": "PO\t77  a", "extra": {"term": "Net 30 days"}, "lines": (line,)})
-    erp = ScriptedErp({"create": [raising(RejectedError(words))]})
+    erp = ScriptedErp({"create": [raising(RejectedError(message))]})
 
     with pytest.raises(RejectedError) as caught:
         await find_or_create(erp, order)
@@ -328,7 +329,7 @@ async def test_m7_what_is_quoted_is_found_in_every_form(words: str, expected: st
 
 
 async def test_an_order_that_never_becomes_confirmed_is_retried() -> None:
-    """An ERP that accepts every step and moves nothing does not hold the caller in a loop, nor count as success."""
+    """An ERP that accepts every step without an effect causes neither an endless loop nor a success."""
     erp = ScriptedErp()
 
     def nothing_moved() -> None:
@@ -340,8 +341,8 @@ async def test_an_order_that_never_becomes_confirmed_is_retried() -> None:
         await find_or_create(erp, ORDER)
 
 
-async def test_busy_goes_through_untouched() -> None:
-    """An ERP that asks for patience gets it: no look, no second try in the same attempt."""
+async def test_busy_is_passed_on_without_another_call() -> None:
+    """If the ERP asks to wait, the attempt ends without a look-up or a second call."""
     erp = ScriptedErp({"create": [raising(BusyError("busy"))]})
 
     with pytest.raises(BusyError):

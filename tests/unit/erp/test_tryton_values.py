@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from closedwon.erp.base import RejectedError
 from closedwon.erp.tryton_values import Money, free_fields, price_decimals, unit_price
 from closedwon.errors import AttentionReason
-from closedwon.model import OrderLine
+from closedwon.model.orders import OrderLine
 
 CENTS = Money(1, Decimal("0.01"), 4)
 
@@ -30,7 +30,7 @@ def amount(quantity: Decimal, price: Decimal, unit: Decimal) -> Decimal:
 
 PRICES = {
     "without a total the price counts": (line("2", "5000.00"), "5000.00"),
-    "zeros are no decimals": (line("2", "0.12340000"), "0.1234"),
+    "trailing zeros are not decimals": (line("2", "0.12340000"), "0.1234"),
     "the deal's own price, where it makes the total": (line("2", "90.00", "180.00"), "90.00"),
     "a discount": (line("2", "100.00", "180.00"), "90"),
     "a third": (line("3", "33.33", "100.00"), "33.3333"),
@@ -53,7 +53,7 @@ def test_m3_a_price_with_too_many_decimals_names_them(price: str) -> None:
     with pytest.raises(RejectedError, match="4 decimals") as caught:
         unit_price(line("2", price), CENTS)
 
-    assert "round(…, 4)" in caught.value.cure
+    assert "round(…, 4)" in caught.value.hint
     assert price not in str(caught.value)
 
 
@@ -89,7 +89,7 @@ def test_a_price_is_right_or_refused(quantity: int, cents: int, unit: str, decim
 
 
 def test_decimals_are_read_from_the_definition() -> None:
-    """Tryton tells them as an expression; one that depends on another field is no limit that we know."""
+    """Tryton states them as an expression; one that depends on another field is not a known limit."""
     assert 4 == price_decimals({"digits": "[null, 4]"})
     assert price_decimals({"digits": '"currency"'}) is None
     assert price_decimals({}) is None
@@ -157,4 +157,4 @@ def test_m8_a_field_that_cannot_be_set_is_a_setting(name: str) -> None:
         free_fields({name: "1"}, DEFINITIONS, frozenset({"char"}), "order.extra")
 
     assert AttentionReason.CONFIGURATION is caught.value.reason
-    assert f"`order.extra.{name}`" in caught.value.cure
+    assert f"`order.extra.{name}`" in caught.value.hint

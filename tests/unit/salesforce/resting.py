@@ -1,4 +1,4 @@
-"""A REST API of Salesforce that misbehaves as it is told, and a client of it."""
+"""A REST API of Salesforce with scripted errors, and a client of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from closedwon.ids import RecordId
-from closedwon.salesforce.auth import TokenSource
-from closedwon.salesforce.rest import SalesforceClient
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.api.rest import SalesforceClient
 from tests.support.salesforce import Handler, Logins, org_at, serving
 
 DATA = "/services/data/v67.0"
@@ -24,7 +24,7 @@ def record_ids(count: int) -> list[RecordId]:
 
 
 class Rest:
-    """A REST API that knows every record. `queries` and `collections` see the requests first and may answer them."""
+    """Returns a record for every id. `queries` and `collections` get requests first and may answer them."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Rest:
 
 
 def refused(status: int, code: str, message: str = "") -> web.Response:
-    """An error as REST words it."""
+    """An error in the form of the REST API."""
     return web.json_response([{"errorCode": code, "message": message}], status=status)
 
 

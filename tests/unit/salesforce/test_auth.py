@@ -1,4 +1,4 @@
-"""Logging in to Salesforce."""
+"""Login to Salesforce."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from closedwon.errors import RetryError
-from closedwon.salesforce.auth import Token, TokenSource
-from closedwon.salesforce.errors import AuthFailedError, UnavailableError, WrongOrgError
+from closedwon.salesforce.api.auth import AccessToken, TokenSource
+from closedwon.salesforce.errors import SalesforceAuthFailedError, UnavailableError, WrongOrgError
 from tests.support.salesforce import ORG_ID, Logins, org_at, serving, with_jwt
 
 REFUSED = (400, {"error": "invalid_client", "error_description": "invalid client credentials"})
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """Seconds that a test advances."""
 
     now = 1000.0
 
@@ -41,7 +41,7 @@ async def test_a_hundred_callers_share_one_login() -> None:
     assert {"00D!token-1"} == {token.access_token for token in tokens}
 
 
-async def test_client_credentials_travel_in_the_header() -> None:
+async def test_client_credentials_are_sent_in_the_header() -> None:
     """The client credentials flow sends HTTP Basic and the grant type."""
     logins = Logins()
     async with serving(logins.handlers) as url:
@@ -52,7 +52,7 @@ async def test_client_credentials_travel_in_the_header() -> None:
     assert {"grant_type": "client_credentials"} == form
 
 
-async def test_the_jwt_bearer_flow_signs_who_we_are() -> None:
+async def test_the_jwt_bearer_flow_signs_our_identity() -> None:
     """The assertion is signed with our key and names consumer key, user, audience and an expiry within minutes."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
@@ -71,29 +71,29 @@ async def test_the_jwt_bearer_flow_signs_who_we_are() -> None:
     assert time.time() < claims["exp"] < time.time() + 300
 
 
-async def test_a_key_that_is_none_is_named() -> None:
-    """A private key that cannot be read names the setting, not the key."""
+async def test_an_invalid_private_key_names_its_setting() -> None:
+    """The error names the setting and does not show the key."""
     source = TokenSource(with_jwt(org_at("http://localhost:1"), "no key at all"))
 
-    with pytest.raises(AuthFailedError, match=r"auth\.private_key") as raised:
+    with pytest.raises(SalesforceAuthFailedError, match=r"auth\.private_key") as raised:
         await source.token()
     assert "no key at all" not in str(raised.value)
 
 
-async def test_wrong_credentials_are_not_tried_again_at_once() -> None:
-    """A refused login is remembered: many callers get the same answer, Salesforce is asked once."""
+async def test_rejected_credentials_are_not_sent_again_at_once() -> None:
+    """After a rejected login, many callers get the same error, and Salesforce gets one request."""
     logins = Logins(*[REFUSED] * 10)
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url), clock=Clock())
         for _ in range(50):
-            with pytest.raises(AuthFailedError, match="invalid_client: invalid client credentials"):
+            with pytest.raises(SalesforceAuthFailedError, match="invalid_client: invalid client credentials"):
                 await source.token()
 
     assert 1 == len(logins.requests)
 
 
-async def test_pauses_between_refused_logins_grow_to_a_minute_and_no_further() -> None:
-    """Waiting doubles while the login is refused, yet a mended configuration is found within about a minute."""
+async def test_pauses_between_rejected_logins_grow_to_one_minute() -> None:
+    """The pause doubles while logins are rejected; a corrected configuration takes effect within about a minute."""
     logins = Logins(*[REFUSED] * 40)
     clock = Clock()
     moments = []
@@ -102,7 +102,7 @@ async def test_pauses_between_refused_logins_grow_to_a_minute_and_no_further() -
         for second in range(600):
             clock.now = 1000.0 + second
             before = len(logins.requests)
-            with pytest.raises(AuthFailedError):
+            with pytest.raises(SalesforceAuthFailedError):
                 await source.token()
             if len(logins.requests) > before:
                 moments.append(second)
@@ -112,13 +112,13 @@ async def test_pauses_between_refused_logins_grow_to_a_minute_and_no_further() -
     assert 60 <= max(pauses) <= 76
 
 
-async def test_a_mended_login_works_again() -> None:
-    """After the pause the login is tried, and a success ends the remembered failure."""
+async def test_a_successful_login_ends_the_pauses() -> None:
+    """After the pause, a login is sent again; its success clears the stored failure."""
     clock = Clock()
     logins = Logins(REFUSED)
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url), clock=clock)
-        with pytest.raises(AuthFailedError):
+        with pytest.raises(SalesforceAuthFailedError):
             await source.token()
         clock.now += 2.0
         assert "00D!token-2" == (await source.token()).access_token
@@ -129,14 +129,14 @@ async def test_a_mended_login_works_again() -> None:
     [
         (503, {}),
         (429, {}),
-        (420, None),  # Salesforce's edge has no routing to the instance, as while an org is moved
+        (420, None),  # Salesforce's edge has no routing to the instance, for example while an org is moved
         (200, {"no": "token"}),
         (400, {"error": "server_error"}),
         (400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
     ],
 )
-async def test_a_login_in_trouble_is_retried_later(answer: tuple[int, object]) -> None:
-    """A busy or broken login is no matter for a person, and says when to come back."""
+async def test_a_failing_login_server_is_retried_later(answer: tuple[int, object]) -> None:
+    """A busy or failing login server needs no person; the error states when to retry."""
     logins = Logins(answer)
     async with serving(logins.handlers) as url:
         with pytest.raises(UnavailableError) as raised:
@@ -147,15 +147,15 @@ async def test_a_login_in_trouble_is_retried_later(answer: tuple[int, object]) -
 
 
 async def test_an_unreachable_login_is_retried_later() -> None:
-    """Nobody listens: that passes."""
+    """A refused connection is a temporary failure."""
     async with serving({}) as url:
         pass
-    with pytest.raises(UnavailableError, match="cannot be reached"):
+    with pytest.raises(UnavailableError, match="is unreachable"):
         await TokenSource(org_at(url)).token()
 
 
-async def test_a_login_that_never_answers_is_given_up() -> None:
-    """A silent login ends after the org's timeout."""
+async def test_a_silent_login_server_times_out() -> None:
+    """A login without a response ends after the org's time-out."""
 
     async def silent(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -176,14 +176,14 @@ async def test_a_secret_does_not_follow_a_redirect() -> None:
             raise web.HTTPTemporaryRedirect(f"{elsewhere}/services/oauth2/token")
 
         async with serving({"POST /services/oauth2/token": redirect}) as url:
-            with pytest.raises(AuthFailedError, match="HTTP 307"):
+            with pytest.raises(SalesforceAuthFailedError, match="HTTP 307"):
                 await TokenSource(org_at(url)).token()
 
     assert [] == logins.requests
 
 
-async def test_a_refused_token_is_replaced_once() -> None:
-    """Many callers tell that one token was refused: one new login."""
+async def test_a_rejected_token_is_replaced_once() -> None:
+    """Many callers report the same rejected token: one new login."""
     logins = Logins()
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url))
@@ -195,15 +195,15 @@ async def test_a_refused_token_is_replaced_once() -> None:
     assert 2 == len(logins.requests)
 
 
-async def test_tokens_that_die_young_slow_the_login_down() -> None:
-    """When every fresh token is refused, the second time already waits: no login per call."""
+async def test_tokens_that_are_rejected_soon_delay_the_next_login() -> None:
+    """When every fresh token is rejected, the second login already waits, so there is not one login per call."""
     clock = Clock()
     logins = Logins()
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url), clock=clock)
         for _ in range(2):
             source.invalidate(await source.token())
-        with pytest.raises(UnavailableError, match="soon refuses"):
+        with pytest.raises(UnavailableError, match="rejects the token soon"):
             await source.token()
         clock.now += 2.0
         await source.token()
@@ -211,8 +211,8 @@ async def test_tokens_that_die_young_slow_the_login_down() -> None:
     assert 3 == len(logins.requests)
 
 
-async def test_a_token_that_died_of_age_is_replaced_at_once() -> None:
-    """Expiry after hours, again and again, is the usual course."""
+async def test_an_expired_token_is_replaced_at_once() -> None:
+    """Repeated expiry after hours is normal and delays no login."""
     clock = Clock()
     async with serving(Logins().handlers) as url:
         source = TokenSource(org_at(url), clock=clock)
@@ -225,13 +225,13 @@ async def test_a_token_that_died_of_age_is_replaced_at_once() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    """Neither a token nor a source shows its secret when it is printed."""
-    assert "geheim" not in repr(Token("geheim"))
+    """Neither the `repr` of a token nor that of a source contains a secret."""
+    assert "geheim" not in repr(AccessToken("geheim"))
     assert "geheim" not in repr(TokenSource(org_at("https://acme.my.salesforce.com", secret="geheim")))
 
 
 async def test_a_login_for_another_org_gives_no_token() -> None:
-    """The sentence names both ids and the setting; callers can wait, for the settings can be corrected."""
+    """The error names both ids and the setting, and callers can wait for corrected settings."""
     logins = Logins(org="00D000000000002EAA")
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url), clock=Clock())
@@ -241,14 +241,14 @@ async def test_a_login_for_another_org_gives_no_token() -> None:
             await source.token()
 
     assert f"{url} is org 00D000000000002EAA, but `orgs.id` of 'test' says {ORG_ID}" == str(raised.value)
-    assert "orgs.id" in raised.value.cure
+    assert "orgs.id" in raised.value.hint
     assert isinstance(raised.value, RetryError)
     assert 1 == len(logins.requests)
 
 
 @pytest.mark.parametrize("userinfo", ["00D000000000002EAA", None, "not an id"])
-async def test_a_login_that_does_not_say_its_org_is_asked_for_it(userinfo: str | None) -> None:
-    """Without `id` in the answer userinfo decides; an org that nothing names is not taken for the right one."""
+async def test_userinfo_decides_if_the_login_names_no_org(userinfo: str | None) -> None:
+    """Without `id` in the response, userinfo decides; if it names no org either, there is no token."""
     asked: list[str] = []
 
     async def whose(request: web.Request) -> web.Response:
@@ -267,14 +267,14 @@ async def test_a_login_that_does_not_say_its_org_is_asked_for_it(userinfo: str |
 
 @pytest.mark.parametrize("identity", [str(ORG_ID), ORG_ID.short])
 async def test_a_login_for_the_right_org_costs_one_call(identity: str) -> None:
-    """Salesforce writes ids with 15 or 18 characters."""
+    """An id of 15 or 18 characters in `id` needs no call of userinfo."""
     logins = Logins(org=identity)
     async with serving(logins.handlers) as url:
         assert "00D!token-1" == (await TokenSource(org_at(url)).token()).access_token
 
 
-async def test_userinfo_that_names_the_right_org_is_believed() -> None:
-    """An answer without `id` still gives a token."""
+async def test_userinfo_with_the_right_org_gives_a_token() -> None:
+    """A response without `id` still gives a token."""
 
     async def whose(_request: web.Request) -> web.Response:
         return web.json_response({"organization_id": ORG_ID})

@@ -1,4 +1,4 @@
-"""What CometD answers mean."""
+"""The meaning of CometD responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from closedwon.errors import AttentionError, RetryError
 from closedwon.salesforce import errors
-from closedwon.salesforce.bayeux import read_answer, refusal
+from closedwon.salesforce.bus.bayeux import read_answer, refusal
 
 HANDSHAKE, CONNECT, SUBSCRIBE = "/meta/handshake", "/meta/connect", "/meta/subscribe"
 SUBSCRIPTION = {"channel": SUBSCRIBE, "subscription": "/event/X__e", "ext": {"replay": {"/event/X__e": 42}}}
@@ -49,7 +49,7 @@ def failed(channel: str, error: str, reason: str | None = None) -> dict[str, Any
     ],
 )
 def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: type) -> None:
-    """Each refusal of the Streaming API guide becomes the error that says what to do."""
+    """Each refusal in the Streaming API guide maps to the error that determines the reaction."""
     assert kind is type(refusal(reply, SUBSCRIPTION))
 
 
@@ -71,8 +71,8 @@ def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: t
         (failed(CONNECT, "403::Organization total events daily limit exceeded"), 1800, 7200),
     ],
 )
-def test_a_bus_that_asks_for_patience_gets_it(reply: dict[str, Any], at_least: int, at_most: int) -> None:
-    """Busy servers are left alone for minutes, a used-up day for about an hour; no login, no alarm."""
+def test_a_limit_of_the_bus_sets_the_time_to_wait(reply: dict[str, Any], at_least: int, at_most: int) -> None:
+    """A busy server means minutes, a used-up daily limit about an hour, without a login and without an alert."""
     error = refusal(reply, SUBSCRIPTION)
 
     assert isinstance(error, errors.ThrottledError)
@@ -80,8 +80,8 @@ def test_a_bus_that_asks_for_patience_gets_it(reply: dict[str, Any], at_least: i
     assert timedelta(seconds=at_least) <= error.retry_after <= timedelta(seconds=at_most)
 
 
-def test_a_rejected_replay_id_tells_which() -> None:
-    """The error names channel, position and Salesforce's words."""
+def test_the_error_of_a_rejected_replay_id_names_it() -> None:
+    """The error names channel and position and quotes Salesforce."""
     error = refusal(failed(SUBSCRIBE, REPLAY_ID), SUBSCRIPTION)
 
     assert isinstance(error, errors.ReplayIdRejectedError)
@@ -89,7 +89,7 @@ def test_a_rejected_replay_id_tells_which() -> None:
     assert "you provided was invalid" in str(error)
 
 
-def test_messages_are_read_whatever_the_http_status() -> None:
+def test_messages_are_read_with_any_http_status() -> None:
     """Salesforce may send Bayeux messages with any status."""
     messages = [failed(CONNECT, "401::Authentication invalid")]
 
@@ -123,8 +123,8 @@ def test_messages_are_read_whatever_the_http_status() -> None:
         (200, b'[{"channel":"/meta/connect","successful":"yes"}]', errors.StreamInterruptedError),
     ],
 )
-def test_answers_that_are_no_messages_are_errors_of_ours(status: int, body: bytes, kind: type) -> None:
-    """REST errors, HTML and broken JSON never escape as KeyError or JSONDecodeError."""
+def test_other_responses_raise_our_own_errors(status: int, body: bytes, kind: type) -> None:
+    """REST errors, HTML and broken JSON never raise KeyError or JSONDecodeError."""
     with pytest.raises((RetryError, AttentionError)) as raised:
         read_answer(status, body)
     assert kind is type(raised.value)

@@ -1,4 +1,4 @@
-"""Times that notifications bring along: which are read, and which are believed."""
+"""Times in notifications: which are read, and which are accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from closedwon.salesforce.events import SKEW, believable
+from closedwon.salesforce.bus.events import SKEW, believable
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -28,18 +28,18 @@ _TICK = timedelta(microseconds=1)
         ((NOW + timedelta(hours=9)).replace(tzinfo=timezone(timedelta(hours=3))), False),
     ],
 )
-def test_a_moment_that_has_not_come_yet_is_not_believed(modified_at: datetime, is_believed: bool) -> None:  # noqa: FBT001
-    """Up to five minutes another clock may be ahead; beyond that the notification counts as one without a time."""
+def test_a_time_in_the_future_is_not_accepted(modified_at: datetime, is_believed: bool) -> None:  # noqa: FBT001
+    """Another clock may be five minutes ahead; with a later time, the notification counts as one without a time."""
     assert (modified_at if is_believed else None) == believable(modified_at, NOW)
 
 
-def test_a_notification_without_a_time_has_none() -> None:
-    """Nothing is made up for it."""
+def test_a_missing_time_stays_missing() -> None:
+    """No time is substituted."""
     assert believable(None, NOW) is None
 
 
-def test_the_allowance_for_clocks_can_be_set() -> None:
-    """Five minutes, as for signatures, unless the caller says otherwise."""
+def test_the_permitted_clock_difference_can_be_set() -> None:
+    """The default is five minutes, as for signatures."""
     assert timedelta(minutes=5) == SKEW
     ahead = NOW + timedelta(seconds=2)
     assert ahead == believable(ahead, NOW, skew=timedelta(seconds=2))

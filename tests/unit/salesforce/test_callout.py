@@ -1,4 +1,4 @@
-"""Callouts: one record or many, as JSON or SOAP, judged as a whole; and what callers can read about them."""
+"""Callouts: one record or many, as JSON or SOAP, accepted or rejected as a whole; their descriptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lxml import etree
 from multidict import CIMultiDict
 from pydantic import ValidationError
 
-from closedwon.salesforce.callout import (
+from closedwon.salesforce.push.callout import (
     Accepted,
     AcceptedRecord,
     CalloutError,
@@ -24,7 +24,7 @@ from closedwon.salesforce.callout import (
     parse_soap,
     problem_body,
 )
-from closedwon.salesforce.callout_contract import openapi, wsdl
+from closedwon.salesforce.push.callout_contract import openapi, wsdl
 from tests.support.outbound import ORG
 from tests.support.soap import Loopback, soap_client
 
@@ -42,7 +42,7 @@ def read(call: Any, headers: CIMultiDict[str] = JSON) -> CalloutRequest:
 
 
 def refused(call: Any) -> dict[str, str]:
-    """Where and why `call` is refused, as the caller reads it."""
+    """The places and reasons of a refusal, as the caller gets them."""
     with pytest.raises(CalloutError) as caught:
         read(call)
     body = json.loads(caught.value.json_body())
@@ -52,7 +52,7 @@ def refused(call: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("records", [DEAL, [DEAL]])
-def test_one_record_may_stand_alone(records: Any) -> None:
+def test_one_record_needs_no_array(records: Any) -> None:
     """A trigger sends one record, as an object or as an array of one."""
     request = read({"org": "00D5g000004uZcX", "records": records})
 
@@ -61,7 +61,7 @@ def test_one_record_may_stand_alone(records: Any) -> None:
 
 
 def test_many_records_keep_order_and_fields() -> None:
-    """Batch Apex sends its whole scope; fields are kept as they came."""
+    """Batch Apex sends its whole scope; fields are kept unchanged."""
     fields = {"Name": "Größe 😀", "Amount": 1234.5, "Lines": [{"Quantity": 1}], "IsWon": True, "CloseDate": None}
     records = [{"recordId": f"0065g0000{number:06}", "id": f"n-{number}", "fields": fields} for number in range(200)]
     request = read({"org": ORG, "records": records})
@@ -70,8 +70,8 @@ def test_many_records_keep_order_and_fields() -> None:
     assert all(fields == one.payload for one in request.items)
 
 
-def test_an_idempotency_key_makes_ids() -> None:
-    """Records without an id take theirs from the header, the same each time the call is sent again."""
+def test_missing_ids_are_derived_from_the_idempotency_key() -> None:
+    """Records without an id get theirs from the header, the same ones when the call is sent again."""
     bare = {"recordId": "0065g0000000001"}
     alone, several, again = (
         read({"org": ORG, "records": records}, KEYED) for records in (bare, *[[bare, DEAL, bare]] * 2)
@@ -83,7 +83,7 @@ def test_an_idempotency_key_makes_ids() -> None:
 
 
 def test_every_bad_item_is_named() -> None:
-    """The caller learns at once what to mend and where, without its values being repeated."""
+    """The response names every error and its place, without quoting values."""
     bad = {"recordId": "Customer Jones", "id": "with space", "feilds": {}, "fields": "Jones"}
     problems = refused({"org": "001", "records": [DEAL, bad, {"recordId": "0065g0000000001ZZZ"}, None]})
 
@@ -116,7 +116,7 @@ def test_every_bad_item_is_named() -> None:
         ({"org": ORG, "records": DEAL, "a/b~c": 1}, "/a~1b~0c"),
     ],
 )
-def test_another_shape_is_refused_where_it_differs(call: Any, pointer: str) -> None:
+def test_a_call_of_another_form_is_refused_with_the_place(call: Any, pointer: str) -> None:
     """The pointer leads to the place in the caller's own JSON."""
     assert pointer in refused(call)
 
@@ -136,8 +136,8 @@ def test_another_shape_is_refused_where_it_differs(call: Any, pointer: str) -> N
         '{"a": "\u00e9"}'.encode("latin-1"),
     ],
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
-    """Also what other readers would let pass: infinity, halves of characters, bottomless nesting."""
+def test_a_body_that_is_not_valid_json_is_refused(body: bytes) -> None:
+    """So are bodies that other parsers accept: infinity, half characters, very deep nesting."""
     with pytest.raises(CalloutError) as caught:
         parse_json(body, JSON)
 
@@ -156,8 +156,8 @@ def test_another_media_type_is_refused(content_type: str) -> None:
     assert HTTPStatus.UNSUPPORTED_MEDIA_TYPE == caught.value.status
 
 
-def test_a_call_has_at_most_200_records() -> None:
-    """More would not be durable within Apex's ten seconds."""
+def test_a_call_with_more_than_200_records_is_refused() -> None:
+    """More records would not be durable within Apex's ten seconds."""
     with pytest.raises(CalloutError) as caught:
         read({"org": ORG, "records": [DEAL] * 201})
 
@@ -174,7 +174,7 @@ def test_a_call_has_at_most_200_records() -> None:
     )
 )
 def test_any_json_is_read_or_refused(call: Any) -> None:
-    """No JSON makes anything but a request or a refusal that can be sent."""
+    """Any JSON yields either a request or a refusal that can be sent."""
     try:
         answered = bool(read(call).items)
     except CalloutError as error:
@@ -185,15 +185,15 @@ def test_any_json_is_read_or_refused(call: Any) -> None:
     assert answered
 
 
-def test_the_answer_tells_the_workflow_of_each_record() -> None:
-    """JSON callers get their ids back, with the workflow that now has them."""
+def test_the_answer_names_the_workflow_of_each_record() -> None:
+    """The answer to a JSON call has the caller's ids and the workflow of each."""
     record = {"recordId": "0065g0000000001AAA", "id": "a<1>", "workflowId": "order:0065g@00D5g"}
 
     assert {"accepted": [record]} == json.loads(ACCEPTED.json_body())
 
 
 def test_other_refusals_have_the_same_form() -> None:
-    """What the server refuses by itself looks like every other problem."""
+    """A refusal by the server has the form of every other problem."""
     body = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": "not durable", "errors": []}
 
     assert body == json.loads(problem_body(HTTPStatus.SERVICE_UNAVAILABLE, "not durable"))
@@ -201,14 +201,14 @@ def test_other_refusals_have_the_same_form() -> None:
 
 @pytest.fixture
 def service(tmp_path: Path) -> tuple[Any, Loopback]:
-    """A SOAP client made from our WSDL by zeep, and what stands between it and us."""
+    """A SOAP client that zeep creates from our WSDL, and its transport."""
     transport = Loopback(ACCEPTED.soap_body())
     client = soap_client(wsdl("https://closedwon.example/callouts/won-deals/soap"), tmp_path, transport)
     return client.service, transport
 
 
 def test_a_soap_tool_calls_by_the_wsdl(service: tuple[Any, Loopback]) -> None:
-    """Zeep builds a call from our WSDL that we read, and understands our answer."""
+    """Zeep builds a call from our WSDL, we read it, and zeep understands our answer."""
     client, transport = service
     fields = [{"name": "Name", "value": "Roof <1>"}, {"name": "Amount", "value": None}]
     records = [{"recordId": "0065g0000000001", "id": "a"}, {"recordId": "0065g0000000002", "id": "b", "fields": fields}]
@@ -227,7 +227,7 @@ def test_a_soap_tool_calls_by_the_wsdl(service: tuple[Any, Loopback]) -> None:
     )
 
 
-def test_a_soap_tool_understands_our_refusal(service: tuple[Any, Loopback]) -> None:
+def test_a_soap_tool_understands_our_fault(service: tuple[Any, Loopback]) -> None:
     """The Fault names each bad item, as the JSON answer does."""
     client, transport = service
     with pytest.raises(CalloutError) as caught:
@@ -257,31 +257,31 @@ FIELD = "<fields><name>A</name><value>1</value></fields>"
         (f"<org>{ORG}</org>", "no record"),
         (f"<org>{ORG}</org><org>{ORG}</org>{RECORD}", "twice"),
         (f"<x:org>{ORG}</x:org>{RECORD}", "another namespace"),
-        (f"<org>{ORG}</org><orgs>1</orgs>{RECORD}", "/orgs: no such name"),
+        (f"<org>{ORG}</org><orgs>1</orgs>{RECORD}", "/orgs: unknown name"),
         (f"<org>{ORG}</org>{RECORD * 201}", "at most 200"),
         (f"<org>{ORG}</org><records/>", "/records/0/recordId: missing"),
         (f"<org>{ORG}</org>{RECORD.replace('<id>a</id>', '<id/>')}", "/records/0/id: not a text"),
         (f"<org>{ORG}</org>{RECORD.replace('</records>', FIELD * 2 + '</records>')}", "twice"),
         (f"<org>{ORG}</org>{RECORD.replace('</records>', '<fields/></records>')}", "without a name"),
-        (f"<org>{ORG}</org>{RECORD.replace('<id>a', '<id><b/>a')}", "elements inside"),
+        (f"<org>{ORG}</org>{RECORD.replace('<id>a', '<id><b/>a')}", "child elements"),
     ],
 )
-def test_another_soap_call_is_refused(inner: str, complaint: str) -> None:
-    """A call that differs from the WSDL starts nothing, and its Fault says why."""
+def test_a_soap_call_that_differs_from_the_wsdl_is_refused(inner: str, complaint: str) -> None:
+    """The call is rejected as a whole, and the Fault states the reason."""
     with pytest.raises(CalloutError) as caught:
         parse_soap(soap(inner))
 
     assert complaint in (etree.fromstring(caught.value.soap_body()).findtext(".//faultstring") or "")
 
 
-def test_another_body_is_no_call() -> None:
+def test_a_soap_message_of_another_kind_is_refused() -> None:
     """An outbound message that was sent to the wrong endpoint is refused."""
-    with pytest.raises(CalloutError, match="no element submit"):
+    with pytest.raises(CalloutError, match="does not contain the element submit"):
         parse_soap(soap("").replace(b"submit", b"notifications"))
 
 
-def test_the_wsdl_keeps_to_what_wsdl2apex_takes() -> None:
-    """One service, port and schema of plain sequences: what Salesforce's generator refuses does not occur."""
+def test_the_wsdl_uses_only_what_wsdl2apex_supports() -> None:
+    """One service, port and schema of plain sequences: it contains nothing that Salesforce's generator rejects."""
     root = etree.fromstring(wsdl("https://closedwon.example/"))
     names = [etree.QName(element).localname for element in root.iter()]
 
@@ -297,15 +297,15 @@ def test_the_wsdl_keeps_to_what_wsdl2apex_takes() -> None:
 
 
 def test_the_openapi_document_describes_every_route() -> None:
-    """Each route has its path, every reference leads somewhere, and an id may be left to the Idempotency-Key."""
+    """Each route has its path, every reference resolves, and a record's id is optional."""
     document = openapi(["won-deals", "renewals"])
 
     assert ("3.1.0", {"/callouts/won-deals", "/callouts/renewals"}) == (document["openapi"], set(document["paths"]))
     schemas = document["components"]["schemas"]
     references = set(_references(document))
-    assert {"Call", "Record", "Accepted", "Problem"} <= references
+    assert {"CalloutCall", "CalloutRecord", "Accepted", "CalloutProblem"} <= references
     assert references <= set(schemas)
-    assert ["recordId"] == schemas["Record"]["required"]
+    assert ["recordId"] == schemas["CalloutRecord"]["required"]
     assert {"202", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} == set(
         document["paths"]["/callouts/renewals"]["post"]["responses"]
     )
@@ -320,8 +320,8 @@ def _references(value: Any) -> list[str]:
     return own + [name for inner in value.values() for name in _references(inner)]
 
 
-def test_ids_are_given_only_to_records_without_one() -> None:
-    """What is not a record, or has an id, stays as it is: the check names it."""
+def test_only_records_without_an_id_get_one() -> None:
+    """A record with an id, and an element that is not a record, stay unchanged for the validation."""
     bare = {"recordId": "0065g0000000001"}
     with pytest.raises(CalloutError) as caught:
         read({"org": ORG, "records": [None, bare, "x", {**bare, "id": "own"}]}, KEYED)
@@ -331,35 +331,35 @@ def test_ids_are_given_only_to_records_without_one() -> None:
     assert ["/records"] == [one.pointer for one in caught.value.problems]
 
 
-def test_long_names_of_the_callers_are_cut_to_80_characters() -> None:
-    """The answer does not grow with the call."""
+def test_unknown_names_are_cut_to_80_characters() -> None:
+    """The size of the answer does not depend on the call's."""
     assert {"/" + "x" * 80} == set(refused({"org": ORG, "records": DEAL, "x" * 81: 1}))
     assert {"/" + "y" * 80} == set(refused({"org": ORG, "records": DEAL, "y" * 80: 1}))
 
 
-def test_only_the_first_problems_are_named() -> None:
-    """The answer to a call that is wrong everywhere stays small."""
+def test_an_answer_has_at_most_100_problems() -> None:
+    """The answer to a call with many errors stays small."""
     problems = refused({"org": ORG, "records": [{"recordId": "x", "id": "a"}] * 200})
     assert 100 == len(problems)
 
 
-def test_no_problem_is_about_the_idempotency_key_where_another_value_is_missing() -> None:
-    """Only a missing id can be left to that header."""
+def test_only_a_missing_id_mentions_the_idempotency_key() -> None:
+    """Other missing values cannot come from that header."""
     problems = refused({"records": [{"id": "a"}]})
     assert ["no value", "no value"] == ["no value" if "missing" in text else text for text in problems.values()]
     assert "Idempotency" not in str(problems)
 
 
-def test_the_value_of_a_problem_is_not_kept() -> None:
-    """Neither in the error nor in what caused it: both may end in a log."""
+def test_a_refusal_does_not_contain_values() -> None:
+    """Neither the error nor its cause does: both may be logged."""
     with pytest.raises(CalloutError) as caught:
         read({"org": "Customer Jones", "records": DEAL})
     assert caught.value.__cause__ is None
     assert "Jones" not in repr(caught.value.problems)
 
 
-def test_a_nil_value_is_none_and_fields_come_after_any_other() -> None:
-    """By both spellings of true; names in any order, and texts as they are."""
+def test_a_nil_value_is_none() -> None:
+    """Both spellings of true work, names may have any order, and texts stay unchanged."""
     xsi = 'xmlns:i="http://www.w3.org/2001/XMLSchema-instance"'
     pair = "<fields><name>{}</name><value {} {}>x</value></fields>"
     pairs = "".join(
@@ -372,25 +372,25 @@ def test_a_nil_value_is_none_and_fields_come_after_any_other() -> None:
     assert ("a", "b", None, None) == (one.id, two.id, one.payload, two.payload)
 
 
-def test_a_refusal_has_its_message_and_places_in_both_forms() -> None:
-    """A call that is refused as a whole has no places."""
+def test_a_refusal_has_message_and_places_in_both_forms() -> None:
+    """A refusal of the whole call has no places."""
     with pytest.raises(CalloutError) as caught:
         read([])
     fault_text = etree.fromstring(caught.value.soap_body()).findtext(".//faultstring") or ""
-    assert fault_text.startswith("Nothing of the call was taken. all of it: ")
+    assert fault_text.startswith("No record of the call was accepted. the whole call: ")
     whole = CalloutError("Not now.", status=HTTPStatus.BAD_REQUEST)
     assert "Not now." == etree.fromstring(whole.soap_body()).findtext(".//faultstring")
     assert ("Not now.", (), HTTPStatus.BAD_REQUEST) == (str(whole), whole.problems, whole.status)
 
 
-def test_exactly_200_records_are_taken() -> None:
-    """By both ways."""
+def test_200_records_are_accepted() -> None:
+    """In both forms."""
     assert 200 == len(read({"org": ORG, "records": [DEAL] * 200}).items)
     assert 200 == len(parse_soap(soap(f"<org>{ORG}</org>{RECORD * 200}")).items)
 
 
 def test_json_may_begin_with_a_byte_order_mark() -> None:
-    """Some tools send one; the charset may be left out, and a key of a header counts in any case."""
+    """Some tools send one. The charset is optional, and the names of headers have any case."""
     body = b"\xef\xbb\xbf" + json.dumps({"org": ORG, "records": DEAL}).encode()
     for content_type in ("application/json", "application/json;charset=utf8", 'application/json; charset="UTF-8"'):
         assert 1 == len(parse_json(body, CIMultiDict({"content-type": content_type})).items)
@@ -398,13 +398,13 @@ def test_json_may_begin_with_a_byte_order_mark() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<a/>", soap("").replace(b"submit", b"other")])
 def test_a_body_that_is_not_a_soap_call_is_a_bad_request(body: bytes) -> None:
-    """By status, for the log; the Fault itself comes with 500."""
+    """The error's status is 400, for the log; the Fault itself is sent with 500."""
     with pytest.raises(CalloutError) as caught:
         parse_soap(body)
     assert HTTPStatus.BAD_REQUEST is caught.value.status
 
 
-def test_an_accepted_record_is_a_value() -> None:
-    """Nothing changes an answer after it was made."""
+def test_an_accepted_record_is_immutable() -> None:
+    """An answer cannot be changed after its creation."""
     with pytest.raises(ValidationError, match="frozen"):
         ACCEPTED.accepted[0].id = "b"  # type: ignore[misc]

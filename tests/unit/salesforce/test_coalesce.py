@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from closedwon.salesforce.coalesce import Coalescer
+from closedwon.salesforce.api.coalesce import Coalescer
 
 
 class Sender:
-    """Doubles numbers and keeps the batches; waits for `gate` first."""
+    """Doubles numbers and records the batches; waits for `gate` first."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -30,8 +30,8 @@ class Sender:
         return [ValueError(f"{item} is bad") if item < 0 else item * 2 for item in items]
 
 
-async def test_callers_of_one_moment_share_a_request() -> None:
-    """What is asked at the same moment leaves together, and everybody gets their own answer."""
+async def test_concurrent_callers_share_a_request() -> None:
+    """Items of the same moment are sent together, and each caller gets its own result."""
     sender = Sender()
     coalescer = Coalescer(sender, limit=100, parallel=1)
 
@@ -40,7 +40,7 @@ async def test_callers_of_one_moment_share_a_request() -> None:
 
 
 async def test_no_request_is_larger_than_its_limit() -> None:
-    """More callers than fit become several requests."""
+    """More callers than the limit need several requests."""
     sender = Sender()
     coalescer = Coalescer(sender, limit=10, parallel=4)
     await asyncio.gather(*(coalescer.submit(number) for number in range(35)))
@@ -48,8 +48,8 @@ async def test_no_request_is_larger_than_its_limit() -> None:
     assert [10, 10, 10, 5] == [len(batch) for batch in sender.batches]
 
 
-async def test_what_waits_for_a_slot_leaves_together() -> None:
-    """While a request is under way, later callers gather instead of queueing up one by one."""
+async def test_items_that_wait_for_a_slot_are_sent_together() -> None:
+    """While a request is in progress, later callers form one batch."""
     sender = Sender()
     sender.gate.clear()
     coalescer = Coalescer(sender, limit=100, parallel=1)
@@ -65,7 +65,7 @@ async def test_what_waits_for_a_slot_leaves_together() -> None:
 
 
 async def test_items_of_one_key_keep_their_order_in_separate_requests() -> None:
-    """Two updates of one record never share a request, and the later one leaves later."""
+    """Two updates of one record never share a request, and the later one is sent later."""
     sender = Sender()
     coalescer = Coalescer(sender, limit=100, parallel=1, key=lambda number: number % 10)
     await asyncio.gather(*(coalescer.submit(number) for number in (1, 2, 11, 21, 3)))
@@ -82,7 +82,7 @@ async def test_one_bad_item_fails_alone() -> None:
     assert isinstance(bad, ValueError)
 
 
-async def test_a_failed_request_fails_everybody_with_an_error_of_their_own() -> None:
+async def test_a_failed_request_raises_a_separate_error_for_each_caller() -> None:
     """Callers do not share one exception object, whose traceback would grow with each of them."""
 
     async def fail(_: Sequence[int]) -> list[int | Exception]:
@@ -95,8 +95,8 @@ async def test_a_failed_request_fails_everybody_with_an_error_of_their_own() -> 
     assert 5 == len({id(error) for error in errors})
 
 
-async def test_a_caller_who_left_is_left_out() -> None:
-    """A cancelled caller's item is not sent, and the others are served."""
+async def test_the_item_of_a_cancelled_caller_is_not_sent() -> None:
+    """The other callers get their results."""
     sender = Sender()
     coalescer = Coalescer(sender, limit=100, parallel=1)
     gone = asyncio.create_task(coalescer.submit(1))
@@ -108,8 +108,8 @@ async def test_a_caller_who_left_is_left_out() -> None:
     assert [[2]] == sender.batches
 
 
-async def test_nobody_waits_for_a_closed_coalescer() -> None:
-    """Closing cancels both who waits for an answer and who waits to leave."""
+async def test_closing_cancels_all_callers() -> None:
+    """It cancels callers that wait for a response and callers whose item is not sent yet."""
     sender = Sender()
     sender.gate.clear()
     coalescer = Coalescer(sender, limit=1, parallel=1)

@@ -1,4 +1,4 @@
-"""The WSDL of an outbound message: read, written, kept to, and understood by a SOAP tool that is not ours."""
+"""The WSDL of an outbound message: reading, writing, checking messages, and use by an independent SOAP tool."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import zeep
 from lxml import etree
 
-from closedwon.salesforce.contract import Contract, ContractError
-from closedwon.salesforce.outbound import OutboundMessage, OutboundMessageError, ack, fault, parse
+from closedwon.salesforce.push.contract import Contract, ContractError
+from closedwon.salesforce.push.outbound import OutboundMessage, OutboundMessageError, ack, fault, parse
 from tests.support import outbound as sent
 from tests.support.soap import Loopback, soap_client
 
@@ -31,7 +31,7 @@ DEAL = Contract(
 
 
 def delivery(client: Any) -> dict[str, Any]:
-    """The arguments of one delivery, made from the types that zeep read."""
+    """The arguments of one delivery, built with the types that zeep has read."""
     kind = client.get_type("{urn:sobject.enterprise.soap.sforce.com}Opportunity")
     return {
         "OrganizationId": sent.ORG,
@@ -47,7 +47,7 @@ def delivery(client: Any) -> dict[str, Any]:
 
 
 def test_a_soap_tool_delivers_by_the_wsdl(tmp_path: Path) -> None:
-    """Zeep builds a delivery from our WSDL that we read and that keeps to the contract, and it understands our Ack."""
+    """Zeep builds a delivery from our WSDL, it passes our check, and zeep understands our Ack."""
     transport = Loopback(ack(accepted=True))
     client = soap_client(DEAL.wsdl(ENDPOINT), tmp_path, transport)
     answer = client.service.notifications(**delivery(client))
@@ -62,13 +62,13 @@ def test_a_soap_tool_delivers_by_the_wsdl(tmp_path: Path) -> None:
 
 
 def test_a_soap_tool_understands_our_fault(tmp_path: Path) -> None:
-    """What is wrong reaches the caller of a SOAP tool as the error's text."""
+    """The faultstring is the text of the error that the SOAP tool raises."""
     client = soap_client(DEAL.wsdl(ENDPOINT), tmp_path, Loopback(fault("Client", "OrganizationId is not <ours>"), 500))
     with pytest.raises(zeep.exceptions.Fault, match="OrganizationId is not <ours>"):
         client.service.notifications(**delivery(client))
 
 
-def test_the_wsdl_has_the_names_that_salesforce_gives(tmp_path: Path) -> None:
+def test_the_wsdl_has_the_names_that_salesforce_uses(tmp_path: Path) -> None:
     """Service, port, binding, operation and address are those of a WSDL from Setup; an id has 18 characters."""
     document = soap_client(DEAL.wsdl(ENDPOINT), tmp_path).wsdl
     (service,) = document.services.values()
@@ -80,13 +80,13 @@ def test_the_wsdl_has_the_names_that_salesforce_gives(tmp_path: Path) -> None:
     assert b'<pattern value="[a-zA-Z0-9]{18}"/>' in DEAL.wsdl(ENDPOINT)
 
 
-def test_a_contract_is_read_as_it_was_written() -> None:
-    """Object, names and types survive; `Id` belongs to every sObject."""
+def test_a_written_contract_can_be_read_back() -> None:
+    """Object, names and types are the same; `Id` is part of every sObject."""
     assert DEAL == Contract.read(DEAL.wsdl(ENDPOINT))
 
 
 def test_prefixes_of_a_wsdl_do_not_matter() -> None:
-    """Types are known by their namespace, and one that we do not know may hold anything."""
+    """Types are identified by namespace; values of an unknown type are not checked."""
     text = DEAL.wsdl(ENDPOINT).decode()
     text = text.replace('name="Name" nillable="true" minOccurs="0" type="xsd:string"', 'name="Name" type="ens:Address"')
     for prefix in ("xsd", "ent", "ens"):
@@ -98,15 +98,15 @@ def test_prefixes_of_a_wsdl_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("file", "complaint"),
     [
-        (b"", "cannot be read"),
+        (b"", "cannot be parsed"),
         (b"<!DOCTYPE a><a/>", "Document types"),
-        (b"<a/>", "no WSDL of an outbound message"),
+        (b"<a/>", "not the WSDL of an outbound message"),
         (DEAL.wsdl(ENDPOINT).replace(b'"ens:Opportunity"', b'"ens:Account"'), "does not describe"),
-        (DEAL.wsdl(ENDPOINT).replace(b'"Amount"', b'"A mount"'), "names that Salesforce does not give"),
+        (DEAL.wsdl(ENDPOINT).replace(b'"Amount"', b'"A mount"'), "names that are not valid in Salesforce"),
     ],
 )
-def test_another_file_is_no_contract(file: bytes, complaint: str) -> None:
-    """A wrong file is refused when the settings are read, not when the first message comes."""
+def test_a_file_that_is_not_a_contract_is_refused(file: bytes, complaint: str) -> None:
+    """The error appears when the file is read, not with the first message."""
     with pytest.raises(ContractError, match=complaint):
         Contract.read(file)
 
@@ -116,8 +116,8 @@ def one(**fields: str) -> OutboundMessage:
     return parse(sent.message([sent.deal(1, **fields)]))
 
 
-def test_a_message_of_the_contract_passes() -> None:
-    """All forms of values that Salesforce sends fit their types; nil and missing fields always do."""
+def test_a_message_that_matches_the_contract_passes() -> None:
+    """All forms of values that Salesforce sends match their types; nil and missing fields always match."""
     DEAL.check(
         one(
             AccountId="0015g0000000001AAA",
@@ -136,17 +136,17 @@ def test_a_message_of_the_contract_passes() -> None:
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"StageName": "Closed Won"}, "does not know the field StageName"),
-        ({"AccountId": "Acme"}, "AccountId holds no ent:ID"),
-        ({"Amount": "12,5"}, "Amount holds no xsd:double"),
-        ({"CloseDate": "3.11.2026"}, "CloseDate holds no xsd:date"),
-        ({"IsWon": "yes"}, "IsWon holds no xsd:boolean"),
-        ({"SystemModstamp": "2026-11-03"}, "SystemModstamp holds no xsd:dateTime"),
-        ({"acme__Parts__c": "1.5"}, "acme__Parts__c holds no xsd:int"),
+        ({"StageName": "Closed Won"}, "does not have the field StageName"),
+        ({"AccountId": "Acme"}, "AccountId is not a valid ent:ID"),
+        ({"Amount": "12,5"}, "Amount is not a valid xsd:double"),
+        ({"CloseDate": "3.11.2026"}, "CloseDate is not a valid xsd:date"),
+        ({"IsWon": "yes"}, "IsWon is not a valid xsd:boolean"),
+        ({"SystemModstamp": "2026-11-03"}, "SystemModstamp is not a valid xsd:dateTime"),
+        ({"acme__Parts__c": "1.5"}, "acme__Parts__c is not a valid xsd:int"),
     ],
 )
-def test_a_message_outside_the_contract_is_refused(fields: dict[str, str], complaint: str) -> None:
-    """The complaint names the field, the type and the notifications, and not the value."""
+def test_a_message_that_differs_from_the_contract_is_refused(fields: dict[str, str], complaint: str) -> None:
+    """The error names the field, the type and the notifications, but not the value."""
     with pytest.raises(OutboundMessageError, match=complaint) as caught:
         DEAL.check(one(**fields))
 
@@ -155,14 +155,14 @@ def test_a_message_outside_the_contract_is_refused(fields: dict[str, str], compl
 
 
 def test_a_message_of_another_object_is_refused() -> None:
-    """A message that was sent to the wrong endpoint starts nothing."""
+    """A message for another endpoint is rejected."""
     message = parse(sent.message([sent.notification("04l5g0000000001", {"Id": "0015g0000000001"}, type_="Account")]))
     with pytest.raises(OutboundMessageError, match=re.escape("about Opportunity, not Account")):
         DEAL.check(message)
 
 
 def test_the_wsdl_is_well_formed() -> None:
-    """A hostile address cannot break out of its attribute."""
+    """Special characters of an address are escaped."""
     root = etree.fromstring(DEAL.wsdl('"/><evil a="'))
 
     assert root.find(".//{*}evil") is None

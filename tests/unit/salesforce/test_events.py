@@ -1,4 +1,4 @@
-"""Reading events of every shape."""
+"""Reading events of any form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from closedwon.salesforce.events import parse_event
+from closedwon.salesforce.bus.events import parse_event
 
 CHANNEL = "/event/Order_Requested__e"
 
 
 def test_a_platform_event_is_read() -> None:
-    """Replay id, EventUuid, time and payload stand where the Streaming API guide says."""
+    """Replay id, EventUuid, time and payload are read from the places in the Streaming API guide."""
     data = {
         "schema": "dffQ2QLzDNHqwB8_sHMxdA",
         "payload": {"CreatedDate": "2026-11-03T10:00:00.123Z", "CreatedById": "005", "Opportunity_Id__c": "006"},
@@ -42,8 +42,8 @@ def test_a_platform_event_is_read() -> None:
         {"payload": {"CreatedDate": "2026-11-03T10:00:00"}, "event": {"replayId": 1.5}},
     ],
 )
-def test_an_event_of_any_shape_is_kept(data: Any) -> None:
-    """What cannot be understood is an event all the same, with all that came and nothing made up."""
+def test_a_malformed_event_is_kept(data: Any) -> None:
+    """It is still an event, with all the received data and nothing added."""
     event = parse_event(CHANNEL, data)
 
     assert (None, None, None) == (event.replay_id, event.uuid, event.created_at)
@@ -51,7 +51,7 @@ def test_an_event_of_any_shape_is_kept(data: Any) -> None:
 
 
 def test_a_broken_event_keeps_its_position() -> None:
-    """The replay id survives, so that reading can go on behind a broken event."""
+    """The replay id is kept, so that reading can continue after a broken event."""
     event = parse_event(CHANNEL, {"event": {"replayId": 12}})
 
     assert "12" == event.replay_id

@@ -1,4 +1,4 @@
-"""Outbound messages: every form that an org sends is read, and everything else is refused in words."""
+"""Outbound messages: every form that an org sends is read, and everything else is refused with a reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from closedwon.ids import OrgId, RecordId
-from closedwon.salesforce.outbound import OutboundMessageError, ack, fault, parse
+from closedwon.salesforce.push.outbound import OutboundMessageError, ack, fault, parse
 from tests.support import outbound as sent
 
 DEAL = sent.deal(1, Amount="120000.0", CloseDate="2026-11-03", Name="Roof & Söhne <Wien>", IsWon="true")
@@ -20,8 +20,8 @@ FIELDS = {
 GONE = f"<Notification><Id>{sent.notification_id(1)}</Id></Notification>"
 
 
-def test_a_message_is_read_whole() -> None:
-    """Org, action, addresses, object and every field come out as they were sent, ids in their long form."""
+def test_all_parts_of_a_message_are_read() -> None:
+    """Org, action, addresses, object and every field have the sent values, ids in their long form."""
     message = parse(sent.message([DEAL]))
 
     assert (sent.ORG, sent.ACTION, "Opportunity") == (message.org, message.action, message.object)
@@ -36,7 +36,7 @@ def test_a_message_is_read_whole() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 100])
 def test_all_notifications_are_read_in_their_order(count: int) -> None:
-    """Up to 100 notifications come in one message, and none is left out."""
+    """A message has up to 100 notifications, and none is omitted."""
     message = parse(sent.message([sent.deal(number) for number in range(count)]))
 
     assert [RecordId(sent.deal_id(number)) for number in range(count)] == [one.record for one in message.notifications]
@@ -46,13 +46,13 @@ def test_all_notifications_are_read_in_their_order(count: int) -> None:
     "session",
     ["", '<SessionId xsi:nil="true"/>', "<SessionId/>", "<SessionId></SessionId>", "<SessionId> </SessionId>"],
 )
-def test_no_session_id_in_any_form(session: str) -> None:
-    """Since February 2026 there is none, whether the element is absent, nil or empty."""
+def test_a_missing_session_id_is_none(session: str) -> None:
+    """The element may be absent, nil or empty, as in all messages since February 2026."""
     assert parse(sent.message([DEAL], session=session)).session is None
 
 
 def test_a_session_id_is_a_secret() -> None:
-    """The session id of an older org is there for who asks, and is shown nowhere by accident."""
+    """The session id of an older org is available, but no `repr` contains it."""
     message = parse(sent.message([DEAL], session="<SessionId>00D5g!SECRET</SessionId>"))
 
     assert message.session is not None
@@ -61,7 +61,7 @@ def test_a_session_id_is_a_secret() -> None:
 
 
 def test_addresses_may_be_missing() -> None:
-    """Nothing depends on the addresses inside a message."""
+    """The addresses in a message are optional."""
     message = parse(sent.message([DEAL], urls=False))
 
     assert (None, None) == (message.enterprise_url, message.partner_url)
@@ -86,13 +86,13 @@ def test_addresses_may_be_missing() -> None:
     ],
 )
 def test_every_usual_encoding_is_read(encoding: str, charset: str | None) -> None:
-    """A byte order mark wins over the HTTP header, the header over the XML declaration."""
+    """A byte order mark overrides the HTTP header, and the header overrides the XML declaration."""
     body = sent.message([DEAL], encoding=encoding)
 
     assert FIELDS == parse(body, charset).notifications[0].fields
 
 
-def test_the_header_wins_over_the_declaration() -> None:
+def test_the_header_overrides_the_declaration() -> None:
     """A proxy that changes the encoding changes the header, not the declaration."""
     body = sent.message([DEAL], encoding="ISO-8859-1").decode("iso-8859-1").encode()
 
@@ -128,13 +128,13 @@ def test_prefixes_and_order_do_not_matter() -> None:
     ['<sf:Amount xsi:nil="true"/>', '<sf:Amount xsi:nil="1"></sf:Amount>', "<sf:Amount/>", "<sf:Amount></sf:Amount>"],
 )
 def test_a_field_without_a_value_is_none(amount: str) -> None:
-    """Salesforce stores no empty text: nil and empty are the same."""
+    """Salesforce stores an empty text as null, so nil and empty are the same."""
     body = sent.message([DEAL]).replace(b"<sf:Amount>120000.0</sf:Amount>", amount.encode())
 
     assert {**FIELDS, "Amount": None} == parse(body).notifications[0].fields
 
 
-def test_custom_and_managed_names_are_kept() -> None:
+def test_names_of_custom_and_managed_objects_are_kept() -> None:
     """Objects and fields of the org's own and of managed packages keep their API names."""
     fields = {"Id": "a015g0000000001", "Total__c": "1", "acme__Total__c": "2", "zone__c": "3", "fieldsToNull": "Name"}
     message = parse(sent.message([sent.notification("04l5g0000000001", fields, type_="acme__Deal__c")]))
@@ -155,7 +155,7 @@ def test_custom_and_managed_names_are_kept() -> None:
     ],
 )
 def test_a_deleted_record_has_no_data(data: str) -> None:
-    """A notification whose record was deleted before delivery is read; there is nothing to do for it."""
+    """A notification whose record was deleted before delivery is read, without fields."""
     gone = GONE.replace("</Notification>", f"{data}</Notification>")
     first, second = parse(sent.message([gone, sent.deal(2)])).notifications
 
@@ -163,8 +163,8 @@ def test_a_deleted_record_has_no_data(data: str) -> None:
     assert RecordId(sent.deal_id(2)) == second.record
 
 
-def test_an_object_that_no_one_names_is_none() -> None:
-    """SOAP tools leave out `xsi:type` where the WSDL says it; a message of deleted records has none either."""
+def test_the_object_is_none_without_a_type() -> None:
+    """SOAP tools omit `xsi:type` if the WSDL defines it; a message of deleted records has none either."""
     untyped = DEAL.replace('xsi:type="sf:Opportunity" ', "")
 
     assert [None, None] == [parse(sent.message([one])).object for one in (untyped, GONE)]
@@ -174,35 +174,35 @@ def test_an_object_that_no_one_names_is_none() -> None:
     ("change", "complaint"),
     [
         (("<OrganizationId>00D5g000004uZcXEAU</OrganizationId>", ""), "OrganizationId is missing"),
-        (("00D5g000004uZcXEAU", "0065g000004uZcX"), "OrganizationId is no Salesforce id"),
+        (("00D5g000004uZcXEAU", "0065g000004uZcX"), "OrganizationId is not a Salesforce id"),
         (("00D5g000004uZcXEAU", "00D5g000004uZcXAAA"), "checksum"),
         (("<ActionId>04k5g0000008OqpAAE</ActionId>", "<ActionId/>"), "ActionId is missing"),
         (("<Id>04l5g0000000001</Id>", ""), "Notification/Id is missing"),
-        (("<Id>04l5g0000000001</Id>", "<Id>04l</Id>"), "Notification/Id is no Salesforce id"),
+        (("<Id>04l5g0000000001</Id>", "<Id>04l</Id>"), "Notification/Id is not a Salesforce id"),
         (("<sf:Id>0065g0000000001</sf:Id>", ""), "select the field Id"),
-        (("<sf:Id>0065g0000000001</sf:Id>", "<sf:Id>Unfug</sf:Id>"), "Id is no Salesforce id"),
-        (("<sf:IsWon>true</sf:IsWon>", "<sf:IsWon><b>true</b></sf:IsWon>"), "IsWon has elements inside"),
-        (("<sf:IsWon>true</sf:IsWon>", "<IsWon>true</IsWon>"), "no field of urn:sobject"),
+        (("<sf:Id>0065g0000000001</sf:Id>", "<sf:Id>Unfug</sf:Id>"), "The Id of an sObject is not a Salesforce id"),
+        (("<sf:IsWon>true</sf:IsWon>", "<sf:IsWon><b>true</b></sf:IsWon>"), "IsWon has child elements"),
+        (("<sf:IsWon>true</sf:IsWon>", "<IsWon>true</IsWon>"), "not a field of urn:sobject"),
         (("<sf:IsWon>", "<sf:Amount>1</sf:Amount><sf:IsWon>"), "Amount twice"),
         (("sf:Opportunity", "Opportunity"), "xsi:type"),
         (("sf:Opportunity", "xsd:string"), "xsi:type"),
         (("sf:Opportunity", "sf:Oppor tunity"), "xsi:type"),
         (("</sObject>", "</sObject><sObject/>"), "more than one element sObject"),
         (("<OrganizationId>", "<OrganizationId>00D5g000004uZcX</OrganizationId><OrganizationId>"), "more than one"),
-        (("2005/09/outbound", "2005/09/inbound"), "no element notifications"),
+        (("2005/09/outbound", "2005/09/inbound"), "does not contain the element notifications"),
         (("<notifications ", "<notification "), "not well-formed"),
-        (("schemas.xmlsoap.org/soap/envelope/", "www.w3.org/2003/05/soap-envelope"), "not one of SOAP 1.1"),
-        (("soapenv:Envelope", "soapenv:Umschlag"), "no SOAP Envelope"),
+        (("schemas.xmlsoap.org/soap/envelope/", "www.w3.org/2003/05/soap-envelope"), "not a SOAP 1.1 Envelope"),
+        (("soapenv:Envelope", "soapenv:Umschlag"), "not a SOAP Envelope"),
         (("soapenv:Body", "soapenv:Leib"), "one Body"),
-        (('encoding="UTF-8"', 'encoding="UTF-7"'), "encoding is not known"),
+        (('encoding="UTF-8"', 'encoding="UTF-7"'), "encoding is not supported"),
         (
             (" <soapenv:Body>", '<soapenv:Header><a soapenv:mustUnderstand="1"/></soapenv:Header><soapenv:Body>'),
             "Header",
         ),
     ],
 )
-def test_what_cannot_be_taken_is_refused_in_words(change: tuple[str, str], complaint: str) -> None:
-    """The faultstring says what is wrong, and repeats no value of the customer's."""
+def test_an_invalid_message_is_refused_with_a_reason(change: tuple[str, str], complaint: str) -> None:
+    """The faultstring states the problem and quotes no field value."""
     old, new = change
     text = sent.message([DEAL]).decode()
     assert old in text
@@ -215,13 +215,13 @@ def test_what_cannot_be_taken_is_refused_in_words(change: tuple[str, str], compl
 @pytest.mark.parametrize(
     ("code", "change"),
     [
-        ("Client", (sent.ORG, "nobody")),
+        ("Client", (sent.ORG, "not-an-org")),
         ("VersionMismatch", ("schemas.xmlsoap.org/soap/envelope/", "www.w3.org/2003/05/soap-envelope")),
         ("MustUnderstand", ("<soapenv:Body>", '<soapenv:Header><a soapenv:mustUnderstand="1"/></soapenv:Header>')),
     ],
 )
-def test_a_refusal_knows_its_fault_code(code: str, change: tuple[str, str]) -> None:
-    """The fault codes of SOAP 1.1 are given where they belong."""
+def test_a_refusal_has_the_right_fault_code(code: str, change: tuple[str, str]) -> None:
+    """The codes are those that SOAP 1.1 defines for each case."""
     body = sent.message([DEAL]).decode().replace(*change)
     body = body if "<soapenv:Body>" in body else body.replace("</soapenv:Header>", "</soapenv:Header><soapenv:Body>")
     with pytest.raises(OutboundMessageError) as caught:
@@ -231,7 +231,7 @@ def test_a_refusal_knows_its_fault_code(code: str, change: tuple[str, str]) -> N
 
 
 def test_a_refusal_names_the_notifications() -> None:
-    """One bad notification of 100 refuses the message; the ids of all that can be read are told, for the log."""
+    """One bad notification of 100 makes the whole message invalid; the error lists all ids that can be read."""
     notifications = [sent.deal(number) for number in range(99)] + [sent.deal(99).replace("04l5g", "04!5g")]
     with pytest.raises(OutboundMessageError) as caught:
         parse(sent.message(notifications))
@@ -241,19 +241,19 @@ def test_a_refusal_names_the_notifications() -> None:
 
 @pytest.mark.parametrize("count", [0, 101])
 def test_a_message_has_1_to_100_notifications(count: int) -> None:
-    """The WSDL allows no other number."""
+    """The WSDL allows only these numbers."""
     with pytest.raises(OutboundMessageError, match=f"has {count} notifications"):
         parse(sent.message([sent.deal(number) for number in range(count)]))
 
 
-def test_a_message_is_about_one_object() -> None:
-    """Notifications of two objects belong to no outbound message definition."""
+def test_a_message_with_two_objects_is_refused() -> None:
+    """An outbound message definition has one object."""
     with pytest.raises(OutboundMessageError, match="more than one object"):
         parse(sent.message([DEAL, sent.notification("04l5g0000000002", {"Id": "0015g0000000001"}, type_="Account")]))
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-def test_the_answer_is_one_word(accepted: bool) -> None:  # noqa: FBT001
+def test_the_ack_is_true_or_false(accepted: bool) -> None:  # noqa: FBT001
     """Salesforce reads `Ack` by its namespace, once for all notifications."""
     root = etree.fromstring(ack(accepted))
 
@@ -263,8 +263,8 @@ def test_the_answer_is_one_word(accepted: bool) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize("text", ["plain", "<b> & \"c\" 'd'", "]]>", "\x00\x0b\ud800\uffff", "Größe 😀"])
-def test_a_fault_can_say_anything(text: str) -> None:
-    """Whatever the text, the Fault is well-formed SOAP 1.1, its children without a namespace."""
+def test_a_fault_with_any_text_is_well_formed(text: str) -> None:
+    """The Fault is well-formed SOAP 1.1, and its children have no namespace."""
     found = etree.fromstring(fault("Client", text)).find(".//{http://schemas.xmlsoap.org/soap/envelope/}Fault")
 
     assert found is not None

@@ -1,4 +1,4 @@
-"""Reading and writing back, against REST servers that misbehave in one way each."""
+"""Reading and writing back, with REST servers that each have one defect."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from closedwon.salesforce.auth import TokenSource
+from closedwon.salesforce.api.auth import TokenSource
+from closedwon.salesforce.api.rest import SalesforceClient, Usage
 from closedwon.salesforce.errors import (
-    AuthFailedError,
     ConfigurationError,
     LockedError,
     RecordGoneError,
+    SalesforceAuthFailedError,
     ThrottledError,
     TooLargeError,
     UnavailableError,
     ValidationError,
 )
-from closedwon.salesforce.rest import SalesforceClient, Usage
 from tests.support.salesforce import Logins, org_at, serving
 from tests.unit.salesforce.resting import DATA, SELECT, Rest, first_time, record_ids, refused
 
 
-async def test_a_hundred_readers_cost_one_call() -> None:
-    """Concurrent reads of the same kind share a query, and each gets its own record, with exact numbers."""
+async def test_a_hundred_concurrent_reads_need_one_call() -> None:
+    """Concurrent reads of the same kind share a query; each gets its own record, with exact numbers."""
     rest = Rest()
     ids = record_ids(100)
     async with rest.client() as client:
@@ -47,8 +47,8 @@ async def test_a_hundred_readers_cost_one_call() -> None:
 
 
 @pytest.mark.parametrize("select", ["Id, Name", "Name,\n  ID", "Opportunity.Id, Name"])
-async def test_an_id_that_is_selected_is_not_added(select: str) -> None:
-    """SOQL refuses a field that is named twice."""
+async def test_a_selected_id_is_not_added(select: str) -> None:
+    """SOQL rejects a list that names a field twice."""
     rest = Rest()
     async with rest.client() as client:
         await client.read("Opportunity", select, record_ids(1)[0])
@@ -56,8 +56,8 @@ async def test_an_id_that_is_selected_is_not_added(select: str) -> None:
     assert rest.soql[0].startswith(f"SELECT {select} FROM")
 
 
-async def test_numbers_come_without_noise_and_the_clock_is_salesforces() -> None:
-    """A JSON number is taken to 15 digits, a text to its last; `now` goes on from the Date of the last answer."""
+async def test_numbers_are_exact_and_the_clock_is_salesforces() -> None:
+    """A JSON number is rounded to 15 digits, a text is kept; `now` continues from the Date of the last response."""
     (record_id,) = record_ids(1)
     numbers = '"A": 16.009999999999998, "B": "0.30000000000000004"'
     body = f'{{"done": true, "records": [{{"Id": "{record_id}", {numbers}}}]}}'
@@ -74,8 +74,8 @@ async def test_numbers_come_without_noise_and_the_clock_is_salesforces() -> None
     assert abs(before - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-async def test_a_record_that_nobody_sees_is_none() -> None:
-    """A record that is not in the answer does not exist for us; the others are not touched by it."""
+async def test_an_invisible_record_is_none() -> None:
+    """A record that is missing in the response counts as not existing; the other records are not affected."""
     visible, hidden = record_ids(2)
     only = {"totalSize": 1, "done": True, "records": [{"Id": visible}]}
     async with Rest(on_query=lambda _: web.json_response(only)).client() as client:
@@ -86,7 +86,7 @@ async def test_a_record_that_nobody_sees_is_none() -> None:
     assert ({"Id": visible}, None) == tuple(found)
 
 
-async def test_pages_are_put_together() -> None:
+async def test_all_pages_are_read() -> None:
     """A query, and each child query, is read to its last page."""
     first, second = record_ids(2)
     child = {"totalSize": 3, "done": False, "nextRecordsUrl": f"{DATA}/query/child-1", "records": [{"Id": "a"}]}
@@ -113,8 +113,46 @@ async def test_pages_are_put_together() -> None:
     assert {"Id": second, "Lines": None} == two
 
 
-async def test_a_wrong_field_name_is_a_matter_of_configuration() -> None:
-    """A query that Salesforce does not understand names the code and Salesforce's own words, once per waiter."""
+_TWO = [{"Id": "a"}, {"Id": "b"}]
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"totalSize": 2, "done": True, "records": [{"Id": "deal"}]},
+        {"totalSize": 1, "done": False, "records": [{"Id": "deal"}]},
+        {"done": False, "records": [{"Id": "deal"}]},
+        {"records": [{"Id": "deal", "Lines": {"totalSize": 3, "done": True, "records": _TWO}}]},
+        {"records": [{"Id": "deal", "Lines": {"totalSize": 3, "done": False, "records": _TWO}}]},
+        {"records": [{"Id": "deal", "Lines": {"totalSize": 2, "done": False, "records": _TWO}}]},
+        {"records": [{"Id": "deal", "Lines": {"totalSize": 2, "done": True}}]},
+        {"records": [{"Id": "deal", "Lines": {"done": True, "records": [{"Parts": {"totalSize": 1, "records": []}}]}}]},
+    ],
+)
+async def test_a_cut_list_is_an_error(cut: dict[str, Any]) -> None:
+    """The list states its number of rows. With an error, no deal is ordered in part or counts as deleted."""
+    (record_id,) = record_ids(1)
+    whole = cut | {"records": [row | {"Id": record_id} for row in cut["records"]]}
+    async with Rest(on_query=lambda _: web.json_response(whole)).client() as client:
+        with pytest.raises(UnavailableError):
+            await client.read("Opportunity", "Id", record_id)
+
+
+async def test_results_in_another_order_are_an_error() -> None:
+    """The failure of one record must not be reported as the failure of another."""
+    first, second = record_ids(2)
+    failed = {"id": first, "success": False, "errors": [{"statusCode": "INVALID_FIELD", "message": "no"}]}
+    swapped = [{"id": second, "success": True, "errors": []}, failed]
+    rest = Rest(on_collection=lambda records: web.json_response(swapped) if len(records) > 1 else None)
+    async with rest.client() as client:
+        updates = (client.update("Opportunity", record_id, {"Name": "x"}) for record_id in (first, second))
+        errors = await asyncio.gather(*updates, return_exceptions=True)
+
+    assert [UnavailableError, UnavailableError] == [type(error) for error in errors]
+
+
+async def test_a_wrong_field_name_is_a_configuration_error() -> None:
+    """Each waiting caller gets an error with Salesforce's code and text."""
     answer = refused(400, "INVALID_FIELD", "No such column 'Nmae' on entity 'Opportunity'.")
     async with Rest(on_query=first_time(lambda: answer)).client() as client:
         errors = await asyncio.gather(
@@ -126,8 +164,8 @@ async def test_a_wrong_field_name_is_a_matter_of_configuration() -> None:
     assert 3 == len({id(error) for error in errors})
 
 
-async def test_a_query_that_is_too_large_is_cut_in_halves() -> None:
-    """When a query times out, smaller ones are asked, and only a record that is too large alone fails."""
+async def test_a_query_that_is_too_large_is_split() -> None:
+    """After a time-out, smaller queries are sent; only a record that is too large by itself fails."""
     heavy = record_ids(8)[2]
 
     def too_large(soql: str) -> web.Response | None:
@@ -146,7 +184,7 @@ async def test_a_query_that_is_too_large_is_cut_in_halves() -> None:
 
 
 async def test_an_expired_token_is_replaced_once_and_the_call_repeated() -> None:
-    """401 INVALID_SESSION_ID costs one login however many calls were under way, and no caller notices."""
+    """A 401 INVALID_SESSION_ID leads to one login for all calls in progress, and no caller sees an error."""
     rest = Rest()
     async with rest.client() as client:
 
@@ -161,18 +199,18 @@ async def test_an_expired_token_is_replaced_once_and_the_call_repeated() -> None
     assert 8 == len(rest.tokens)
 
 
-async def test_a_lasting_401_never_hammers_the_login() -> None:
-    """When a fresh token is refused as well, a person must look; the login was asked twice, not four times."""
+async def test_a_persistent_401_leads_to_two_logins() -> None:
+    """If a fresh token is rejected as well, a person must act; there were two logins, not four."""
     rest = Rest(on_query=lambda _: refused(401, "INVALID_SESSION_ID"))
     async with rest.client() as client:
-        with pytest.raises(AuthFailedError, match="so was a fresh token"):
+        with pytest.raises(SalesforceAuthFailedError, match="so was a fresh token"):
             await client.read("Opportunity", "Id", record_ids(1)[0])
 
     assert 2 == len(rest.logins.requests)
 
 
-async def test_updates_of_one_moment_cost_one_call() -> None:
-    """Concurrent write-backs travel as one collection, each with its own values."""
+async def test_concurrent_updates_need_one_call() -> None:
+    """Concurrent write-backs are sent as one collection, each with its own values."""
     rest = Rest()
     ids = record_ids(200)
     async with rest.client() as client:
@@ -221,8 +259,8 @@ async def test_two_updates_of_one_record_keep_their_order() -> None:
     assert [["first", "other"], ["second"]] == [[record["N__c"] for record in batch] for batch in rest.collections]
 
 
-async def test_a_field_that_is_unknown_spoils_nobody_elses_update() -> None:
-    """Salesforce refuses a whole collection for one unknown field; routes with other fields are not touched."""
+async def test_an_unknown_field_does_not_affect_other_updates() -> None:
+    """Salesforce rejects a whole collection for one unknown field; routes with other fields are not affected."""
 
     def unknown(records: list[dict[str, Any]]) -> web.Response | None:
         return refused(400, "INVALID_FIELD", "No such column 'Typo__c'") if "Typo__c" in records[0] else None
@@ -239,8 +277,8 @@ async def test_a_field_that_is_unknown_spoils_nobody_elses_update() -> None:
     assert isinstance(outcomes[1], ConfigurationError)
 
 
-async def test_one_value_of_a_wrong_type_spoils_nobody_elses_update() -> None:
-    """A collection that Salesforce cannot parse is cut in halves until the one bad record is alone."""
+async def test_a_value_of_a_wrong_type_does_not_affect_other_updates() -> None:
+    """A collection that Salesforce cannot parse is split until the bad record is alone."""
 
     def wrong_type(records: list[dict[str, Any]]) -> web.Response | None:
         return refused(400, "JSON_PARSER_ERROR") if any(record["N__c"] == "bad" for record in records) else None
@@ -259,7 +297,7 @@ async def test_one_value_of_a_wrong_type_spoils_nobody_elses_update() -> None:
     assert 49 == sum(outcome is None for outcome in outcomes)
 
 
-async def test_a_value_that_is_no_json_fails_its_own_caller() -> None:
+async def test_a_value_that_is_not_json_fails_its_own_caller() -> None:
     """A programming error of one caller never reaches the request that others share."""
     rest = Rest()
     good, bad = record_ids(2)
@@ -284,8 +322,8 @@ async def test_a_value_that_is_no_json_fails_its_own_caller() -> None:
         lambda: web.json_response({"no": "records"}),
     ],
 )
-async def test_a_server_in_trouble_leaves_the_outcome_unknown(answer: Callable[[], web.Response]) -> None:
-    """HTML from the edge, an empty or a strange answer: nobody knows, so it is asked again later."""
+async def test_a_server_error_leaves_the_outcome_unknown(answer: Callable[[], web.Response]) -> None:
+    """HTML from the edge, an empty or a strange response does not show the outcome, so the call is retried."""
     rest = Rest(on_query=first_time(answer), on_collection=first_time(answer))
     async with rest.client() as client:
         with pytest.raises(UnavailableError):
@@ -294,8 +332,8 @@ async def test_a_server_in_trouble_leaves_the_outcome_unknown(answer: Callable[[
             await client.update("Opportunity", record_ids(1)[0], {"N__c": "1"})
 
 
-async def test_a_server_that_never_answers_is_given_up() -> None:
-    """simple-salesforce would wait for ever; every call of ours ends after the org's timeout."""
+async def test_a_silent_server_times_out() -> None:
+    """simple-salesforce would wait indefinitely; each of our calls ends after the org's time-out."""
 
     async def silent(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -309,8 +347,8 @@ async def test_a_server_that_never_answers_is_given_up() -> None:
         await client.close()
 
 
-async def test_a_server_that_is_not_there_is_asked_again_later() -> None:
-    """Nobody listens any longer: an error that passes."""
+async def test_a_refused_connection_is_retried_later() -> None:
+    """A refused connection is a temporary failure."""
     record_id = record_ids(1)[0]
     async with serving(Rest().handlers) as url:
         client = SalesforceClient(org_at(url), TokenSource(org_at(url)))
@@ -321,7 +359,7 @@ async def test_a_server_that_is_not_there_is_asked_again_later() -> None:
 
 
 async def test_the_token_does_not_follow_a_redirect() -> None:
-    """A redirecting org is a matter of configuration; nothing is sent to the other address."""
+    """A redirect is a configuration error; nothing is sent to the other address."""
     seen: list[str] = []
 
     async def elsewhere(request: web.Request) -> web.Response:
@@ -355,14 +393,14 @@ async def test_a_netrc_file_does_not_replace_the_token(tmp_path: Path, monkeypat
 
 
 def test_no_secret_is_shown() -> None:
-    """A client that is printed shows neither token nor secret."""
+    """The `repr` of a client contains neither token nor secret."""
     org = org_at("https://acme.my.salesforce.com", secret="geheim")
 
     assert "geheim" not in repr(SalesforceClient(org, TokenSource(org)))
 
 
 async def test_a_session_of_another_org_is_not_sent() -> None:
-    """A session id names its org before the `!`; one of another org would give that org's access away."""
+    """A session id has its org before the `!`; sending another org's would disclose it."""
     rest = Rest()
     async with rest.client() as client:
         for session in ("00D000000000002!AQ.secret", "00D000000000001!AQ.ours"):

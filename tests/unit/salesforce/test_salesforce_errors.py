@@ -1,4 +1,4 @@
-"""What Salesforce's error codes mean to us."""
+"""The mapping of Salesforce's error codes to our errors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PERMANENT = [
     ("DUPLICATE_VALUE", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("DUPLICATES_DETECTED", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("SOMETHING_NEW", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
-    ("ENTITY_IS_DELETED", errors.RecordGoneError, AttentionReason.RECORD_GONE),
-    ("NOT_FOUND", errors.RecordGoneError, AttentionReason.RECORD_GONE),
+    ("ENTITY_IS_DELETED", errors.RecordGoneError, AttentionReason.RECORD_NOT_FOUND),
+    ("NOT_FOUND", errors.RecordGoneError, AttentionReason.RECORD_NOT_FOUND),
     ("INVALID_FIELD", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("INVALID_TYPE", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("MALFORMED_QUERY", errors.ConfigurationError, AttentionReason.CONFIGURATION),
@@ -32,21 +32,25 @@ PERMANENT = [
     ("MALFORMED_ID", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("API_DISABLED_FOR_ORG", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("API_CURRENTLY_DISABLED", errors.ConfigurationError, AttentionReason.CONFIGURATION),
-    ("INVALID_OPERATION_WITH_EXPIRED_PASSWORD", errors.AuthFailedError, AttentionReason.SALESFORCE_AUTH_FAILED),
-    ("INVALID_LOGIN", errors.AuthFailedError, AttentionReason.SALESFORCE_AUTH_FAILED),
+    (
+        "INVALID_OPERATION_WITH_EXPIRED_PASSWORD",
+        errors.SalesforceAuthFailedError,
+        AttentionReason.SALESFORCE_AUTH_FAILED,
+    ),
+    ("INVALID_LOGIN", errors.SalesforceAuthFailedError, AttentionReason.SALESFORCE_AUTH_FAILED),
 ]
 
 
 @pytest.mark.parametrize(("code", "kind", "reason"), PERMANENT)
-def test_what_no_retry_can_mend_needs_attention(code: str, kind: type, reason: AttentionReason) -> None:
-    """A permanent error names its code, carries the stable reason word, and tells what to mend."""
+def test_a_permanent_error_needs_attention(code: str, kind: type, reason: AttentionReason) -> None:
+    """It has the code, the stable reason, and a hint."""
     error = classify(Refusal(400, code))
 
     assert isinstance(error, AttentionError)
     assert kind is type(error)
     assert reason == error.reason
     assert code in str(error)
-    assert error.cure
+    assert error.hint
 
 
 @pytest.mark.parametrize(
@@ -67,8 +71,8 @@ def test_what_no_retry_can_mend_needs_attention(code: str, kind: type, reason: A
         *((Refusal(status), errors.UnavailableError) for status in (420, 500, 502, 503, 504)),
     ],
 )
-def test_what_passes_is_retried(refusal: Refusal, kind: type) -> None:
-    """An error that gets better by itself is a RetryError of the right kind."""
+def test_a_temporary_error_is_retried(refusal: Refusal, kind: type) -> None:
+    """It is a RetryError of the right kind."""
     error = classify(refusal)
 
     assert isinstance(error, RetryError)
@@ -76,7 +80,7 @@ def test_what_passes_is_retried(refusal: Refusal, kind: type) -> None:
 
 
 def test_the_outcome_after_a_server_error_is_unknown() -> None:
-    """After a 5xx nobody knows whether the update was made."""
+    """After a 5xx it is unknown whether the update was made."""
     assert isinstance(classify(Refusal(502)), UnknownOutcomeError)
 
 
@@ -87,8 +91,8 @@ def test_a_lock_inside_a_triggers_failure_is_a_lock() -> None:
     assert isinstance(classify(Refusal(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", text)), errors.LockedError)
 
 
-def test_the_daily_limit_waits_for_an_hour_and_the_concurrent_limit_for_seconds() -> None:
-    """REQUEST_LIMIT_EXCEEDED has two meanings, told apart by its text; both are no reason for an alarm."""
+def test_the_daily_limit_waits_an_hour_and_the_concurrent_limit_seconds() -> None:
+    """REQUEST_LIMIT_EXCEEDED has two meanings, distinguished by its text; neither raises an alert."""
     daily = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
     short = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."))
 
@@ -100,23 +104,23 @@ def test_the_daily_limit_waits_for_an_hour_and_the_concurrent_limit_for_seconds(
     assert timedelta(seconds=1) <= short.retry_after <= timedelta(minutes=1)
 
 
-def test_throttled_callers_do_not_return_together() -> None:
-    """The time to come back is spread at random."""
+def test_throttled_callers_do_not_retry_together() -> None:
+    """The time to wait is random."""
     times = {errors.ThrottledError("busy", between=errors.MINUTES).retry_after for _ in range(20)}
 
     assert len(times) > 1
 
 
-def test_a_retired_version_is_a_matter_of_configuration() -> None:
-    """A 500 with UNSUPPORTED_API_VERSION, and a 410, never get better by themselves."""
+def test_a_retired_version_is_a_configuration_error() -> None:
+    """A 500 with UNSUPPORTED_API_VERSION and a 410 are permanent."""
     for refusal in (Refusal(500, "UNSUPPORTED_API_VERSION"), Refusal(410), Refusal(404)):
         error = classify(refusal)
         assert isinstance(error, errors.ConfigurationError)
-        assert "orgs." in error.cure
+        assert "orgs." in error.hint
 
 
-def test_a_validation_rules_text_reaches_the_operator_shortened() -> None:
-    """The administrator's text and the field's name are kept, on one line, and not without end."""
+def test_the_text_of_a_validation_rule_is_quoted_shortened() -> None:
+    """The administrator's text and the field's name are on one line of limited length."""
     error = classify(Refusal(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "No order\nin August. " * 40, ("Stage__c",)))
 
     assert "on Stage__c: No order in August." in str(error)
@@ -132,13 +136,13 @@ def test_a_validation_rules_text_reaches_the_operator_shortened() -> None:
         ("SOMETHING_NEW", "Jane Doe"),
     ],
 )
-def test_no_field_value_ends_in_a_message(code: str, text: str) -> None:
-    """Where Salesforce's own text quotes the value, it is not repeated."""
+def test_no_message_contains_a_field_value(code: str, text: str) -> None:
+    """Salesforce's text is not quoted if it contains the value."""
     assert "Jane" not in str(classify(Refusal(400, code, text)))
 
 
-def test_error_bodies_of_every_shape_are_read() -> None:
-    """REST arrays, SaveResult errors, and bodies that are not Salesforce's at all."""
+def test_error_bodies_of_any_form_are_read() -> None:
+    """They are REST arrays, SaveResult errors, or not from Salesforce at all."""
     assert Refusal(400, "A", "b", ("c",)) == Refusal.read(
         400, [{"errorCode": "A", "message": "b", "fields": ["c"]}, {"errorCode": "Z", "message": ""}]
     )
@@ -149,11 +153,11 @@ def test_error_bodies_of_every_shape_are_read() -> None:
 
 
 def test_an_attention_error_keeps_salesforces_code_and_hint() -> None:
-    """The code is a search term, the hint says where to look."""
+    """The code is a search term, the hint names the place to change."""
     error = classify(Refusal(400, "ENTITY_IS_LOCKED"))
     assert isinstance(error, errors.RefusedError)
     assert ("ENTITY_IS_LOCKED", "Salesforce: ENTITY_IS_LOCKED") == (error.code, str(error))
-    assert "approval process" in error.cure
+    assert "approval process" in error.hint
     unknown = classify(Refusal(400))
     assert isinstance(unknown, errors.RefusedError)
     assert ("", "Salesforce: HTTP 400") == (unknown.code, str(unknown))
@@ -161,7 +165,7 @@ def test_an_attention_error_keeps_salesforces_code_and_hint() -> None:
 
 @pytest.mark.parametrize(("length", "expected"), [(199, "x" * 199), (200, "x" * 200), (201, "x" * 199 + "…")])
 def test_a_remote_text_is_at_most_200_characters_long(length: int, expected: str) -> None:
-    """With an ellipsis where it was cut, on one line."""
+    """It is on one line, with an ellipsis at the cut."""
     assert expected == errors.shortened("x" * length)
     assert "a b c" == errors.shortened(" a\n b\t c ")
 
@@ -174,10 +178,10 @@ def test_a_remote_text_is_at_most_200_characters_long(length: int, expected: str
         (errors.HOURS, timedelta(minutes=45), timedelta(minutes=90)),
     ],
 )
-def test_the_time_to_come_back_is_anywhere_between_two_times(
+def test_the_time_to_wait_is_between_two_times(
     monkeypatch: pytest.MonkeyPatch, between: tuple[timedelta, timedelta], least: timedelta, most: timedelta
 ) -> None:
-    """From the first to the second, evenly."""
+    """It is uniformly distributed."""
     for chance, expected in ((0.0, least), (0.5, (least + most) / 2), (1.0, most)):
         monkeypatch.setattr("closedwon.salesforce.errors.random.random", lambda chance=chance: chance)
         assert expected == errors.ThrottledError("busy", between=between).retry_after
@@ -193,8 +197,8 @@ def test_the_time_to_come_back_is_anywhere_between_two_times(
         (Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Concurrent"), errors.SOON),
     ],
 )
-def test_each_limit_has_its_own_patience(refusal: Refusal, between: tuple[timedelta, timedelta]) -> None:
-    """Seconds for what runs now, minutes for a server that asks for it, an hour for a day's limit."""
+def test_each_limit_has_its_own_time_to_wait(refusal: Refusal, between: tuple[timedelta, timedelta]) -> None:
+    """Seconds for concurrent calls, minutes for a busy server, an hour for a daily limit."""
     error = classify(refusal)
     assert isinstance(error, errors.ThrottledError)
     assert error.retry_after is not None
@@ -221,13 +225,13 @@ def test_each_limit_has_its_own_patience(refusal: Refusal, between: tuple[timede
         (Refusal(410, "SOMETHING"), errors.ConfigurationError),
     ],
 )
-def test_code_and_status_outrank_each_other_in_this_order(refusal: Refusal, kind: type) -> None:
-    """A session, the size of the call, a code that we know, trouble of the server, and then the status."""
+def test_code_and_status_count_in_this_order(refusal: Refusal, kind: type) -> None:
+    """An expired session, the size of the call, a known code, a server error, and then the status."""
     assert kind is type(classify(refusal))
 
 
-def test_the_words_of_an_unknown_code_are_not_repeated_but_its_fields_are() -> None:
-    """They may quote a value."""
+def test_the_text_of_an_unknown_code_is_not_quoted_but_its_fields_are() -> None:
+    """The text may contain a value."""
     assert "Salesforce: NEW on A, B" == str(classify(Refusal(400, "NEW", "Jane", ("A", "B"))))
     assert "Salesforce: INVALID_FIELD on A: no such column" == str(
         classify(Refusal(400, "INVALID_FIELD", "no such column", ("A",)))
@@ -235,15 +239,15 @@ def test_the_words_of_an_unknown_code_are_not_repeated_but_its_fields_are() -> N
     assert "Salesforce: INVALID_FIELD" == str(classify(Refusal(400, "INVALID_FIELD")))
 
 
-def test_errors_that_are_not_classified_keep_what_they_are_about() -> None:
-    """A rejected position of the event bus, and an org that is another one."""
+def test_other_errors_state_their_subject() -> None:
+    """They are a rejected position of the event bus, and the wrong org."""
     rejected = errors.ReplayIdRejectedError("/event/A", "-2", "The replay id {1}\nwas corrupted")
     assert ("/event/A", "-2") == (rejected.channel, rejected.position)
     assert "/event/A cannot be read from replay id -2: The replay id {1} was corrupted" == str(rejected)
     wrong = errors.WrongOrgError("prod", "https://a", found="00D1", wanted="00D2", retry_after=timedelta(seconds=9))
     assert "https://a is org 00D1, but `orgs.id` of 'prod' says 00D2" == str(wrong)
     assert timedelta(seconds=9) == wrong.retry_after
-    assert "`orgs.id` or `orgs.url`" in wrong.cure
+    assert "`orgs.id` or `orgs.url`" in wrong.hint
 
 
 @pytest.mark.parametrize(
@@ -253,12 +257,12 @@ def test_errors_that_are_not_classified_keep_what_they_are_about() -> None:
         (Refusal(401), "Salesforce: HTTP 401, the session has expired or was revoked"),
         (Refusal(413), "Salesforce: HTTP 413, the call is too large"),
         (Refusal(400, "QUERY_TIMEOUT"), "Salesforce: QUERY_TIMEOUT, the call is too large"),
-        (Refusal(503, "SERVER_UNAVAILABLE"), "Salesforce is in trouble: SERVER_UNAVAILABLE"),
-        (Refusal(503), "Salesforce is in trouble: HTTP 503"),
+        (Refusal(503, "SERVER_UNAVAILABLE"), "Salesforce reports a server error: SERVER_UNAVAILABLE"),
+        (Refusal(503), "Salesforce reports a server error: HTTP 503"),
         (Refusal(429, "X"), "Salesforce: HTTP 429"),
         (Refusal(409), "Salesforce: HTTP 409"),
     ],
 )
-def test_what_passes_names_its_code_or_else_its_status(refusal: Refusal, message: str) -> None:
-    """An operator searches for it."""
+def test_a_temporary_error_names_its_code_or_status(refusal: Refusal, message: str) -> None:
+    """An operator can search for it."""
     assert message == str(classify(refusal))

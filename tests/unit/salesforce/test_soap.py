@@ -1,4 +1,4 @@
-"""The SOAP reader, rule by rule: encodings, bounds, what is refused and with which fault."""
+"""The SOAP reader, rule by rule: encodings, bounds, refusals and their faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import codecs
 import pytest
 from lxml import etree
 
-from closedwon.salesforce.soap import MEDIA_TYPE, SOAP, SoapError, envelope, escape, fault, read_envelope, read_xml
+from closedwon.salesforce.push.soap import (
+    MEDIA_TYPE,
+    SOAP,
+    SoapError,
+    envelope,
+    escape,
+    fault,
+    read_envelope,
+    read_xml,
+)
 
 MOST = 200_000
 
@@ -20,38 +29,38 @@ def message(content: str = "<a/>", header: str = "", namespace: str = SOAP, name
 @pytest.mark.parametrize(
     ("body", "code", "text"),
     [
-        (message(namespace="http://www.w3.org/2003/05/soap-envelope"), "VersionMismatch", "not one of SOAP 1.1"),
-        (message(name="Letter"), "Client", "no SOAP Envelope"),
-        (message(name="Box", namespace="urn:x"), "Client", "no SOAP Envelope"),
-        (message(name="Letter", namespace="urn:x"), "Client", "no SOAP Envelope"),
+        (message(namespace="http://www.w3.org/2003/05/soap-envelope"), "VersionMismatch", "not a SOAP 1.1 Envelope"),
+        (message(name="Letter"), "Client", "not a SOAP Envelope"),
+        (message(name="Box", namespace="urn:x"), "Client", "not a SOAP Envelope"),
+        (message(name="Letter", namespace="urn:x"), "Client", "not a SOAP Envelope"),
         (message(""), "Client", "one Body with one element"),
         (message("<a/><b/>"), "Client", "one Body with one element"),
         (message().replace(b"</e:Envelope>", b"<e:Body><a/></e:Body></e:Envelope>"), "Client", "one Body"),
         (f'<e:Envelope xmlns:e="{SOAP}"/>'.encode(), "Client", "one Body"),
-        (message(header='<e:Header><b e:mustUnderstand="1"/></e:Header>'), "MustUnderstand", "demands something"),
-        (message(header='<e:Header><b/><c e:mustUnderstand="true"/></e:Header>'), "MustUnderstand", "demands"),
+        (message(header='<e:Header><b e:mustUnderstand="1"/></e:Header>'), "MustUnderstand", "requires a feature"),
+        (message(header='<e:Header><b/><c e:mustUnderstand="true"/></e:Header>'), "MustUnderstand", "requires"),
         (b"<!DOCTYPE a><a/>", "Client", "Document types"),
         (b"<?xml version='1.0'?>\n<!-- x --> <?pi?><!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "Client", "Document"),
-        (b"<a>", "Client", r"not well-formed XML, or nested too deep \(line 1, column 4\)"),
+        (b"<a>", "Client", r"not well-formed XML, or is nested too deeply \(line 1, column 4\)"),
         (b"<a>\n<b></a>", "Client", r"\(line 2, column 8\)"),
         (b"<a>&b;</a>", "Client", "not well-formed"),
-        (b"<a>" * 300 + b"</a>" * 300, "Client", "nested too deep"),
-        (b"<p:a/>", "Client", "not well-formed|has a prefix"),
-        (b"<a><p:b/></a>", "Client", "not well-formed|has a prefix"),
+        (b"<a>" * 300 + b"</a>" * 300, "Client", "nested too deeply"),
+        (b"<p:a/>", "Client", "not well-formed|has an undeclared prefix"),
+        (b"<a><p:b/></a>", "Client", "not well-formed|has an undeclared prefix"),
         (b'<a xmlns="{"/>', "Client", "not well-formed|a brace"),
         (b"\xff", "Client", r"not UTF-8 \(byte 0\)"),
         (b"<a>\xe4</a>", "Client", r"not UTF-8 \(byte 3\)"),
     ],
 )
-def test_what_is_refused_and_how(body: bytes, code: str, text: str) -> None:
-    """Each with its own fault, without a word of the document."""
+def test_an_invalid_body_is_refused_with_the_right_fault(body: bytes, code: str, text: str) -> None:
+    """The fault quotes nothing from the document."""
     with pytest.raises(SoapError, match=text) as caught:
         read_envelope(body)
     assert code == caught.value.code
 
 
-def test_what_is_read() -> None:
-    """Headers that need not be understood, comments and instructions are passed over; blanks inside texts stay."""
+def test_optional_headers_and_comments_are_ignored() -> None:
+    """Optional headers, comments and processing instructions are skipped; blanks inside texts are kept."""
     header = '<e:Header><b e:mustUnderstand="0"/><c/></e:Header>'
     body = b" \r\n\t" + message("<a> <b>x <!-- no -->y</b><?pi no?></a>", header)
     assert "<a> <b>x y</b></a>" == etree.tostring(read_envelope(body), encoding=str).replace(f' xmlns:e="{SOAP}"', "")
@@ -60,7 +69,7 @@ def test_what_is_read() -> None:
 @pytest.mark.parametrize(("number", "is_read"), [(MOST, True), (MOST + 1, False)])
 @pytest.mark.parametrize("element", ["<b/>", "<b></b>"])
 def test_t9_elements_are_counted_before_they_are_parsed(number: int, element: str, *, is_read: bool) -> None:
-    """Exactly; ends of elements do not count."""
+    """The count is exact, and end tags do not count."""
     body = f"<a>{element * (number - 1)}</a>".encode()
     if is_read:
         assert number == sum(1 for _ in read_xml(body).iter())
@@ -81,8 +90,8 @@ def test_t9_elements_are_counted_before_they_are_parsed(number: int, element: st
     ],
 )
 @pytest.mark.parametrize("declared", ["", "UTF-8", "utf-16", "windows-1252"])
-def test_t9_a_mark_wins_over_every_declaration(mark: bytes, codec: str, declared: str) -> None:
-    """What a body shows itself is true, whatever header and document say."""
+def test_t9_a_mark_overrides_every_declaration(mark: bytes, codec: str, declared: str) -> None:
+    """The first bytes of a body override header and document."""
     text = f'<?xml version="1.0" encoding="{declared}"?><a>Dächer</a>' if declared and mark else "<a>Dächer</a>"
     charset = "iso-8859-1" if mark or codec != "utf-8" else None
     assert "Dächer" == read_xml(mark + text.encode(codec), charset).text
@@ -99,31 +108,31 @@ def test_t9_a_mark_wins_over_every_declaration(mark: bytes, codec: str, declared
         ("UTF8", "iso-8859-1", b"\xc3\xa4", "ä"),
     ],
 )
-def test_t9_the_header_wins_over_the_document(charset: str | None, declared: str, body: bytes, expected: str) -> None:
-    """And the document's declaration over UTF-8."""
+def test_t9_the_header_overrides_the_document(charset: str | None, declared: str, body: bytes, expected: str) -> None:
+    """The document's declaration overrides the default UTF-8."""
     for quote in "\"'":
         text = f"<?xml version='1.0' encoding = {quote}{declared}{quote}?><a>".encode() + body + b"</a>"
         assert expected == read_xml(text, charset).text
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "utf-32", "zip", "rot13", "idna", "x" * 99, "\0", "é", "cp037"])
-def test_an_encoding_that_is_not_known_is_refused(charset: str) -> None:
-    """Also one that Python would read."""
+def test_an_unsupported_encoding_is_refused(charset: str) -> None:
+    """So is one that Python supports."""
     for declared in (None, charset):
-        with pytest.raises(SoapError, match="encoding is not known here; send UTF-8 or UTF-16"):
+        with pytest.raises(SoapError, match="encoding is not supported; send UTF-8 or UTF-16"):
             read_xml(b"<a/>", charset) if declared is None else read_xml(
                 b'<?xml version="1.0" encoding="utf-7"?><a/>', None
             )
 
 
-def test_a_declaration_is_looked_for_only_at_the_beginning() -> None:
-    """As far as an XML declaration reaches."""
+def test_a_declaration_counts_only_at_the_beginning() -> None:
+    """Only the length of an XML declaration is searched."""
     late = b'<?xml version="1.0"' + b" " * 300 + b'encoding="utf-7"?><a/>'
     assert "a" == read_xml(late).tag
 
 
-def test_answers_are_envelopes_of_their_own() -> None:
-    """A fault can be read by the reader, whatever its text holds."""
+def test_an_answer_is_a_valid_envelope() -> None:
+    """The reader can parse a fault with any text."""
     assert "text/xml; charset=utf-8" == MEDIA_TYPE
     assert "b" == read_envelope(envelope("<b/>")).tag
     answer = read_envelope(fault("Server", 'a & <b> "c" \0\ud800 d'))
@@ -133,21 +142,21 @@ def test_answers_are_envelopes_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("point", [0x9, 0xA, 0xD, 0x20, 0xD7FF, 0xE000, 0xFFFD, 0x10000, 0x10FFFF])
-def test_what_xml_can_hold_stays(point: int) -> None:
-    """The bounds of XML 1.0, from inside; and `escape` is fit for attributes."""
+def test_valid_xml_characters_are_kept(point: int) -> None:
+    """These are the bounds of XML 1.0, from inside; the result of `escape` is also valid in attributes."""
     assert chr(point) == escape(chr(point))
     assert "&amp;&lt;&gt;&quot;" == escape('&<>"')
 
 
 @pytest.mark.parametrize("point", [0, 0x8, 0xB, 0xC, 0xE, 0x1F, 0xD800, 0xDFFF, 0xFFFE, 0xFFFF])
-def test_what_xml_cannot_hold_becomes_a_question_mark(point: int) -> None:
-    """The bounds of XML 1.0, from outside."""
+def test_invalid_xml_characters_become_question_marks(point: int) -> None:
+    """These are the bounds of XML 1.0, from outside."""
     assert "?" == escape(chr(point))
 
 
 @pytest.mark.parametrize(("length", "expected"), [(300, "ä"), (301, None)])
-def test_a_declaration_reaches_no_further_than_300_bytes(length: int, expected: str | None) -> None:
-    """Exactly: what stands behind them is not looked for."""
+def test_a_declaration_is_found_within_300_bytes(length: int, expected: str | None) -> None:
+    """The limit is exact."""
     start, end = b'<?xml version="1.0" encoding=', b'"iso-8859-1"'
     body = start + b" " * (length - len(start) - len(end)) + end + b"?><a>\xe4</a>"
     if expected is None:

@@ -1,6 +1,6 @@
-"""SOAP from attackers and from broken senders: refused in words, in bounded time and memory, and nothing is fetched.
+"""SOAP from attackers and defective senders: refused with a reason, in bounded time and memory, without any fetch.
 
-A mutation-based fuzzer over a corpus of real forms (hypothesis drives it, so that a failure is shrunk and kept), and
+A mutation-based fuzzer over a corpus of real forms (hypothesis drives it, so that it shrinks and stores a failure), and
 the known attacks by name.
 """
 
@@ -17,18 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from closedwon.salesforce import outbound
-from closedwon.salesforce.outbound import OutboundMessageError
+from closedwon.salesforce.push import outbound
+from closedwon.salesforce.push.outbound import OutboundMessageError
 from tests.support import outbound as sent
 from tests.support.hostile import CHARSETS, CORPUS, DEAL, SECRET, TOKENS, read
 
 FOUND = sorted((Path(__file__).parents[2] / "fuzz" / "corpus").iterdir())
-"""Bodies that the coverage-guided fuzzer has found to take ways of their own: see `make fuzz`."""
+"""Bodies for which the coverage-guided fuzzer found new paths through the code: see `make fuzz`."""
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> bytes:
-    """A body of the corpus with up to eight changes: cut, doubled, moved, overwritten, salted with tokens."""
+    """A body of the corpus with up to eight changes: parts removed, repeated, moved, overwritten, tokens inserted."""
     body = draw(st.sampled_from(CORPUS))
     for _ in range(draw(st.integers(0, 8))):
         start = draw(st.integers(0, len(body)))
@@ -54,7 +54,7 @@ def mutations(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def rearranged(draw: st.DrawFn) -> bytes:
-    """Well-formed XML near a body of the corpus: elements removed, doubled, moved, renamed, with other texts."""
+    """Well-formed XML similar to a body of the corpus: elements removed, repeated, moved, renamed, with other texts."""
     root = etree.fromstring(draw(st.sampled_from(CORPUS)))
     for _ in range(draw(st.integers(1, 4))):
         elements = list(root.iter())
@@ -79,27 +79,27 @@ def rearranged(draw: st.DrawFn) -> bytes:
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutations(), st.none() | st.sampled_from(CHARSETS))
 def test_any_mutation_is_read_or_refused(body: bytes, charset: str | None) -> None:
-    """No body makes any other error, takes long, or is quoted with its values by the refusal."""
+    """No body raises another error or takes long, and no refusal quotes its values."""
     assert SECRET not in read(body, charset)
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rearranged())
 def test_any_arrangement_of_elements_is_read_or_refused(body: bytes) -> None:
-    """What is well-formed and nearly right makes no other error either, and its values stay its own."""
+    """Nearly correct bodies raise no other error either, and no refusal quotes their values."""
     assert SECRET not in read(body, None)
 
 
 @pytest.mark.parametrize("file", FOUND, ids=lambda file: file.name)
-def test_what_the_fuzzer_has_found_is_read_or_refused(file: Path) -> None:
-    """Every way through the readers that coverage has shown, by one body each."""
+def test_the_bodies_of_the_fuzzer_are_read_or_refused(file: Path) -> None:
+    """There is one body for each path through the readers that the coverage showed."""
     assert SECRET not in read(file.read_bytes(), None)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(CHARSETS))
-def test_any_bytes_are_refused(body: bytes, charset: str | None) -> None:
-    """Noise is no message."""
+def test_random_bytes_are_refused(body: bytes, charset: str | None) -> None:
+    """Random bytes are not a message."""
     with pytest.raises(OutboundMessageError):
         outbound.parse(body, charset)
 
@@ -120,16 +120,16 @@ LAUGHS = "".join(f'<!ENTITY l{level + 1} "{f"&l{level};" * 10}">' for level in r
     ],
 )
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16"])
-def test_document_types_are_refused_unread(doctype: str, encoding: str) -> None:
-    """Billion laughs, quadratic blow-up and files of this machine never reach the parser."""
+def test_document_types_are_refused_before_parsing(doctype: str, encoding: str) -> None:
+    """Billion laughs, quadratic blow-up and local files never reach the parser."""
     text = DEAL.decode().replace("<soapenv:Envelope", f"{doctype}<soapenv:Envelope").replace(SECRET, "&l9;")
-    with pytest.raises(OutboundMessageError, match="Document types and entities are refused"):
+    with pytest.raises(OutboundMessageError, match="Document types and entities are not allowed"):
         outbound.parse(text.replace('"UTF-8"', f'"{encoding}"').encode(encoding))
 
 
 @pytest.fixture
 def callers() -> Iterator[tuple[str, list[str]]]:
-    """The address of a listener on this machine, and who has called it."""
+    """The address of a local listener, and its callers."""
     seen: list[str] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -151,7 +151,7 @@ def callers() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_nothing_is_fetched(callers: tuple[str, list[str]], tmp_path: Path) -> None:
-    """No reference in a body, whether DTD, entity, stylesheet, schema or XInclude, is followed to net or file."""
+    """No reference in a body (DTD, entity, stylesheet, schema, XInclude) leads to a request or a read of a file."""
     address, seen = callers
     file = tmp_path / "secret.txt"
     file.write_text(SECRET, encoding="utf-8")
@@ -166,7 +166,7 @@ def test_nothing_is_fetched(callers: tuple[str, list[str]], tmp_path: Path) -> N
         with pytest.raises(OutboundMessageError):
             outbound.parse(body.encode())
     included = f'<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="{file.as_uri()}" parse="text"/>'
-    with pytest.raises(OutboundMessageError, match="elements inside"):
+    with pytest.raises(OutboundMessageError, match="child elements"):
         outbound.parse(text.replace("@", included).encode())
     pointed = text.replace("<soapenv:E", f'<?xml-stylesheet href="{address}"?><soapenv:E').replace(
         "xmlns:xsd", f'xsi:schemaLocation="urn:x {address}" xmlns:xsd'
@@ -178,8 +178,8 @@ def test_nothing_is_fetched(callers: tuple[str, list[str]], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("depth", [10, 200, 300, 10_000])
-def test_nesting_is_refused(depth: int) -> None:
-    """A field holds a value, and no tower of elements, however high."""
+def test_deep_nesting_is_refused(depth: int) -> None:
+    """A field contains a value, not nested elements, regardless of the depth."""
     tower = f"<sf:Name>{'<a>' * depth}{'</a>' * depth}</sf:Name>"
     text = sent.message([sent.deal(1, Name=SECRET)]).decode().replace(f"<sf:Name>{SECRET}</sf:Name>", tower)
     with pytest.raises(OutboundMessageError):

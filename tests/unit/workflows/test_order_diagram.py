@@ -13,7 +13,7 @@ _PAGE = Path(__file__).parents[3] / "docs" / "order-states.md"
 
 
 def test_the_page_is_what_the_table_says() -> None:
-    """Whoever reads the page reads the table: `make docs` writes it again."""
+    """The page agrees with the table; `make docs` writes it again."""
     assert page() == _PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 

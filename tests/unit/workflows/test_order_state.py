@@ -7,10 +7,13 @@ from pydantic import ValidationError
 
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
-from closedwon.model import Channel, Decision, ErpOrder, ErpStatus, Message
+from closedwon.model.commands import Decision
+from closedwon.model.erp import ErpOrder, ErpStatus
+from closedwon.model.messages import Message
+from closedwon.model.notifications import Notifications
+from closedwon.model.order_state import OrderStart, OrderState, OtherRoute, Problem, Situation
+from closedwon.model.routes import Channel
 from closedwon.names import OrderStage
-from closedwon.notifications import Notifications
-from closedwon.order_state import OrderStart, OrderState, Problem, Situation
 from tests.support.memory_erp import EARLY, LATE, held, sold
 
 
@@ -27,7 +30,7 @@ def test_a_cancelled_order_is_none(placed: ErpOrder | None, has_order: bool) -> 
 def test_the_situation_is_what_the_table_reads() -> None:
     """Stage, reason and decision as they are, and none where there is none."""
     assert Situation(OrderStage.LOADING, None, None, has_order=False) == OrderState().situation
-    problem = Problem(reason=AttentionReason.ERP_REJECTED, message="m", cure="c")
+    problem = Problem(reason=AttentionReason.ERP_REJECTED, message="m", hint="c")
     state = OrderState(stage=OrderStage.ATTENTION, problem=problem, deciding=Decision(to="skip"), placed=held())
     assert Situation(OrderStage.ATTENTION, AttentionReason.ERP_REJECTED, "skip", has_order=True) == state.situation
     state.decision = Decision(to="cancel")  # it is only begun when the one before it has ended
@@ -52,11 +55,11 @@ def test_the_newest_doubt_counts_per_erp() -> None:
 
 
 def test_t5_a_new_run_begins_with_all_that_was_known() -> None:
-    """Also with a payload that was carried, and without the ids and the ERP's lines, which cost one more look."""
+    """Also with a payload that was carried, and without the ERP's lines, which cost one more look."""
     state = OrderState(stage=OrderStage.ORDERING, order=sold(), erp="a", placed=held(), tried=True, check_since=LATE)
     first = Message(id="one", channel=Channel.CALLOUT, received_at=EARLY, modified_at=EARLY, payload={"Name": "first"})
     state.notifications.take(first)
-    state.notifications.settle(LATE)
+    state.notifications.mark_done(LATE)
     state.note_doubt("a", LATE)
     start = OrderStart(org=OrgId("00D000000000001"), record=RecordId("006000000000001"), route="r", state=state)
     again = OrderStart.model_validate_json(start.model_dump_json()).state
@@ -65,7 +68,6 @@ def test_t5_a_new_run_begins_with_all_that_was_known() -> None:
     assert first == again.notifications.newest
     assert not again.notifications.deleted
     expected = state.model_copy(update={"placed": again.placed})
-    expected.notifications.heard.clear()
     assert expected == again
 
 
@@ -88,3 +90,9 @@ def test_fields_of_another_version_are_passed_over() -> None:
     with pytest.raises(ValidationError) as caught:
         Notifications.model_validate({"newest": "SECRET"})
     assert "SECRET" not in str(caught.value)
+    for field in ("start", "notifications", "session", "rests"):
+        with pytest.raises(ValidationError) as caught:
+            OtherRoute.model_validate({"start": {"route": "r"}, field: ["SECRET"]})
+        assert "SECRET" not in str(caught.value)
+    other = OtherRoute.model_validate({"start": {"route": "r"}, "later": 1})
+    assert (Notifications(), None, False) == (other.notifications, other.session, other.rests)

@@ -1,4 +1,4 @@
-"""What a command does in each situation: every combination, judged by the rules as an operator would state them."""
+"""What a command does in each situation: every combination, checked against the rules as an operator states them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import itertools
 import pytest
 
 from closedwon.errors import AttentionReason
+from closedwon.model.order_state import Situation
 from closedwon.names import OrderStage
-from closedwon.order_state import Situation
 from workflows.order_table import COMMANDS, KEPT_BY_RETRY, SALESFORCE_REFUSES, TRANSITIONS, Effect, effect_of, offered
 
 Reason = AttentionReason
 ATTENTION = OrderStage.ATTENTION
 FINAL = {OrderStage.COMPLETED, OrderStage.CANCELLED, OrderStage.NOT_NEEDED}
 CANNOT_BE_WRITTEN = {
-    "salesforce-rejected", "salesforce-validation", "salesforce-auth-failed", "record-gone", "record-deleted",
+    "salesforce-rejected", "salesforce-validation", "salesforce-auth-failed", "record-not-found", "record-deleted",
 }  # fmt: skip
 
 SITUATIONS = [
@@ -31,8 +31,8 @@ def retry(now: Situation) -> str:
     if now.stage in FINAL:
         return "nothing"
     if now.stage is ATTENTION and now.deciding is None:
-        taken_back = now.reason in {"too-late-to-cancel", "deal-unwon", "record-deleted"}
-        return "keep-order" if taken_back else "re-read"
+        is_unqualified = now.reason in {"too-late-to-cancel", "no-longer-qualifies", "record-deleted"}
+        return "keep-order" if is_unqualified else "re-read"
     if now.stage is ATTENTION:
         erp_has_it = now.reason in {"too-late-to-cancel", "order-exists"}
         return "drop-decision" if erp_has_it else "repeat-decision"
@@ -49,7 +49,7 @@ def resolve(now: Situation) -> str:
     """A number is not forgotten unless the record is gone; two orders are not possible outside of attention."""
     if now.stage is not ATTENTION:
         return "resolve-same" if now.has_order else "resolve"
-    return "end-unwritten" if (now.deciding, now.reason) == ("resolve", "record-gone") else "resolve"
+    return "end-unwritten" if (now.deciding, now.reason) == ("resolve", "record-not-found") else "resolve"
 
 
 def skip(now: Situation) -> str:
@@ -100,7 +100,7 @@ def test_each_effect_has_an_answer_of_its_own() -> None:
 
 def test_where_retry_keeps_an_order() -> None:
     """A mass `retry` leaves these out."""
-    assert ("too-late-to-cancel", "deal-unwon", "record-deleted", "order-exists") == KEPT_BY_RETRY
+    assert ("too-late-to-cancel", "no-longer-qualifies", "record-deleted", "order-exists") == KEPT_BY_RETRY
     assert CANNOT_BE_WRITTEN == SALESFORCE_REFUSES
 
 

@@ -1,0 +1,89 @@
+"""Heartbeats: how a long activity shows that it is alive and how far it has come, and how a call outlives a cancel.
+
+A heartbeat lets the server notice a killed worker in seconds instead of at the activity's own timeout, and keeps the
+activity's progress (its details) for the next attempt. It also delivers cancellations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from temporalio import activity
+
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
+"""Silence after which the server gives a dead worker's activity to another one."""
+_INTERVAL: Final = 3.0
+"""Seconds, and less where the heartbeat timeout is short; the SDK thins them out to 0.8 of that timeout."""
+
+_Result = TypeVar("_Result")
+
+
+class Heartbeat:
+    """The heartbeats of one attempt. `task` sends them; it ends only with the error of `progress`."""
+
+    def __init__(self, progress: Callable[[], object] | None, *, is_immediate: bool) -> None:
+        """As `heartbeating`."""
+        before = activity.info().heartbeat_details if progress is None else ()
+        self.details: object = before[0] if before else None
+        self._progress = progress
+        self.task = asyncio.create_task(self._send(is_immediate=is_immediate))
+
+    def __call__(self, details: object) -> None:
+        """Set the details, and send them at once."""
+        self.details = details
+        activity.heartbeat(details)
+
+    async def _send(self, *, is_immediate: bool) -> None:
+        timeout = activity.info().heartbeat_timeout if activity.in_activity() else None
+        interval = min(_INTERVAL, timeout.total_seconds() / 3) if timeout else _INTERVAL
+        if not is_immediate:
+            await asyncio.sleep(interval)
+        while True:
+            if self._progress is not None:
+                self.details = self._progress()
+            activity.heartbeat(*([] if self.details is None else [self.details]))
+            await asyncio.sleep(interval)
+
+
+@asynccontextmanager
+async def heartbeating(
+    progress: Callable[[], object] | None = None, *, is_immediate: bool = True
+) -> AsyncIterator[Heartbeat]:
+    """Send heartbeats while the block runs, with the details that `progress` returns.
+
+    Without `progress`, the block sets the details by a call of the heartbeat; until then they are those that the
+    attempt before has left. An error of `progress` ends the heartbeats and becomes the result of `Heartbeat.task`,
+    which the block must watch if `progress` can fail.
+    """
+    heartbeat = Heartbeat(progress, is_immediate=is_immediate)
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.task.cancel()
+
+
+async def run_to_completion(call: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run `call` with heartbeats, and to its end even if a cancellation arrives meanwhile.
+
+    A call that has left for the ERP or for Salesforce must not be torn off half-way: its true outcome is what the
+    workflow waits for (`WAIT_CANCELLATION_COMPLETED`). Only a worker whose shutdown grace is over gives up. The first
+    heartbeat comes after one interval, so a quick call costs no extra round trip.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        async with heartbeating(lambda: None, is_immediate=False):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:
+                    details = activity.cancellation_details()
+                    if details is None or details.worker_shutdown:
+                        raise
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()

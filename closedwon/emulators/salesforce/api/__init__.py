@@ -1,0 +1,1 @@
+"""The REST API of the Salesforce emulator: records, queries, jobs, login."""

@@ -1,0 +1,189 @@
+"""The configuration of a Salesforce emulator: its flows, its validation rules, its times.
+
+Read from `org.toml`, or built by a test. Every key has a default that suits the demo; no key is secret.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from closedwon import durations
+
+ORGANIZATION_ID = "$Organization.Id"
+"""In a flow's assignments: the org's own id."""
+WHOLE_DEAL = "$Deal"
+"""In a flow's assignments: the record with its Account and line items as JSON text, in the form of a query's record."""
+
+
+def _read_duration(value: Any) -> Any:
+    """Parse a text; reject a bare number, which pydantic would read as seconds."""
+    if isinstance(value, timedelta):
+        return value
+    return durations.parse(value if isinstance(value, str) else str(value))
+
+
+Duration = Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_read_duration)]
+"""A text in the notation of `closedwon.durations`, as in `"110s"`."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CustomField(_Frozen):
+    """A custom field of an object or an event."""
+
+    on: str
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*__c$")
+    type: Literal["string", "textarea", "url", "double", "currency", "percent", "boolean", "date", "datetime"] = (
+        "string"
+    )
+    length: int = 255
+
+
+class ValidationRule(_Frozen):
+    """Rejects a write, with FIELD_CUSTOM_VALIDATION_EXCEPTION, if the record then matches `when` (a SOQL condition)."""
+
+    on: str
+    when: str
+    message: str
+    field: str | None = None
+
+
+class Flow(_Frozen):
+    """A record-triggered flow: publishes an event when `field` of a record becomes `becomes`.
+
+    It also publishes when one of the fields in `or_changes` changes in a record that matches the condition, or did
+    before the change. `assignments` maps each field of the event to a path from the record (`Account.Name`), to
+    `$Organization.Id` or to `$Deal`.
+    """
+
+    on: str
+    field: str
+    becomes: str | bool
+    publishes: str
+    assignments: dict[str, str]
+    or_changes: tuple[str, ...] = ()
+
+
+class Trigger(StrEnum):
+    """When a rule is evaluated. Names: Metadata API, `WorkflowRule.triggerType`."""
+
+    CREATE = "onCreateOnly"
+    BECOME = "onCreateOrTriggeringUpdate"
+    """When the record begins to match the condition."""
+    EVERY = "onAllChanges"
+    """At every write after which the record matches the condition."""
+
+
+class PushDefinition(_Frozen):
+    """A notification of a record, sent to `endpoint` with the record's `fields` when `field` is `becomes`.
+
+    An empty `field` means no condition: with `onCreateOnly`, every new record. `or_changes` is as in a flow and extends
+    `onCreateOrTriggeringUpdate`, because a flow of a real org can send an outbound message for the same reasons.
+    """
+
+    name: str
+    on: str = "Opportunity"
+    trigger: Trigger = Trigger.BECOME
+    field: str = "StageName"
+    becomes: str | bool | float = "Closed Won"
+    or_changes: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ("Id", "Name", "Amount", "CreatedDate", "SystemModstamp")
+    endpoint: str = Field(pattern=r"^https?://")
+
+
+class OutboundDefinition(PushDefinition):
+    """An outbound message. Writes of the integration user send none: the user lacks "Send Outbound Messages"."""
+
+    kind: Literal["message"] = "message"
+    include_session_id: bool = False
+    """Send a session id, as orgs did before February 2026; since then the SessionId is always nil."""
+
+
+class CalloutDefinition(PushDefinition):
+    """A callout from Apex with the same triggers, signed with `key`."""
+
+    kind: Literal["callout"] = "callout"
+    key: str = Field(min_length=16, repr=False)
+    soap: bool = False
+    """Send the SOAP form instead of JSON."""
+    scope: int = Field(default=200, ge=1, le=2000)
+    """Records per call (Apex Developer Guide, "Using Batch Apex": 200 by default)."""
+
+
+Definition = Annotated[OutboundDefinition | CalloutDefinition, Field(discriminator="kind")]
+"""The definition of an outbound message or a callout."""
+
+
+ORDER_REQUESTED = Flow(
+    on="Opportunity",
+    field="IsWon",
+    becomes=True,
+    publishes="Order_Requested__e",
+    assignments={
+        "Opportunity_Id__c": "Id",
+        "Organization_Id__c": ORGANIZATION_ID,
+        "Amount__c": "Amount",
+        "Account_Name__c": "Account.Name",
+        "Payload__c": WHOLE_DEAL,
+    },
+    or_changes=("IsWon", "Amount", "AccountId"),
+)
+
+
+class OrgConfig(_Frozen):
+    """The whole configuration of one org."""
+
+    flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
+    outbound_messages: tuple[OutboundDefinition, ...] = ()
+    callouts: tuple[CalloutDefinition, ...] = ()
+    validation_rules: tuple[ValidationRule, ...] = ()
+    custom_fields: tuple[CustomField, ...] = ()
+    publish_immediately: frozenset[str] = frozenset()
+    """Events whose publish behavior is Publish Immediately; all others are Publish After Commit."""
+    poll_timeout: Duration = timedelta(seconds=110)
+    """Maximum time that `/meta/connect` is held (Streaming API guide, "Clients and Timeouts")."""
+    session_idle: Duration = timedelta(seconds=40)
+    """A CometD session without a request for this time is removed (same page)."""
+    token_idle: Duration = timedelta(hours=2)
+    """A token without a request for this time expires; the default is that of the session policy."""
+    tombstones_of: frozenset[str] = frozenset({"Opportunity"})
+    """Objects whose delete trigger inserts a `Deleted_Record__c`, because a deletion sends no outbound message."""
+    client_certificate: Path | None = None
+    """The API client certificate and its key in one PEM file, for endpoints that request one."""
+    trusted_certificates: Path | None = None
+    """PEM file of the authorities for endpoints' certificates, instead of the public ones."""
+    outbound_timeout: Duration = timedelta(minutes=1)
+    """Time-out of one attempt to deliver an outbound message (Help, "Considerations for Outbound Messages")."""
+    callout_timeout: Duration = timedelta(seconds=10)
+    """Time-out of one callout (Apex Developer Guide, "Callout Limits and Limitations")."""
+    outbound_maximum_interval: Duration = timedelta(hours=1)
+    """Between attempts. The integration patterns guide says 60 minutes, the SOAP API guide 2 hours."""
+    retention: Duration = timedelta(hours=72)
+    """How long the bus keeps events: 72 hours for high-volume platform events."""
+    daily_api_requests: int = 100_000
+    """Shown by `/limits` and `Sforce-Limit-Info`. Not enforced; use the fault `request-limit` instead."""
+
+
+def read_config(path: Path) -> OrgConfig:
+    """Read `path`; without the file, use the defaults. Raises `ValueError`, one line per error: file, key, problem."""
+    if not path.exists():
+        return OrgConfig()
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        for key in ("client_certificate", "trusted_certificates"):  # relative to the file
+            if isinstance(found.get(key), str):
+                found[key] = path.parent / found[key]
+        return OrgConfig.model_validate(found)
+    except ValidationError as error:
+        lines = (f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ValueError("\n".join(lines)) from None
+    except ValueError as error:  # from the TOML parser
+        raise ValueError(f"{path}: not valid TOML: {error}") from error

@@ -1,0 +1,1 @@
+"""The schema and the records of the Salesforce emulator, and SOQL over them."""

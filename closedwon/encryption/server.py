@@ -1,0 +1,230 @@
+"""The codec server: decodes and encodes payloads for Temporal's UI and command line.
+
+The protocol is Temporal's: `POST /decode` and `/encode` with `{"payloads": [...]}`, protobuf as JSON, in both
+directions. A caller can read customers' data, so every caller is authenticated. Payloads are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Final
+
+import jwt
+from aiohttp import web
+from google.protobuf import json_format
+from temporalio.api.common.v1 import Payload, Payloads
+
+from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
+from closedwon.errors import ClosedwonError
+from closedwon.settings import Codec, CodecSettings, Tokens
+from closedwon.settings.values import is_loopback
+
+_log = logging.getLogger(__name__)
+
+_LARGEST: Final = 8 * 1024 * 1024
+"""Bytes of a request: Temporal's messages have at most 4 MB, and base64 adds a third."""
+_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Asymmetric ones only: with a symmetric one, anyone who can verify a token can also forge one."""
+_EXTRAS: Final = "Authorization-Extras"
+"""Temporal's UI sends the id token here, because some identity providers issue access tokens that are not JWTs."""
+_NO_KEYS: Final = "the keys for tokens are unavailable at the moment"
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Coding = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+
+
+class CodecServerError(ClosedwonError):
+    """The server cannot start with these settings."""
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Callers:
+    """Authenticates the callers of the server."""
+
+    def __init__(self, settings: Codec) -> None:
+        self._token = settings.token.get_secret_value() if settings.token else None
+        self._tokens = settings.tokens
+        self._keys = jwt.PyJWKClient(settings.tokens.keys, timeout=5) if settings.tokens else None
+
+    async def name(self, request: web.Request) -> str:
+        """Return the name of the caller, for the log. Raises `_RefusedError`."""
+        if self._token is None and self._tokens is None:
+            return "this machine"
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise _RefusedError(HTTPStatus.UNAUTHORIZED, "an `Authorization: Bearer ...` header is required")
+        if self._token is not None and secrets.compare_digest(_bytes(given), _bytes(self._token)):
+            return "the token"
+        for text in (given, request.headers.get(_EXTRAS, "")):
+            subject = await self._subject(text)
+            if subject is not None:
+                return subject
+        raise _RefusedError(HTTPStatus.UNAUTHORIZED, "this server does not accept the token; sign in again")
+
+    async def _subject(self, text: str) -> str | None:
+        is_jwt = text.isascii() and text.count(".") == 2  # noqa: PLR2004 - it has three parts
+        if self._tokens is None or self._keys is None or not is_jwt:
+            return None
+        try:
+            return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
+        except jwt.PyJWKClientConnectionError as error:
+            _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+        except jwt.PyJWTError as error:
+            _log.warning("a token was rejected: %s", type(error).__name__)
+            return None
+        except ValueError as error:
+            _log.error("codec.tokens.keys is not a JWKS document: %s", type(error).__name__)
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode(errors="surrogateescape")
+
+
+def _verified(text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:
+    claims = jwt.decode(
+        text,
+        keys.get_signing_key_from_jwt(text),
+        algorithms=_ALGORITHMS,
+        audience=tokens.audience,
+        issuer=tokens.issuer,
+        options={"require": ["exp", "sub"]},
+    )
+    return str(claims["sub"])
+
+
+class CodecServer:
+    """Listens, authenticates callers, decodes and encodes."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        """Raises `KmsError`, and `CodecServerError` if the server would be open to other machines without a token."""
+        self._settings = settings.codec
+        self._codec: EncryptionCodec = codec(settings.encryption)
+        self._callers = _Callers(settings.codec)
+        self._runner: web.AppRunner | None = None
+        self.address = ""
+        """The URL of the server; empty before `start`."""
+        if not (settings.codec.token or settings.codec.tokens or is_loopback(settings.codec.host)):
+            raise CodecServerError(
+                f"On {settings.codec.host} anyone who can reach the server could read customers' data: set codec.token "
+                'or codec.tokens, or codec.host = "127.0.0.1"'
+            )
+
+    async def start(self) -> None:
+        """Open the port. Raises `CodecServerError`."""
+        app = web.Application(middlewares=[self._guard], client_max_size=_LARGEST)
+        app.router.add_post("/decode", self._answers("decoded", self._codec.decode))
+        app.router.add_post("/encode", self._answers("encoded", self._codec.encode))
+        app.router.add_get("/livez", _alive)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        host, port = self._settings.host, self._settings.port
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise CodecServerError(
+                f"Port {port} on {host} cannot be opened ({error.strerror}): set codec.host and codec.port, or --host "
+                "and --port, to an address of this machine and a free port"
+            ) from error
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Allow programs (which send no origin) and pages of our UIs. Add CORS headers to all responses."""
+        origin = request.headers.get("Origin")
+        if origin is not None and origin not in self._settings.origins:
+            _log.warning("refused: a page of %r is not one of codec.origins", origin[:200])
+            text = "pages of this origin are not allowed; add it to codec.origins\n"
+            return web.Response(status=HTTPStatus.FORBIDDEN, text=text)
+        answer = await self._answer(request, handler)
+        if origin is not None:
+            answer.headers.update({"Access-Control-Allow-Origin": origin, "Vary": "Origin"})
+        return answer
+
+    async def _answer(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        try:
+            return await handler(request)
+        except _RefusedError as error:
+            _log.warning("%s from %s refused: %s", request.path, request.remote, error)
+            headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
+            return web.Response(status=error.status, text=f"{error}\n", headers=headers)
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=f"{error.reason}\n")
+
+    def _answers(self, what: str, coding: _Coding) -> _Handler:
+        async def handle(request: web.Request) -> web.Response:
+            caller = await self._callers.name(request)
+            payloads = await _read(request)
+            try:
+                coded = Payloads(payloads=await coding(payloads))
+            except CodecError as error:
+                raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+            _log.info("%s %d payloads for %s", what, len(payloads), caller)
+            return web.Response(
+                text=json_format.MessageToJson(coded, indent=None),
+                content_type="application/json",
+                headers={"Cache-Control": "no-store"},
+            )
+
+        return handle
+
+
+def _preflight(request: web.Request) -> web.Response:
+    """Allow the request of a page, with any headers that this version of the UI sends."""
+    asked = "Access-Control-Request-"
+    headers = {
+        "Access-Control-Allow-Methods": "POST",
+        "Access-Control-Allow-Headers": request.headers.get(f"{asked}Headers", "content-type"),
+        "Access-Control-Max-Age": "600",
+    }
+    if f"{asked}Private-Network" in request.headers:  # a page of the internet calls a server of this network
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
+
+
+async def _read(request: web.Request) -> Sequence[Payload]:
+    try:
+        return json_format.Parse(await request.read(), Payloads(), ignore_unknown_fields=True).payloads
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+        # The error's own text quotes the request.
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, 'the body must be {"payloads": [...]}, protobuf as JSON') from None
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    return web.json_response({"alive": True})
+
+
+async def serve(settings: CodecSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ClosedwonError` when it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = CodecServer(settings)
+    try:
+        await server.start()
+        _log.info(
+            "codec server at %s, for pages of %s", server.address, ", ".join(settings.codec.origins) or "no origin"
+        )
+        await stop.wait()
+    finally:
+        await server.stop()
+    _log.info("stopped")

@@ -1,0 +1,186 @@
+"""Turns the notifications of a request into durable workflows, within the deadline.
+
+The guarantee: a request is acknowledged only if every notification in it is durable in Temporal. So:
+
+- A request is validated as a whole before the first workflow starts. A request that can never succeed starts nothing.
+- All starts run at the same time, until the deadline of the request. The first failure cancels the others, and the
+  caller gets "send again". Some workflows may have started by then; they stay.
+- Sending again is safe: each start is idempotent by the order's workflow id and the notification's message id, so
+  notifications that were accepted the first time have no second effect.
+- A process that dies after Temporal's acceptance and before its answer leaves durable workflows and a caller that sends
+  again. `on_durable` is that moment; tests kill the process there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from closedwon.acceptance import Notification, prepare, start
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId, RecordId
+from closedwon.mapping.orders import MappingError
+from closedwon.model.messages import Message
+from closedwon.model.routes import Channel
+from closedwon.settings import Route, Settings
+from closedwon.telemetry.metrics import Metrics
+
+answer_until: ContextVar[float] = ContextVar("answer_until")
+"""The deadline of the current request, by the clock of the event loop."""
+
+_BURST_SECONDS: Final = 10
+_LARGEST: Final = 1_900_000
+"""Bytes of one message. Temporal accepts 2 MiB per value, and the workflow adds fields of its own when it passes the
+message on. A larger message is refused before any workflow starts, together with the rest of its request."""
+
+
+_EXCEEDS: Final = "exceeds limit"
+"""In Temporal's answer about a message that is too large. Its other complaints about a start are not about the message,
+e.g. that search attributes are missing, and pass."""
+
+
+class IntakeError(ClosedwonError):
+    """The server cannot start."""
+
+
+class MessageRefusedError(Exception):
+    """A request that is not accepted. `reason` is a stable value of the metric, the text is for the caller."""
+
+    def __init__(self, status: HTTPStatus, reason: str, text: str) -> None:
+        """`text` must not contain field values."""
+        super().__init__(text)
+        self.status = status
+        self.reason = reason
+        self.ids: tuple[str, ...] = ()
+        """Ids of the notifications or records in the request, for the log."""
+
+
+class NotDurableError(MessageRefusedError):
+    """Temporal did not accept the whole request in time: the caller must send it again, with the same ids."""
+
+    def __init__(self, cause: str) -> None:
+        """`cause` completes the text for the caller."""
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "not-durable", f"not durable ({cause}); send again")
+
+
+class Rates:
+    """Limits the request rate of each org: a leaky bucket with a capacity of ten seconds at the allowed rate."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds."""
+        self._per_second = per_second
+        self._clock = clock
+        self._levels: dict[OrgId, tuple[float, float]] = {}
+
+    def admit(self, org: OrgId) -> bool:
+        """Count one request. Return whether it is within the limit; a request beyond it is not counted."""
+        now = self._clock()
+        level, then = self._levels.get(org, (0.0, now))
+        level = max(0.0, level - (now - then) * self._per_second)
+        is_within = level + 1 <= max(1.0, _BURST_SECONDS * self._per_second)
+        self._levels[org] = (level + is_within, now)
+        return is_within
+
+
+OnDurable = Callable[[], Awaitable[None]]
+"""Called between Temporal's acceptance of a whole request and the answer; tests use it to kill the process."""
+
+
+async def nothing() -> None:
+    """Do nothing. The default of `OnDurable`."""
+
+
+class Delivery:
+    """Starts or signals the workflows of one channel."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        metrics: Metrics,
+        channel: Channel,
+        rates: Rates,
+        on_durable: OnDurable = nothing,
+    ) -> None:
+        """All channels share the same `rates`."""
+        self._rates = rates
+        self._on_durable = on_durable
+        self._settings = settings
+        self._client = client
+        self._metrics = metrics
+        self._channel = channel
+
+    def check_rate(self, route: Route) -> None:
+        """Raise `MessageRefusedError` if the route's org calls too fast. Call this before you parse a body."""
+        org = self._settings.org(route.org).id
+        if not self._rates.admit(org):
+            raise MessageRefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} sends more requests than `intake.requests_per_second`"
+            )
+
+    def check_org(self, route: Route, org: OrgId) -> None:
+        """Raise `MessageRefusedError` unless the org is the route's."""
+        if org != self._settings.org(route.org).id:
+            raise MessageRefusedError(
+                HTTPStatus.FORBIDDEN, "org", f"OrganizationId {org} is not the org of route {route.name!r}"
+            )
+
+    def notification(
+        self, record: RecordId, message_id: str, fields: dict[str, Any] | None = None, **more: Any
+    ) -> Notification:
+        """Create a notification of this channel, received now."""
+        return Notification(record, message_id, self._channel, received_at=datetime.now(UTC), fields=fields, **more)
+
+    async def deliver(self, route: Route, notifications: Sequence[Notification]) -> None:
+        """Return when every notification is durable.
+
+        Raises `MessageRefusedError`, of which a `NotDurableError` may succeed when sent again. The request is validated
+        as a whole before the first workflow starts.
+        """
+        try:
+            prepared = [prepare(self._settings, route, each) for each in notifications]
+        except MappingError as error:
+            raise MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "record", str(error)) from None
+        if any(_is_too_large(each.message) for each in prepared):
+            raise _too_large()
+        try:
+            async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
+                for each in prepared:
+                    starts.create_task(start(self._client, each))
+        except TimeoutError:
+            raise NotDurableError("Temporal did not respond in time") from None
+        except ExceptionGroup as group:  # the first failure cancels the other starts
+            raise _refusal(group.exceptions[0]) from None
+        await self._on_durable()
+        self.count("accepted", len(notifications))
+
+    def count(self, outcome: str, messages: int = 1) -> None:
+        """Count the outcome of messages."""
+        self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
+
+
+def _is_too_large(message: Message) -> bool:
+    return message.payload is not None and len(message.model_dump_json().encode()) > _LARGEST
+
+
+def _too_large() -> MessageRefusedError:
+    return MessageRefusedError(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "the record is too large for Temporal; send fewer fields"
+    )
+
+
+def _refusal(error: Exception) -> Exception:
+    """Map the failure of a start to a refusal; return an unexpected error unchanged."""
+    if not isinstance(error, RPCError):
+        return error
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and _EXCEEDS in error.message:  # a lower limit than usual
+        return _too_large()
+    return NotDurableError(f"Temporal responded with {error.status.name}")

@@ -1,0 +1,1 @@
+"""Clients of the REST and bulk APIs: login, records, queries, describe."""

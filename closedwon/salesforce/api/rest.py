@@ -1,0 +1,388 @@
+"""Reads records and writes back to them: one client per org and process.
+
+Each caller handles one record. Calls of the same moment are combined into one API call (a query over up to 100 ids, an
+sObject collection of up to 200 updates), because API calls per day are an org's scarcest limit. simple-salesforce sends
+the requests from threads of this client; it never logs in by itself. Error responses become errors of
+`closedwon.salesforce.errors` here. Nothing here retries, except for one repetition with a fresh token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import requests
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
+from simple_salesforce.exceptions import SalesforceError
+
+from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.expressions import json_number
+from closedwon.ids import RecordId
+from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
+from closedwon.salesforce.api.coalesce import Coalescer, own
+from closedwon.salesforce.api.describe import Description
+from closedwon.salesforce.api.pages import query_all
+from closedwon.salesforce.errors import (
+    ConfigurationError,
+    RecordGoneError,
+    Refusal,
+    SalesforceAuthFailedError,
+    SessionExpiredError,
+    TooLargeError,
+    UnavailableError,
+    classify,
+)
+from closedwon.settings import Org
+
+Fields = Mapping[str, str | int | float | bool | None]
+
+_READS_PER_CALL: Final = 100
+"""Ids in one query: some 2.7 kB of a URL that may have 16 kB, and few enough for child queries to fit a page."""
+_UPDATES_PER_CALL: Final = 200
+"""The maximum of one sObject collection."""
+_PARALLEL_READS: Final = 4
+_THREADS: Final = 8
+_SPOILS_ALL: Final = frozenset({"JSON_PARSER_ERROR", "MALFORMED_ID"})
+"""One record with such an error makes Salesforce reject the whole collection."""
+_LIMIT_INFO: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+
+_T = TypeVar("_T")
+
+
+class Usage(NamedTuple):
+    """API calls of the org in the last 24 hours, all clients together."""
+
+    used: int
+    max: int
+
+
+class _Update(NamedTuple):
+    record_id: RecordId
+    fields: Fields
+
+
+class SalesforceClient:
+    """One org's records. All methods raise the errors of `closedwon.salesforce.errors`."""
+
+    def __init__(self, org: Org, tokens: TokenSource) -> None:
+        """Makes no connection."""
+        self._org = org
+        self._tokens = tokens
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"salesforce-{org.name}")
+        self._lock = threading.Lock()
+        self._session = self._new_session()
+        self._reads: dict[tuple[str, str], Coalescer[RecordId, dict[str, Any] | None]] = {}
+        self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
+        self.calls = 0
+        """Requests sent to the org so far, for metrics."""
+        self.usage: Usage | None = None
+        """What the last response said about the org's API calls, for metrics."""
+        self.key_prefixes: dict[str, str] = {}
+        """The first characters of record ids, by object, for the objects described so far."""
+        self._clock: tuple[datetime, float] | None = None
+        """The time of the last response by Salesforce's clock, and by our monotonic clock."""
+
+    async def read(
+        self, object_name: str, select: str, record_id: RecordId, *, session: SecretStr | None = None
+    ) -> dict[str, Any] | None:
+        """Read one record; None if it does not exist or the integration user may not see it.
+
+        `select` is a SOQL SELECT list and may contain child queries. Returns the record as Salesforce writes it, with
+        all pages of child queries, numbers with a fraction as `Decimal` (`json_number`). Raises `ConfigurationError`
+        for a list that the org does not understand. With `session`, that session id is tried first, in a call of its
+        own; if it cannot read the record, the integration user reads it.
+        """
+        if session is not None and self._is_of_org(session):
+            found = await _tried(self._read_batch(object_name, select, [record_id], session))
+            if found not in ([], [None]):
+                return cast("dict[str, Any]", found[0])
+        group = (object_name, select)
+        if group not in self._reads:
+            self._reads[group] = Coalescer(
+                lambda ids: self._read_batch(object_name, select, ids), limit=_READS_PER_CALL, parallel=_PARALLEL_READS
+            )
+        return await self._reads[group].submit(record_id)
+
+    async def update(
+        self, object_name: str, record_id: RecordId, fields: Fields, *, session: SecretStr | None = None
+    ) -> None:
+        """Set fields of one record; safe to repeat. Updates of one record with the same fields keep their order.
+
+        A `session` id is tried first, as in `read`.
+        """
+        json.dumps(dict(fields))  # a value that is not JSON fails its own caller, not the whole batch
+        if (
+            session is not None
+            and self._is_of_org(session)
+            and await _tried(self._update_batch(object_name, [_Update(record_id, fields)], session)) == [None]
+        ):
+            return
+        # Records with other fields are sent separately: one unknown field makes Salesforce reject the whole collection.
+        group = (object_name, frozenset(fields))
+        if group not in self._updates:
+            # One call at a time: two would compete for locks on parents. Updates that wait form the next batch.
+            self._updates[group] = Coalescer(
+                lambda updates: self._update_batch(object_name, updates),
+                key=lambda update: update.record_id,
+                limit=_UPDATES_PER_CALL,
+                parallel=1,
+            )
+        await self._updates[group].submit(_Update(record_id, fields))
+
+    async def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """Run a query and read all pages, also of child queries; `deleted` includes deleted records (`queryAll`)."""
+        return await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted))
+
+    async def count(self, soql: str, *, deleted: bool = False) -> int:
+        """Return the result of a `SELECT COUNT()` query."""
+        answer = await self.call(lambda salesforce: salesforce.query(soql, include_deleted=deleted))
+        return int(answer["totalSize"])
+
+    async def look_at_usage(self) -> Usage | None:
+        """Read how many API calls the org has used and may use, by a call that does nothing else."""
+        await self.call(lambda salesforce: salesforce.restful(""))
+        return self.usage
+
+    async def log_in(self) -> None:
+        """Log in unless there is a token; see `TokenSource.token` for the errors. Costs no API call."""
+        await self._tokens.token()
+
+    async def describe(self, object_name: str) -> Description:
+        """Read the fields and relationships of an object, as the integration user sees them. One API call.
+
+        Raises `ConfigurationError` if there is no such object, or the integration user may not see it.
+        """
+        try:
+            body = await self.call(lambda salesforce: salesforce.restful(f"sobjects/{object_name}/describe"))
+        except RecordGoneError:  # there is no such path
+            raise ConfigurationError(
+                f"org {self._org.name} has no object {object_name}, or the integration user may not see it",
+                hint=f"Correct the name in closedwon.toml, or let the integration user read {object_name}.",
+            ) from None
+        try:
+            described = Description.read(body or {})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UnavailableError(f"Salesforce described {object_name} without its fields") from None
+        if described.key_prefix:
+            self.key_prefixes[object_name] = described.key_prefix
+        return described
+
+    async def check(self) -> str:
+        """Log in and describe the org in one line. Raises `WrongOrgError` if it is another org."""
+        # First, because userinfo answers 403 where REST reports an expired token; this call also checks the version.
+        try:
+            await self.look_at_usage()
+        except RecordGoneError:  # there is no such path
+            raise ConfigurationError(
+                f"{self._org.url} does not offer version {self._org.api_version} of its API",
+                hint="Set `orgs.api_version` to a version that the org offers.",
+            ) from None
+        who = await self.call(lambda salesforce: salesforce.oauth2("userinfo")) or {}
+        user = who.get("preferred_username") or who.get("user_id")
+        left = f"{self.usage.max - self.usage.used} of {self.usage.max}" if self.usage else "an unknown number of"
+        return f"org {self._org.id} at {self._org.url}, API {self._org.api_version}, user {user}, {left} API calls left"
+
+    def now(self) -> datetime:
+        """Return the time by Salesforce's clock, which stamps its records, with an error of at most one second.
+
+        Before the first response, return this machine's time.
+        """
+        if self._clock is None:
+            return datetime.now(UTC)
+        then, counted = self._clock
+        return then + timedelta(seconds=time.monotonic() - counted)
+
+    async def close(self) -> None:
+        """Cancel waiting callers and release the connections. Running calls end in their threads."""
+        await asyncio.gather(*(group.close() for group in self._reads.values()))
+        await asyncio.gather(*(group.close() for group in self._updates.values()))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    def _is_of_org(self, session: SecretStr) -> bool:
+        """Whether a session id belongs to this org and may be sent to it: it begins with the id of its org, and `!`."""
+        org, mark, _ = session.get_secret_value().partition("!")
+        return not mark or org[:15] == self._org.id.short
+
+    async def _read_batch(
+        self, object_name: str, select: str, ids: Sequence[RecordId], session: SecretStr | None = None
+    ) -> list[dict[str, Any] | Exception | None]:
+        wanted = sorted(set(ids))
+        soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
+        try:
+            records = await self.call(lambda salesforce: query_all(salesforce, soql), session)
+        except TooLargeError:
+            if len(wanted) == 1:
+                raise
+            return await _in_halves(lambda half: self._read_batch(object_name, select, half), ids)
+        found = {RecordId(record["Id"]): record for record in records}
+        return [found.get(record_id) for record_id in ids]
+
+    async def _update_batch(
+        self, object_name: str, updates: Sequence[_Update], session: SecretStr | None = None
+    ) -> list[Exception | None]:
+        records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
+        body = {"allOrNone": False, "records": records}
+        try:
+            results = await self.call(
+                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
+            )
+        except (TooLargeError, ConfigurationError) as error:
+            if len(updates) == 1 or (isinstance(error, ConfigurationError) and error.code not in _SPOILS_ALL):
+                raise
+            return await _in_halves(lambda half: self._update_batch(object_name, half), updates)
+        if not isinstance(results, list) or len(results) != len(updates):
+            raise UnavailableError("Salesforce responded to an sObject collection without one result per record")
+        if not all(_is_about(update, result) for update, result in zip(updates, results, strict=True)):
+            raise UnavailableError("Salesforce responded to an sObject collection with results in another order")
+        return [_outcome(result) for result in results]
+
+    async def call(self, work: Callable[[Salesforce], _T], session: SecretStr | None = None) -> _T:
+        """Run `work` with simple-salesforce in a thread; run it again with a fresh token if the first one is rejected.
+
+        With `session`, only that session id is tried.
+        """
+        if session is not None:
+            return await self._in_thread(work, AccessToken(session.get_secret_value()))
+        token = await self._tokens.token()
+        try:
+            return await self._in_thread(work, token)
+        except SessionExpiredError:
+            self._tokens.invalidate(token)
+        token = await self._tokens.token()
+        try:
+            return await self._in_thread(work, token)
+        except SessionExpiredError as error:
+            self._tokens.invalidate(token)
+            raise SalesforceAuthFailedError(
+                f"{error}, and so was a fresh token",
+                hint=f"Let the user of `orgs.auth` of org {self._org.name!r} use the API; then send `retry`.",
+            ) from None
+
+    async def _in_thread(self, work: Callable[[Salesforce], _T], token: AccessToken) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work, token)
+
+    def _run(self, work: Callable[[Salesforce], _T], token: AccessToken) -> _T:
+        salesforce = Salesforce(
+            session_id=token.access_token,
+            instance_url=self._org.url,
+            version=self._org.api_version,
+            session=self._session,
+            parse_float=json_number,
+            object_pairs_hook=dict,
+        )
+        del salesforce.headers["X-PrettyPrint"]
+        try:
+            return work(salesforce)
+        except SalesforceError as error:
+            # The error's own text contains the whole remote body.
+            raise classify(Refusal.read(error.status, error.content)) from None
+        except requests.TooManyRedirects:
+            raise ConfigurationError(
+                f"{self._org.url} redirects to another address",
+                hint="Set `orgs.url` to the org's present My Domain address.",
+            ) from None
+        except (requests.RequestException, ValueError, KeyError) as error:
+            raise UnavailableError(f"Salesforce gave no usable response: {type(error).__name__}") from error
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("https://", _Adapter(self._org, self._count))
+        session.hooks["response"].append(self._note_headers)
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no state shared between threads
+        session.max_redirects = 0  # the token stays with the configured host
+        session.auth = _as_it_is  # otherwise an entry in .netrc would replace our token
+        session.trust_env = not is_local(self._org)
+        return session
+
+    def _count(self) -> None:
+        with self._lock:
+            self.calls += 1
+
+    def _note_headers(self, response: requests.Response, **_: Any) -> None:
+        with suppress(KeyError, ValueError):
+            self._clock = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC), time.monotonic()
+        info = _LIMIT_INFO.search(response.headers.get("Sforce-Limit-Info", ""))
+        if info:
+            self.usage = Usage(int(info[1]), int(info[2]))
+
+
+class _Adapter(HTTPAdapter):
+    """Adds what simple-salesforce lacks: a time-out for every call, and plain http for a loopback host."""
+
+    def __init__(self, org: Org, sent: Callable[[], None]) -> None:
+        self._timeout = org.timeout.total_seconds()
+        self._plain = is_local(org)
+        self._sent = sent
+        super().__init__(pool_maxsize=_THREADS)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        self._sent()
+        if self._plain and request.url:
+            request.url = request.url.replace("https://", "http://", 1)
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout
+        return super().send(request, *args, **kwargs)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def with_fields(object_name: str, select: str, *fields: str) -> str:
+    """Add fields to a SELECT list that lacks them; SOQL rejects a list that names a field twice."""
+    top, nested = select, 1
+    while nested:
+        top, nested = re.subn(r"\([^()]*\)", "", top)
+    names = {name.strip().lower().removeprefix(f"{object_name.lower()}.") for name in top.split(",")}
+    return ", ".join([*(field for field in fields if field.lower() not in names), select])
+
+
+def _quoted(ids: Sequence[RecordId]) -> str:
+    return ", ".join(f"'{record_id}'" for record_id in ids)
+
+
+async def _tried(batch: Awaitable[list[Any]]) -> list[Any]:
+    """Return the results that a message's own session id obtains; [] if it has expired or lacks permission."""
+    try:
+        return await batch
+    except (SessionExpiredError, AttentionError):
+        return []
+
+
+def _is_about(update: _Update, result: Any) -> bool:
+    """Whether a result can belong to an update. The result of a failure may lack the record's id."""
+    named = result.get("id") if isinstance(result, dict) else None
+    return named is None or str(named)[: len(update.record_id.short)] == update.record_id.short
+
+
+def _outcome(result: Any) -> Exception | None:
+    """Read one SaveResult: {id, success, errors: [{statusCode, message, fields}]}."""
+    if isinstance(result, dict) and result.get("success"):
+        return None
+    errors = result.get("errors") if isinstance(result, dict) else None
+    return classify(Refusal.read(HTTPStatus.BAD_REQUEST, errors))
+
+
+async def _in_halves(send: Callable[[Sequence[_T]], Awaitable[list[Any]]], items: Sequence[_T]) -> list[Any]:
+    results: list[Any] = []
+    middle = len(items) // 2
+    for half in (items[:middle], items[middle:]):
+        try:
+            results += await send(half)
+        except ClosedwonError as error:
+            results += [own(error) for _ in half]
+    return results

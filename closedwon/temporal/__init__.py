@@ -1,0 +1,1 @@
+"""Everything that Closedwon asks of a Temporal server, as functions of a client; workflows are elsewhere."""

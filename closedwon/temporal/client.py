@@ -1,0 +1,152 @@
+"""Connects to Temporal, and keeps trying while it is away.
+
+Address, namespace, TLS and API key come from Temporal's own environment variables and file (`TEMPORAL_ADDRESS`,
+`TEMPORAL_NAMESPACE`, `TEMPORAL_CONFIG_FILE`, …), so its command line and Closedwon always agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client, Plugin
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from closedwon.encryption import codec
+from closedwon.errors import ClosedwonError
+from closedwon.settings.encryption import Encryption
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
+
+_WHERE = (
+    "Where it is comes from TEMPORAL_ADDRESS or from Temporal's own configuration file (TEMPORAL_CONFIG_FILE, "
+    "TEMPORAL_PROFILE)."
+)
+_DEFAULT_ADDRESS = "localhost:7233"
+_PATIENCE = timedelta(seconds=60)
+_FIRST_PAUSE = 0.2
+TRANSIENT = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.UNKNOWN,  # what a connection makes of it that breaks under a call
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.ABORTED,
+    }
+)
+"""Status codes of a server that is stopping or starting."""
+
+
+class TemporalUnavailableError(ClosedwonError):
+    """Temporal cannot be reached."""
+
+
+NO_NAMESPACE = (
+    "Create it (`temporal operator namespace create --namespace … --retention 168h`), or correct TEMPORAL_NAMESPACE."
+)
+"""What to do about a namespace that does not exist."""
+
+
+class _AwayError(Exception):
+    """No connection."""
+
+
+async def connect(
+    encryption: Encryption,
+    *,
+    runtime: Runtime | None = None,
+    identity: str | None = None,
+    plugins: Sequence[Plugin] = (),
+    patience: timedelta = _PATIENCE,
+) -> Client:
+    """Connect, trying for as long as `patience`.
+
+    Raises `TemporalUnavailableError` with the hint, or `closedwon.encryption.codec.KmsError`.
+    """
+    converter = codec.data_converter(encryption)
+    config = _config()
+    address = config.setdefault("target_host", _DEFAULT_ADDRESS)
+
+    async def attempt() -> Client:
+        try:
+            return await Client.connect(
+                **config, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
+            )
+        except ValueError as error:
+            raise TemporalUnavailableError(f"{address!r} is not a valid address: {error}. {_WHERE}") from error
+        except RuntimeError as error:  # what the SDK raises when the first connection fails
+            raise _AwayError from error
+
+    return await _patiently(attempt, address, patience)
+
+
+def is_passing(error: RPCError) -> bool:
+    """Whether the same call may succeed later: the server is stopping or starting, or was just set up.
+
+    A cluster's processes learn of new search attributes after some seconds, each for itself (seen: server 1.32.0).
+    Until then they refuse what names one. A namespace that does not exist yet is made by an operator.
+    """
+    is_unknown = error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message
+    return is_unknown or error.status in TRANSIENT or is_namespace_missing(error)
+
+
+async def patiently(client: Client, step: Callable[[], Awaitable[None]]) -> None:
+    """Do a step that is safe to repeat; repeat it for a minute if Temporal is away.
+
+    Raises `TemporalUnavailableError` with the hint, or what the step raises.
+    """
+    await _patiently(step, client.service_client.config.target_host, _PATIENCE)
+
+
+async def _patiently(step: Callable[[], Awaitable[_Result]], address: str, patience: timedelta) -> _Result:
+    deadline = asyncio.get_running_loop().time() + patience.total_seconds()
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await step()
+        except (_AwayError, RPCError) as error:
+            is_lacking = isinstance(error, RPCError) and is_namespace_missing(error)
+            if isinstance(error, RPCError) and not is_passing(error):
+                raise
+            if asyncio.get_running_loop().time() + pause > deadline:
+                said = f" ({error.status.name}: {error.message})" if isinstance(error, RPCError) else ""
+                text = f"cannot be reached{said}. Is it running? {_WHERE}"
+                if is_lacking:
+                    text = f"has no such namespace{said}. {NO_NAMESPACE}"
+                raise TemporalUnavailableError(f"Temporal at {address} {text}") from error
+            if pause == _FIRST_PAUSE:
+                what = "has no such namespace yet" if is_lacking else "cannot be reached yet"
+                _log.warning("Temporal at %s %s; trying for %s s", address, what, patience.seconds)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def is_namespace_missing(error: RPCError) -> bool:
+    """Whether Temporal does not know our namespace: not yet, or not any more since its database was replaced."""
+    return any(one.Is(NamespaceNotFoundFailure.DESCRIPTOR) for one in error.grpc_status.details)
+
+
+async def namespace_id(client: Client) -> str:
+    """Identify our namespace: the id changes when its database is replaced by an empty one. Raises `RPCError`."""
+    answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    return answer.namespace_info.id
+
+
+def _config() -> ClientConnectConfig:
+    try:
+        return ClientConfig.load_client_connect_config()
+    except OSError as error:
+        what = f"{error.filename} cannot be read ({error.strerror})"
+    except RuntimeError as error:
+        what = str(error).splitlines()[0]  # the others quote the file, which may hold an API key
+    raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}. {_WHERE}")

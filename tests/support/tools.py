@@ -1,0 +1,31 @@
+"""Programs of others that some tests run, and that a machine may lack. `.ci/tools` installs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_INSTALLED: Final = Path(__file__).parents[2] / ".closedwon" / "tools" / "bin"
+
+
+def _find(*names: str) -> str | None:
+    """The first of these that `.ci/tools` has installed or that is on PATH."""
+    path = os.pathsep.join([str(_INSTALLED), os.environ.get("PATH", os.defpath)])
+    return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+
+
+def _needs(program: str | None, name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(program is None, reason=f"{name} is not installed; `.ci/tools` installs it")
+
+
+CHROMIUM: Final = _find("chromium", "chromium-browser", "google-chrome")
+PROMTOOL: Final = _find("promtool")
+SALESFORCE_CLI: Final = _find("sf")
+
+needs_chromium: Final = _needs(CHROMIUM, "Chromium")
+needs_promtool: Final = _needs(PROMTOOL, "promtool")
+needs_salesforce_cli: Final = _needs(SALESFORCE_CLI, "the Salesforce CLI")

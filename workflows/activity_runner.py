@@ -1,0 +1,132 @@
+"""How one activity of an order is run: with which retries, and what ends the waiting for it.
+
+A step waits for its activity, whose retries Temporal makes (`retry_for` of the route limits
+them). A decision of an operator, or news about the record (`interrupt`), ends the waiting between two attempts. An
+attempt that is running is always waited for: its true outcome counts. Three things can come of it:
+
+- its result;
+- `ProblemError`: no retry can help, or `retry_for` is over;
+- `StoppedError`: something newer arrived first. If an attempt had begun, its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, TypedDict, TypeVar, Unpack
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+from activities.erp import ErpActivities
+from activities.heartbeats import HEARTBEAT_TIMEOUT
+from closedwon import names
+from closedwon.model.erp_calls import CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder
+from closedwon.model.order_state import OrderStart, OrderState
+from workflows.commands import Commands
+from workflows.problems import problem_of
+from workflows.stops import ProblemError, StoppedError
+
+_ERP_CALL: Final = timedelta(minutes=15)
+"""Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
+
+_Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder)
+_Result = TypeVar("_Result")
+
+
+def never() -> bool:
+    """No news ends the waiting."""
+    return False
+
+
+class _Patience(TypedDict):
+    """Options of an activity that all steps share."""
+
+    schedule_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: workflow.ActivityCancellationType
+
+
+class ActivityRunner:
+    """Runs the activities of one order."""
+
+    def __init__(self, start: OrderStart, state: OrderState, commands: Commands) -> None:
+        """`commands` may end the waiting."""
+        self._start = start
+        self._state = state
+        self._commands = commands
+
+    async def ask_erp(
+        self,
+        method: Callable[[ErpActivities, _Request], Awaitable[_Result]],
+        request: _Request,
+        *,
+        interrupt: Callable[[], bool] = never,
+        restart_on_retry: bool = False,
+        **options: Unpack[workflow.ActivityConfig],
+    ) -> _Result:
+        """Run an activity on the queue of the request's ERP; `options` go beyond, or replace, what all steps share."""
+        config: workflow.ActivityConfig = {
+            "task_queue": names.erp_queue(request.erp),
+            "start_to_close_timeout": _ERP_CALL,
+            **self.patience(),
+            **options,
+        }
+        return await self.run(
+            lambda: workflow.start_activity_method(method, request, **config),
+            interrupt=interrupt,
+            restart_on_retry=restart_on_retry,
+        )
+
+    async def run(
+        self,
+        schedule: Callable[[], workflow.ActivityHandle[_Result]],
+        *,
+        interrupt: Callable[[], bool] = never,
+        restart_on_retry: bool = False,
+    ) -> _Result:
+        """Run an activity to its end. A decision, or `interrupt`, ends the waiting for its next attempt.
+
+        `retry` makes that attempt happen now or, with `restart_on_retry`, ends the waiting as well. Either way an
+        attempt that is under way is waited for: its true outcome counts, and an order that was created wins over a late
+        decision (the caller sees that afterwards, and asks the ERP before it carries it out).
+        """
+        commands = self._commands
+        once_more, begun = True, False
+        while once_more and not commands.decision_asked():
+            self._state.retry_asked, once_more = False, not restart_on_retry
+            if workflow.info().is_continue_as_new_suggested() or interrupt():
+                break
+            handle, begun = schedule(), True
+            is_done = handle.done
+            await commands.until(lambda: is_done() or interrupt())  # noqa: B023 - awaited before the next round
+            if not handle.done():
+                handle.cancel()  # backing off: ends at once; in flight: waits for the truth
+            try:
+                return await handle
+            except ActivityError as error:
+                if not (commands.any_asked() or interrupt()):
+                    raise ProblemError(problem_of(error)) from None
+            except asyncio.CancelledError:
+                # The command and the activity's result came in one batch; the SDK then drops the result. What was
+                # done there is found again: every step may be repeated, and a decision asks the ERP what it has.
+                if not (commands.any_asked() or interrupt()):
+                    raise
+        raise StoppedError(unanswered=begun)
+
+    def patience(self) -> _Patience:
+        """Options that all steps share: patient retries, seen in the UI under pending activities, free in history."""
+        retry_settings = self._start.retry_settings
+        return {
+            "schedule_to_close_timeout": retry_settings.retry_for,
+            "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+            "retry_policy": RetryPolicy(
+                initial_interval=retry_settings.initial_interval,
+                maximum_interval=retry_settings.maximum_interval,
+                backoff_coefficient=2.0,
+            ),
+            "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        }
