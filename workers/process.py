@@ -17,6 +17,7 @@ from typing import Any, Final
 from temporalio.client import Client
 
 from activities.holds import Holds
+from closedwon import names
 from closedwon.errors import ClosedwonError
 from closedwon.intake import IntakeServer
 from closedwon.settings import Settings
@@ -25,6 +26,7 @@ from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
 from workers.checks import Checks, checking, of_settings, of_systems
 from workers.connections import Connections
+from workers.deployment import until_known
 from workers.keys import KeyWatch
 from workers.lasting import LastingWorker, NamespaceWait
 from workers.looking import Look, looking
@@ -147,6 +149,7 @@ class _Process:
         usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
         stack.callback(usage.cancel)
         holds, wait = Holds(), NamespaceWait(client)
+        queues = []
         if Role.INTAKE in self._roles or Role.ORDERS in self._roles:
             # First: no message is accepted before it is known whether any sender could have sent it.
             own = Checks(client, of_settings(self._settings), holds, metrics)
@@ -156,6 +159,7 @@ class _Process:
                 subscription_worker(client, self._settings, connections, metrics, wait)
             )
             self._ends.append(end)
+            queues.append(names.SUBSCRIBER_QUEUE)
         if Role.INTAKE in self._roles and self._settings.intake is not None:
             intake = IntakeServer(self._settings, self._settings.intake, client, metrics, holds=holds)
             stack.push_async_callback(intake.stop)
@@ -169,12 +173,14 @@ class _Process:
             for worker in order_workers(client, self._settings, connections, metrics, holds=holds, on_fatal_error=wait):
                 lasting = await stack.enter_async_context(LastingWorker(worker, wait))
                 self._ends.append(lasting.shutdown)
+                queues.append(worker.task_queue)
             observer = Observer(client, self._settings, metrics)
             looks = {
                 "register what Temporal has lost": lambda: registration.look(observer.open_since),
                 "observe for the metrics": observer.observe,
             }
         await stack.enter_async_context(looking(looks, self._settings.telemetry.observe_every))
+        await until_known(client, self._settings, queues)
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
         return client

@@ -29,6 +29,12 @@ _POLL: Final = 0.05
 """Seconds between two looks at a process."""
 _ATTEMPTS: Final = 5
 _TAIL: Final = 15
+"""Lines that are shown of a log."""
+_STACKS: Final = 150
+"""Lines that are shown of the log of a process that hung, whose end is what each of its threads was doing."""
+_ABORTING: Final = 5.0
+"""Seconds that a process has to write that."""
+_PYTHON: Final = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 _LINE: Final = 300
 """Characters that are shown of a line: servers log a whole stack trace in one."""
 
@@ -271,14 +277,14 @@ class Part(ABC):
             self.state = State.FAILED
             raise self._error(f"ended by itself ({_how(self.exit_code)})")
 
-    def last_lines(self) -> str:
-        """The end of its log since its last start."""
+    def last_lines(self, count: int = _TAIL) -> str:
+        """The last `count` lines of its log since its last start."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode("utf-8", "replace").splitlines()
-        return "\n".join(lines[-_TAIL:])
+        return "\n".join(lines[-count:])
 
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -305,8 +311,9 @@ class Part(ABC):
             await self._give_up()
             raise
         if problem:
+            lines = await self._show_stacks()
             await self._give_up()
-            raise self._error(problem)
+            raise self._error(problem, lines)
 
     async def _wait_until_ready(self) -> str | None:
         """Return what went wrong, if anything."""
@@ -320,6 +327,16 @@ class Part(ABC):
                 return f"is not ready, and has logged nothing for {self.patience:.0f} s"
             await asyncio.sleep(_POLL)
         return f"ended while it was starting ({_how(self.exit_code)})"
+
+    async def _show_stacks(self) -> int:
+        """Let a hung process log its stacks, as Python and Go do at SIGABRT. Returns how many lines to show."""
+        if self.exit_code is not None:
+            return _TAIL
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGABRT)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._until_gone(), _ABORTING)
+        return _STACKS
 
     async def _give_up(self) -> None:
         self.state = State.FAILED
@@ -335,8 +352,9 @@ class Part(ABC):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def _error(self, what: str) -> PartError:
-        return PartError(f"{self.name} {what}. Its log is {self.log} and ends with:\n{_indented(self.last_lines())}")
+    def _error(self, what: str, lines: int = _TAIL) -> PartError:
+        end = _indented(self.last_lines(lines))
+        return PartError(f"{self.name} {what}. Its log is {self.log} and ends with:\n{end}")
 
 
 async def together(*jobs: Coroutine[Any, Any, object]) -> None:
@@ -375,4 +393,4 @@ def _child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Our own environment without settings that would lead a part astray, and with `extra`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "CLOSEDWON_"))}
     direct = ",".join(filter(None, (inherited.get("NO_PROXY") or inherited.get("no_proxy"), "localhost,127.0.0.1")))
-    return inherited | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"} | dict(extra)
+    return inherited | {"NO_PROXY": direct, "no_proxy": direct, **_PYTHON} | dict(extra)

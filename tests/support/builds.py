@@ -34,4 +34,5 @@ def promote(world: Siege, build: str) -> None:
     """What an operator types to let a build have the work."""
     words = ("worker", "deployment", "set-current-version", "--deployment-name", names.DEPLOYMENT, "--build-id", build)
     command = [program("temporal"), *words, "--address", world.stack.temporal.address, "--yes"]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

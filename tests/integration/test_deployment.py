@@ -1,0 +1,57 @@
+"""A process that says it is ready is a build that an operator can make current."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+
+import pytest
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client
+from temporalio.common import MetricMeter
+
+from closedwon import names
+from closedwon.settings import Settings
+from closedwon.telemetry.metrics import Metrics
+from tests.support.handoff import Handoff, handoff
+from workers import deployment
+from workers.connections import Connections
+from workers.orders import order_workers
+
+
+def _build(world: Handoff, number: int) -> Settings:
+    workers = world.settings.workers.model_copy(update={"build_id": str(number)})
+    return world.settings.model_copy(update={"workers": workers})
+
+
+async def _make_current(client: Client, settings: Settings) -> None:
+    await client.workflow_service.set_worker_deployment_current_version(
+        SetWorkerDeploymentCurrentVersionRequest(
+            namespace=client.namespace, deployment_name=names.DEPLOYMENT, build_id=settings.workers.build_id or ""
+        )
+    )
+
+
+async def test_a_build_that_is_ready_can_be_made_current() -> None:
+    """Ten builds, each made current in the moment in which its process would say that it is ready."""
+    async with handoff(sweep={}) as world, Connections(world.settings) as connections:
+        for number in range(10):
+            settings = _build(world, number)
+            async with AsyncExitStack() as stack:
+                workers = order_workers(world.client, settings, connections, Metrics(MetricMeter.noop))
+                for worker in workers:
+                    await stack.enter_async_context(worker)
+                await deployment.until_known(world.client, settings, {worker.task_queue for worker in workers})
+                await _make_current(world.client, settings)
+
+
+async def test_a_build_that_temporal_does_not_see_works_nevertheless(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process does not wait for ever, and its log names the queues."""
+    monkeypatch.setattr(deployment, "_WAIT", 0.2)
+    async with handoff(sweep={}) as world:
+        with caplog.at_level(logging.WARNING):
+            await deployment.until_known(world.client, _build(world, 1), ["orders", "erp-north"])
+
+    assert "build 1 polls erp-north, orders" in caplog.text
