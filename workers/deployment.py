@@ -51,8 +51,8 @@ async def until_known(client: Client, settings: Settings, queues: Collection[str
     missing = set(queues)
     try:
         async with asyncio.timeout(_WAIT):
-            while missing := missing - await _polled(client, build):
-                await asyncio.sleep(_PAUSE)  # noqa: ASYNC110 - only Temporal could set an event
+            while missing := missing - await _polled(client, build):  # noqa: ASYNC110 - no event exists for this
+                await asyncio.sleep(_PAUSE)
     except TimeoutError:
         _log.warning("Temporal does not know yet that build %s polls %s", build, ", ".join(sorted(missing)))
     except RPCError as error:
