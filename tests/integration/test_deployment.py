@@ -48,7 +48,7 @@ async def test_a_build_that_is_ready_can_be_made_current() -> None:
 async def test_a_build_that_temporal_does_not_see_works_nevertheless(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The process does not wait for ever, and its log names the queues."""
+    """The process stops waiting, and its log names the queues."""
     monkeypatch.setattr(deployment, "_WAIT", 0.2)
     async with handoff(sweep={}) as world:
         with caplog.at_level(logging.WARNING):
