@@ -104,6 +104,8 @@ class _Process:
         self._telemetry = telemetry
         self._roles = roles
         self._client: Client | None = None
+        self._doing = "connecting to Temporal"
+        """What a start that is not over is doing, for `/readyz`."""
         self._keys = KeyWatch()
         self._ends: list[Callable[[], Awaitable[None]]] = []
         self.is_running = False
@@ -143,8 +145,9 @@ class _Process:
             orders=Role.ORDERS in self._roles,
             subscriber=Role.SUBSCRIBER in self._roles,
         )
+        self._doing = "registering with Temporal"
         await patiently(client, registration.register)
-        looks: dict[str, Look] = {"register what Temporal has lost": registration.look}
+        self._doing = "checking settings and systems"
         connections = await stack.enter_async_context(Connections(self._settings))
         usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
         stack.callback(usage.cancel)
@@ -167,23 +170,41 @@ class _Process:
             await intake.start()
         if Role.ORDERS in self._roles:
             # Last: messages are accepted while the first checks are made; no order goes on before they have ended.
-            checks = Checks(client, of_systems(self._settings, connections), holds, metrics)
-            holds.in_doubt = checks.recheck
-            await stack.enter_async_context(checking(checks))
-            for worker in order_workers(client, self._settings, connections, metrics, holds=holds, on_fatal_error=wait):
-                lasting = await stack.enter_async_context(LastingWorker(worker, wait))
-                self._ends.append(lasting.shutdown)
-                queues.append(worker.task_queue)
-            observer = Observer(client, self._settings, metrics)
-            looks = {
-                "register what Temporal has lost": lambda: registration.look(observer.open_since),
-                "observe for the metrics": observer.observe,
-            }
-        await stack.enter_async_context(looking(looks, self._settings.telemetry.observe_every))
+            queues += await self._start_orders(stack, client, connections, holds, wait)
+        await stack.enter_async_context(
+            looking(self._looks(client, registration), self._settings.telemetry.observe_every)
+        )
+        self._doing = "waiting until Temporal knows the build"
         await until_known(client, self._settings, queues)
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
         return client
+
+    async def _start_orders(
+        self, stack: AsyncExitStack, client: Client, connections: Connections, holds: Holds, wait: NamespaceWait
+    ) -> list[str]:
+        """Check the systems, then start the workers of the orders; return their task queues."""
+        settings, metrics = self._settings, self._telemetry.metrics
+        checks = Checks(client, of_systems(settings, connections), holds, metrics)
+        holds.in_doubt = checks.recheck
+        await stack.enter_async_context(checking(checks))
+        self._doing = "starting the workers"
+        workers = order_workers(client, settings, connections, metrics, holds=holds, on_fatal_error=wait)
+        for worker in workers:
+            lasting = await stack.enter_async_context(LastingWorker(worker, wait))
+            self._ends.append(lasting.shutdown)
+        return [worker.task_queue for worker in workers]
+
+    def _looks(self, client: Client, registration: Registration) -> dict[str, Look]:
+        """What is looked at again and again: a process that works on orders sees which are open."""
+        register = "register what Temporal has lost"
+        if Role.ORDERS not in self._roles:
+            return {register: registration.look}
+        observer = Observer(client, self._settings, self._telemetry.metrics)
+        return {
+            register: lambda: registration.look(observer.open_since),
+            "observe for the metrics": observer.observe,
+        }
 
     async def temporal_is_ready(self) -> None:
         """Raise unless Temporal answers, has our namespace and search attributes, and knows our encryption keys."""
@@ -195,7 +216,7 @@ class _Process:
     async def workers_are_running(self) -> None:
         """Raise until they have been started."""
         if not self.is_running:
-            raise NotStartedError("not started yet")
+            raise NotStartedError(f"not started yet: {self._doing}")
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

@@ -179,6 +179,8 @@ class Part(ABC):
         self.log = log_dir / f"{name}.log"
         self.state = State.NOT_STARTED
         self.environment: dict[str, str] = {}
+        self.says = ""
+        """What it answered last when it was asked whether it is ready."""
         self._ports = ports
         self._guard = guard
         self._process: subprocess.Popen[bytes] | None = None
@@ -324,7 +326,8 @@ class Part(ABC):
             if (now := self.last_lines()) != said:
                 moved, said = time.monotonic(), now
             if time.monotonic() > moved + self.patience:
-                return f"is not ready, and has logged nothing for {self.patience:.0f} s"
+                says = f" (it says: {self.says})" if self.says else ""
+                return f"is not ready{says}, and has logged nothing for {self.patience:.0f} s"
             await asyncio.sleep(_POLL)
         return f"ended while it was starting ({_how(self.exit_code)})"
 

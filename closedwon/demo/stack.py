@@ -40,6 +40,8 @@ _CHANNELS: Final = {
     Via.CALLOUT: 'callouts = { keys = [{ env = "DEMO_CALLOUT_KEY" }] }',
 }
 """What the route says of its channel."""
+_ANSWER: Final = aiohttp.ClientTimeout(total=20)
+"""A process gives up each of its own checks after five seconds."""
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _INTAKE: Final = "intake"
 """The name of the port on which intake takes messages; the part's own port is that of its metrics."""
@@ -83,9 +85,11 @@ class Closedwon(Part):
     async def is_ready(self) -> bool:
         """Whether it is connected to Temporal and works."""
         try:
-            async with aiohttp.request("GET", f"http://localhost:{self.port}/readyz") as response:
+            async with aiohttp.request("GET", f"http://localhost:{self.port}/readyz", timeout=_ANSWER) as response:
+                self.says = await response.text()
                 return response.ok
-        except (aiohttp.ClientError, TimeoutError):
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.says = f"no answer, {type(error).__name__}"
             return False
 
 

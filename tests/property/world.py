@@ -7,6 +7,7 @@ Temporal, a Salesforce emulator, two stub ERPs, and processes `closedwon worker`
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
@@ -21,7 +22,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
-from closedwon.demo.parts import Guard, Part, Ports, together
+from closedwon.demo.parts import Guard, Part, PartError, Ports, together
 from closedwon.demo.stack import Closedwon, Server
 from closedwon.demo.temporal import NAMESPACE, DevelopmentServer
 from closedwon.emulators.salesforce.client import OrgClient
@@ -33,6 +34,7 @@ from closedwon.temporal.sweeps import start_sweep
 from tests.property.configuration import CALLOUT_KEY_ENV, ERP, PATH_SECRET_ENV, PROCESSES, org_settings, route_settings
 from tests.property.routes import ERPS
 
+_log = logging.getLogger(__name__)
 _ROOT = Path(__file__).parents[2]
 _RESTING = frozenset({OrderStage.ATTENTION, OrderStage.CANCELLED, OrderStage.NOT_NEEDED, OrderStage.FOLLOWING})
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError)
@@ -44,6 +46,14 @@ class Process(Closedwon):
 
     without: str | None = None
     patience = 180.0  # beside a world under load
+
+    async def start(self) -> None:
+        """Start it, as a supervisor does: one that hangs is reported, and started once more."""
+        try:
+            await super().start()
+        except PartError as error:
+            _log.error("%s", error)
+            await super().start()
 
     def command(self) -> list[str]:
         """The product's own command, or the test's entry point where a rule is removed."""
