@@ -155,7 +155,7 @@ class Checks:
         for check in group:
             try:
                 failed = await _result(check)
-            except _UnknownError as error:
+            except _NoResultError as error:
                 _log.info("the check %s of %s has no result (%s)", check.name, check.subject, error)
                 return False
             is_news = failed is not None and self._verdicts.get(check.workflow_id) is not False
@@ -244,12 +244,12 @@ class Checks:
                 raise
 
 
-class _UnknownError(Exception):
+class _NoResultError(Exception):
     """The check has no result."""
 
 
 async def _result(check: RunningCheck) -> FailedCheck | None:
-    """Run a check. Raises `_UnknownError`."""
+    """Run a check. Raises `_NoResultError`."""
     try:
         async with asyncio.timeout(_LONGEST):
             await check.run()
@@ -264,11 +264,11 @@ async def _result(check: RunningCheck) -> FailedCheck | None:
             hint=error.hint,
         )
     except TimeoutError:
-        raise _UnknownError(f"no answer within {_LONGEST:.0f} s") from None
+        raise _NoResultError(f"no answer within {_LONGEST:.0f} s") from None
     except ClosedwonError as error:
-        raise _UnknownError(str(error)) from None
+        raise _NoResultError(str(error)) from None
     except Exception as error:
-        raise _UnknownError(f"it fails with {type(error).__name__}") from error
+        raise _NoResultError(f"it fails with {type(error).__name__}") from error
     return None
 
 

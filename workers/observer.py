@@ -32,7 +32,7 @@ from closedwon.temporal.visibility import at_stage
 _KINDS: Final = {WORKFLOWS: "workflow", ACTIVITIES: "activity"}
 
 
-class _Channel(NamedTuple):
+class _BusChannel(NamedTuple):
     org: str
     org_id: OrgId
     name: str
@@ -45,7 +45,7 @@ class Observer:
         self._client = client
         self._metrics = metrics
         self._channels = [
-            _Channel(route.org, settings.org(route.org).id, channel)
+            _BusChannel(route.org, settings.org(route.org).id, channel)
             for route in settings.routes
             for channel in route.events
         ]
@@ -61,7 +61,7 @@ class Observer:
         self._reasons: set[str] = set(AttentionReason)
         # The silence of a channel without a reader counts from the start of this process.
         self._read_at = dict.fromkeys(self._channels, datetime.now(UTC))
-        self._cursors: dict[_Channel, Cursor] = {}
+        self._cursors: dict[_BusChannel, Cursor] = {}
         self.open_since: datetime | None = None
         """When the oldest order that was unfinished at the last observation began; None where there was none."""
 
@@ -101,7 +101,7 @@ class Observer:
         if kind == ACTIVITIES:
             self._metrics.paused.set(int(state.is_paused), {"queue": queue})
 
-    async def _observe_channel(self, channel: _Channel) -> None:
+    async def _observe_channel(self, channel: _BusChannel) -> None:
         """Set how long the reader has been silent: since its cursor last changed."""
         state = await channel_state(self._client, channel.org_id, channel.name)
         if state.cursor is not None and state.heartbeat is not None and state.cursor != self._cursors.get(channel):

@@ -42,7 +42,7 @@ class CodecServerError(ClosedwonError):
     """The server cannot start with these settings."""
 
 
-class _RefusedError(Exception):
+class _NotServedError(Exception):
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -57,19 +57,19 @@ class _Callers:
         self._keys = jwt.PyJWKClient(settings.tokens.keys, timeout=5) if settings.tokens else None
 
     async def name(self, request: web.Request) -> str:
-        """Return the name of the caller, for the log. Raises `_RefusedError`."""
+        """Return the name of the caller, for the log. Raises `_NotServedError`."""
         if self._token is None and self._tokens is None:
             return "this machine"
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise _RefusedError(HTTPStatus.UNAUTHORIZED, "an `Authorization: Bearer ...` header is required")
+            raise _NotServedError(HTTPStatus.UNAUTHORIZED, "an `Authorization: Bearer ...` header is required")
         if self._token is not None and secrets.compare_digest(_bytes(given), _bytes(self._token)):
             return "the token"
         for text in (given, request.headers.get(_EXTRAS, "")):
             subject = await self._subject(text)
             if subject is not None:
                 return subject
-        raise _RefusedError(HTTPStatus.UNAUTHORIZED, "this server does not accept the token; sign in again")
+        raise _NotServedError(HTTPStatus.UNAUTHORIZED, "this server does not accept the token; sign in again")
 
     async def _subject(self, text: str) -> str | None:
         is_jwt = text.isascii() and text.count(".") == 2  # noqa: PLR2004 - it has three parts
@@ -79,13 +79,13 @@ class _Callers:
             return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
         except jwt.PyJWKClientConnectionError as error:
             _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
-            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+            raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
         except jwt.PyJWTError as error:
             _log.warning("a token was rejected: %s", type(error).__name__)
             return None
         except ValueError as error:
             _log.error("codec.tokens.keys is not a JWKS document: %s", type(error).__name__)
-            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+            raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
 
 
 def _bytes(header: str) -> bytes:
@@ -162,7 +162,7 @@ class CodecServer:
             return _preflight(request)
         try:
             return await handler(request)
-        except _RefusedError as error:
+        except _NotServedError as error:
             _log.warning("%s from %s refused: %s", request.path, request.remote, error)
             headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
             return web.Response(status=error.status, text=f"{error}\n", headers=headers)
@@ -176,7 +176,7 @@ class CodecServer:
             try:
                 coded = Payloads(payloads=await coding(payloads))
             except CodecError as error:
-                raise _RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+                raise _NotServedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
             _log.info("%s %d payloads for %s", what, len(payloads), caller)
             return web.Response(
                 text=json_format.MessageToJson(coded, indent=None),
@@ -205,7 +205,9 @@ async def _read(request: web.Request) -> Sequence[Payload]:
         return json_format.Parse(await request.read(), Payloads(), ignore_unknown_fields=True).payloads
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         # The error's own text quotes the request.
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, 'the body must be {"payloads": [...]}, protobuf as JSON') from None
+        raise _NotServedError(
+            HTTPStatus.BAD_REQUEST, 'the body must be {"payloads": [...]}, protobuf as JSON'
+        ) from None
 
 
 async def _alive(_request: web.Request) -> web.Response:

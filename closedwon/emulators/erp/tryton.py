@@ -59,7 +59,7 @@ def serve(data_dir: Path, port: int | None, *, cache_dir: Path, postgres: str | 
     config = place.write_config(data_dir, port)
     known: dict[str, str] = {name: before[name] for name in _SECRETS if name in before}
     credentials = _replace_secrets(config) if fresh or len(known) < len(_SECRETS) else known
-    with _Server(config) as server:
+    with _TrytonProcess(config) as server:
         server.wait_until_ready(port)
         url = f"http://localhost:{port}/{DATABASE}"
         connection.write(data_dir, {"kind": "tryton", "url": url, "port": port, **credentials})
@@ -69,7 +69,7 @@ def serve(data_dir: Path, port: int | None, *, cache_dir: Path, postgres: str | 
         server.wait()
 
 
-class _Server:
+class _TrytonProcess:
     """The child process, from start to end."""
 
     def __init__(self, config: Path) -> None:

@@ -32,11 +32,11 @@ Duration = Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_read_du
 """A text in the notation of `closedwon.durations`, as in `"110s"`."""
 
 
-class _Frozen(BaseModel):
+class _Setting(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CustomField(_Frozen):
+class CustomField(_Setting):
     """A custom field of an object or an event."""
 
     on: str
@@ -47,7 +47,7 @@ class CustomField(_Frozen):
     length: int = 255
 
 
-class ValidationRule(_Frozen):
+class ValidationRule(_Setting):
     """Rejects a write, with FIELD_CUSTOM_VALIDATION_EXCEPTION, if the record then matches `when` (a SOQL condition)."""
 
     on: str
@@ -56,7 +56,7 @@ class ValidationRule(_Frozen):
     field: str | None = None
 
 
-class Flow(_Frozen):
+class Flow(_Setting):
     """A record-triggered flow: publishes an event when `field` of a record becomes `becomes`.
 
     It also publishes when one of the fields in `or_changes` changes in a record that matches the condition, or did
@@ -82,7 +82,7 @@ class Trigger(StrEnum):
     """At every write after which the record matches the condition."""
 
 
-class PushDefinition(_Frozen):
+class PushDefinition(_Setting):
     """A notification of a record, sent to `endpoint` with the record's `fields` when `field` is `becomes`.
 
     An empty `field` means no condition: with `onCreateOnly`, every new record. `or_changes` is as in a flow and extends
@@ -138,7 +138,7 @@ ORDER_REQUESTED = Flow(
 )
 
 
-class OrgConfig(_Frozen):
+class OrgConfig(_Setting):
     """The whole configuration of one org."""
 
     flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
