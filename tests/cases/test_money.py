@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import pytest
@@ -281,8 +282,13 @@ async def test_m5_lines_that_come_late_are_ordered_too() -> None:
     async with handoff(quiet=timedelta(seconds=5)) as world, world.working():
         world.org.seed(1)
         (record,) = world.org.win_next(1)
-        await until(lambda: _waits(world, record))
-        world.org.update("OpportunityLineItem", _first_line(world, record), Quantity=7)
+        quantity = count(1)
+
+        async def waits_while_it_is_changed() -> bool:
+            world.org.update("OpportunityLineItem", _first_line(world, record), Quantity=next(quantity))
+            return await _waits(world, record)
+
+        await until(waits_while_it_is_changed, poll=1)
         await world.until_written_back(record)
         (order,) = world.erp.orders()
 
