@@ -60,15 +60,15 @@ async def test_a_changed_interval_and_a_vanished_route_are_taken_over_at_the_nex
         assert (True, "month's end") == (described.state.paused, described.state.note)
 
         await handle.unpause(note="")
-        await until(lambda: _is_listed(world))
+        await until(lambda: _is_listed(world, handle.id))
         await sync_schedules(world.client, _with_sweep(world, None))
         assert (await handle.describe()).schedule.state.paused
         await sync_schedules(world.client, hourly)
         assert not (await handle.describe()).schedule.state.paused
 
 
-async def _is_listed(world: Handoff) -> bool:
-    return [one.id async for one in await world.client.list_schedules()] != []
+async def _is_listed(world: Handoff, schedule_id: str) -> bool:
+    return schedule_id in [one.id async for one in await world.client.list_schedules()]
 
 
 def _with_sweep(world: Handoff, change: dict[str, Any] | None) -> Any:

@@ -32,7 +32,9 @@ from tests.property.verdicts import Verdict, verdicts
 from tests.property.weather import ALL, Weather, heal
 from tests.property.world import Talk, world
 
-SIDE_BY_SIDE = 200
+SIDE_BY_SIDE = 60
+"""Histories that are played at the same time. More make nothing faster: they only wait longer for Temporal's
+development server, beside other tests up to its timeouts."""
 _AT_REST = 60.0
 """Seconds without any workflow coming to rest, after which the others are checked as they are: longer than any time
 limit of the settings."""

@@ -30,6 +30,7 @@ from closedwon.emulators.salesforce.connection import Connection
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.sweeps import SweepStart
 from closedwon.names import OrderStage
+from closedwon.temporal.client import TRANSIENT
 from closedwon.temporal.sweeps import start_sweep
 from tests.property.configuration import CALLOUT_KEY_ENV, ERP, PATH_SECRET_ENV, PROCESSES, org_settings, route_settings
 from tests.property.routes import ERPS
@@ -235,12 +236,15 @@ class Talk:
     async def workflow_state(self, record: RecordId) -> WorkflowState | None:
         """The state of a record's workflow, strongly consistent; None if there is no workflow."""
         handle = self.client.get_workflow_handle(names.order_workflow_id(self.world.org_id, record))
-        try:
-            found = await handle.describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
+        found = None
+        while found is None:
+            try:
+                found = await handle.describe()
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                if error.status not in TRANSIENT:
+                    raise
         attributes = {name: str(values[0]) for name, values in found.search_attributes.items() if values}
         raw = found.raw_description
         is_open = found.status is WorkflowExecutionStatus.RUNNING
