@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from closedwon.salesforce.api.window import NORMAL, Pace
@@ -49,10 +50,40 @@ class Usage(NamedTuple):
         return f"{self.used} of {self.max} API calls of 24 hours are used"
 
 
+class Measure(StrEnum):
+    """What is done to save API calls; the values are labels of a metric."""
+
+    SWEEPS_WAIT = "sweeps-wait"
+    LONGER_BATCHES = "longer-batches"
+    ORDERS_WAIT = "orders-wait"
+
+    @property
+    def text(self) -> str:
+        """For people: "sweeps wait"."""
+        return _TEXTS[self]
+
+
+_TEXTS: Final = {
+    Measure.SWEEPS_WAIT: "sweeps wait",
+    Measure.LONGER_BATCHES: "orders share calls for longer",
+    Measure.ORDERS_WAIT: "orders share one call a minute",
+}
+
+
 def usage_in(header: str) -> Usage | None:
     """Read the header `Sforce-Limit-Info`; None if it does not say what the org has used."""
     info = _LIMIT_INFO.search(header)
     return Usage(int(info[1]), int(info[2])) if info else None
+
+
+def measures(usage: Usage, *, sweep_share: float | None) -> list[Measure]:
+    """Say what is done now; `sweep_share` is the smallest `api_share` of the org's sweeps, None if it has none."""
+    limits = {
+        Measure.SWEEPS_WAIT: sweep_share,
+        Measure.LONGER_BATCHES: LONGER_BATCHES_FROM,
+        Measure.ORDERS_WAIT: ORDERS_WAIT_FROM,
+    }
+    return [measure for measure, limit in limits.items() if limit is not None and usage.share > limit]
 
 
 def pace(usage: Usage | None) -> Pace:
@@ -70,6 +101,6 @@ def check_turn(usage: Usage | None, delay: float) -> None:
     if usage is None or usage.share <= ORDERS_WAIT_FROM or delay <= _GATHERING:
         return
     raise ThrottledError(
-        f"{usage}; above {ORDERS_WAIT_FROM:.0%} of them orders share one call a minute",
+        f"{usage}; above {100 * ORDERS_WAIT_FROM:.0f} % of them orders share one call a minute",
         between=(timedelta(seconds=delay - _GATHERING), timedelta(seconds=delay - 1)),
     )

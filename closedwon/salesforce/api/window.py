@@ -4,16 +4,19 @@
 opened is over. So the first caller of a quiet moment leaves at once, however long the window is, and only callers that
 come within the window wait: for its end, in one batch.
 
-**The window follows the flow.** It doubles after each batch of several callers, up to `Pace.longest`. It stays after a
-lone caller, and after a batch that was full before the window was over: that needs no longer one. From the third lone
-caller in a row on, it halves. After a silence of three windows it is `Pace.first` again. With 40 callers a second it is
-2.5 seconds after six batches; with one caller every two seconds it never matters.
+**The window follows the flow.** It doubles after each batch that has company, up to `Pace.longest`: a batch of several
+callers, or one that left less than `_NEAR` seconds after another. It stays after a lone caller, and after a batch that
+was full before the window was over: that needs no longer one. From the third lone caller in a row on, it halves. After
+a silence of three windows it is `Pace.first` again. With 40 callers a second it is 2.5 seconds after six batches; with
+one caller a second it never matters.
 
-**The pace** is asked anew for each decision, so that it may change at any time (`closedwon.salesforce.api.quota`).
+**The pace** is asked for again for each decision, so that it may change at any time (`closedwon.salesforce.api.quota`).
+Where it leaves no choice (`first` = `longest`) it is a timetable: full batches leave in between and do not move it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -21,6 +24,8 @@ from typing import Final, NamedTuple
 _SEVERAL: Final = 3
 """Lone callers in a row, or windows without any caller, after which the flow counts as over."""
 
+_NEAR: Final = 0.25
+"""Seconds after which a lone caller still belongs to the flow of the caller before."""
 _RESOLUTION: Final = 0.001
 """Seconds that no timer waits for exactly."""
 
@@ -62,13 +67,15 @@ class Window:
 
     def left(self, size: int) -> None:
         """A batch of `size` callers has left, at the end of the window or, because it was full, before."""
-        is_early = self.delay() > 0
-        now, length = self._clock(), self.length
-        if self._left_at is None or now - self._left_at >= _SEVERAL * length:
-            self._lone, length = 0, self._pace().first
-        self._left_at = now
-        self._lone = self._lone + 1 if size == 1 else 0
-        if size > 1:
-            self._length = length if is_early else 2 * length
-        else:
-            self._length = length / 2 if self._lone >= _SEVERAL else length
+        now, length, pace = self._clock(), self.length, self._pace()
+        since = math.inf if self._left_at is None else now - self._left_at
+        is_early = since < length - _RESOLUTION
+        if since >= max(_SEVERAL * length, _NEAR):
+            self._lone, length = 0, pace.first
+        if not (is_early and pace.first == pace.longest):
+            self._left_at = now
+        if size > 1 or since < _NEAR:
+            self._lone, self._length = 0, length if is_early else 2 * length
+            return
+        self._lone += 1
+        self._length = length / 2 if self._lone >= _SEVERAL else length

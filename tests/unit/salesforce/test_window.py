@@ -18,11 +18,14 @@ class Clock:
         return self.now
 
 
-def lengths(window: Window, clock: Clock, *sizes: int) -> list[float]:
-    """Let batches leave, each at the end of the window of the one before; return the window that each one opens."""
+def lengths(window: Window, clock: Clock, *sizes: int, apart: float = 0.0) -> list[float]:
+    """Let batches leave, each at the end of the window of the one before, and at least so many seconds after it.
+
+    Return the window that each one opens.
+    """
     found = []
     for size in sizes:
-        clock.now += window.delay()
+        clock.now += max(window.delay(), apart)
         window.left(size)
         found.append(round(window.length, 3))
     return found
@@ -64,7 +67,15 @@ def test_only_the_third_lone_caller_in_a_row_halves_the_window() -> None:
     lengths(window, clock, *[2] * 6)
 
     assert [2.5, 2.5, 2.5, 2.5, 2.5] == lengths(window, clock, 1, 1, 5, 1, 1)
-    assert [1.25, 0.625, 0.312, 0.156, 0.1, 0.1] == lengths(window, clock, *[1] * 6)
+    assert [1.25, 0.625, 0.312, 0.156, 0.1, 0.1] == lengths(window, clock, *[1] * 6, apart=0.3)
+
+
+def test_lone_callers_close_to_each_other_are_a_flow() -> None:
+    """More than four a second, so evenly that no two of them meet in the shortest window."""
+    clock = Clock()
+
+    assert [0.1, 0.2, 0.4] == lengths(Window(clock=clock), clock, 1, 1, 1, apart=0.24)
+    assert [0.1, 0.1, 0.1] == lengths(Window(clock=clock), clock, 1, 1, 1, apart=0.26)
 
 
 def test_after_a_silence_it_starts_again() -> None:
@@ -87,9 +98,26 @@ def test_another_pace_counts_at_once() -> None:
     clock.now += 20.0
 
     assert 40.0 == window.delay()
+    clock.now += 40.0
     window.left(50)
+    assert 60.0 == window.delay()
     pace[0] = Pace(0.1, 2.5)
     assert 2.5 == window.delay()
+
+
+def test_full_batches_do_not_move_a_timetable() -> None:
+    """Where the pace is fixed, those that did not fit into them leave when they were promised to."""
+    clock = Clock()
+    window = Window(lambda: Pace(60.0, 60.0), clock)
+    window.left(1)
+    clock.now += 57.0
+    window.left(100)
+    window.left(100)
+
+    assert 3.0 == window.delay()
+    clock.now += 3.0
+    window.left(5)
+    assert 60.0 == window.delay()
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 200)), max_size=60))
@@ -114,4 +142,4 @@ def test_a_trickle_is_never_delayed_for_long(events: list[tuple[float, int]]) ->
         clock.now += seconds
         window.left(size)
 
-    assert NORMAL.first == lengths(window, clock, *[1] * 8)[-1]
+    assert NORMAL.first == lengths(window, clock, *[1] * 8, apart=1.0)[-1]
