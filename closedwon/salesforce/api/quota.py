@@ -7,7 +7,7 @@
 | above `ORDERS_WAIT_FROM` | orders wait for the next call, which leaves once a minute or when it is full |
 | all | Salesforce refuses calls (`REQUEST_LIMIT_EXCEEDED`); orders are retried after 45 to 90 minutes |
 
-Nothing is lost: whoever waits is an activity with a next attempt, whose failure says why. What is known of the org is
+Nothing is lost: what waits is an activity with a next attempt, whose failure says why. What is known of the org is
 as old as its last response, and a call once a minute renews it.
 """
 
@@ -29,7 +29,7 @@ ORDERS_WAIT_FROM: Final = 0.95
 _LONGER: Final = Pace(first=4.0, longest=4.0)
 """Below the six seconds after which a local activity makes room for a regular one."""
 _EACH_MINUTE: Final = Pace(first=60.0, longest=60.0)
-_GATHERING: Final = 5.0
+_SHORT_WAIT: Final = 5.0
 """Seconds before the next call leaves, in which orders may wait for it; before that they are sent away."""
 _LIMIT_INFO: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
 
@@ -98,9 +98,9 @@ def check_turn(usage: Usage | None, delay: float) -> None:
 
     The error's `retry_after` leads back to shortly before that call, so that all who wait share it.
     """
-    if usage is None or usage.share <= ORDERS_WAIT_FROM or delay <= _GATHERING:
+    if usage is None or usage.share <= ORDERS_WAIT_FROM or delay <= _SHORT_WAIT:
         return
     raise ThrottledError(
         f"{usage}; above {100 * ORDERS_WAIT_FROM:.0f} % of them orders share one call a minute",
-        between=(timedelta(seconds=delay - _GATHERING), timedelta(seconds=delay - 1)),
+        between=(timedelta(seconds=delay - _SHORT_WAIT), timedelta(seconds=delay - 1)),
     )

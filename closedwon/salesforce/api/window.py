@@ -69,7 +69,7 @@ class Window:
         """A batch of `size` callers has left, at the end of the window or, because it was full, before."""
         now, length, pace = self._clock(), self.length, self._pace()
         since = math.inf if self._left_at is None else now - self._left_at
-        is_early = since < length - _RESOLUTION
+        is_early = self.delay() > 0
         if since >= max(_SEVERAL * length, _NEAR):
             self._lone, length = 0, pace.first
         if not (is_early and pace.first == pace.longest):

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from closedwon.ids import RecordId
 from closedwon.salesforce.api.parents import Parents
 from tests.unit.salesforce.resting import record_ids
 
@@ -25,6 +24,7 @@ UNKNOWN = ("Opportunity", "unknown")
         ({"Account": {"Name": "Acme"}}, UNKNOWN),
         ({"Account": {"attributes": None}}, UNKNOWN),
         ({"Account": {"attributes": {"url": 7}}}, UNKNOWN),
+        ({"Account": {"attributes": {"url": ""}}}, UNKNOWN),
         ({"Account": "Acme"}, UNKNOWN),
     ],
 )
@@ -62,7 +62,10 @@ def test_only_the_newest_ten_thousand_are_kept() -> None:
     """The memory of a process is bounded."""
     parents = Parents()
     deals = record_ids(10_001)
-    for deal in deals:
-        parents.note(RecordId(deal), {"AccountId": ACCOUNT})
+    for deal in deals[:10_000]:
+        parents.note(deal, {"AccountId": ACCOUNT})
+    assert ACCOUNT == parents.of("Opportunity", deals[0])
+    for deal in (deals[0], deals[10_000]):  # the first one is read again
+        parents.note(deal, {"AccountId": ACCOUNT})
 
-    assert (UNKNOWN, ACCOUNT, ACCOUNT) == tuple(parents.of("Opportunity", deals[place]) for place in (0, 1, -1))
+    assert (ACCOUNT, UNKNOWN, ACCOUNT) == tuple(parents.of("Opportunity", deals[place]) for place in (0, 1, -1))
