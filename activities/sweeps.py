@@ -106,6 +106,7 @@ class SweepActivities:
         total: int | None = None
         reading = SweepReading()
         if request.since is not None or request.gap is not None:
+            await check_api_quota(self._clients[request.org], sweep.api_share)
             total, many = await self._count(request.org, route, where, (since, until))
             reading = SweepReading(bulk=many)
         erps = (route.erp,) if isinstance(route.erp, str) else tuple(erp.name for erp in self._settings.erps)
@@ -296,7 +297,4 @@ async def check_api_quota(client: SalesforceClient, share: float, *, setting: st
         return
     usage = await client.look_at_usage()  # what is known may be old: a waiting sweep makes no calls
     if usage is not None and usage.used > usage.max * share:
-        raise ThrottledError(
-            f"{usage.used} of {usage.max} API calls of 24 hours are used, more than `{setting}` allows",
-            between=HOURS,
-        )
+        raise ThrottledError(f"{usage}, more than `{setting}` allows", between=HOURS)

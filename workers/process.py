@@ -8,11 +8,10 @@ import os
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from temporalio.client import Client
 
@@ -21,7 +20,7 @@ from closedwon import names
 from closedwon.errors import ClosedwonError
 from closedwon.intake import IntakeServer
 from closedwon.settings import Settings
-from closedwon.telemetry.metrics import Metrics, Telemetry
+from closedwon.telemetry.metrics import Telemetry
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
 from workers.checks import Checks, checking, of_settings, of_systems
@@ -34,11 +33,9 @@ from workers.observer import Observer
 from workers.orders import order_workers
 from workers.registration import Registration
 from workers.subscriber import subscription_worker
+from workers.usage import report_usage
 
 _log = logging.getLogger(__name__)
-
-_USAGE_EVERY: Final = 5.0
-"""Seconds between looks at how many Salesforce API calls were made."""
 
 
 class Role(StrEnum):
@@ -149,7 +146,7 @@ class _Process:
         await patiently(client, registration.register)
         self._doing = "checking settings and systems"
         connections = await stack.enter_async_context(Connections(self._settings))
-        usage = asyncio.create_task(_report_usage(connections, self._settings, metrics))
+        usage = asyncio.create_task(report_usage(connections, self._settings, metrics))
         stack.callback(usage.cancel)
         holds, wait = Holds(), NamespaceWait(client)
         queues = []
@@ -227,16 +224,3 @@ async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def _report_usage(connections: Connections, settings: Settings, metrics: Metrics) -> None:
-    reported: Counter[str] = Counter()
-    while True:
-        for org in settings.orgs:
-            client = connections.salesforce[org.id]
-            metrics.api_calls.add(client.calls - reported[org.name], {"org": org.name})
-            reported[org.name] = client.calls
-            if client.usage is not None:
-                metrics.api_used.set(client.usage.used, {"org": org.name})
-                metrics.api_limit.set(client.usage.max, {"org": org.name})
-        await asyncio.sleep(_USAGE_EVERY)

@@ -103,6 +103,12 @@ def read_lag(seconds: Annotated[float, typer.Argument(min=0)], data_dir: DataDir
 
 
 @app.command()
+def slow_writes(seconds: Annotated[float, typer.Argument(min=0)], data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Updates last SECONDS and lock records and their accounts: others get UNABLE_TO_LOCK_ROW; 0 ends it."""
+    _arm(data_dir, "slow-writes", seconds=seconds)
+
+
+@app.command()
 def cometd_error(
     channel: str, error: str, reason: str | None = None, times: Times = 1, data_dir: DataDir = DEFAULT_DIR
 ) -> None:

@@ -23,6 +23,7 @@ from closedwon.encryption.codec import CodecError, KeyMissingError, KeyUnfitErro
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operations import checks, overview
 from closedwon.operations.undecryptable import undecryptable
+from closedwon.salesforce.api.quota import measures
 from closedwon.settings import Org, Settings, warnings
 from closedwon.settings.values import is_loopback
 from closedwon.temporal import census, visibility
@@ -38,8 +39,6 @@ _RETENTION: Final = timedelta(hours=72)
 """The event bus redelivers for so long; a closed workflow that is still known makes a late duplicate cheap."""
 _SILENT: Final = 3
 """Number of heartbeat timeouts after which a reader counts as silent."""
-_API_SHARE: Final = 0.8
-"""Of the org's calls in 24 hours."""
 _ONE_BY_ONE: Final = (*KEPT_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
 """Reasons for which an operator must decide about each order separately."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
@@ -361,8 +360,9 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
         found += [Trouble(Harm.RISK, one.subject, one.text, one.hint) for one in asked if one.warns]
         for org in settings.orgs:
             usage = connections.salesforce[org.id].usage
-            if usage is not None and usage.used > _API_SHARE * usage.max:
-                text = f"{usage.used} of {usage.max} API calls of 24 hours are used"
+            taken = measures(usage, sweep_share=settings.sweep_share(org.name)) if usage else []
+            if taken:
+                text = f"{usage}: {', '.join(measure.text for measure in taken)}"
                 hint = "See in Setup, Company Information, who calls; at the limit orders wait, but are not lost."
                 found.append(Trouble(Harm.RISK, f"org {org.name}", text, hint))
             found += [trouble async for trouble in _skew(org)]

@@ -125,8 +125,9 @@ class Workers(Section):
 
     concurrent_erp_calls: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Maximum number of concurrent calls per process and ERP, and of activities that call several ERPs."""
-    concurrent_salesforce_calls: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Maximum number of Salesforce activities that wait per process; many of them share one call."""
+    concurrent_salesforce_calls: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Maximum number of Salesforce activities per process. Most of them wait for a call that they share: below some 300
+    the calls do not fill."""
     shutdown_grace: Duration = timedelta(seconds=100)
     """How long a stopping process waits for calls in progress; keep it above the ERP's `timeout`."""
     build_id: (
@@ -234,6 +235,10 @@ class Settings(CodecSettings):
         """The other routes over the same records."""
         same = (route.org, route.object)
         return [one for one in self.routes if (one.org, one.object) == same and one.name != route.name]
+
+    def sweep_share(self, org: str) -> float | None:
+        """The smallest `api_share` of the sweeps of an org; None if none of its routes is swept."""
+        return min((one.sweep.api_share for one in self.routes if one.org == org and one.sweep), default=None)
 
     def _doubles(self) -> Iterator[SettingsProblem]:
         for table, items in (("orgs", self.orgs), ("erps", self.erps), ("routes", self.routes)):

@@ -88,6 +88,9 @@ class Metrics:
         self.erp_latency = meter.create_histogram_timedelta(ERP_LATENCY, "Duration of calls to the ERP [erp, outcome]")
         self.api_used = meter.create_gauge("closedwon_salesforce_api_used", "API calls used of the last 24 h [org]")
         self.api_limit = meter.create_gauge("closedwon_salesforce_api_limit", "API calls allowed in 24 h [org]")
+        self.api_saving = meter.create_gauge(
+            "closedwon_salesforce_api_saving", "1 while this is done because API calls run out [org, measure]"
+        )
         self.cursor_lag = meter.create_gauge_float(
             "closedwon_cursor_lag_seconds", "How far the reader is behind the event bus [org, channel]"
         )

@@ -6,6 +6,7 @@ dropped connections: the transport is aborted without a response.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -108,13 +109,17 @@ class _Dispatcher:
         if path.rstrip("/") == "/services/data":
             return web.json_response(versions())
         body = await request.read()
-        # Nothing awaits from here to the response: one call is atomic.
+        # Nothing awaits before the call has run: it is atomic, even if its response is held back.
         before = self._org.records.commits
         answer = self._answer(request, path, body)
+        locked = self._org.records.locks.taken()
         if self._org.records.commits > before and self._org.faults.strikes(Fault.LOST_ANSWER):
             _drop(request)
         if answer.status >= HTTPStatus.BAD_REQUEST:
             _log.info("%s %s: response %s %s", request.method, path, answer.status, answer.body[0]["errorCode"])
+        if locked and self._org.faults.slow_write_seconds > 0:
+            with self._org.records.locks.holding(locked):
+                await asyncio.sleep(self._org.faults.slow_write_seconds)
         used = f"api-usage={self._org.api_calls.total()}/{self._org.config.daily_api_requests}"
         headers = {**answer.headers, "Sforce-Limit-Info": used}
         if answer.body is None:

@@ -46,7 +46,7 @@ class OrgFaults:
         self._audible.set()
         self.is_down = False
         self.is_splitting = False
-        self.read_lag_seconds = 0.0
+        self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
 
     # What can be armed
@@ -115,6 +115,13 @@ class OrgFaults:
         """Reads return records as of `seconds` ago; 0 turns this off."""
         self.read_lag_seconds = seconds
 
+    def slow_writes(self, seconds: float = 0.0) -> None:
+        """Calls that update records last `seconds`, and lock the records and their Accounts meanwhile; 0 ends this.
+
+        Another call that updates one of them fails with UNABLE_TO_LOCK_ROW.
+        """
+        self.slow_write_seconds = seconds
+
     def down(self, *, on: bool = True) -> None:
         """Every response except those of `/_admin` is 503, and held polls are cut, until `on` is false."""
         self.is_down = on
@@ -158,7 +165,7 @@ class OrgFaults:
         self._left.clear()
         self._audible.set()
         self.is_down = self.is_splitting = False
-        self.read_lag_seconds = 0.0
+        self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
 
     # Queries of the modules that cause the faults
@@ -203,5 +210,6 @@ class OrgFaults:
             "mute": self.is_mute,
             "splitting": self.is_splitting,
             "read_lag_seconds": self.read_lag_seconds,
+            "slow_write_seconds": self.slow_write_seconds,
             "advice_interval_ms": self.advice_interval_ms,
         }

@@ -1,27 +1,72 @@
 """Coalescing: many callers share one request.
 
-A caller submits one item and waits for its own result. When a request can be sent, it carries all items that wait at
-that moment. This module knows nothing about Salesforce.
+A caller submits one item and waits for its own result. A request leaves when it is full or when its window is over
+(`closedwon.salesforce.api.window`), and carries all items that wait at that moment. This module knows nothing about
+Salesforce.
+
+**What is in flight.** Some items must not be sent while certain others are in flight. Their `Keys` say which, and an
+`InFlight`, which several coalescers may share, knows the keys of all unanswered requests. An item that must wait for
+one of them stays behind; the other items leave without it. So a slow request holds only what is related to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar
 
-WINDOW: Final = 0.02
-"""Seconds that the first caller of a batch waits for others to join."""
+from closedwon.salesforce.api.window import Window
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Keys(NamedTuple):
+    """What an item has in common with others."""
+
+    own: Hashable
+    """Items with the same one are sent one after the other, each in a request of its own, in their order."""
+    shared: Hashable
+    """Items with the same one may share a request, but are never in two requests at the same time."""
+
+
+class InFlight:
+    """The keys of all requests that are not answered yet."""
+
+    def __init__(self) -> None:
+        """Nothing is in flight."""
+        self._keys: set[Hashable] = set()
+        self.listeners: list[Callable[[], None]] = []
+        """Called when keys become free."""
+
+    def is_free(self, keys: Keys) -> bool:
+        """Whether an item with these keys may be sent."""
+        return self._keys.isdisjoint(keys)
+
+    def add(self, keys: Iterable[Keys]) -> None:
+        """A request with items of these keys leaves."""
+        self._keys.update(*keys)
+
+    def remove(self, keys: Iterable[Keys]) -> None:
+        """The request has ended. No other one has these keys, because they were not free."""
+        self._keys.difference_update(*keys)
+        for listener in self.listeners:
+            listener()
+
+
+class _Caller(NamedTuple, Generic[Item, Result]):
+    item: Item
+    keys: Keys | None
+    future: asyncio.Future[Result]
 
 
 class Coalescer(Generic[Item, Result]):
     """Sends items in batches of at most `limit`, at most `parallel` batches at the same time.
 
     `send` gets the items and returns, in the same order, a result or an error for each; an error that it raises goes
-    to every caller of the batch. Two items of the same `key` never share a batch: the later one waits for the next.
+    to every caller of the batch. `keys` says what an item has in common with others, also with those of other
+    coalescers with the same `in_flight`.
     """
 
     def __init__(
@@ -30,78 +75,121 @@ class Coalescer(Generic[Item, Result]):
         *,
         limit: int,
         parallel: int,
-        key: Callable[[Item], Hashable] | None = None,
+        window: Window,
+        keys: Callable[[Item], Keys] | None = None,
+        in_flight: InFlight | None = None,
     ) -> None:
-        """With `parallel=1`, items of the same key keep their order."""
+        """Send nothing yet."""
         self._send = send
         self._limit = limit
         self._slots = asyncio.Semaphore(parallel)
-        self._key = key
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._keys = keys
+        self._in_flight = in_flight or InFlight()
+        self._in_flight.listeners.append(self._note_free_keys)
+        self.window = window
+        self._waiting: dict[asyncio.Future[Result], _Caller[Item, Result]] = {}
+        self._held_back = 0
+        """How many of those that wait had to stay behind when the last batch was taken."""
+        self._unanswered: set[asyncio.Future[Result]] = set()
+        self._stirred = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
         """Wait for this item's result. An item whose caller is cancelled before the batch is sent is not sent."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting[future] = _Caller(item, self._keys(item) if self._keys else None, future)
+        self._unanswered.add(future)
         if self._pump is None:
             self._pump = self._spawn(self._run())
-        return await future
+        self._stirred.set()
+        try:
+            return await future
+        finally:
+            self._unanswered.discard(future)
+            if self._waiting.pop(future, None):
+                self._stirred.set()  # perhaps none is left to wait for
 
     async def close(self) -> None:
         """Cancel every caller that still waits."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _, future in self._waiting:
+        for future in tuple(self._unanswered):
             future.cancel()
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if len(self._waiting) < self._limit:
-                    await asyncio.sleep(WINDOW)
+                await self._until_due()
                 await self._slots.acquire()
-                self._spawn(self._deliver(self._take()))
+                if batch := self._take():
+                    self.window.left(len(batch))
+                    self._spawn(self._deliver(batch))
+                    continue
+                self._slots.release()
+                if self._waiting:  # all of them for requests in flight
+                    await self._until_stirred()
         finally:
             self._pump = None
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        rest: list[tuple[Item, asyncio.Future[Result]]] = []
-        keys: set[Hashable] = set()
-        for item, future in self._waiting:
-            if future.done():
+    async def _until_due(self) -> None:
+        """Wait until the window is over, or the batch is full."""
+        while len(self._waiting) - self._held_back < self._limit and (delay := self.window.delay()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._until_stirred()
+
+    async def _until_stirred(self) -> None:
+        """Wait until a caller comes or goes, or a request has ended."""
+        self._stirred.clear()
+        await self._stirred.wait()
+
+    def _note_free_keys(self) -> None:
+        self._held_back = 0
+        self._stirred.set()
+
+    def _take(self) -> list[_Caller[Item, Result]]:
+        """Take what may be sent now, in order; what must stay behind lets later items pass, except those like it."""
+        batch: list[_Caller[Item, Result]] = []
+        seen: set[Hashable] = set()
+        self._held_back = 0
+        for caller in self._waiting.values():
+            if len(batch) == self._limit:
+                break
+            if caller.future.done():  # cancelled a moment ago
                 continue
-            key = self._key(item) if self._key else future
-            if len(batch) < self._limit and key not in keys:
-                batch.append((item, future))
-            else:
-                rest.append((item, future))
-            keys.add(key)
-        self._waiting = rest
+            if caller.keys is not None:
+                may_leave = caller.keys.own not in seen and self._in_flight.is_free(caller.keys)
+                seen.add(caller.keys.own)
+                if not may_leave:
+                    self._held_back += 1
+                    continue
+            batch.append(caller)
+        for caller in batch:
+            del self._waiting[caller.future]
+        self._in_flight.add(caller.keys for caller in batch if caller.keys)
         return batch
 
-    async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _deliver(self, batch: list[_Caller[Item, Result]]) -> None:
         results: Sequence[Result | Exception] = []
         try:
-            if batch:
-                results = await self._send([item for item, _ in batch])
+            results = await self._send([caller.item for caller in batch])
         except Exception as error:  # noqa: BLE001 - whatever the error is, no caller may wait indefinitely
             results = [own(error) for _ in batch]
         finally:
             self._slots.release()
+            self._in_flight.remove(caller.keys for caller in batch if caller.keys)
             # Cancelled, or too few results: no caller waits indefinitely.
-            for _, future in batch[len(results) :]:
-                future.cancel()
-        for (_, future), result in zip(batch, results, strict=False):
-            if future.done():
+            for caller in batch[len(results) :]:
+                caller.future.cancel()
+        for caller, result in zip(batch, results, strict=False):
+            if caller.future.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                caller.future.set_exception(result)
             else:
-                future.set_result(result)
+                caller.future.set_result(result)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

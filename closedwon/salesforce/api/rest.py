@@ -1,7 +1,8 @@
 """Reads records and writes back to them: one client per org and process.
 
-Each caller handles one record. Calls of the same moment are combined into one API call (a query over up to 100 ids, an
-sObject collection of up to 200 updates), because API calls per day are an org's scarcest limit. simple-salesforce sends
+Each caller handles one record. Calls are combined into one API call (a query over up to 100 ids, an sObject collection
+of up to 200 updates), because API calls per day are an org's scarcest limit: a lone caller's call leaves at once, those
+of a flow wait for each other (`window`), and longer when the org runs out of calls (`quota`). simple-salesforce sends
 the requests from threads of this client; it never logs in by itself. Error responses become errors of
 `closedwon.salesforce.errors` here. Nothing here retries, except for one repetition with a fresh token.
 """
@@ -32,9 +33,12 @@ from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import json_number
 from closedwon.ids import RecordId
 from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
-from closedwon.salesforce.api.coalesce import Coalescer, own
+from closedwon.salesforce.api.coalesce import Coalescer, InFlight, Keys, own
 from closedwon.salesforce.api.describe import Description
 from closedwon.salesforce.api.pages import query_all
+from closedwon.salesforce.api.parents import Parents
+from closedwon.salesforce.api.quota import Usage, check_turn, pace, usage_in
+from closedwon.salesforce.api.window import Window
 from closedwon.salesforce.errors import (
     ConfigurationError,
     RecordGoneError,
@@ -54,19 +58,14 @@ _READS_PER_CALL: Final = 100
 _UPDATES_PER_CALL: Final = 200
 """The maximum of one sObject collection."""
 _PARALLEL_READS: Final = 4
+_PARALLEL_UPDATES: Final = 2
+"""Of the same fields: a slow call does not hold the others, and few calls compete for locks that we do not know of."""
 _THREADS: Final = 8
 _SPOILS_ALL: Final = frozenset({"JSON_PARSER_ERROR", "MALFORMED_ID"})
 """One record with such an error makes Salesforce reject the whole collection."""
-_LIMIT_INFO: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
 
+_Item = TypeVar("_Item")
 _T = TypeVar("_T")
-
-
-class Usage(NamedTuple):
-    """API calls of the org in the last 24 hours, all clients together."""
-
-    used: int
-    max: int
 
 
 class _Update(NamedTuple):
@@ -86,6 +85,8 @@ class SalesforceClient:
         self._session = self._new_session()
         self._reads: dict[tuple[str, str], Coalescer[RecordId, dict[str, Any] | None]] = {}
         self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
+        self._in_flight = InFlight()
+        self._parents = Parents()
         self.calls = 0
         """Requests sent to the org so far, for metrics."""
         self.usage: Usage | None = None
@@ -112,14 +113,17 @@ class SalesforceClient:
         group = (object_name, select)
         if group not in self._reads:
             self._reads[group] = Coalescer(
-                lambda ids: self._read_batch(object_name, select, ids), limit=_READS_PER_CALL, parallel=_PARALLEL_READS
+                lambda ids: self._read_batch(object_name, select, ids),
+                limit=_READS_PER_CALL,
+                parallel=_PARALLEL_READS,
+                window=self._new_window(),
             )
-        return await self._reads[group].submit(record_id)
+        return await self._submit(self._reads[group], record_id)
 
     async def update(
         self, object_name: str, record_id: RecordId, fields: Fields, *, session: SecretStr | None = None
     ) -> None:
-        """Set fields of one record; safe to repeat. Updates of one record with the same fields keep their order.
+        """Set fields of one record; safe to repeat. Updates of one record are sent one after the other.
 
         A `session` id is tried first, as in `read`.
         """
@@ -133,14 +137,15 @@ class SalesforceClient:
         # Records with other fields are sent separately: one unknown field makes Salesforce reject the whole collection.
         group = (object_name, frozenset(fields))
         if group not in self._updates:
-            # One call at a time: two would compete for locks on parents. Updates that wait form the next batch.
             self._updates[group] = Coalescer(
                 lambda updates: self._update_batch(object_name, updates),
-                key=lambda update: update.record_id,
                 limit=_UPDATES_PER_CALL,
-                parallel=1,
+                parallel=_PARALLEL_UPDATES,
+                window=self._new_window(),
+                keys=lambda update: Keys(update.record_id, self._parents.of(object_name, update.record_id)),
+                in_flight=self._in_flight,
             )
-        await self._updates[group].submit(_Update(record_id, fields))
+        await self._submit(self._updates[group], _Update(record_id, fields))
 
     async def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
         """Run a query and read all pages, also of child queries; `deleted` includes deleted records (`queryAll`)."""
@@ -212,6 +217,13 @@ class SalesforceClient:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 
+    def _new_window(self) -> Window:
+        return Window(lambda: pace(self.usage))
+
+    async def _submit(self, group: Coalescer[_Item, _T], item: _Item) -> _T:
+        check_turn(self.usage, group.window.delay())
+        return await group.submit(item)
+
     def _is_of_org(self, session: SecretStr) -> bool:
         """Whether a session id belongs to this org and may be sent to it: it begins with the id of its org, and `!`."""
         org, mark, _ = session.get_secret_value().partition("!")
@@ -229,6 +241,8 @@ class SalesforceClient:
                 raise
             return await _in_halves(lambda half: self._read_batch(object_name, select, half), ids)
         found = {RecordId(record["Id"]): record for record in records}
+        for record_id, record in found.items():
+            self._parents.note(record_id, record)
         return [found.get(record_id) for record_id in ids]
 
     async def _update_batch(
@@ -315,9 +329,7 @@ class SalesforceClient:
     def _note_headers(self, response: requests.Response, **_: Any) -> None:
         with suppress(KeyError, ValueError):
             self._clock = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC), time.monotonic()
-        info = _LIMIT_INFO.search(response.headers.get("Sforce-Limit-Info", ""))
-        if info:
-            self.usage = Usage(int(info[1]), int(info[2]))
+        self.usage = usage_in(response.headers.get("Sforce-Limit-Info", "")) or self.usage
 
 
 class _Adapter(HTTPAdapter):

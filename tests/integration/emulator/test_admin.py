@@ -52,6 +52,7 @@ async def test_the_state_counts(wire: Wire, subscriber: Subscriber) -> None:
         ("stall-messages", {}),
         ("split-messages", {}),
         ("read-lag", {"seconds": 1.5}),
+        ("slow-writes", {"seconds": 0.5}),
         ("down", {}),
         ("mute", {"on": True}),
         ("cometd-unauthorized", {}),

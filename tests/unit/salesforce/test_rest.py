@@ -14,7 +14,8 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from closedwon.salesforce.api.auth import TokenSource
-from closedwon.salesforce.api.rest import SalesforceClient, Usage
+from closedwon.salesforce.api.quota import Usage
+from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import (
     ConfigurationError,
     LockedError,

@@ -17,6 +17,7 @@ from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields
 from closedwon.emulators.salesforce.data.lines import Lines
+from closedwon.emulators.salesforce.data.locks import RowLocks
 from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
 from closedwon.emulators.salesforce.data.soql import Record, Soql
 from closedwon.emulators.salesforce.data.store import Row, Store, record_id
@@ -79,6 +80,7 @@ class Records:
         self._after_commit: list[_Publication] = []
         self._at_once: list[_Publication] = []
         self._has_faults = True
+        self.locks = RowLocks()
         self.commits = 0
         """Counts transactions that changed something."""
 
@@ -207,6 +209,8 @@ class Records:
         with self.transaction():
             before = self._existing(owner, record)
             self._apply_fault()
+            if self._has_faults:
+                self.locks.lock(before)
             values = checked(owner, body, self._exists, is_new=False)
             cleared = [
                 one.name for one in owner.fields if one.required and one.name in values and values[one.name] is None
