@@ -24,6 +24,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Metrics, Telemetry
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
+from workers.breaker import Breaker
 from workers.checks import Checks, checking, of_settings, of_systems
 from workers.connections import Connections
 from workers.deployment import until_known
@@ -167,6 +168,8 @@ class _Process:
             await intake.start()
         if Role.ORDERS in self._roles:
             # Last: messages are accepted while the first checks are made; no order goes on before they have ended.
+            breaker = Breaker(client, connections.contacts)
+            await stack.enter_async_context(looking({"see whether the ERPs are reached": breaker.look}, breaker.every))
             checks = Checks(client, of_systems(self._settings, connections), holds, metrics)
             holds.in_doubt = checks.recheck
             await stack.enter_async_context(checking(checks))
