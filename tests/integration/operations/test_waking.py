@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from closedwon.ids import RecordId
 from closedwon.model.commands import Command
 from closedwon.model.erp_calls import ErpResult
@@ -13,7 +11,6 @@ from tests.support.audit import assert_clean
 from tests.support.breaker import Outage
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.pile import until_failed, with_long_intervals
-from tests.support.servers import start_temporal
 
 
 async def _retry(world: Handoff, *records: RecordId, why: str | None = None) -> list[CommandReply]:
@@ -124,22 +121,3 @@ async def test_an_order_gets_the_command_where_its_next_attempt_is_not_enough() 
             )
             assert [CommandOutcome.ACCEPTED] == [reply.outcome async for reply in sending]
         await world.until_written_back(*won)
-
-
-async def test_a_server_that_cannot_change_a_retry_policy_sends_the_command() -> None:
-    """A self-hosted server may have these calls turned off."""
-    off: dict[str, Any] = {"frontend.activityAPIsEnabled": "false"}
-    async with (
-        await start_temporal(**off) as server,
-        handoff(temporal_server=server) as world,
-        with_long_intervals(world).working(subscriber=False),
-    ):
-        world.org.seed(1)
-        outage = Outage(world)
-        await outage.begin()
-        (record,) = await world.win(1)
-        await until_failed(world, [record])
-        await outage.end()
-        (reply,) = await _retry(world, record)
-        assert CommandOutcome.ACCEPTED is reply.outcome
-        await world.until_written_back(record)
