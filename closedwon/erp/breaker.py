@@ -76,7 +76,7 @@ class Entry(NamedTuple):
     limit: float | None = None
     """Attempts a second; None: not limited."""
     text: str = ""
-    """For people; its first word tells phases without a limit apart."""
+    """For people. Its first word distinguishes the phases without a limit."""
     by: str = ""
     """The process that wrote it."""
     since: datetime | None = None

@@ -56,11 +56,14 @@ class Queue(NamedTuple):
     @property
     def status(self) -> str:
         """The limits as text."""
-        parts = []
-        if self.limit is not None:
-            parts.append("paused" if self.is_paused else f"at most {self.limit:g}/s")
-        parts += [self.breaker.status] if self.breaker.status else []
-        return ", ".join(parts) or "open"
+        return ", ".join(text for text in (self.limit_text, self.breaker.status) if text) or "open"
+
+    @property
+    def limit_text(self) -> str:
+        """The limit that an operator has set, as text; empty if there is none."""
+        if self.limit is None:
+            return ""
+        return "paused" if self.is_paused else f"at most {self.limit:g}/s"
 
     @property
     def breaker_reason(self) -> str:

@@ -21,7 +21,7 @@ from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operations import doctor, erps, overview
-from closedwon.operations.doctor import Harm, Trouble
+from closedwon.operations.troubles import Harm, Trouble
 from closedwon.settings import AlertSettings, Intake, Workers
 from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until

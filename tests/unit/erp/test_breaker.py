@@ -55,7 +55,7 @@ def test_a_worker_that_cannot_connect_for_a_while_suspects_the_erp() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(_PACE.fails_for - 1, 20), (_PACE.fails_for, _PACE.failures - 1)])
-def test_a_short_time_or_a_few_failures_are_no_outage(seconds: float, calls: int) -> None:
+def test_a_short_time_or_a_few_failures_are_not_enough(seconds: float, calls: int) -> None:
     """An ERP that is restarted, or a few orders that wait, change nothing."""
     worker = _Worker()
     worker.fails(seconds, calls)
