@@ -92,20 +92,18 @@ async def test_a_dead_erp_costs_few_attempts() -> None:
 async def test_a_worker_whose_network_is_cut_does_not_limit_the_others() -> None:
     """It suspects the ERP again and again; a worker that reaches it denies that, and no order waits for a probe."""
     pace = PACE._replace(objection=20)  # the other worker looks in time, also on a busy machine
-    async with (
-        handoff() as world,
-        world.working(subscriber=False),
-        breaking(world, pace),
-        cut_off(world, pace) as other,
-    ):
+    async with handoff() as world:
+        retry = Retry(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=1))
+        world.settings = world.settings.model_copy(update={"retry": retry})
         entries, won = Entries(world), []
-        while entries.count_of(Phase.DENIED) < 2:
-            world.org.seed(5)
-            won += await world.win(5)
-            await entries.observe()
-            assert not entries.count_of(Phase.PROBING)
-        assert other.contacts["stub"].failures
-        await world.until_written_back(*won)
+        async with world.working(subscriber=False), breaking(world, pace):
+            async with cut_off(world, pace) as other:
+                while entries.count_of(Phase.DENIED) < 2:
+                    world.org.seed(3)
+                    won += await world.win(3)
+                    await entries.observe()
+                assert other.contacts["stub"].failures
+            await world.until_written_back(*won)
         await entries.observe()
         assert not entries.count_of(Phase.PROBING)
         assert len(won) == len(world.erp.orders())
