@@ -123,8 +123,12 @@ async def test_a_pause_during_an_outage_is_not_lifted_by_the_breaker() -> None:
         await writing
         await outage.end()
         calls = world.erp.calls
-        contact.reached()  # as by a safety check, which no queue limits
-        await until_phase(world, Phase.OPEN)
+
+        async def is_open() -> bool:
+            contact.reached()  # as by safety checks, which no queue limits
+            return (await entry_of(world)).phase is Phase.OPEN
+
+        await until(is_open)
         queue = await erps.queue_of(world.client, "stub")
         assert (0, "maintenance", "ada@desk") == (queue.limit, queue.reason, queue.by)
         assert calls == world.erp.calls
