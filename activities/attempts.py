@@ -19,6 +19,9 @@ details) a positive statement only: "attempt k has ended, and this is in doubt".
 about the attempt directly before. Everything else (no statement, an older one) counts as doubt, from the moment when
 the attempt before was abandoned.
 
+Temporal's *Reset* of an activity begins again with number 1. Then any attempt may have been the one directly before,
+and no statement is believed. A first attempt that was scheduled later than its activity is one after a reset.
+
 Example: attempt 1 records "ended, nothing in doubt"; attempt 2 dies without a statement. Attempt 3 finds the statement
 of attempt 1, which is not directly before it, and so treats attempt 2 as in doubt.
 """
@@ -113,7 +116,7 @@ class Attempt:
 
 
 def _earlier_doubt(info: activity.Info) -> datetime | None:
-    if info.attempt == 1:
+    if info.attempt == 1 and info.current_attempt_scheduled_time <= info.scheduled_time:
         return None
     with suppress(ValidationError, IndexError):
         ended = EndedAttempt.model_validate(info.heartbeat_details[0])

@@ -223,6 +223,11 @@ def erp_limit_workflow_id(erp: str) -> str:
     return f"erp-limit:{erp}"
 
 
+def erp_breaker_workflow_id(erp: str) -> str:
+    """`erp-breaker:<name>`, the note that no worker can connect to an ERP."""
+    return f"erp-breaker:{erp}"
+
+
 def hold_workflow_id(check: str, subject: str) -> str:
     """`hold:<check>@<org id or ERP>`: open while orders wait because a safety check has failed."""
     return f"hold:{check}@{subject}"

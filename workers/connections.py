@@ -10,6 +10,7 @@ from typing import Self
 
 from closedwon.erp import open_erp
 from closedwon.erp.base import Erp
+from closedwon.erp.contact import Contact
 from closedwon.ids import OrgId
 from closedwon.salesforce.api.auth import TokenSource
 from closedwon.salesforce.api.rest import SalesforceClient
@@ -28,6 +29,8 @@ class Connections:
         self._closing = AsyncExitStack()
         self.salesforce: dict[OrgId, SalesforceClient] = {}
         self.erps: dict[str, Erp] = {}
+        self.contacts: dict[str, Contact] = {}
+        """By ERP: whether the calls of this process find a connection."""
         self._logins: dict[OrgId, TokenSource] = {}
 
     async def __aenter__(self) -> Self:
@@ -40,7 +43,8 @@ class Connections:
             self._closing.push_async_callback(client.close)
             self.salesforce[org.id] = client
         for erp_settings in self._settings.erps:
-            erp = open_erp(erp_settings)
+            contact = self.contacts[erp_settings.name] = Contact()
+            erp = open_erp(erp_settings, contact=contact)
             self._closing.push_async_callback(erp.close)
             self.erps[erp.name] = erp
         return self

@@ -100,6 +100,7 @@ class Observer:
         self._metrics.pollers.set(len(state.pollers), labels)
         if kind == ACTIVITIES:
             self._metrics.paused.set(int(state.is_paused), {"queue": queue})
+            self._metrics.unreachable.set(int(state.breaker.limit is not None), {"queue": queue})
 
     async def _observe_channel(self, channel: _BusChannel) -> None:
         """Set how long the reader has been silent: since its cursor last changed."""

@@ -23,6 +23,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Telemetry
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
+from workers.breaker import Breaker
 from workers.checks import Checks, checking, of_settings, of_systems
 from workers.connections import Connections
 from workers.deployment import until_known
@@ -182,6 +183,8 @@ class _Process:
     ) -> list[str]:
         """Check the systems, then start the workers of the orders; return their task queues."""
         settings, metrics = self._settings, self._telemetry.metrics
+        breaker = Breaker(client, connections.contacts)
+        await stack.enter_async_context(looking({"see whether the ERPs are reached": breaker.look}, breaker.every))
         checks = Checks(client, of_systems(settings, connections), holds, metrics)
         holds.in_doubt = checks.recheck
         await stack.enter_async_context(checking(checks))

@@ -1,7 +1,7 @@
-"""A note in Temporal's list of workflows: an ERP is paused or limited, by whom and why. It limits nothing itself.
+"""A note in Temporal's list of workflows: an ERP is paused, limited or not reached. It limits nothing itself.
 
-The limit is that of the ERP's task queue; Temporal's UI does not show it. `closedwon.operations.erps` sets it, begins
-this workflow beside it and ends it with the limit.
+The limit is that of the ERP's task queue; Temporal's UI does not show it. What sets it (`closedwon.operations.erps` for
+operators, `workers.breaker`) begins this workflow beside it and ends it with the limit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ class ErpLimitWorkflow:
     def __init__(self, limit: ErpLimit) -> None:
         """Say what holds."""
         self._is_lifted = False
+        end = f"**When it may go on**: `closedwon erp resume {limit.erp}`"
+        if limit.by_breaker:
+            end = (
+                "One order tries every ten seconds. When one gets through, the others follow, more and more at once. "
+                f"To send all of them now: `closedwon erp resume {limit.erp}`"
+            )
         workflow.set_current_details(
             f"### {limit.text}\n\n- **Why** {limit.reason}\n- **By** {limit.by}\n"
             f"- **Since** {workflow.now():%Y-%m-%d %H:%M} UTC\n"
-            "- Orders wait; nothing fails, nothing is lost.\n- **When it may go on**: "
-            f"`closedwon erp resume {limit.erp}`"
+            f"- Orders wait; nothing fails, nothing is lost.\n- {end}"
         )
 
     @workflow.signal(name=names.SIGNAL_LIFTED, description="`closedwon erp resume` sends it; it lifts no limit itself.")

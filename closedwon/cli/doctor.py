@@ -10,7 +10,7 @@ import typer
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 
 if TYPE_CHECKING:
-    from closedwon.operations.doctor import Trouble
+    from closedwon.operations.troubles import Trouble
 
 app = typer.Typer()
 

@@ -55,27 +55,30 @@ def resume(
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many orders a second.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Send an ERP orders again: all that wait, or **at most** so many a second.
+    """Send an ERP orders again: all that wait, or **at most** so many a second. Also one that could not be reached.
 
     Examples:
     - `closedwon erp resume tryton`
     - `closedwon erp resume tryton --rate 5 --why "gently, after the maintenance"`
     """
-    _limit(config, name, rate, why)
+    _limit(config, name, rate, why, resumes=True)
 
 
-def _limit(config: Path, name: str, rate: float | None, why: str) -> None:
+def _limit(config: Path, name: str, rate: float | None, why: str, *, resumes: bool = False) -> None:
     erps = [erp.name for erp in settings_from(config).erps]
     if name not in erps:
         raise typer.BadParameter(f"there is no ERP {name!r} in {config}; {suggest(name, erps)}")
-    complete(_set(config, erps, name, rate, why))
+    complete(_set(config, erps, name, rate, why, resumes=resumes))
 
 
-async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str) -> None:
-    from closedwon.operations.erps import limit  # noqa: PLC0415 - `closedwon --help` stays instant
+async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str, *, resumes: bool) -> None:
+    from closedwon.operations.erps import limit, open_breaker  # noqa: PLC0415 - `closedwon --help` stays instant
     from closedwon.operations.orders import operator  # noqa: PLC0415
 
-    await limit(await connect(config), name, rate, erps=erps, reason=why, by=operator())
+    client = await connect(config)
+    await limit(client, name, rate, erps=erps, reason=why, by=operator())
+    if resumes:
+        await open_breaker(client, name, by=operator())
     await _status(config, erps)
 
 
@@ -98,13 +101,12 @@ async def _status(config: Path, erps: list[str]) -> None:
 def _row(queue: Queue) -> tuple[str, ...]:
     from rich.markup import escape  # noqa: PLC0415
 
-    style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
-    since = f"{queue.since:%m-%d %H:%M} UTC" if queue.since else ""
+    style = "bold red" if queue.is_paused else "yellow" if queue.is_limited else "green"
     return (
         queue.erp or "(several)",
         f"[{style}]{queue.status}[/]",
         str(queue.backlog),
         f"{queue.oldest.total_seconds():.0f} s" if queue.backlog else "",
         str(queue.workers) if queue.workers else "[bold red]none[/]",
-        escape("  ".join(part for part in (queue.reason, queue.by, since) if part)),
+        escape(queue.why),
     )

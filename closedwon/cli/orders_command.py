@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
 from closedwon.errors import AttentionReason
 from closedwon.model.commands import Command
+from closedwon.settings import Route, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +49,9 @@ def add_to(app: typer.Typer) -> None:
 _TEXTS: Final = {
     names.SIGNAL_RETRY: """Try again **now**: what needs attention, and what waits for its next attempt.
 
-    Safe at any time and any number of times. It would keep the orders of deals that no longer qualify; these are left
-    out unless their reason or record is named.
+    Safe at any time and any number of times. Without `--why`, what only waits for its ERP or for Salesforce is woken:
+    its next attempt happens now, and nothing is read again. It would keep the orders of deals that no longer qualify;
+    these are left out unless their reason or record is named.
 
     Examples:
 
@@ -163,8 +165,16 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
         typer.confirm("Continue?", abort=True)
     ids = [execution.id for execution in found]
     given = Command(by=orders.operator(), reason=how.why, number=how.number, accept_differences=how.accept_differences)
-    sending = orders.send(client, ids, how.command, given, rate=how.rate)
+    sending = orders.send(client, ids, how.command, given, rate=how.rate, routes=_routes(config))
     _show_replies(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
+
+
+def _routes(config: Path) -> Sequence[Route]:
+    """The routes; none where this machine has a part of the settings only, as for `[encryption]`."""
+    try:
+        return load_settings(config).routes
+    except SettingsError:
+        return ()
 
 
 def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:

@@ -92,10 +92,10 @@ def _queues(seen: Overview) -> Table:
 
 
 def _queue(queue: Queue) -> tuple[RenderableType, ...]:
-    style = "green" if queue.limit is None else "bold red" if queue.is_paused else "yellow"
+    style = "bold red" if queue.is_paused else "yellow" if queue.is_limited else "green"
     workers = Text(str(queue.workers)) if queue.workers else Text("none", style="bold red")
     oldest = age(queue.oldest) if queue.backlog else ""
-    status, why = Text(queue.status, style=style), Text(queue.reason)
+    status, why = Text(queue.status, style=style), Text(queue.reason or queue.breaker_reason)
     return queue.erp or "(several)", status, str(queue.backlog), oldest, workers, why
 
 

@@ -13,7 +13,7 @@ The other modules apply to every adapter, so an adapter never implements them it
     comparing   whether two orders are the same       adopting    orders that were made by hand
     checking    rejects answers about other orders    resolving   orders that a person has named
     fencing     stops writes of replaced attempts     advancing   from a draft to a confirmed order
-    blanking    removes customer data from refusals
+    blanking    removes customer data from refusals     contact     whether calls find a connection
 
 To add an adapter, change these places (the page above has the details):
 
@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from closedwon.erp.base import Erp, checked
+from closedwon.erp.contact import Contact, WatchedErp
 from closedwon.erp.http import ORDERS_PER_PAGE
 from closedwon.erp.rest import RestAdapter
 from closedwon.erp.tryton import TrytonAdapter
@@ -54,9 +55,11 @@ ADAPTERS: Final[dict[str, AdapterEntry]] = {
 """By `kind` of the settings."""
 
 
-def open_erp(settings: ErpSettings, page: int | None = None) -> Erp:
+def open_erp(settings: ErpSettings, page: int | None = None, *, contact: Contact | None = None) -> Erp:
     """Make the adapter for one `[[erps]]` table, with its answers checked. It connects at its first call; `close` it.
 
-    `page` is the number of orders in a page of a listing; tests with few orders set it.
+    `page` is the number of orders in a page of a listing; tests with few orders set it. `contact` learns whether the
+    calls find a connection.
     """
-    return checked(ADAPTERS[settings.kind].open(settings, ORDERS_PER_PAGE if page is None else page))
+    erp = ADAPTERS[settings.kind].open(settings, ORDERS_PER_PAGE if page is None else page)
+    return checked(erp if contact is None else WatchedErp(erp, contact))

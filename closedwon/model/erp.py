@@ -21,10 +21,14 @@ class ErpLimit(Frozen):
     """0: it is paused."""
     reason: str
     by: str
+    by_breaker: bool = False
+    """The workers have set it, because none of them could connect; they take it away, too."""
 
     @property
     def text(self) -> str:
         """In words."""
+        if self.by_breaker:
+            return f"ERP {self.erp} cannot be reached"
         return f"ERP {self.erp} " + (
             f"gets at most {self.orders_per_second:g} orders a second" if self.orders_per_second else "is paused"
         )

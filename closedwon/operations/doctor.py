@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 from temporalio.api.workflowservice.v1 import (
@@ -22,7 +21,9 @@ from closedwon import names
 from closedwon.encryption.codec import CodecError, KeyMissingError, KeyUnfitError
 from closedwon.errors import AttentionReason, ClosedwonError
 from closedwon.operations import checks, overview
+from closedwon.operations.troubles import Harm, Trouble, clock, hours
 from closedwon.operations.undecryptable import undecryptable
+from closedwon.operations.waiting import orders_at_the_erp, paused_erps, without_idle_reports
 from closedwon.salesforce.api.quota import measures
 from closedwon.settings import Org, Settings, warnings
 from closedwon.settings.values import is_loopback
@@ -56,35 +57,13 @@ _SKEW: Final = timedelta(seconds=30)
 """JWT logins and signed callouts stop working at some minutes."""
 
 
-class Harm(StrEnum):
-    """Severity, the worst first."""
-
-    STOPPED = "stopped"
-    """No orders are processed."""
-    LOSS = "loss"
-    """Notifications of Salesforce may be lost."""
-    WAITING = "waiting"
-    """Orders wait, but nothing is lost."""
-    RISK = "risk"
-    """No effect yet."""
-
-
-class Trouble(NamedTuple):
-    """One problem."""
-
-    harm: Harm
-    subject: str
-    text: str
-    hint: str
-
-
 async def examine(settings: Settings, *, old: timedelta = timedelta(hours=1)) -> list[Trouble]:
     """Find all problems, the worst first. An order that is open for longer than `old` is reported as waiting."""
     of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings, old), _of_the_rest(settings))
     order = list(Harm)
     stopped = {trouble.subject for trouble in of_temporal if trouble.harm is Harm.STOPPED}  # a worker found the same
     rest = [trouble for trouble in of_the_rest if trouble.harm is not Harm.WAITING or trouble.subject not in stopped]
-    return sorted([*of_temporal, *rest], key=lambda trouble: order.index(trouble.harm))
+    return sorted(without_idle_reports([*of_temporal, *rest]), key=lambda trouble: order.index(trouble.harm))
 
 
 async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
@@ -121,7 +100,8 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
         *[trouble async for trouble in _intake(client, settings)],
         *_gaps(seen),
-        *_paused(seen),
+        *paused_erps(seen),
+        *orders_at_the_erp(seen),
         *_findings(seen),
         *_attention(seen),
         *[trouble async for trouble in _old(client, old)],
@@ -135,7 +115,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
 def _held(seen: overview.Overview) -> Iterator[Trouble]:
     """Safety checks that fail in running workers: all orders of an org or an ERP wait."""
     for held in seen.held:
-        text = f"{held.failed.text}. Its orders have been waiting since {_clock(held.since)}; nothing is lost"
+        text = f"{held.failed.text}. Its orders have been waiting since {clock(held.since)}; nothing is lost"
         hint = f"{held.failed.hint} Workers check again every 15 minutes and at start; the orders then continue."
         yield Trouble(Harm.STOPPED, held.failed.subject, text, hint)
 
@@ -179,7 +159,7 @@ def _channel(channel: overview.ChannelStatus, settings: Settings) -> Iterator[Tr
     kept = "Salesforce keeps events for 72 hours."
     read = state.cursor.event_time if state.cursor else None
     if read is not None:
-        kept = f"Salesforce keeps events for 72 hours; the last one that was read is of {_clock(read)}."
+        kept = f"Salesforce keeps events for 72 hours; the last one that was read is of {clock(read)}."
     if not state.is_started:
         text = f"no subscription reads {channel.name}" + (f": {state.problem}" if state.problem else "")
         hint = f"{_BY_ITSELF.format('it')}. If none runs, start `closedwon subscriber`."
@@ -197,7 +177,7 @@ def _channel(channel: overview.ChannelStatus, settings: Settings) -> Iterator[Tr
         )
     elif state.heartbeat is not None and state.heartbeat < silent_since:
         why = f": {state.problem}" if state.problem else ""
-        text = f"the reader of {channel.name} has sent no heartbeat since {_clock(state.heartbeat)}{why}"
+        text = f"the reader of {channel.name} has sent no heartbeat since {clock(state.heartbeat)}{why}"
         hint = f"Start `closedwon subscriber`; if one is running, check that the org responds. {kept}"
         yield Trouble(Harm.LOSS, subject, text, hint)
 
@@ -226,23 +206,13 @@ async def _intake(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
 
 def _gaps(seen: overview.Overview) -> Iterator[Trouble]:
     for one in seen.gaps:
-        since = _clock(one.gap.since) if one.gap.since else "an unknown time"
-        text = f"a gap from {since} to {_clock(one.gap.until)}, {one.gap.reason}: {one.status}"
+        since = clock(one.gap.since) if one.gap.since else "an unknown time"
+        text = f"a gap from {since} to {clock(one.gap.until)}, {one.gap.reason}: {one.status}"
         if one.status == "sweeping":
             yield Trouble(Harm.RISK, f"route {one.key.route}", text, "No action: its sweep is running.")
         else:
             hint = f"Deals of that time may have no order; the details of {one.workflow_id} say what to fix."
             yield Trouble(Harm.LOSS, f"route {one.key.route}", text, hint)
-
-
-def _paused(seen: overview.Overview) -> Iterator[Trouble]:
-    for queue in seen.queues:
-        if queue.erp is not None and queue.limit is not None:
-            why = f" ({queue.reason}; {queue.by})"
-            since = _clock(queue.since) if queue.since else "an unknown time"
-            text = f"{queue.status} since {since}{why}; {queue.backlog} wait"
-            harm = Harm.WAITING if queue.is_paused else Harm.RISK
-            yield Trouble(harm, f"erp {queue.erp}", text, f"To resume: closedwon erp resume {queue.erp}")
 
 
 def _findings(seen: overview.Overview) -> Iterator[Trouble]:
@@ -270,7 +240,7 @@ async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
     found = await census.census(client, query)
     if not found.number:
         return
-    text = f"{found.number} open for more than {_hours(old)}, the oldest for {_hours(found.oldest)}"
+    text = f"{found.number} open for more than {hours(old)}, the oldest for {hours(found.oldest)}"
     async for one in client.list_workflows(query, limit=1):
         pending = (await client.get_workflow_handle(one.id).describe()).raw_description.pending_activities
         for step in pending:
@@ -305,7 +275,7 @@ async def _undelivered_alerts(client: Client, old: timedelta) -> AsyncIterator[T
     number = (await client.count_workflows(waiting)).count
     failed = (await client.count_workflows(visibility.all_of(is_ours, visibility.has_status("Failed")))).count
     if number or failed:
-        text = f"{number} not accepted by the webhook for more than {_hours(old)}, {failed} failed for good"
+        text = f"{number} not accepted by the webhook for more than {hours(old)}, {failed} failed for good"
         hint = f'Correct `alerts` in the settings, or the webhook. The reason: temporal workflow list -q "{is_ours}"'
         yield Trouble(Harm.RISK, "alerts", text, hint)
 
@@ -346,7 +316,7 @@ async def _retention(client: Client) -> AsyncIterator[Trouble]:
     answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     kept = answer.config.workflow_execution_retention_ttl.ToTimedelta()
     if kept < _RETENTION:
-        text = f"closed workflows are kept for {_hours(kept)}, but Salesforce may send a message again for 72 h"
+        text = f"closed workflows are kept for {hours(kept)}, but Salesforce may send a message again for 72 h"
         hint = f"temporal operator namespace update -n {client.namespace} --retention 168h"
         yield Trouble(Harm.RISK, "retention", text, hint)
 
@@ -384,12 +354,3 @@ async def _skew(org: Org) -> AsyncIterator[Trouble]:
         side = "ahead of" if off > timedelta() else "behind"
         text = f"this machine's clock is {abs(off).total_seconds():.0f} s {side} Salesforce's"
         yield Trouble(Harm.RISK, "clock", text, "Synchronize it by NTP: JWT logins and signed callouts depend on it.")
-
-
-def _clock(at: datetime) -> str:
-    return f"{at:%m-%d %H:%M} UTC"
-
-
-def _hours(age: timedelta) -> str:
-    hours = age / timedelta(hours=1)
-    return f"{hours:.0f} h" if hours >= 1 else f"{age / timedelta(minutes=1):.0f} min"

@@ -12,15 +12,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from temporalio.api.taskqueue.v1 import RateLimit
-from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
-from closedwon.model.erp import ErpLimit
-from closedwon.temporal.queues import ACTIVITIES, queue_state
+from closedwon.erp.breaker import Entry
+from closedwon.temporal.erp_limits import note_lifted, note_limit
+from closedwon.temporal.queues import ACTIVITIES, limit_queue, queue_state, write_breaker_entry
 
 _EFFECT_SECONDS: Final = 60
 """Maximum time until Temporal shows a change that it has accepted; normally some milliseconds."""
@@ -43,6 +40,8 @@ class Queue(NamedTuple):
     """How long the first of them has waited."""
     workers: int
     """Processes that have polled within the last minute."""
+    breaker: Entry = Entry()
+    """What the workers say about the ERP, with the limit that they have set while none of them could connect."""
 
     @property
     def is_paused(self) -> bool:
@@ -50,11 +49,34 @@ class Queue(NamedTuple):
         return self.limit == 0
 
     @property
+    def is_limited(self) -> bool:
+        """Whether anything limits it."""
+        return self.limit is not None or self.breaker.limit is not None
+
+    @property
     def status(self) -> str:
-        """The limit as text."""
+        """The limits as text."""
+        return ", ".join(text for text in (self.limit_text, self.breaker.status) if text) or "open"
+
+    @property
+    def limit_text(self) -> str:
+        """The limit that an operator has set, as text; empty if there is none."""
         if self.limit is None:
-            return "open"
+            return ""
         return "paused" if self.is_paused else f"at most {self.limit:g}/s"
+
+    @property
+    def breaker_reason(self) -> str:
+        """Why the workers limit it; empty if they do not."""
+        return "" if self.breaker.limit is None else self.breaker.text
+
+    @property
+    def why(self) -> str:
+        """Why it is limited, by whom and since when; empty if it is not."""
+        parts = [self.reason, self.by, f"{self.since:%m-%d %H:%M} UTC"] if self.since else []
+        if self.breaker.limit is not None and self.breaker.since is not None:
+            parts += [self.breaker_reason, f"{self.breaker.since:%m-%d %H:%M} UTC"]
+        return "  ".join(part for part in parts if part)
 
 
 async def queue_of(client: Client, erp: str | None) -> Queue:
@@ -70,6 +92,7 @@ async def queue_of(client: Client, erp: str | None) -> Queue:
         backlog=state.backlog,
         oldest=state.oldest,
         workers=len(state.recent),
+        breaker=state.breaker,
     )
 
 
@@ -86,7 +109,11 @@ async def limit(
     What concerns several ERPs keeps to the strictest limit that any of them has.
     """
     await _update(client, erp, orders_per_second, reason, by)
-    await _note(client, erp, orders_per_second, reason, by)
+    note = names.erp_limit_workflow_id(erp)
+    if orders_per_second is None:
+        await note_lifted(client, note)
+    else:
+        await note_limit(client, note, erp, orders_per_second, reason=reason, by=by)
     limited = [queue for queue in [await queue_of(client, name) for name in erps] if queue.limit is not None]
     strictest = min(limited, key=lambda queue: queue.limit or 0, default=None)
     if strictest is None:
@@ -95,9 +122,24 @@ async def limit(
         await _update(client, None, strictest.limit, f"{strictest.erp}: {strictest.reason}", strictest.by)
 
 
+async def open_breaker(client: Client, erp: str, *, by: str) -> None:
+    """Take away what the workers limit an ERP to; they limit it again if they still cannot connect.
+
+    The queue of what concerns several ERPs follows within seconds.
+    """
+    if (await queue_of(client, erp)).breaker.limit is None:
+        return
+    await write_breaker_entry(client, names.erp_queue(erp), None, reason="resumed by an operator", by=by)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EFFECT_SECONDS):
+            while (await queue_of(client, erp)).breaker.by != by:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+    await note_lifted(client, names.erp_breaker_workflow_id(erp))
+
+
 async def _update(client: Client, erp: str | None, limit: float | None, reason: str, by: str) -> None:
     """Change the limit of a queue, and wait until Temporal shows the change: its answer comes before the effect."""
-    await _send(client, erp, limit, reason, by)
+    await limit_queue(client, names.erp_queue(erp), limit, reason=reason, by=by)
     with suppress(TimeoutError):  # it is accepted, whenever it is shown
         async with asyncio.timeout(_EFFECT_SECONDS):
             while not _shows(await queue_of(client, erp), limit, reason, by):  # noqa: ASYNC110 - there is no event
@@ -114,39 +156,3 @@ def _is_same(shown: float | None, wanted: float | None) -> bool:
     if shown is None or wanted is None:
         return shown is wanted
     return math.isclose(shown, wanted, rel_tol=1e-6)
-
-
-async def _send(client: Client, erp: str | None, limit: float | None, reason: str, by: str) -> None:
-    change = UpdateTaskQueueConfigRequest.RateLimitUpdate(reason=reason)
-    if limit is not None:
-        change.rate_limit.CopyFrom(RateLimit(requests_per_second=limit))
-    await client.workflow_service.update_task_queue_config(
-        UpdateTaskQueueConfigRequest(
-            namespace=client.namespace,
-            identity=by,
-            task_queue=names.erp_queue(erp),
-            task_queue_type=ACTIVITIES,
-            update_queue_rate_limit=change,
-        )
-    )
-
-
-async def _note(client: Client, erp: str, limit: float | None, reason: str, by: str) -> None:
-    """Show the limit in Temporal's list of workflows; the UI does not show limits of queues."""
-    workflow_id = names.erp_limit_workflow_id(erp)
-    if limit is None:
-        try:
-            await client.get_workflow_handle(workflow_id).signal(names.SIGNAL_LIFTED)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-        return
-    note = ErpLimit(erp=erp, orders_per_second=limit, reason=reason, by=by)
-    await client.start_workflow(
-        names.ERP_LIMIT_WORKFLOW,
-        note,
-        id=workflow_id,
-        task_queue=names.ORDERS_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,  # a summary cannot be changed
-        static_summary=f"{note.text}: {reason} ({by})" if reason else f"{note.text} ({by})",
-    )

@@ -25,6 +25,8 @@ from closedwon import names
 from closedwon.errors import AttentionReason
 from closedwon.ids import RecordId
 from closedwon.model.commands import Command, CommandAnswer
+from closedwon.operations.waking import Waker
+from closedwon.settings import Route
 from closedwon.temporal import visibility
 from workflows.order_table import KEPT_BY_RETRY
 
@@ -77,6 +79,8 @@ class CommandOutcome(StrEnum):
     """What became of a command."""
 
     ACCEPTED = "accepted"
+    WOKEN = "woken"
+    """Its next attempt happens now; the order itself got no command."""
     SENT = "sent"
     """It is durable, but no worker has answered yet."""
     REFUSED = "refused"
@@ -108,10 +112,21 @@ async def find(client: Client, selection: Selection, command: str) -> list[Workf
 
 
 async def send(
-    client: Client, workflow_ids: Sequence[str], command: str, given: Command, *, rate: float
+    client: Client,
+    workflow_ids: Sequence[str],
+    command: str,
+    given: Command,
+    *,
+    rate: float,
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[CommandReply]:
-    """Send a command to each, at most `rate` a second, and yield the replies as they come."""
-    sender = _Sender(client, command, given)
+    """Send a command to each, at most `rate` a second, and yield the replies as they come.
+
+    With the `routes` of the settings, `retry` without a reason only wakes an order that needs no more than its next
+    attempt: the order does not get the command.
+    """
+    wakes = command == names.SIGNAL_RETRY and given.reason is None and routes
+    sender = _Sender(client, command, given, Waker(client, {route.name: route for route in routes}) if wakes else None)
     clock = asyncio.get_running_loop().time
     due, under_way = clock(), set[asyncio.Task[CommandReply]]()
     try:
@@ -133,8 +148,9 @@ async def send(
 
 
 class _Sender:
-    def __init__(self, client: Client, command: str, given: Command) -> None:
+    def __init__(self, client: Client, command: str, given: Command, waker: Waker | None) -> None:
         self._client = client
+        self._waker = waker
         self._command = command
         self._given = given
         self._without_workers = False
@@ -143,9 +159,9 @@ class _Sender:
         try:
             if not workflow_id.startswith(names.ORDER_PREFIX):
                 return await self._signal(workflow_id)
-            if not self._without_workers:
-                return await self._update(workflow_id)
-            return await self._signal(workflow_id)
+            if self._waker is not None and await self._waker.wake(workflow_id):
+                return CommandReply(workflow_id, CommandOutcome.WOKEN, "Its next attempt happens now.")
+            return await (self._signal if self._without_workers else self._update)(workflow_id)
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
             # Not an error: without workers, a signal is kept until one runs. It may repeat an update that arrived.
             self._without_workers = True

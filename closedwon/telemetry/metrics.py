@@ -117,6 +117,9 @@ class Metrics:
         )
         self.pollers = meter.create_gauge("closedwon_pollers", "Workers that ask for tasks [queue, kind]")
         self.paused = meter.create_gauge("closedwon_queue_paused", "1 while the queue's rate limit is 0 [queue]")
+        self.unreachable = meter.create_gauge(
+            "closedwon_queue_unreachable", "1 while workers limit the queue because none can connect to its ERP [queue]"
+        )
         self.reader_silence = meter.create_gauge_float(
             "closedwon_reader_silence_seconds",
             "Time since the reader of the bus last advanced, or learned that nothing is new [org, channel]",

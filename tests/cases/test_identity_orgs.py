@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from closedwon import names
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.operations import doctor, overview
-from closedwon.operations.doctor import Harm
+from closedwon.operations.troubles import Harm
 from tests.cases.identity import waits_for_org
 from tests.support import checks as support
 from tests.support.deals import notify

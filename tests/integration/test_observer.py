@@ -16,6 +16,7 @@ from closedwon import names
 from closedwon.acceptance import order_start
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
+from closedwon.erp.breaker import PROBE, Phase
 from closedwon.ids import RecordId
 from closedwon.model.messages import Message, UnparseableMessage
 from closedwon.model.routes import Channel
@@ -23,7 +24,9 @@ from closedwon.model.sweeps import Gap, GapReason, SweepStart
 from closedwon.operations.erps import limit
 from closedwon.temporal.messages import park_unparseable
 from closedwon.temporal.orders import start_order
+from closedwon.temporal.queues import write_breaker_entry
 from closedwon.temporal.search_attributes import ensure_search_attributes, missing_search_attributes
+from tests.support.breaker import until_phase
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.metrics import Gauges
 from workers.looking import looking
@@ -191,6 +194,22 @@ async def test_a_paused_erp_is_reported() -> None:
             await limit(world.client, "stub", orders_per_second, erps=["stub"], reason="a test", by="a test")
             await observer.observe()
             seen.append(gauges.get("queue_paused", {"queue": "erp-stub"}))
+
+    assert [1, 0] == seen
+
+
+async def test_an_erp_that_no_worker_can_connect_to_is_reported() -> None:
+    """By the limit that the workers have set."""
+    gauges = Gauges()
+    async with handoff() as world:
+        observer = Observer(world.client, world.settings, gauges.metrics)
+        seen = []
+        for limit_of_workers, phase in ((PROBE, Phase.PROBING), (None, Phase.OPEN)):
+            queue = names.erp_queue("stub")
+            await write_breaker_entry(world.client, queue, limit_of_workers, reason="a test", by="a test")
+            await until_phase(world, phase)
+            await observer.observe()
+            seen.append(gauges.get("queue_unreachable", {"queue": queue}))
 
     assert [1, 0] == seen
 

@@ -16,6 +16,7 @@ from closedwon.ids import RecordId
 from closedwon.model.sweeps import Gap, GapReason, SweepProgress, SweepStart
 from closedwon.names import OrderStage
 from closedwon.operations import doctor, undecryptable
+from closedwon.operations.troubles import Harm
 from closedwon.settings import Key
 from closedwon.temporal.key_checks import WrongKeyError, ensure_key_checks
 from closedwon.temporal.sweeps import open_gaps, start_sweep, sweep_attributes
@@ -127,7 +128,7 @@ async def test_doctor_names_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
         world.settings = world.settings.model_copy(update={"encryption": keyed(keys.wrong)})
         first = (await doctor.examine(world.settings))[0]
-    assert (doctor.Harm.STOPPED, "key 2026-11") == (first.harm, first.subject)
+    assert (Harm.STOPPED, "key 2026-11") == (first.harm, first.subject)
     assert "is a wrong key: its fingerprint" in first.text
 
 

@@ -32,9 +32,14 @@ async def pile_up(world: Handoff, orders: int) -> list[RecordId]:
     """Win deals while the ERP is down; returns when it has failed each of them and is up again."""
     world.erp.faults.down = True
     won = world.org.win_next(orders)
-    await _all(won, lambda record: _has_failed(world, record))
+    await until_failed(world, won)
     world.erp.faults.down = False
     return won
+
+
+async def until_failed(world: Handoff, won: Sequence[RecordId]) -> None:
+    """Wait until each order has failed once, and waits for its next attempt."""
+    await _all(won, lambda record: _has_failed(world, record))
 
 
 async def until_drained(world: Handoff, won: Sequence[RecordId]) -> None:

@@ -96,10 +96,14 @@ class StubErp:
         for task in self._held:
             task.cancel()
         await asyncio.gather(*self._held, return_exceptions=True)
+        await self.stop_serving()
+        self.table.db.close()
+
+    async def stop_serving(self) -> None:
+        """Refuse connections and keep the orders. `start` on the same port serves again."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        self.table.db.close()
 
     def orders(self) -> list[dict[str, Any]]:
         """Every order with its key, in the order of creation."""

@@ -19,10 +19,13 @@ from closedwon import names
 from closedwon.emulators.ports import free_port
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
+from closedwon.erp.breaker import PROBE, Phase
 from closedwon.names import OrderStage, sweep_schedule_id
 from closedwon.operations import doctor, erps, overview
-from closedwon.operations.doctor import Harm, Trouble
+from closedwon.operations.troubles import Harm, Trouble
 from closedwon.settings import AlertSettings, Intake, Workers
+from closedwon.temporal.queues import write_breaker_entry
+from tests.support.breaker import Outage, until_phase
 from tests.support.encryption import fresh_key, keyed
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.intake import intake
@@ -199,6 +202,27 @@ async def test_versioned_workers_without_a_current_build_are_reported_with_the_c
             assert Harm.STOPPED is found["worker versions"].harm
             assert "set-current-version" in found["worker versions"].hint
             assert "--build-id 1.5.0" in found["worker versions"].hint
+
+
+async def test_orders_that_wait_for_an_erp_that_is_away_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not only when one of them is an hour old; and with the limit that the workers have set by themselves."""
+    async with handoff() as world, world.working():
+        world.org.seed(3)
+        outage = Outage(world)
+        await outage.begin()
+        for record in await world.win(3):
+            await world.until_stage(record, OrderStage.ORDERING)
+        found = await _examine(world, monkeypatch)
+        assert "no connection" in found["erp stub"].text
+        assert found["ordering"].text.startswith("3 orders at the stage ordering, the oldest for")
+
+        await write_breaker_entry(world.client, names.erp_queue("stub"), PROBE, reason="none connects", by="worker-1")
+        await until_phase(world, Phase.PROBING)
+        await outage.end()
+        found = await _examine(world, monkeypatch)
+        assert "not reached since" in found["erp stub"].text
+        assert "closedwon erp resume stub" in found["erp stub"].hint
+        assert "ordering" in found
 
 
 async def test_an_order_that_waits_for_hours_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,11 @@ EARLIER = SCHEDULED - timedelta(minutes=5)
 
 
 def environment(
-    *, attempt: int = 1, details: tuple[Any, ...] = (), started: datetime | None = None
+    *,
+    attempt: int = 1,
+    details: tuple[Any, ...] = (),
+    started: datetime | None = None,
+    first_scheduled: datetime = SCHEDULED,
 ) -> ActivityEnvironment:
     """An attempt that Temporal has begun now, or at `started`."""
     surroundings = ActivityEnvironment()
@@ -29,6 +33,7 @@ def environment(
         surroundings.info,
         attempt=attempt,
         heartbeat_details=details,
+        scheduled_time=first_scheduled,
         current_attempt_scheduled_time=SCHEDULED,
         started_time=started or datetime.now(UTC),
     )
@@ -62,6 +67,13 @@ def test_only_the_statement_of_the_attempt_before_is_believed(
 ) -> None:
     """No statement, or one of an older attempt, counts as doubt since this attempt was scheduled."""
     assert expected == environment(attempt=attempt, details=details).run(lambda: Attempt().in_doubt_since)
+
+
+@pytest.mark.parametrize("details", [(), ended(1), ended(4)])
+def test_after_a_reset_of_the_activity_nothing_is_believed(details: tuple[Any, ...]) -> None:
+    """Temporal counts from 1 again, so the attempt directly before is not known: it may have written."""
+    reset = environment(details=details, first_scheduled=EARLIER)
+    assert SCHEDULED == reset.run(lambda: Attempt().in_doubt_since)
 
 
 @pytest.mark.parametrize("doubt", [True, False])
