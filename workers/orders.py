@@ -23,6 +23,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
+from workers.sandbox import WORKFLOW_RUNNER
 from workflows.alerts import AlertWorkflow
 from workflows.audits import AuditFindingWorkflow, AuditWorkflow
 from workflows.encryption_key import EncryptionKeyWorkflow
@@ -89,6 +90,7 @@ def order_workers(
         make(
             task_queue=names.ORDERS_QUEUE,
             workflows=_WORKFLOWS,
+            workflow_runner=WORKFLOW_RUNNER,
             activities=of_orders,
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
         ),
