@@ -26,6 +26,7 @@ from closedwon import names
 from closedwon.model.erp_calls import CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder
 from closedwon.model.order_state import OrderStart, OrderState
 from workflows.commands import Commands
+from workflows.presenter import Presenter
 from workflows.problems import problem_of
 from workflows.stops import ProblemError, StoppedError
 
@@ -53,11 +54,12 @@ class _Patience(TypedDict):
 class ActivityRunner:
     """Runs the activities of one order."""
 
-    def __init__(self, start: OrderStart, state: OrderState, commands: Commands) -> None:
-        """`commands` may end the waiting."""
+    def __init__(self, start: OrderStart, state: OrderState, commands: Commands, presenter: Presenter) -> None:
+        """`commands` may end the waiting, whose stage `presenter` shows."""
         self._start = start
         self._state = state
         self._commands = commands
+        self._presenter = presenter
 
     async def ask_erp(
         self,
@@ -100,6 +102,7 @@ class ActivityRunner:
             self._state.retry_asked, once_more = False, not restart_on_retry
             if workflow.info().is_continue_as_new_suggested() or interrupt():
                 break
+            self._presenter.show()
             handle, begun = schedule(), True
             is_done = handle.done
             await commands.until(lambda: is_done() or interrupt())  # noqa: B023 - awaited before the next round

@@ -57,6 +57,7 @@ from closedwon.model.snapshot import RecordSnapshot, Wanted
 from closedwon.money import money
 from workflows.activity_runner import ActivityRunner, never
 from workflows.commands import Commands
+from workflows.presenter import Presenter
 from workflows.problems import problem_of
 from workflows.stops import ProblemError, StoppedError
 
@@ -71,12 +72,12 @@ _REPORTS_SPAN: Final = timedelta(hours=1)
 class Steps:
     """One record's calls to Salesforce and to the ERP. Each may raise `StoppedError` or `ProblemError`."""
 
-    def __init__(self, start: OrderStart, state: OrderState, commands: Commands) -> None:
-        """Take whose order it is, and who may interrupt."""
+    def __init__(self, start: OrderStart, state: OrderState, commands: Commands, presenter: Presenter) -> None:
+        """Take whose order it is, who may interrupt, and what shows for which step the order waits."""
         self._start = start
         self._state = state
         self._commands = commands
-        self._runner = ActivityRunner(start, state, commands)
+        self._runner = ActivityRunner(start, state, commands, presenter)
         self._key = idempotency_key(start.org, start.record)
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)

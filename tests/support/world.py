@@ -44,6 +44,7 @@ from closedwon.temporal.orders import start_order
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support import handoff
 from tests.support.histories import keep_history
+from tests.support.visibility import waits
 from workflows.order import OrderWorkflow
 
 ORG = OrgId("00D000000000001")
@@ -211,7 +212,10 @@ class World:
         """Wait until the order stands there."""
 
         async def stands() -> bool:
-            return await self.stage() == stage
+            return await self.stage() == stage and (
+                stage is not names.OrderStage.ORDERING
+                or await waits(self.client, names.order_workflow_id(ORG, self.record))
+            )
 
         await self.until(stands)
 
