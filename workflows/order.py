@@ -156,7 +156,7 @@ class OrderWorkflow(Commanded):
         notifications.news = False
         self._presenter.enter(OrderStage.LOADING)
         newest = notifications.newest
-        snapshot = await self._steps.load(newest)
+        snapshot = await self._steps.load(newest, at_once=True)
         if newest is not None and not isinstance(snapshot, Hidden | Deleted):
             notifications.is_readable(newest)
         self._timeline.read(workflow.now(), snapshot)

@@ -30,6 +30,7 @@ _REASON: Final = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
 _ROUTE: Final = SearchAttributeKey.for_keyword(names.ROUTE)
 _NUMBER: Final = SearchAttributeKey.for_keyword(names.ERP_ORDER_NUMBER)
 
+_STRAIGHT: Final = frozenset({OrderStage.LOADING, OrderStage.ORDERING, OrderStage.WRITING_BACK})
 _HEADLINES: Final = {
     OrderStage.LOADING: "Reading the record from Salesforce",
     OrderStage.ORDERING: "Creating the order in the ERP",
@@ -66,6 +67,8 @@ class Presenter:
         self._timeline = timeline
         self._record = record
         self._metrics = Metrics(workflow.metric_meter())
+        self.is_straight = True
+        """It has been at no stage but those of an order that goes straight through."""
 
     def enter(self, stage: OrderStage, problem: Problem | None = None) -> None:
         """Enter a stage; `show` makes it visible in lists."""
@@ -75,6 +78,7 @@ class Presenter:
                 self._metrics.attention.add(1, {"reason": problem.reason})
             self._metrics.orders.add(1, {"stage": stage})
             state.stage = stage
+            self.is_straight &= stage in _STRAIGHT
         state.problem = problem
         self.refresh()
 

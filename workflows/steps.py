@@ -61,8 +61,6 @@ from workflows.presenter import Presenter
 from workflows.problems import problem_of
 from workflows.stops import ProblemError, StoppedError
 
-_SALESFORCE_CALL: Final = timedelta(minutes=2)
-"""Longest single Salesforce call, its waiting for a shared batch included."""
 _SHOWN: Final = 60
 """Characters of a deal's name in a summary, which Temporal bounds in bytes."""
 _MOST_REPORTS: Final = 5
@@ -82,8 +80,8 @@ class Steps:
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
-    async def load(self, notification: Message | None) -> RecordSnapshot:
-        """Read the record."""
+    async def load(self, notification: Message | None, *, at_once: bool = False) -> RecordSnapshot:
+        """Read the record; `at_once`, if it can be read so."""
         request = ReadRecord(
             org=self._start.org,
             record=self._start.record,
@@ -92,15 +90,12 @@ class Steps:
             message=notification,
             stamped_at=self._state.notifications.stamped_at,
         )
-        snapshot: RecordSnapshot = await self._runner.run(
-            lambda: workflow.start_activity_method(
-                SalesforceActivities.load_order,
-                request,
-                activity_id="load-order",
-                summary=f"read {self._start.record} from Salesforce",
-                start_to_close_timeout=_SALESFORCE_CALL,
-                **self._runner.patience(),
-            )
+        snapshot: RecordSnapshot = await self._runner.ask_salesforce(
+            SalesforceActivities.load_order,
+            request,
+            activity_id="load-order",
+            summary=f"read {self._start.record} from Salesforce",
+            at_once=at_once,
         )
         self._state.written = {**self._state.written, **snapshot.written}
         self._state.has_agreed = self._state.has_agreed or snapshot.is_placed is True
@@ -294,16 +289,13 @@ class Steps:
         """Write to Salesforce, unless something ends the waiting; return what was written. Fields as in `WriteBack`."""
         request = self._write_request(order=order, status=status, since=since, is_wanted=is_wanted)
         self._state.written = {}  # not known until it is answered: an attempt whose reply is lost may have written
-        self._state.written = await self._runner.run(
-            lambda: workflow.start_activity_method(
-                SalesforceActivities.write_back,
-                request,
-                activity_id="write-back",
-                summary=f"write {request.order.number if request.order else request.status} to {request.record}",
-                start_to_close_timeout=_SALESFORCE_CALL,
-                **self._runner.patience(),
-            ),
+        self._state.written = await self._runner.ask_salesforce(
+            SalesforceActivities.write_back,
+            request,
+            activity_id="write-back",
+            summary=f"write {request.order.number if request.order else request.status} to {request.record}",
             interrupt=interrupt,
+            at_once=True,
         )
         return request
 
@@ -318,13 +310,11 @@ class Steps:
             return f"{_MOST_REPORTS} problems were written to the record within the hour, so this one is not"
         self._reported = problem.message
         request = self._write_request(order=placed, status=NEEDS_ATTENTION, error=problem.message)
-        handle = workflow.start_activity_method(
+        handle = self._runner.start_salesforce(
             SalesforceActivities.write_back,
             request,
             activity_id="report-problem",
             summary=f"report {problem.reason} to {request.record}",
-            start_to_close_timeout=_SALESFORCE_CALL,
-            **self._runner.patience(),
         )
         self._state.written = {}  # as for every write-back
         await self._commands.until(lambda: handle.done() or interrupt())

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
+SENT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("SENT", default=None)
+"""Called when the request with the caller's item is sent, if the caller has set it."""
 WINDOW: Final = 0.02
 """Seconds that the first caller of a batch waits for others to join."""
 
@@ -38,6 +42,7 @@ class Coalescer(Generic[Item, Result]):
         self._slots = asyncio.Semaphore(parallel)
         self._key = key
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._on_sent: WeakKeyDictionary[asyncio.Future[Result], Callable[[], None]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump: asyncio.Task[None] | None = None
 
@@ -45,6 +50,8 @@ class Coalescer(Generic[Item, Result]):
         """Wait for this item's result. An item whose caller is cancelled before the batch is sent is not sent."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        if (on_sent := SENT.get()) is not None:
+            self._on_sent[future] = on_sent
         if self._pump is None:
             self._pump = self._spawn(self._run())
         return await future
@@ -85,6 +92,9 @@ class Coalescer(Generic[Item, Result]):
 
     async def _deliver(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         results: Sequence[Result | Exception] = []
+        for _, future in batch:
+            if (on_sent := self._on_sent.pop(future, None)) is not None:
+                on_sent()
         try:
             if batch:
                 results = await self._send([item for item, _ in batch])
