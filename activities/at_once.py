@@ -48,14 +48,17 @@ def is_local() -> bool:
     return activity.in_activity() and activity.info().is_local
 
 
-async def at_once(call: Awaitable[_Result]) -> _Result:
-    """Wait for a call of a local activity as long as it may take. Raises `NotAtOnceError`; the call is cancelled."""
+async def at_once(call: Awaitable[_Result], *, longest: float = _CALL, after_sent: float = _AFTER_SENT) -> _Result:
+    """Wait for a call of a local activity as long as it may take. Raises `NotAtOnceError`; the call is cancelled.
+
+    A call that still waits for others to share a request is then not sent; one that was sent goes on unobserved.
+    """
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(_CALL) as limit:
+        async with asyncio.timeout(longest) as limit:
 
             def sent() -> None:
-                limit.reschedule(min(limit.when() or loop.time(), loop.time() + _AFTER_SENT))
+                limit.reschedule(min(limit.when() or loop.time(), loop.time() + after_sent))
 
             token = SENT.set(sent)
             try:

@@ -5,6 +5,8 @@ activity, which makes one attempt within the task of the workflow (`activities.a
 whatever reason but a problem that no retry can help, the regular activity does all of it again. So what waits is
 always a regular activity: pending, with its last error, in Temporal's UI. One task of the workflow runs one local
 activity at most, so that commands and notifications, which wait for the end of the task, wait for some seconds only.
+They are then as late as if they had arrived after the step, and after the next one has begun: a `cancel` that arrives
+during the reading finds `create_order` scheduled, waits for its outcome, and cancels the order.
 If the worker dies meanwhile, or the task is repeated because a notification has arrived just as the order ended, the
 local activity runs again: every step may be repeated. ERP calls are never local: the limit of their queue would not
 hold for them.
