@@ -1,15 +1,15 @@
 """The first attempt of a step as a local activity, and when it gives up.
 
 A worker runs a local activity within a task of its workflow, so a step that succeeds at once costs Temporal nothing but
-its result. Until it ends, however, nobody can see it, and commands and notifications wait for it. So it makes one
+its result. Until it ends, however, it cannot be seen, and commands and notifications wait for it. So it makes one
 attempt and ends soon: with a result, or with an error. Then `workflows.activity_runner` schedules the regular activity,
-which Temporal shows as pending, retries for as long as the route allows, and gives up to no one.
+which Temporal shows as pending and retries for as long as the route allows.
 
 How long it may take: `_AFTER_SENT` from when its call has left the process (`closedwon.salesforce.api.coalesce`), and
 `_CALL` in all, since calls wait for others to share a request. Temporal's own limit, `LONGEST`, is for a worker that is
 too busy to keep these. The SDK would send a heartbeat for the workflow's task after 8 seconds.
 
-A call that is given up may have been sent, and still take effect. It makes no difference: reads have no effect, and the
+A call that is stopped may have been sent, and still take effect. It makes no difference: reads have no effect, and the
 regular activity writes the same values again (`SalesforceActivities.write_back`).
 """
 

@@ -133,7 +133,7 @@ class SalesforceActivities:
     async def write_back(self, request: WriteBack) -> Values:
         """Write what differs; return all values as they stand now. Nothing differs: no call is made.
 
-        **Doubt.** An attempt that was given up, or whose worker died, may have been sent, and may still take effect.
+        **Doubt.** An attempt that was stopped, or whose worker died, may have been sent, and may still take effect.
         The next attempt, or the regular activity after a local one, writes the same values again, so it makes no
         difference which of both is the last. Writes of one record with the same fields keep their order within a
         process. If another process takes over and a third write, with other values, follows before the first one takes

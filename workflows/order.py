@@ -279,7 +279,6 @@ class OrderWorkflow(Commanded):
             return
         start = self._other_routes.next_start(rests=self._must_remember(outcome))
         self._presenter.enter(OrderStage.LOADING)
-        self._presenter.show()
         self._presenter.name_route(start.route)
         workflow.continue_as_new(start)
 

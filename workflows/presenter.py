@@ -98,7 +98,8 @@ class Presenter:
         workflow.upsert_search_attributes(updates)
 
     def name_route(self, route: str) -> None:
-        """Record that the next run follows another route."""
+        """Show the stage, and that the next run follows another route."""
+        self.show()
         workflow.upsert_search_attributes([_ROUTE.value_set(route)])
 
     def refresh(self) -> None:

@@ -60,7 +60,7 @@ async def test_a_won_deal_costs_fifteen_events_and_five_actions(temporal_server:
 async def test_an_order_that_waits_for_its_erp_is_shown_as_that_from_its_start(
     temporal_server: WorkflowEnvironment,
 ) -> None:
-    """Also while the ERP is paused and no attempt is made: nothing has to tell the list."""
+    """Also while the ERP is paused and no attempt is made: nothing has to be written to the list."""
     async with running(temporal_server.client) as world:
         world.create = held = Held(erp_order())
         handle = await world.notify()

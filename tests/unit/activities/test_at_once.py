@@ -67,7 +67,7 @@ async def test_a_call_that_cannot_be_sent_gives_up_and_is_not_sent_later() -> No
     assert [[1], [3]] == sender.batches
 
 
-async def test_a_call_that_answers_is_not_given_up() -> None:
+async def test_a_call_that_answers_is_not_stopped() -> None:
     """Its result counts, and nothing strikes later."""
     sender = _Sender()
     sender.go_on.set()
