@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 
 from temporalio import activity
 
+from activities.at_once import at_once, is_local
+
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 """Silence after which the server gives a dead worker's activity to another one."""
 _INTERVAL: Final = 3.0
@@ -70,19 +72,25 @@ async def run_to_completion(call: Coroutine[Any, Any, _Result]) -> _Result:
     """Run `call` with heartbeats, and to its end even if a cancellation arrives meanwhile.
 
     A call that has left for the ERP or for Salesforce must not be torn off half-way: its true outcome is what the
-    workflow waits for (`WAIT_CANCELLATION_COMPLETED`). Only a worker whose shutdown grace is over gives up. The first
-    heartbeat comes after one interval, so a quick call costs no extra round trip.
+    workflow waits for (`WAIT_CANCELLATION_COMPLETED`). Only a worker whose shutdown grace is over gives up, and a local
+    activity (`activities.at_once`), which has no heartbeats. The first heartbeat comes after one interval, so a quick
+    call costs no extra round trip.
     """
-    task = asyncio.ensure_future(call)
+    if is_local():
+        return await _to_its_end(asyncio.ensure_future(at_once(call)))
+    async with heartbeating(lambda: None, is_immediate=False):
+        return await _to_its_end(asyncio.ensure_future(call))
+
+
+async def _to_its_end(task: asyncio.Future[_Result]) -> _Result:
     try:
-        async with heartbeating(lambda: None, is_immediate=False):
-            while not task.done():
-                try:
-                    await asyncio.wait({task})
-                except asyncio.CancelledError:
-                    details = activity.cancellation_details()
-                    if details is None or details.worker_shutdown:
-                        raise
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                details = activity.cancellation_details()
+                if details is None or details.worker_shutdown:
+                    raise
         return task.result()
     finally:
         if not task.done():

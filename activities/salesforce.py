@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import SecretStr
 from temporalio import activity
 
+from activities.at_once import NotAtOnceError, Promptness, is_local
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
@@ -73,6 +74,7 @@ class SalesforceActivities:
         self._metrics = metrics
         self._on_written = on_written
         self._holds = holds or Holds()
+        self._promptness = Promptness()
 
     @activity.defn
     async def load_order(self, request: ReadRecord) -> RecordSnapshot:
@@ -85,8 +87,10 @@ class SalesforceActivities:
         - for the route's `quiet` time, while it qualifies, but it or a line of it was changed a moment ago.
 
         A record that can be read is not deleted, whatever a message says: it was restored from the recycle bin.
+
+        As a local activity it fails in these cases, too, and the regular one reads again.
         """
-        with errors_as_failures():
+        with errors_as_failures(), self._promptness.expected(request.org):
             route = self._route(request.route)
             self._holds.check(route)
             check_prefix(route, request.record, self._client(request.org).key_prefixes.get(route.object))
@@ -127,8 +131,16 @@ class SalesforceActivities:
 
     @activity.defn
     async def write_back(self, request: WriteBack) -> Values:
-        """Write what differs; return all values as they stand now. Nothing differs: no call is made."""
-        with errors_as_failures():
+        """Write what differs; return all values as they stand now. Nothing differs: no call is made.
+
+        **Doubt.** An attempt that was stopped, or whose worker died, may have been sent, and may still take effect.
+        The next attempt, or the regular activity after a local one, writes the same values again, so it makes no
+        difference which of both is the last. Writes of one record with the same fields keep their order within a
+        process. If another process takes over and a third write, with other values, follows before the first one takes
+        effect, then that first one is the last, until the record is read again; that takes a write that is under way
+        for longer than two others, which only a connection that hangs can be.
+        """
+        with errors_as_failures(), self._promptness.expected(request.org):
             route = self._route(request.route)
             wanted = _wanted(route, request)
             differing = {
@@ -171,6 +183,8 @@ class SalesforceActivities:
             return await call
         except AttentionError as error:
             if isinstance(error, ConfigurationError | SalesforceAuthFailedError) or _is_about_rights(error):
+                if is_local():  # a check takes too long for it: the regular activity finds the same, and checks
+                    raise NotAtOnceError("Salesforce refuses a name, a right or the login") from None
                 await self._holds.doubt(route, org)
             raise
 

@@ -23,6 +23,7 @@ from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Metrics
 from workers.connections import Connections
 from workers.deployment import deployment
+from workers.sandbox import WORKFLOW_RUNNER
 from workflows.alerts import AlertWorkflow
 from workflows.audits import AuditFindingWorkflow, AuditWorkflow
 from workflows.encryption_key import EncryptionKeyWorkflow
@@ -44,6 +45,9 @@ _WORKFLOWS: Final = (
     AuditFindingWorkflow,
     EncryptionKeyWorkflow,
 )
+_TASKS: Final = 500
+"""Workflow tasks and local activities at the same time. A task is held while its local activity waits for others to
+share a Salesforce call, and costs nothing but memory meanwhile; the SDK's default of 100 would limit the batches."""
 
 
 def order_workers(
@@ -84,16 +88,28 @@ def order_workers(
         graceful_shutdown_timeout=settings.workers.shutdown_grace,
         on_fatal_error=on_fatal_error,
     )
-    at_once = settings.workers.concurrent_erp_calls
     return (
         make(
             task_queue=names.ORDERS_QUEUE,
             workflows=_WORKFLOWS,
+            workflow_runner=WORKFLOW_RUNNER,
             activities=of_orders,
             max_concurrent_activities=settings.workers.concurrent_salesforce_calls,
+            max_concurrent_workflow_tasks=_TASKS,
+            max_concurrent_local_activities=_TASKS,
         ),
         *(
-            make(task_queue=names.erp_queue(name), activities=of_erp, max_concurrent_activities=at_once)
+            make(
+                task_queue=names.erp_queue(name),
+                activities=of_erp,
+                max_concurrent_activities=_concurrent_calls(settings, name),
+            )
             for name in (*connections.erps, None)
         ),
     )
+
+
+def _concurrent_calls(settings: Settings, erp: str | None) -> int:
+    """How many activities of an ERP's queue run at the same time; None, the queue of several ERPs: what each bears."""
+    allowed = [one.concurrent_calls for one in settings.erps if erp in (None, one.name)]
+    return settings.workers.concurrent_erp_calls or min(allowed, default=1)

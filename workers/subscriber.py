@@ -24,6 +24,7 @@ from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from workers.connections import Connections
 from workers.deployment import deployment
 from workers.lasting import LastingWorker, NamespaceWait
+from workers.sandbox import WORKFLOW_RUNNER
 from workflows.subscription import SubscriptionWorkflow
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ async def subscription_worker(
         client,
         task_queue=names.SUBSCRIBER_QUEUE,
         workflows=[SubscriptionWorkflow],
+        workflow_runner=WORKFLOW_RUNNER,
         activities=[subscription.subscribe],
         max_heartbeat_throttle_interval=_THROTTLE,
         deployment_config=deployment(settings),

@@ -83,7 +83,7 @@ class OrderWorkflow(Commanded):
         self._timeline = Timeline()
         self._presenter = Presenter(state, self._timeline, start.record)
         self._commands = Commands(state, self._timeline)
-        self._steps = Steps(start, state, self._commands)
+        self._steps = Steps(start, state, self._commands, self._presenter)
         self._other_routes = OtherRoutes(start, state, self._timeline)
         self._parts = Parts(start, state, self._timeline, self._presenter, self._steps, self._other_routes)
         self._has_news = self._parts.has_news
@@ -156,7 +156,7 @@ class OrderWorkflow(Commanded):
         notifications.news = False
         self._presenter.enter(OrderStage.LOADING)
         newest = notifications.newest
-        snapshot = await self._steps.load(newest)
+        snapshot = await self._steps.load(newest, at_once=True)
         if newest is not None and not isinstance(snapshot, Hidden | Deleted):
             notifications.is_readable(newest)
         self._timeline.read(workflow.now(), snapshot)
@@ -303,6 +303,7 @@ class OrderWorkflow(Commanded):
         since is news as always: the deal was won again.
         """
         self._presenter.enter(stage)
+        self._presenter.show()
         try:
             await self._commands.sleep(
                 lambda: self._has_news() or self._other_routes.is_waiting(),
@@ -335,6 +336,7 @@ class OrderWorkflow(Commanded):
             return  # a notification arrived since the record was read
         state.retry_asked = False  # it was about the step that ended here; now it would decide
         self._presenter.enter(OrderStage.ATTENTION, problem)
+        self._presenter.show()
         self._timeline.add(workflow.now(), f"**needs attention** (`{problem.reason}`): {problem.message}")
         self._alerts.notify(problem)
         if not notifications.deleted and problem.reason not in SALESFORCE_REFUSES:
@@ -375,6 +377,7 @@ class OrderWorkflow(Commanded):
         if workflow.info().is_continue_as_new_suggested():
             state = self._state
             self._presenter.enter(OrderStage.LOADING)  # search attributes are carried; there the new run begins
+            self._presenter.show()
             unfinished = state.decision_is_pending or state.deciding is not None or state.resolution is not None
             state.decision = state.decision if state.decision_is_pending else state.deciding or state.resolution
             state.decision_is_pending = unfinished
@@ -388,6 +391,7 @@ class OrderWorkflow(Commanded):
 
     def _end(self, outcome: OrderOutcome) -> OrderOutcome:
         self._presenter.enter(outcome.stage)
+        self._presenter.show()
         if self._state.workflow_cancelled and outcome.stage is OrderStage.CANCELLED:
             raise asyncio.CancelledError
         has_no_order = outcome.stage in {OrderStage.CANCELLED, OrderStage.NOT_NEEDED}

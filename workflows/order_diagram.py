@@ -23,6 +23,7 @@ Its stage is the search attribute `OrderStage`; the commands are those of `close
 ## Stages
 
 The last three stages end the workflow; one that may still receive late notifications stays open for a while first.
+Lists show a stage when the order waits there; before, they show `ordering`, with which every workflow is started.
 """
 _COMMANDS = """
 ## Commands

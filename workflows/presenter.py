@@ -1,7 +1,13 @@
 """What people see of an order: search attributes, metrics, and the page of details in Temporal's UI.
 
-Presents the state and changes nothing of it but the stage, whose change is what the search attributes record.
-Pipe tables do not render on that page; bold, code and bullet lists do.
+Presents the state and changes nothing of it but the stage. Pipe tables do not render on that page; bold, code and
+bullet lists do.
+
+**When the search attributes change.** Each change is an event, a write to Temporal's list, and an action that Temporal
+Cloud bills. So a stage is entered in the state, and shown only before the order waits (`show`): for an activity that
+Temporal keeps as pending, for a person, for late notifications, or at its end. A step that succeeds at once is
+never shown. An order is started as `ordering` (`closedwon.temporal.orders`), because `create_order` is the first
+step that it always waits for: an order that waits for its ERP, or for the first worker, needs no change at all.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ _REASON: Final = SearchAttributeKey.for_keyword(names.ATTENTION_REASON)
 _ROUTE: Final = SearchAttributeKey.for_keyword(names.ROUTE)
 _NUMBER: Final = SearchAttributeKey.for_keyword(names.ERP_ORDER_NUMBER)
 
+_STRAIGHT: Final = frozenset({OrderStage.LOADING, OrderStage.ORDERING, OrderStage.WRITING_BACK})
 _HEADLINES: Final = {
     OrderStage.LOADING: "Reading the record from Salesforce",
     OrderStage.ORDERING: "Creating the order in the ERP",
@@ -55,32 +62,44 @@ class Presenter:
     """Shows one order's state."""
 
     def __init__(self, state: OrderState, timeline: Timeline, record: str) -> None:
-        """Take what is shown; the first stage is the one that the start of the workflow recorded."""
+        """Take what is shown."""
         self._state = state
         self._timeline = timeline
         self._record = record
         self._metrics = Metrics(workflow.metric_meter())
+        self.is_straight = True
+        """It has been at no stage but those of an order that goes straight through."""
 
     def enter(self, stage: OrderStage, problem: Problem | None = None) -> None:
-        """Enter a stage; the same stage again records nothing."""
+        """Enter a stage; `show` makes it visible in lists."""
         state = self._state
         if stage is not state.stage:
-            updates: list[Any] = [_STAGE.value_set(stage)]
             if problem:
-                updates.append(_REASON.value_set(problem.reason))
                 self._metrics.attention.add(1, {"reason": problem.reason})
-            elif state.stage is OrderStage.ATTENTION:
-                updates.append(_REASON.value_unset())
-            if number := (state.placed.number if state.placed is not None else state.shown_number):
-                updates.append(_NUMBER.value_set(number[: names.MAXIMUM_KEYWORD]))
-            workflow.upsert_search_attributes(updates)
             self._metrics.orders.add(1, {"stage": stage})
             state.stage = stage
+            self.is_straight &= stage in _STRAIGHT
         state.problem = problem
         self.refresh()
 
+    def show(self) -> None:
+        """Write stage, reason and number to the search attributes, unless stage and reason are there already."""
+        state, shown = self._state, workflow.info().typed_search_attributes
+        reason = None if state.problem is None else state.problem.reason
+        if shown.get(_STAGE) == state.stage and shown.get(_REASON) == reason:
+            return
+        updates: list[Any] = [_STAGE.value_set(state.stage)]
+        if reason is not None:
+            updates.append(_REASON.value_set(reason))
+        elif shown.get(_REASON) is not None:
+            updates.append(_REASON.value_unset())
+        if number := (state.placed.number if state.placed is not None else state.shown_number):
+            updates.append(_NUMBER.value_set(number[: names.MAXIMUM_KEYWORD]))
+        workflow.upsert_search_attributes(updates)
+
     def name_route(self, route: str) -> None:
-        """Record that the next run follows another route."""
+        """Show the stage, and that the next run follows another route."""
+        self.show()
         workflow.upsert_search_attributes([_ROUTE.value_set(route)])
 
     def refresh(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from pydantic import ValidationError
-from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
 
 from closedwon.errors import AttentionReason
 from closedwon.model.erp import ErpOrder
@@ -121,17 +121,28 @@ def order_differs(number: str, differences: str) -> Problem:
     )
 
 
-def problem_of(error: ActivityError) -> Problem:
-    """Take the problem out of a failed activity; one without it was retried to its `retry_for`, or was failed by hand.
+def problem_in(error: FailureError) -> Problem | None:
+    """Take the problem out of a failed activity; None if it has none, so that a retry may help.
 
-    Never raises: that would wedge the workflow in Running. Temporal's tools can fail an activity with any details.
+    The error of a local activity is its own, that of a regular one is the cause of an `ActivityError`.
     """
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         with suppress(ValidationError, IndexError):
             return Problem.model_validate(cause.details[0])
+    return None
+
+
+def problem_of(error: FailureError) -> Problem:
+    """The problem of a failed activity; one that has none was retried to its `retry_for`, or was failed by hand.
+
+    Never raises: that would wedge the workflow in Running. Temporal's tools can fail an activity with any details.
+    """
+    if (problem := problem_in(error)) is not None:
+        return problem
+    cause = error.cause
     last = f" Last: {cause}" if cause else ""
-    if error.retry_state is RetryState.NON_RETRYABLE_FAILURE:
+    if isinstance(error, ActivityError) and error.retry_state is RetryState.NON_RETRYABLE_FAILURE:
         return Problem(
             reason=AttentionReason.UNEXPECTED_ERROR,
             message=f"The step {error.activity_id} was failed by hand, or by another version of Closedwon.{last}",

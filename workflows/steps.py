@@ -57,11 +57,10 @@ from closedwon.model.snapshot import RecordSnapshot, Wanted
 from closedwon.money import money
 from workflows.activity_runner import ActivityRunner, never
 from workflows.commands import Commands
+from workflows.presenter import Presenter
 from workflows.problems import problem_of
 from workflows.stops import ProblemError, StoppedError
 
-_SALESFORCE_CALL: Final = timedelta(minutes=2)
-"""Longest single Salesforce call, its waiting for a shared batch included."""
 _SHOWN: Final = 60
 """Characters of a deal's name in a summary, which Temporal bounds in bytes."""
 _MOST_REPORTS: Final = 5
@@ -71,18 +70,18 @@ _REPORTS_SPAN: Final = timedelta(hours=1)
 class Steps:
     """One record's calls to Salesforce and to the ERP. Each may raise `StoppedError` or `ProblemError`."""
 
-    def __init__(self, start: OrderStart, state: OrderState, commands: Commands) -> None:
-        """Take whose order it is, and who may interrupt."""
+    def __init__(self, start: OrderStart, state: OrderState, commands: Commands, presenter: Presenter) -> None:
+        """Take whose order it is, who may interrupt, and what shows for which step the order waits."""
         self._start = start
         self._state = state
         self._commands = commands
-        self._runner = ActivityRunner(start, state, commands)
+        self._runner = ActivityRunner(start, state, commands, presenter)
         self._key = idempotency_key(start.org, start.record)
         self._reported = ""
         self._reports: deque[datetime] = deque(maxlen=_MOST_REPORTS)
 
-    async def load(self, notification: Message | None) -> RecordSnapshot:
-        """Read the record."""
+    async def load(self, notification: Message | None, *, at_once: bool = False) -> RecordSnapshot:
+        """Read the record; `at_once`, if it can be read so."""
         request = ReadRecord(
             org=self._start.org,
             record=self._start.record,
@@ -91,15 +90,12 @@ class Steps:
             message=notification,
             stamped_at=self._state.notifications.stamped_at,
         )
-        snapshot: RecordSnapshot = await self._runner.run(
-            lambda: workflow.start_activity_method(
-                SalesforceActivities.load_order,
-                request,
-                activity_id="load-order",
-                summary=f"read {self._start.record} from Salesforce",
-                start_to_close_timeout=_SALESFORCE_CALL,
-                **self._runner.patience(),
-            )
+        snapshot: RecordSnapshot = await self._runner.ask_salesforce(
+            SalesforceActivities.load_order,
+            request,
+            activity_id="load-order",
+            summary=f"read {self._start.record} from Salesforce",
+            at_once=at_once,
         )
         self._state.written = {**self._state.written, **snapshot.written}
         self._state.has_agreed = self._state.has_agreed or snapshot.is_placed is True
@@ -293,16 +289,13 @@ class Steps:
         """Write to Salesforce, unless something ends the waiting; return what was written. Fields as in `WriteBack`."""
         request = self._write_request(order=order, status=status, since=since, is_wanted=is_wanted)
         self._state.written = {}  # not known until it is answered: an attempt whose reply is lost may have written
-        self._state.written = await self._runner.run(
-            lambda: workflow.start_activity_method(
-                SalesforceActivities.write_back,
-                request,
-                activity_id="write-back",
-                summary=f"write {request.order.number if request.order else request.status} to {request.record}",
-                start_to_close_timeout=_SALESFORCE_CALL,
-                **self._runner.patience(),
-            ),
+        self._state.written = await self._runner.ask_salesforce(
+            SalesforceActivities.write_back,
+            request,
+            activity_id="write-back",
+            summary=f"write {request.order.number if request.order else request.status} to {request.record}",
             interrupt=interrupt,
+            at_once=True,
         )
         return request
 
@@ -317,13 +310,11 @@ class Steps:
             return f"{_MOST_REPORTS} problems were written to the record within the hour, so this one is not"
         self._reported = problem.message
         request = self._write_request(order=placed, status=NEEDS_ATTENTION, error=problem.message)
-        handle = workflow.start_activity_method(
+        handle = self._runner.start_salesforce(
             SalesforceActivities.write_back,
             request,
             activity_id="report-problem",
             summary=f"report {problem.reason} to {request.record}",
-            start_to_close_timeout=_SALESFORCE_CALL,
-            **self._runner.patience(),
         )
         self._state.written = {}  # as for every write-back
         await self._commands.until(lambda: handle.done() or interrupt())

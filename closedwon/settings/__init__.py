@@ -123,8 +123,9 @@ class Subscriber(Section):
 class Workers(Section):
     """The worker process."""
 
-    concurrent_erp_calls: Annotated[int, Field(ge=1, le=10_000)] = 4
-    """Maximum number of concurrent calls per process and ERP, and of activities that call several ERPs."""
+    concurrent_erp_calls: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Maximum number of concurrent calls per process and ERP, and of activities that call several ERPs. None: as the
+    kind of the ERP allows."""
     concurrent_salesforce_calls: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Maximum number of Salesforce activities per process. Most of them wait for a call that they share: below some 300
     the calls do not fill."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -59,6 +59,8 @@ class Webhook(Section):
 class TrytonErp(Section):
     """A Tryton database, reached by its REST API (series 8.0 and later) with a user-application key."""
 
+    concurrent_calls: ClassVar[int] = 4
+    """By default, per process: its server has a thread and a database connection for each."""
     kind: Literal["tryton"]
     name: Name
     url: Url
@@ -76,6 +78,8 @@ class TrytonErp(Section):
 class RestErp(Section):
     """An ERP behind a facade or an iPaaS that speaks `docs/erp-rest-contract.md`."""
 
+    concurrent_calls: ClassVar[int] = 16
+    """As above: a facade answers 429 if that is too many."""
     kind: Literal["rest"]
     name: Name
     url: Url

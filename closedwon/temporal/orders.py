@@ -47,7 +47,8 @@ async def start_order(
     """Start the record's workflow or signal the running one; when this returns, the message is durable.
 
     Safe to repeat. `summary` (deal name, amount) is shown on the workflow's page in the UI and, being its memo, by
-    `closedwon orders list`; it and `priority` belong to the first start.
+    `closedwon orders list`; it and `priority` belong to the first start. Lists show the order as `ordering`, until it
+    waits for something else (`workflows.presenter`).
 
     Raises `UnstorableError`, or Temporal's `RPCError`.
     """
@@ -57,7 +58,7 @@ async def start_order(
             SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.SALESFORCE_ORG_ID], start.org),
             SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.ROUTE], start.route),
             SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.CHANNEL], message.channel),
-            SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE], names.OrderStage.LOADING),
+            SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE], names.OrderStage.ORDERING),
         ]
     )
     try:

@@ -24,6 +24,7 @@ from closedwon.temporal.orders import start_order
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS, missing_search_attributes
 from tests.support.handoff import CHANNEL, handoff
 from tests.support.siege import siege
+from tests.support.visibility import waits
 from tests.support.waiting import STALL
 
 
@@ -69,9 +70,13 @@ async def test_a_stop_takes_one_grace_however_many_systems_hang(tmp_path: Path) 
             shown = (await order.describe()).typed_search_attributes
             return shown.get(SEARCH_ATTRIBUTE_KEYS[names.ORDER_STAGE]) == stage
 
+        async def asks_erp(record: RecordId) -> bool:
+            is_ordering = await stands(record, names.OrderStage.ORDERING)
+            return is_ordering and await waits(await world.client(), world.workflow_id(record))
+
         os.kill(world.stack.erp.pid, signal.SIGSTOP)
         await world.win(ordered)
-        await world.until(lambda: stands(ordered, names.OrderStage.ORDERING), "an order on its way to the ERP")
+        await world.until(lambda: asks_erp(ordered), "an order on its way to the ERP")
         os.kill(world.stack.org.pid, signal.SIGSTOP)
         (org, _) = names.parse_order_workflow_id(world.workflow_id(loaded))
         message = Message(id="m-1", channel=Channel.OPERATOR, received_at=datetime.now(UTC))

@@ -85,17 +85,17 @@ async def test_what_waits_is_reported_while_no_worker_lives() -> None:
             nonlocal looked
             looked = datetime.now(UTC)
             await observer.observe()
-            return gauges.get("open_orders", {"stage": "loading"}) == 120
+            return gauges.get("open_orders", {"stage": "ordering"}) == 120
 
         await until(all_seen)
 
-        oldest = timedelta(seconds=gauges.get("oldest_open_order_seconds", {"stage": "loading"}) or 0)
+        oldest = timedelta(seconds=gauges.get("oldest_open_order_seconds", {"stage": "ordering"}) or 0)
         age = datetime.now(UTC) - began
         assert looked - began <= oldest + _ROUNDED <= age + 2 * _ROUNDED
         assert 1 == gauges.get("open_orders", {"stage": "attention"})
         assert 1 == gauges.get("attention_now", {"reason": "invalid-message"})
         assert 0 == gauges.get("attention_now", {"reason": "retries-exhausted"})
-        assert 0 == gauges.get("open_orders", {"stage": "ordering"})
+        assert 0 == gauges.get("open_orders", {"stage": "loading"})
         workflows = {"queue": "orders", "kind": "workflow"}
         assert 121 == gauges.get("backlog", workflows)
         assert 0 == gauges.get("pollers", workflows)
@@ -115,7 +115,7 @@ async def test_what_is_done_is_no_longer_reported() -> None:
         async def sees(orders: int, messages: int) -> bool:
             await observer.observe()
             seen = (
-                gauges.get("open_orders", {"stage": "loading"}),
+                gauges.get("open_orders", {"stage": "ordering"}),
                 gauges.get("attention_now", {"reason": "invalid-message"}),
             )
             return seen == (orders, messages)
@@ -125,7 +125,7 @@ async def test_what_is_done_is_no_longer_reported() -> None:
             await world.client.get_workflow_handle(workflow_id).terminate()
         await until(lambda: sees(0, 0))
 
-        assert 0 == gauges.get("oldest_open_order_seconds", {"stage": "loading"})
+        assert 0 == gauges.get("oldest_open_order_seconds", {"stage": "ordering"})
 
 
 async def test_a_reader_that_gets_no_further_grows_silent() -> None:

@@ -35,7 +35,7 @@ from tests.support.audit import look
 from tests.support.encryption import with_keys
 from tests.support.histories import keep_history
 from tests.support.servers import start_temporal
-from tests.support.visibility import exists, is_listed
+from tests.support.visibility import exists, is_listed, waits
 from tests.support.waiting import until as until  # noqa: PLC0414 - for the tests, which import it from here
 from workers.connections import Connections
 from workers.lasting import NamespaceWait
@@ -209,7 +209,9 @@ class Handoff:
         """Wait until the order stands there, and Temporal's list shows it."""
 
         async def stands() -> bool:
-            return await self.stage(record) == stage
+            return await self.stage(record) == stage and (
+                stage is not names.OrderStage.ORDERING or await waits(self.client, self.order(record).id)
+            )
 
         await until(stands, what=f"an order at the stage {stage}")
         await self.until_listed(record)

@@ -36,3 +36,8 @@ async def is_listed(client: Client, workflow_id: str) -> bool:
         and (shown.status, shown.typed_search_attributes) == (described.status, described.typed_search_attributes)
         and all(run.close_time is not None for run in runs if run is not shown)
     )
+
+
+async def waits(client: Client, workflow_id: str) -> bool:
+    """Whether a workflow waits for an activity; an order is shown as `ordering` from its start, long before that."""
+    return bool((await client.get_workflow_handle(workflow_id).describe()).raw_description.pending_activities)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -44,6 +44,7 @@ from closedwon.temporal.orders import start_order
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support import handoff
 from tests.support.histories import keep_history
+from tests.support.visibility import waits
 from workflows.order import OrderWorkflow
 
 ORG = OrgId("00D000000000001")
@@ -211,24 +212,32 @@ class World:
         """Wait until the order stands there."""
 
         async def stands() -> bool:
-            return await self.stage() == stage
+            return await self.stage() == stage and (
+                stage is not names.OrderStage.ORDERING
+                or await waits(self.client, names.order_workflow_id(ORG, self.record))
+            )
 
         await self.until(stands)
 
 
+def order_worker(world: World) -> Worker:
+    """What decides about orders, and reads from and writes to Salesforce."""
+    return Worker(
+        world.client,
+        task_queue=names.ORDERS_QUEUE,
+        workflows=[OrderWorkflow],
+        activities=[world.load_order, world.write_back, world.raise_alert],
+    )
+
+
 @asynccontextmanager
-async def running(client: Client, record: RecordId | None = None) -> AsyncIterator[World]:
-    """A world with workers for one record."""
+async def running(client: Client, record: RecordId | None = None, *, deciding: bool = True) -> AsyncIterator[World]:
+    """A world with workers for one record; unless `deciding`, `order_worker` is the test's own."""
     world = World(client, record or new_record())
-    async with (
-        Worker(
-            client,
-            task_queue=names.ORDERS_QUEUE,
-            workflows=[OrderWorkflow],
-            activities=[world.load_order, world.write_back, world.raise_alert],
-        ),
-        Worker(client, task_queue=names.erp_queue("stub"), activities=world.erp_activities),
-        Worker(client, task_queue=names.ERP_QUEUE, activities=world.erp_activities),
-    ):
+    async with AsyncExitStack() as stack:
+        for queue in (names.erp_queue("stub"), names.ERP_QUEUE):
+            await stack.enter_async_context(Worker(client, task_queue=queue, activities=world.erp_activities))
+        if deciding:
+            await stack.enter_async_context(order_worker(world))
         yield world
         await keep_history(client, names.order_workflow_id(ORG, world.record))

@@ -26,23 +26,14 @@ from closedwon.salesforce.errors import RecordGoneError, ValidationError
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.servers import start_temporal
 from tests.support.waiting import STALL
-from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, running
-from workflows.order import OrderWorkflow
-
-
-def _deciding(client: Client) -> Worker:
-    """Only the workflow's own worker, so that a test can stop it while activities go on."""
-    return Worker(client, task_queue=names.ORDERS_QUEUE, workflows=[OrderWorkflow])
+from tests.support.world import ORG, Held, World, erp_order, new_record, order_of, order_worker, running
 
 
 @asynccontextmanager
 async def _acting(client: Client) -> AsyncIterator[World]:
-    """Only the workers of the activities."""
+    """Only the worker of the ERP, so that a test can stop the one that decides while a call goes on."""
     world = World(client, new_record())
-    async with (
-        Worker(client, task_queue=names.ORDERS_QUEUE, activities=[world.load_order, world.write_back]),
-        Worker(client, task_queue=names.erp_queue("stub"), activities=world.erp_activities),
-    ):
+    async with Worker(client, task_queue=names.erp_queue("stub"), activities=world.erp_activities):
         yield world
 
 
@@ -57,13 +48,13 @@ async def test_a_flood_and_the_erps_answer_in_one_batch_lose_nothing() -> None:
     limit: dict[str, Any] = {"limit.historyCount.suggestContinueAsNew": 30}
     async with await start_temporal(**limit) as server, _acting(server.client) as world:
         world.create = held = Held(erp_order())
-        async with _deciding(server.client):
+        async with order_worker(world):
             handle = await world.notify()
             await held.started.wait()
         await asyncio.gather(*(world.notify(f"m-{number}") for number in range(50)))
         held.go_on.set()
-        await world.until(lambda: _has_completed(world, 2))
-        async with _deciding(server.client), asyncio.timeout(STALL):
+        await world.until(lambda: _has_completed(world, 1))
+        async with order_worker(world), asyncio.timeout(STALL):
             outcome = await handle.result()
 
     assert OrderStage.COMPLETED is outcome.stage

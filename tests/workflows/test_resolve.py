@@ -19,7 +19,7 @@ from closedwon.model.snapshot import NotWanted, RecordSnapshot, Wanted
 from closedwon.names import OrderStage
 from tests.support.commands import ask, rejected
 from tests.support.waiting import STALL
-from tests.support.world import ORG, Held, World, erp_order, order_of, running
+from tests.support.world import ORG, World, erp_order, order_of, order_worker, running
 from workflows.order import OrderWorkflow
 
 
@@ -163,19 +163,17 @@ async def test_an_order_that_was_cancelled_in_the_erp_makes_room_for_the_one_tha
 
 async def test_a_deal_that_changes_after_resolve_makes_no_second_order(temporal_server: WorkflowEnvironment) -> None:
     """A new notification about a resolved record is compared each time, but the order stays the one that was named."""
-    async with running(temporal_server.client) as world:
-        world.load = held = Held(Wanted(order=order_of(world.record), erp="stub"))
+    async with running(temporal_server.client, deciding=False) as world:
         handle = await world.notify(late_message_window=timedelta(hours=72))
-        await held.started.wait()
         await handle.signal("resolve", "SO-77")
-        held.go_on.set()
-        await world.until_stage(OrderStage.COMPLETED)
-        for looks in (2, 3):
-            await world.notify(f"changed-{looks}", late_message_window=timedelta(hours=72))
-            await world.until(lambda looks=looks: world.calls.count("load") == looks)  # type: ignore[misc]
+        async with order_worker(world):
             await world.until_stage(OrderStage.COMPLETED)
-        timeline = await world.story()
-        await handle.terminate()
+            for looks in (2, 3):
+                await world.notify(f"changed-{looks}", late_message_window=timedelta(hours=72))
+                await world.until(lambda looks=looks: world.calls.count("load") == looks)  # type: ignore[misc]
+                await world.until_stage(OrderStage.COMPLETED)
+            timeline = await world.story()
+            await handle.terminate()
 
     assert "SO-77" in timeline
     assert "create" not in world.calls

@@ -14,9 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from closedwon.salesforce.api.window import Window
+
+SENT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("SENT", default=None)
+"""Called when the request with the caller's item is sent, if the caller has set it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,6 +63,7 @@ class _Caller(NamedTuple, Generic[Item, Result]):
     item: Item
     keys: Keys | None
     future: asyncio.Future[Result]
+    on_sent: Callable[[], None] | None
 
 
 class Coalescer(Generic[Item, Result]):
@@ -98,7 +103,7 @@ class Coalescer(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Wait for this item's result. An item whose caller is cancelled before the batch is sent is not sent."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = _Caller(item, self._keys(item) if self._keys else None, future)
+        self._waiting[future] = _Caller(item, self._keys(item) if self._keys else None, future, SENT.get())
         self._unanswered.add(future)
         if self._pump is None:
             self._pump = self._spawn(self._run())
@@ -173,6 +178,9 @@ class Coalescer(Generic[Item, Result]):
 
     async def _deliver(self, batch: list[_Caller[Item, Result]]) -> None:
         results: Sequence[Result | Exception] = []
+        for caller in batch:
+            if caller.on_sent is not None:
+                caller.on_sent()
         try:
             results = await self._send([caller.item for caller in batch])
         except Exception as error:  # noqa: BLE001 - whatever the error is, no caller may wait indefinitely
