@@ -12,6 +12,9 @@ and the cursor stays before that event.
 reader. What was read but not counted is read again. After at most `subscriber.handover` the activity ends and returns
 the cursor to its workflow, which stores it in its history (`workflows.subscription`).
 
+**How often it is sent.** Each heartbeat is a billed action, so `CursorPace` sends a cursor that has moved soon, for a
+crash makes the next reader read again what came since, and one that stands still only as a sign of life.
+
 **When the position is lost**, the result names a gap, which a sweep covers:
 
 - the bus refuses the replay id, because it is too old or because the bus was moved;
@@ -29,6 +32,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -92,6 +96,35 @@ class ClosedPrefix:
         """Note that everything which had come at this moment is counted, if it is."""
         if not self._waiting:
             self.cursor = self.cursor.model_copy(update={"caught_up_at": at})
+
+
+class CursorPace:
+    """When a cursor is sent: at once if it has moved, otherwise when the last heartbeat is `idle_interval` old.
+
+    `caught_up_at` does not count as a move: it changes with every empty answer of the bus, and an older one only makes
+    a gap begin earlier. The worker thins out the heartbeats of a cursor that keeps moving (`workers.subscriber`).
+    """
+
+    IDLE: Final = timedelta(seconds=20)
+    """4,320 heartbeats a day."""
+    MARGIN: Final = timedelta(seconds=7)
+    """What a slow server or network may cost a heartbeat before another worker takes over from a live reader."""
+
+    def __init__(self, heartbeat_timeout: timedelta, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing was sent yet."""
+        self.idle_interval = min(self.IDLE, max(heartbeat_timeout - self.MARGIN, heartbeat_timeout / 3))
+        self._clock = clock
+        self._sent: tuple[str | None, int] | None = None
+        self._sent_at = 0.0
+
+    def due_in(self, cursor: Cursor) -> float:
+        """Return the seconds for which `cursor` need not be sent; 0 means that it is sent now, and is noted as sent."""
+        position = (cursor.replay_id, cursor.count)
+        wait = self._sent_at + self.idle_interval.total_seconds() - self._clock()
+        if self._sent == position and wait > 0:
+            return wait
+        self._sent, self._sent_at = position, self._clock()
+        return 0
 
 
 class InterruptedWhileAliveError(BenignError):
@@ -163,7 +196,8 @@ class _Reading:
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
         }
         try:
-            async with heartbeating(self._progress) as heartbeat:
+            pace = CursorPace(activity.info().heartbeat_timeout or self._pace.heartbeat_timeout)
+            async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
                 await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
                 await self._read_until(stream, stop, heartbeat.task)
                 return Subscribed(cursor=await self._complete())
