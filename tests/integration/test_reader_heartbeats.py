@@ -21,7 +21,7 @@ _TIMEOUT = timedelta(seconds=16)
 async def test_a_reader_sends_fewer_heartbeats_while_nothing_comes() -> None:
     """A cursor that moves reaches the server every five seconds, one that stands still is a sign of life only.
 
-    The bus answers with nothing every second, which is no move.
+    The bus answers with nothing every second, which does not count as a move.
     """
     port = free_port()
     async with (

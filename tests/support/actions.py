@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from typing import Final
 
 import aiohttp
 
+_PUBLISHED: Final = 1.5
+"""Seconds."""
 HEARTBEAT: Final = "grpc_RecordActivityTaskHeartbeat"
 _LINE: Final = re.compile(r'^action\{action_type="(\w+)",namespace="default",.*\} (\S+)$', re.MULTILINE)
+
+
+async def settled_actions(metrics_port: int) -> Counter[str]:
+    """As `billed_actions`, when none was added for longer than it takes the server to publish them (a second)."""
+    before = await billed_actions(metrics_port)
+    while True:
+        await asyncio.sleep(_PUBLISHED)
+        if (now := await billed_actions(metrics_port)) == before:
+            return now
+        before = now
 
 
 async def billed_actions(metrics_port: int) -> Counter[str]:
