@@ -48,7 +48,7 @@ async def _product(orders: int) -> list[float | None]:
         done = await until_closed(product.client, ORDERS, orders)
         used = (await product.used()).since(before)
         await product.assert_exactly_once(orders)
-    return [*_rates(done), *costs(used, orders), *_history(used, done), used.salesforce / orders, used.erp / orders]
+    return [*rates(done), *costs(used, orders), *_history(used, done), used.salesforce / orders, used.erp / orders]
 
 
 async def _bare(orders: int, kind: str) -> tuple[list[float | None], str]:
@@ -61,7 +61,7 @@ async def _bare(orders: int, kind: str) -> tuple[list[float | None], str]:
         actions = await settled_actions(bare.server.metrics_port)
         actions.subtract(free)
         used = Used(0, processor, actions, 0, 0)
-        return [*_rates(done), *costs(used, orders), *_history(used, done), None, None], await server_version(
+        return [*rates(done), *costs(used, orders), *_history(used, done), None, None], await server_version(
             bare.client
         )
 
@@ -73,7 +73,8 @@ def costs(used: Used, orders: int) -> list[float]:
     return [sum(each.values()), each["server"], each["worker"], others]
 
 
-def _rates(done: Sequence[WorkflowExecution]) -> list[float]:
+def rates(done: Sequence[WorkflowExecution]) -> list[float]:
+    """Ends per second: from the first start to the last end, and of the middle three fifths of the ends."""
     ends = [one.close_time.timestamp() for one in done if one.close_time]
     first, fifth = min(one.start_time.timestamp() for one in done), len(ends) // 5
     return [len(ends) / (ends[-1] - first), 3 * fifth / (ends[4 * fifth - 1] - ends[fifth - 1])]

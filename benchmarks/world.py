@@ -23,7 +23,7 @@ from closedwon.demo.temporal import DevelopmentServer
 from closedwon.emulators.salesforce.client import OrgClient
 from closedwon.emulators.salesforce.connection import Connection
 from closedwon.ids import RecordId
-from tests.support.actions import HEARTBEAT, settled_actions
+from tests.support.actions import HEARTBEAT, billed_actions, settled_actions
 
 ORDERS: Final = f"WorkflowType = '{names.ORDER_WORKFLOW}'"
 _POLL: Final = 0.5
@@ -91,12 +91,10 @@ class World:
         """Start the subscribers again."""
         await asyncio.gather(*(subscriber.start() for subscriber in self.stack.subscribers))
 
-    async def used(self) -> Used:
-        """What was used until now."""
-        temporal = self.stack.temporal
-        assert isinstance(temporal, DevelopmentServer)
+    async def used(self, *, settle: bool = True) -> Used:
+        """What was used until now; without `settle` while work goes on, and with heartbeats among the actions."""
         kinds: dict[str, Sequence[Part]] = {
-            "server": temporal.parts,
+            "server": self.stack.temporal.parts,
             "worker": self.stack.workers,
             "subscriber": self.stack.subscribers,
             "org": (self.stack.org,),
@@ -104,9 +102,27 @@ class World:
         }
         processor = {kind: sum(processor_seconds(part.pid) for part in parts) for kind, parts in kinds.items()}
         at, state, erp = time.monotonic(), await self.people.admin("GET", "state"), await self.erp()
+        return Used(
+            at,
+            processor,
+            await (self.settled_actions() if settle else self.actions()),
+            state["api_calls_total"],
+            erp["calls"],
+        )
+
+    async def actions(self) -> Counter[str]:
+        """Billed actions as the server has published them, which it does every second."""
+        temporal = self.stack.temporal
+        assert isinstance(temporal, DevelopmentServer)
+        return await billed_actions(temporal.metrics_port)
+
+    async def settled_actions(self) -> Counter[str]:
+        """Billed actions until now, when no more are made; without heartbeats, which a reader sends all the time."""
+        temporal = self.stack.temporal
+        assert isinstance(temporal, DevelopmentServer)
         actions = await settled_actions(temporal.metrics_port)
         del actions[HEARTBEAT]
-        return Used(at, processor, actions, state["api_calls_total"], erp["calls"])
+        return actions
 
     async def erp(self) -> dict[str, int]:
         """How many calls the ERP has had, and how many orders it has."""
