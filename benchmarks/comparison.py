@@ -67,7 +67,7 @@ async def measure(options: Options) -> tuple[str, Sequence[Table]]:
     rates_of = {name: [rate[0], *ratios(rates_of["Closedwon"][:1], rate[:1])] for name, rate in rates_of.items()}
     return server, [
         Table(f"{orders} orders", ("orders/s", "Closedwon ÷ it"), rates_of),
-        Table("killed at half, started again", ("one order", "doubled", "none", "unwritten"), kills),
+        Table("killed at half, started again", ("one order", "duplicates", "none", "unwritten"), kills),
     ]
 
 

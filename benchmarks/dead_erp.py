@@ -26,12 +26,12 @@ async def measure(options: Options) -> tuple[str, Sequence[Table]]:
         server = await server_version(product.client)
         await product.set_erp_faults(down=True)
         await product.pile_up(orders)
-        before = await product.used(settle=False)
+        before = await product.used(at_rest=False)
         began, last = time.monotonic(), before
         await product.read_on()
         for minute in _MINUTES:
             await asyncio.sleep(max(began + 60 * minute - time.monotonic(), 0))
-            now = await product.used(settle=False)
+            now = await product.used(at_rest=False)
             rows[f"after {minute} minutes"] = _figures(now.since(before), orders, now.since(last))
             last = now
     columns = ("ERP calls", "actions", "CPU-ms", "actions/min")

@@ -47,7 +47,7 @@ class Table(NamedTuple):
         widths = [max(len(column), 9) + 2 for column in self.columns]
         head = f"{self.title:{_NAME}}" + "".join(map("{:>{}}".format, self.columns, widths))
         lines = [
-            f"{name:{_NAME}}" + "".join(map("{:>{}}".format, map(_short, figures), widths))
+            f"{name:{_NAME}}" + "".join(map("{:>{}}".format, map(short, figures), widths))
             for name, figures in self.rows.items()
         ]
         return "\n".join([head, *lines])
@@ -135,7 +135,8 @@ def _store(report: Mapping[str, Any], file: Path) -> None:
     print(f"\nstored in {file if not file.is_absolute() else file.relative_to(Path.cwd())}")
 
 
-def _short(figure: float | None) -> str:
+def short(figure: float | None) -> str:
+    """A figure with three digits, as it is printed."""
     if figure is None:
         return "-"
     return f"{figure:.0f}" if abs(figure) >= 1000 or figure == int(figure) else f"{figure:.3g}"  # noqa: PLR2004

@@ -91,8 +91,8 @@ class World:
         """Start the subscribers again."""
         await asyncio.gather(*(subscriber.start() for subscriber in self.stack.subscribers))
 
-    async def used(self, *, settle: bool = True) -> Used:
-        """What was used until now; without `settle` while work goes on, and with heartbeats among the actions."""
+    async def used(self, *, at_rest: bool = True) -> Used:
+        """What was used until now; without `at_rest` while work goes on, and with heartbeats among the actions."""
         kinds: dict[str, Sequence[Part]] = {
             "server": self.stack.temporal.parts,
             "worker": self.stack.workers,
@@ -105,7 +105,7 @@ class World:
         return Used(
             at,
             processor,
-            await (self.settled_actions() if settle else self.actions()),
+            await (self.settled_actions() if at_rest else self.actions()),
             state["api_calls_total"],
             erp["calls"],
         )
