@@ -25,7 +25,9 @@ The gap begins at the last moment at which no event was missing (`Cursor.complet
 `caught_up_at` is the only such moment; for a new subscription it is the beginning of the subscription.
 
 **Errors.** An interrupted connection that had worked is routine: it is retried at once, after a short random delay so
-that not all readers of an org reconnect together. Any other error is retried by the workflow's retry policy.
+that not all readers of an org reconnect together. Any other error is retried at growing intervals, which the attempt
+itself asks for: those of the workflow's retry policy are short, because they count when a reader was killed, however
+many interruptions came before.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.failures import errors_as_failures
 from activities.heartbeats import heartbeating
@@ -57,6 +61,7 @@ from closedwon.salesforce.bus.events import (
 from closedwon.salesforce.errors import DeliveryLimitError
 from closedwon.settings import Route, Settings, Subscriber
 
+_MAXIMUM_INTERVAL: Final = timedelta(seconds=10)
 _RETENTION: Final = timedelta(hours=72)
 """The bus keeps events for so long (Streaming API guide, "Message Durability")."""
 
@@ -96,6 +101,20 @@ class ClosedPrefix:
         """Note that everything which had come at this moment is counted, if it is."""
         if not self._waiting:
             self.cursor = self.cursor.model_copy(update={"caught_up_at": at})
+
+
+@contextmanager
+def growing_intervals(attempt: int) -> Iterator[None]:
+    """Let a failure that asks for no delay of its own be retried later each time, up to `_MAXIMUM_INTERVAL`."""
+    try:
+        yield
+    except ApplicationError as error:
+        if error.non_retryable or error.next_retry_delay is not None:
+            raise
+        delay = min(timedelta(seconds=2 ** min(attempt - 1, 10)), _MAXIMUM_INTERVAL)
+        raise ApplicationError(
+            error.message, *error.details, type=error.type, next_retry_delay=delay, category=error.category
+        ) from None
 
 
 class CursorPace:
@@ -164,7 +183,7 @@ class SubscriptionActivities:
         """
         details = activity.info().heartbeat_details
         cursor = Cursor.model_validate(details[0]) if details else request.cursor
-        with errors_as_failures():
+        with growing_intervals(activity.info().attempt), errors_as_failures():
             route = self._messages.route_of(request.org, request.channel)
             reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
             return await reading.run(self._open_stream(request.org), self._stopping)
