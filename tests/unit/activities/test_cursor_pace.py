@@ -78,7 +78,7 @@ def test_a_live_reader_is_never_silent_for_nearly_its_timeout(seconds: float) ->
 
 
 def test_the_next_attempt_takes_over_within_30_seconds() -> None:
-    """From the crash: the timeout, the longest pause of the retry policy, and a second to connect."""
+    """From the crash: the timeout, the retry policy's maximum interval, and a second to connect."""
     pause = _RETRY.maximum_interval
     assert pause is not None
     assert timedelta(seconds=30) >= _TIMEOUT + pause + timedelta(seconds=1)
