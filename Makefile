@@ -88,6 +88,10 @@ soak: setup ## Play 20,000 random histories of deals, checked by an oracle; ARGS
 mutants: setup ## Plant small faults in the code that decides: its quick tests must notice 95 % of them (up to ten minutes)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+.PHONY: bench
+bench: setup ## Measure speed and cost beside bare Temporal, DBOS and a plain script (an hour); ARGS="throughput" runs one
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: histories
 histories: setup ## Record the golden histories again; only for workflows that were never released
 	@rm -f tests/replay/histories/*.json.gz

@@ -27,11 +27,14 @@ _Result = TypeVar("_Result")
 class Heartbeat:
     """The heartbeats of one attempt. `task` sends them; it ends only with the error of `progress`."""
 
-    def __init__(self, progress: Callable[[], object] | None, *, is_immediate: bool) -> None:
+    def __init__(
+        self, progress: Callable[[], object] | None, *, is_immediate: bool, due_in: Callable[[Any], float]
+    ) -> None:
         """As `heartbeating`."""
         before = activity.info().heartbeat_details if progress is None else ()
         self.details: object = before[0] if before else None
         self._progress = progress
+        self._due_in = due_in
         self.task = asyncio.create_task(self._send(is_immediate=is_immediate))
 
     def __call__(self, details: object) -> None:
@@ -47,21 +50,34 @@ class Heartbeat:
         while True:
             if self._progress is not None:
                 self.details = self._progress()
-            activity.heartbeat(*([] if self.details is None else [self.details]))
-            await asyncio.sleep(interval)
+            wait = self._due_in(self.details)
+            if wait <= 0:
+                activity.heartbeat(*([] if self.details is None else [self.details]))
+                wait = interval
+            await asyncio.sleep(min(wait, interval))
+
+
+def _now(_details: Any) -> float:
+    return 0
 
 
 @asynccontextmanager
 async def heartbeating(
-    progress: Callable[[], object] | None = None, *, is_immediate: bool = True
+    progress: Callable[[], object] | None = None,
+    *,
+    is_immediate: bool = True,
+    due_in: Callable[[Any], float] = _now,
 ) -> AsyncIterator[Heartbeat]:
     """Send heartbeats while the block runs, with the details that `progress` returns.
 
     Without `progress`, the block sets the details by a call of the heartbeat; until then they are those that the
     attempt before has left. An error of `progress` ends the heartbeats and becomes the result of `Heartbeat.task`,
     which the block must watch if `progress` can fail.
+
+    Each heartbeat is a billed action. `due_in` returns the seconds for which the details need not be sent yet, 0 to
+    send them now; it is asked again after that time, but no later than at the usual interval.
     """
-    heartbeat = Heartbeat(progress, is_immediate=is_immediate)
+    heartbeat = Heartbeat(progress, is_immediate=is_immediate, due_in=due_in)
     try:
         yield heartbeat
     finally:

@@ -12,6 +12,9 @@ and the cursor stays before that event.
 reader. What was read but not counted is read again. After at most `subscriber.handover` the activity ends and returns
 the cursor to its workflow, which stores it in its history (`workflows.subscription`).
 
+**How often it is sent.** Each heartbeat is a billed action, so `CursorPace` sends a cursor that has moved soon, for a
+crash makes the next reader read again what came since, and one that stands still only as a sign of life.
+
 **When the position is lost**, the result names a gap, which a sweep covers:
 
 - the bus refuses the replay id, because it is too old or because the bus was moved;
@@ -22,19 +25,24 @@ The gap begins at the last moment at which no event was missing (`Cursor.complet
 `caught_up_at` is the only such moment; for a new subscription it is the beginning of the subscription.
 
 **Errors.** An interrupted connection that had worked is routine: it is retried at once, after a short random delay so
-that not all readers of an org reconnect together. Any other error is retried by the workflow's retry policy.
+that not all readers of an org reconnect together. Any other error is retried at growing intervals, which the attempt
+itself asks for: those of the workflow's retry policy are short, because they count when a reader was killed, however
+many interruptions came before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.failures import errors_as_failures
 from activities.heartbeats import heartbeating
@@ -53,6 +61,7 @@ from closedwon.salesforce.bus.events import (
 from closedwon.salesforce.errors import DeliveryLimitError
 from closedwon.settings import Route, Settings, Subscriber
 
+_MAXIMUM_INTERVAL: Final = timedelta(seconds=10)
 _RETENTION: Final = timedelta(hours=72)
 """The bus keeps events for so long (Streaming API guide, "Message Durability")."""
 
@@ -94,6 +103,49 @@ class ClosedPrefix:
             self.cursor = self.cursor.model_copy(update={"caught_up_at": at})
 
 
+@contextmanager
+def growing_intervals(attempt: int) -> Iterator[None]:
+    """Let a failure that asks for no delay of its own be retried later each time, up to `_MAXIMUM_INTERVAL`."""
+    try:
+        yield
+    except ApplicationError as error:
+        if error.non_retryable or error.next_retry_delay is not None:
+            raise
+        delay = min(timedelta(seconds=2 ** min(attempt - 1, 10)), _MAXIMUM_INTERVAL)
+        raise ApplicationError(
+            error.message, *error.details, type=error.type, next_retry_delay=delay, category=error.category
+        ) from None
+
+
+class CursorPace:
+    """When a cursor is sent: at once if it has moved, otherwise when the last heartbeat is `idle_interval` old.
+
+    `caught_up_at` does not count as a move: it changes with every empty answer of the bus, and an older one only makes
+    a gap begin earlier. The worker thins out the heartbeats of a cursor that keeps moving (`workers.subscriber`).
+    """
+
+    IDLE: Final = timedelta(seconds=20)
+    """4,320 heartbeats a day."""
+    MARGIN: Final = timedelta(seconds=7)
+    """What a slow server or network may cost a heartbeat before another worker takes over from a live reader."""
+
+    def __init__(self, heartbeat_timeout: timedelta, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing was sent yet."""
+        self.idle_interval = min(self.IDLE, max(heartbeat_timeout - self.MARGIN, heartbeat_timeout / 3))
+        self._clock = clock
+        self._sent: tuple[str | None, int] | None = None
+        self._sent_at = 0.0
+
+    def due_in(self, cursor: Cursor) -> float:
+        """Return the seconds for which `cursor` need not be sent; 0 means that it is sent now, and is noted as sent."""
+        position = (cursor.replay_id, cursor.count)
+        wait = self._sent_at + self.idle_interval.total_seconds() - self._clock()
+        if self._sent == position and wait > 0:
+            return wait
+        self._sent, self._sent_at = position, self._clock()
+        return 0
+
+
 class InterruptedWhileAliveError(BenignError):
     """A connection that had worked has ended: routine, for the bus drops clients every few hours."""
 
@@ -131,7 +183,7 @@ class SubscriptionActivities:
         """
         details = activity.info().heartbeat_details
         cursor = Cursor.model_validate(details[0]) if details else request.cursor
-        with errors_as_failures():
+        with growing_intervals(activity.info().attempt), errors_as_failures():
             route = self._messages.route_of(request.org, request.channel)
             reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
             return await reading.run(self._open_stream(request.org), self._stopping)
@@ -163,7 +215,8 @@ class _Reading:
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
         }
         try:
-            async with heartbeating(self._progress) as heartbeat:
+            pace = CursorPace(activity.info().heartbeat_timeout or self._pace.heartbeat_timeout)
+            async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
                 await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
                 await self._read_until(stream, stop, heartbeat.task)
                 return Subscribed(cursor=await self._complete())

@@ -1,4 +1,4 @@
-"""What encryption costs: `python -m benchmarks.codec [DEALS] [ROUNDS]`.
+"""What encryption costs an order.
 
 Hand-offs of deals that are won at once, with encryption and without, by turns in one run. The processor's time is that
 of our process, the org and the ERP included, Temporal's server not. Absolute times say more about the machine than
@@ -8,12 +8,11 @@ about the code; quote the ratios.
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import sys
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks.report import Options, Table, medians, ratios, run, server_version
 from closedwon.settings import Encryption
 from tests.support.encryption import keyed
 from tests.support.handoff import PLAIN, handoff
@@ -29,17 +28,17 @@ class CodecCost(NamedTuple):
     """Bytes of its history."""
 
 
-async def main(deals: int, rounds: int) -> None:
-    """Measure by turns, then print."""
+async def measure(options: Options) -> tuple[str, Sequence[Table]]:
+    """Take turns, then compare the medians."""
     costs: dict[str, list[CodecCost]] = {"plain": [], "encrypted": []}
-    for _ in range(rounds):
-        costs["plain"].append(await _measure(PLAIN, deals))
-        costs["encrypted"].append(await _measure(keyed(), deals))
-    medians = {name: [statistics.median(figure) for figure in zip(*them, strict=True)] for name, them in costs.items()}
-    medians["ratio"] = [after / before for before, after in zip(*medians.values(), strict=True)]
-    print(f"{'per order':12}{'seconds':>12}{'processor':>12}{'history, bytes':>18}")
-    for name, (seconds, processor, stored) in medians.items():
-        print(f"{name:12}{seconds:12.3f}{processor:12.3f}{stored:18.2f}")
+    for _ in range(options.rounds):
+        costs["plain"].append(await _measure(PLAIN, options.orders))
+        costs["encrypted"].append(await _measure(keyed(), options.orders))
+    rows = {name: medians(them) for name, them in costs.items()}
+    rows["ratio"] = ratios(rows["encrypted"], rows["plain"])
+    async with handoff() as world:
+        server = await server_version(world.client)
+    return server, [Table("per order", ("seconds", "processor s", "history, bytes"), rows)]
 
 
 async def _measure(encryption: Encryption, deals: int) -> CodecCost:
@@ -58,6 +57,4 @@ async def _measure(encryption: Encryption, deals: int) -> CodecCost:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, (sys.argv[1:] + ["100", "5"][len(sys.argv) - 1 :]))))
-    sys.stdout.flush()
-    os._exit(0)  # the Temporal SDK may crash the interpreter's exit
+    run(measure, orders=100, rounds=5)

@@ -30,7 +30,8 @@ from workflows.subscription import SubscriptionWorkflow
 _log = logging.getLogger(__name__)
 
 _THROTTLE: Final = timedelta(seconds=5)
-"""How often the cursor reaches the server at most: what a crash can make the next reader read again."""
+"""How often a cursor that moves reaches the server at most: what a crash can make the next reader read again. One that
+stands still is sent less often (`activities.subscription.CursorPace`)."""
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def subscription_worker(
         workflows=[SubscriptionWorkflow],
         workflow_runner=WORKFLOW_RUNNER,
         activities=[subscription.subscribe],
-        max_heartbeat_throttle_interval=_THROTTLE,
+        max_heartbeat_throttle_interval=min(_THROTTLE, settings.subscriber.heartbeat_timeout / 3),
         deployment_config=deployment(settings),
         graceful_shutdown_timeout=settings.workers.shutdown_grace,
         on_fatal_error=wait,

@@ -39,10 +39,11 @@ with workflow.unsafe.imports_passed_through():
     from workflows.sweep import sweep_gap
 
 _RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=2)
 )
-"""The maximum interval is short, since attempts are counted from one hand-over of the cursor to the next: after an hour
-of routine interruptions, even the first crash of a reader would be followed by the maximum pause."""
+"""For a reader that was killed, after its heartbeat timeout. The maximum interval is short, since attempts are counted
+from one hand-over of the cursor to the next: after some routine interruptions, even the first crash of a reader is
+followed by the maximum pause. A failure of the reader itself brings its own delay (`activities.subscription`)."""
 _LOOK_AGAIN: Final = timedelta(minutes=5)
 """How long a refused subscription rests, unless `retry` is sent: an administrator may correct the cause meanwhile."""
 

@@ -22,6 +22,7 @@ RETENTION: Final = Duration(seconds=7 * 86_400)
 """How long closed workflows are kept: the development server's own default is a day."""
 API_PORT: Final = "temporal"
 UI_PORT: Final = "temporal-ui"
+_METRICS_PORT: Final = "temporal-metrics"
 USUAL_PORTS: Final = {API_PORT: 7233, UI_PORT: 8233}
 
 
@@ -82,8 +83,13 @@ class DevelopmentServer(Part, Temporal):
 
     @property
     def port_names(self) -> Sequence[str]:
-        """Its API and its UI."""
-        return (API_PORT, UI_PORT)
+        """Its API, its UI and its metrics."""
+        return (API_PORT, UI_PORT, _METRICS_PORT)
+
+    @property
+    def metrics_port(self) -> int:
+        """Where it serves `/metrics`: what it counts as billed actions, among others."""
+        return self._ports.get(_METRICS_PORT)
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -99,6 +105,7 @@ class DevelopmentServer(Part, Temporal):
         return [
             program("temporal"), "server", "start-dev",
             "--ip", "127.0.0.1", "--port", str(self.port), "--ui-port", str(self._ports.get(UI_PORT)),
+            "--metrics-port", str(self.metrics_port),
             "--db-filename", str(self.database),
             "--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL",
             "--ui-disable-news-fetch", "--log-level", "error",

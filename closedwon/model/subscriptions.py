@@ -52,7 +52,7 @@ class Subscription(AlertState):
 
     org: OrgId
     channel: str
-    heartbeat_timeout: timedelta = timedelta(seconds=30)
+    heartbeat_timeout: timedelta = timedelta(seconds=27)
     cursor: Cursor = Cursor()
     gaps: tuple[Gap, ...] = ()
     """The open ones."""

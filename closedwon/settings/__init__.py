@@ -114,8 +114,9 @@ class Subscriber(Section):
     """How many order workflows are started at the same time."""
     handover: Duration = timedelta(hours=1)
     """How often the cursor is handed to the workflow."""
-    heartbeat_timeout: Duration = timedelta(seconds=30)
-    """Time without a heartbeat after which another worker takes over."""
+    heartbeat_timeout: Duration = timedelta(seconds=27)
+    """Time without a heartbeat after which another worker takes over, within 30 seconds of a crash. An idle reader
+    sends one every 20 seconds."""
     silence: Duration = timedelta(seconds=130)
     """Time without anything from the bus, even an empty poll, after which the reader reconnects."""
 

@@ -56,12 +56,13 @@ async def start_temporal(
     database: Path | None = None,
     ui_port: int | None = None,
     codec: str | None = None,
+    metrics_port: int | None = None,
     **settings: int,
 ) -> WorkflowEnvironment:
     """Start a real Temporal dev server with our search attributes; `settings` are its dynamic configuration.
 
     On the `database` of one that is dead, and on its `port`, it is that one, back again. `codec` is the address of the
-    codec server that the UI asks.
+    codec server that the UI asks; `metrics_port` is that of the server's own metrics (`tests.support.actions`).
     """
     return await WorkflowEnvironment.start_local(
         port=port or free_port(),
@@ -75,5 +76,6 @@ async def start_temporal(
         dev_server_extra_args=[
             *(word for key, value in settings.items() for word in ("--dynamic-config-value", f"{key}={value}")),
             *(("--ui-codec-endpoint", codec) if codec else ()),
+            *(("--metrics-port", str(metrics_port)) if metrics_port else ()),
         ],
     )

@@ -63,7 +63,7 @@ def tools_directory() -> Path:
 
 def find() -> Programs:
     """Find what is there. Raises `PartError` with one sentence if Go or PostgreSQL is missing and needed."""
-    postgres = _postgres_folder()
+    postgres = postgres_folder()
     if postgres is None:
         raise PartError("PostgreSQL is not installed (`initdb` was not found). On Debian: apt-get install postgresql")
     programs = Programs(tools_directory() / f"temporal-{SERVER_VERSION}-ui-{UI_VERSION}", postgres)
@@ -121,7 +121,7 @@ async def _go(words: list[str], environment: dict[str, str]) -> str:
     return output.decode()
 
 
-def _postgres_folder() -> Path | None:
+def postgres_folder() -> Path | None:
     """The folder of the newest PostgreSQL; Debian does not put its programs on PATH."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent

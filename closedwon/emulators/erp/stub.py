@@ -9,6 +9,7 @@ Apart from the contract (`docs/erp-rest-contract.md`), on other paths and withou
     POST /_admin/orders          create an order as a user of the ERP would; the body as in the contract
     GET  /_admin/orders/{id}     one order with its whole request; the target of its link
     POST /_admin/orders/{id}     {"status": "done"}: a change by users or other systems of the ERP
+    GET  /_admin/state           how many calls of the contract came, and how many orders there are
     GET  /_admin/faults          the armed faults (`ErpFaults`)
     POST /_admin/faults          arm some of them: {"lose_reply": 3}
 """
@@ -122,6 +123,7 @@ class StubErp:
             web.post("/_admin/orders", self._admin_make),
             web.get("/_admin/orders/{id}", self._admin_order),
             web.post("/_admin/orders/{id}", self._admin_change),
+            web.get("/_admin/state", self._admin_state),
             web.get("/_admin/faults", self._admin_faults),
             web.post("/_admin/faults", self._admin_arm),
         ])  # fmt: skip
@@ -329,6 +331,9 @@ class StubErp:
     async def _admin_change(self, request: web.Request) -> web.Response:
         status = ErpStatus((await request.json())["status"])
         return web.json_response(self._answer(self._set_status(self._row(request)["id"], status)))
+
+    async def _admin_state(self, _request: web.Request) -> web.Response:
+        return web.json_response({"calls": self.calls, "orders": len(self.orders())})
 
     async def _admin_faults(self, _request: web.Request) -> web.Response:
         return web.json_response(self.faults.model_dump(mode="json"))

@@ -64,10 +64,11 @@ async def test_a_dead_erp_gets_probes_and_then_all_orders_in_steps() -> None:
 
 async def test_a_dead_erp_costs_few_attempts() -> None:
     """A hundred orders whose retries come every two seconds, as many as without the breaker, and the same seconds."""
-    seconds = 8.0
+    seconds, at_once = 8.0, 4
     async with handoff() as world:
         retry = Retry(initial_interval=timedelta(seconds=2), maximum_interval=timedelta(seconds=2))
-        world.settings = world.settings.model_copy(update={"retry": retry})
+        workers = world.settings.workers.model_copy(update={"concurrent_erp_calls": at_once})
+        world.settings = world.settings.model_copy(update={"retry": retry, "workers": workers})
         async with world.working(subscriber=False):
             world.org.seed(100)
             await Outage(world).begin()
@@ -83,7 +84,7 @@ async def test_a_dead_erp_costs_few_attempts() -> None:
             async with breaking(world):
                 await until_phase(world, Phase.PROBING)
                 with_breaker = await attempts()
-            assert with_breaker <= seconds * PROBE + 2 * _PARTITIONS + world.settings.workers.concurrent_erp_calls
+            assert with_breaker <= seconds * PROBE + 2 * _PARTITIONS + at_once
             assert without > 5 * with_breaker
 
 

@@ -14,6 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.at_once import NotAtOnceError, Promptness, at_once
 from activities.heartbeats import run_to_completion
 from closedwon.salesforce.api.coalesce import Coalescer
+from closedwon.salesforce.api.window import Window
 from tests.support.waiting import STALL
 
 _SOON = 0.01
@@ -34,7 +35,7 @@ class _Sender:
 
 
 def _coalescer(sender: _Sender) -> Coalescer[int, int]:
-    return Coalescer(sender, limit=10, parallel=1)
+    return Coalescer(sender, limit=10, parallel=1, window=Window())
 
 
 def _environment(*, is_local: bool = True) -> ActivityEnvironment:
