@@ -99,9 +99,13 @@ def test_t4_one_history_is_encrypted() -> None:
 
 
 def _payloads(value: Any) -> Iterator[dict[str, Any]]:
-    """All but the types of search attributes, which nothing encrypts."""
+    """All but what the SDK notes of a local activity: its number, name and times, which nothing encrypts."""
     if isinstance(value, dict) and "metadata" in value and "data" in value:
         yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key != "data":
+                yield from _payloads(item)
+    elif isinstance(value, list):
+        for item in value:
             yield from _payloads(item)
