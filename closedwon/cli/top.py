@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, settings_from, span
+from closedwon.tasks import is_cancelled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,7 +66,7 @@ async def _top(pages: AsyncIterator[RenderableType], every: float, *, once: bool
     first = await anext(pages)
     with _keys() as pressed, Live(first, console=console, screen=True, auto_refresh=False) as live:
         live.refresh()
-        while True:
+        while not is_cancelled():
             with contextlib.suppress(TimeoutError):
                 if await asyncio.wait_for(pressed.get(), every) in {"q", "Q"}:
                     return

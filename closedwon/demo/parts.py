@@ -370,12 +370,6 @@ async def together(*jobs: Coroutine[Any, Any, object]) -> None:
         raise errors.exceptions[0] from None
 
 
-def is_cancelled() -> bool:
-    """Whether the running task was asked to end, though the call that it waited for has raised another error."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def stop_on_signals() -> None:
     """Let SIGTERM and a closed terminal do what Ctrl-C does: cancel, so that everything is stopped in order."""
     task = asyncio.current_task()

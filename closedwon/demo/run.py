@@ -19,7 +19,7 @@ from closedwon import names
 from closedwon.demo import ErpKind, TemporalKind, Via, show
 from closedwon.demo.cluster import programs
 from closedwon.demo.deals import SalesforceRecords, Summary, summarise
-from closedwon.demo.parts import Part, State, is_cancelled, stop_on_signals, together
+from closedwon.demo.parts import Part, State, stop_on_signals, together
 from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
 from closedwon.emulators.salesforce.client import OrgClient, OrgRefusedError
@@ -27,6 +27,7 @@ from closedwon.emulators.salesforce.connection import Connection
 from closedwon.errors import ClosedwonError
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
+from closedwon.tasks import is_cancelled
 from closedwon.temporal.visibility import RUNNING, all_of, differs, of_type, started_since
 
 _TICK: Final = 0.2
