@@ -6,6 +6,8 @@ import asyncio
 import time
 from datetime import timedelta
 
+from temporalio.service import RPCError
+
 from closedwon import names
 from closedwon.erp.breaker import PROBE, STEPS, Phase
 from closedwon.names import OrderStage
@@ -33,10 +35,14 @@ async def test_a_dead_erp_gets_probes_and_then_all_orders_in_steps() -> None:
         note = world.client.get_workflow_handle(names.erp_breaker_workflow_id("stub"))
 
         async def is_noted() -> bool:
-            return await (await note.describe()).static_summary() is not None
+            try:
+                return await (await note.describe()).static_summary() is not None
+            except RPCError:
+                return False
 
         await until(lambda: contact.failures > failures + 1, what="probes")
         assert contact.failures - failures <= (time.monotonic() - began) * PROBE + 2 * _PARTITIONS
+        await until(is_noted)  # it begins at the next look of a worker
         summary = await (await note.describe()).static_summary()
         assert summary is not None
         assert summary.startswith("ERP stub cannot be reached: no worker can connect to the ERP")
