@@ -90,11 +90,12 @@ async def demo(options: Options) -> bool:
         while options.keep:
             stack.check()
             await asyncio.sleep(1)
-    except (aiohttp.ClientError, OrgRefusedError, RPCError):
+    except Exception as error:
         if is_cancelled():  # the call that Ctrl-C has ended fails in its own way
             raise asyncio.CancelledError from None
-        await asyncio.sleep(1)  # a part that dies stops answering before it is gone
-        stack.check()
+        if isinstance(error, aiohttp.ClientError | OrgRefusedError | RPCError):
+            await asyncio.sleep(1)  # a part that dies stops answering before it is gone
+            stack.check()
         raise
     finally:
         await stack.stop()
