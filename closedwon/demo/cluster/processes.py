@@ -20,6 +20,10 @@ _SHARDS: Final = 4
 """History shards, shared by the history processes. The number of an existing database cannot be changed."""
 
 
+_ANSWER: Final = 2.0
+"""Seconds for the first bytes of a server that serves."""
+_HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a client begins, with an empty SETTINGS frame; a server answers with its own (RFC 9113, section 3.4)."""
 _DYNAMIC: Final = """\
 frontend.namespaceRPS.visibility:
   - value: 100
@@ -52,13 +56,13 @@ class Listener(Part):
         return True
 
 
-class Member(Listener):
+class Member(Part):
     """One process of one service. Its ports: of the ring in which the members find each other, of gRPC, of HTTP.
 
     A process that starts while PostgreSQL is away ends at once; in a cluster a supervisor starts it again.
     """
 
-    passing = (*Listener.passing, "no usable database connection")
+    passing = (*Part.passing, "no usable database connection")
 
     def __init__(self, service: Service, number: int, programs: Programs, data_dir: Path, **how: Any) -> None:
         """Its settings are a file in `data_dir`."""
@@ -72,6 +76,19 @@ class Member(Listener):
     def port_names(self) -> Sequence[str]:
         """The ring, gRPC and HTTP."""
         return (self.name, f"{self.name}-grpc", f"{self.name}-http")
+
+    async def is_ready(self) -> bool:
+        """Whether it speaks HTTP/2 at its gRPC port: its ports take connections before it has read the database."""
+        try:
+            async with asyncio.timeout(_ANSWER):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.grpc_port)
+                try:
+                    writer.write(_HTTP2_PREFACE)
+                    return await reader.read(1) != b""
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
 
     @property
     def grpc_port(self) -> int:
