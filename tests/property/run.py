@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from tests.property.verdicts import Verdict, verdicts
 from tests.property.weather import ALL, Weather, heal
 from tests.property.world import Talk, world
 
-SIDE_BY_SIDE = 60
+SIDE_BY_SIDE = 100
 """Histories that are played at the same time. More make nothing faster: they only wait longer for Temporal's
 development server, beside other tests up to its timeouts."""
 _AT_REST = 60.0
@@ -45,7 +46,16 @@ OF_A_RULE = 60
 """Histories that show what a rule prevents."""
 _LOOKS = 3
 """Polls in a row that must show no change, because Temporal's list lags behind."""
+SEED = "CLOSEDWON_HISTORY_SEED"
+"""The environment variable that gives the tests another seed."""
+_SEED_OF_TESTS = 20261130
+"""The same histories in every run of the tests, so that a failure means a change; `make soak` plays others."""
 _log = logging.getLogger(__name__)
+
+
+def seed_of_tests() -> int:
+    """The seed of the histories that the tests play."""
+    return int(os.environ.get(SEED) or _SEED_OF_TESTS)
 
 
 @dataclass
