@@ -14,7 +14,7 @@ PYTHON ?= python3
 # Passed on: `make demo ARGS="--deals 50 --erp stub --kill"`, `make test ARGS="-k audit"`.
 ARGS ?=
 # Most tests wait for servers, so four files run at a time even on two cores. `make test SIDE_BY_SIDE=` runs one.
-SIDE_BY_SIDE ?= -n 4 --dist loadfile
+SIDE_BY_SIDE ?= -n 4 --dist loadfile --no-loadscope-reorder
 # `make demo KEEP=1` leaves everything running at the end, to look around.
 KEEP ?=
 # `make demo TEMPORAL=cluster` runs on a Temporal cluster in place of the development server.

@@ -15,6 +15,12 @@ from tests.support.servers import start_temporal, start_time_skipping
 from tests.support.waiting import STALL
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that at the end of a parallel run no process works alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_clock_for_workflows() -> Iterator[None]:
     """Let only a hang count as a workflow that holds its thread.
