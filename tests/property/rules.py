@@ -13,6 +13,7 @@ report (`traceless`):
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
@@ -96,6 +97,10 @@ def _by_hand(one: History) -> bool:
 
 
 def _adopted_and_changed(one: History) -> bool:
+    """One win, no edit: more would store its time with the order, and the assumed origin, which is the only trace."""
+    done = Counter(step.do for step in one.steps)
+    if done[Do.WIN] > 1 or done[Do.EDIT]:
+        return False
     made = [step for step in one.steps if step.do is Do.BY_HAND and not step.is_from_before]
     first = next((step.content for step in one.steps if step.do is Do.CREATE), None)
     agrees = any(step.content == first for step in made)
