@@ -12,3 +12,13 @@ def is_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def pause(seconds: float) -> None:
+    """Sleep, in a loop that a swallowed cancellation must not keep going.
+
+    Raises `asyncio.CancelledError` also where an earlier call of the loop has kept that error to itself.
+    """
+    await asyncio.sleep(0 if is_cancelled() else seconds)
+    if is_cancelled():
+        raise asyncio.CancelledError

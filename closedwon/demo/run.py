@@ -27,7 +27,7 @@ from closedwon.emulators.salesforce.connection import Connection
 from closedwon.errors import ClosedwonError
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
-from closedwon.tasks import is_cancelled
+from closedwon.tasks import is_cancelled, pause
 from closedwon.temporal.visibility import RUNNING, all_of, differs, of_type, started_since
 
 _TICK: Final = 0.2
@@ -89,7 +89,8 @@ async def demo(options: Options) -> bool:
         screen.say(show.where_to_look(stack, stays=options.keep, has_killed=options.kill))
         while options.keep:
             stack.check()
-            await asyncio.sleep(1)
+            await pause(1)
+        await pause(0)  # the call that Ctrl-C has ended may have kept it to itself
     except Exception as error:
         if is_cancelled():  # the call that Ctrl-C has ended fails in its own way
             raise asyncio.CancelledError from None
@@ -170,7 +171,7 @@ class _Run:
                 shown = left
                 end = time.monotonic() + _LEFT_OVER
                 self._screen.say(f"deals of an earlier run, which come through first: {shown}")
-            await asyncio.sleep(_TICK)
+            await pause(_TICK)
         if stamps := [deal.modified_at for deal in await self._salesforce.deals()]:
             await asyncio.sleep((max(stamps) + _STAMP - datetime.now(UTC)).total_seconds())
 
@@ -194,29 +195,29 @@ class _Run:
 
     async def _win_all(self) -> None:
         tracks = list(self._tracks.values())
-        pause = _WINNING / len(tracks)
+        between = _WINNING / len(tracks)
         first = tracks[: -(-len(tracks) // 3)] if self._options.kill else tracks
         rest: Sequence[Track] = tracks[len(first) :]
         for track in first:
             await self._win(track)
-            await asyncio.sleep(pause)
+            await pause(between)
         if self._has_renewal:
             rest = [*rest, await self._renew(first[0])]
         if self._options.kill:
-            while not all(track.written for track in first):  # noqa: ASYNC110 - `_watch` looks
-                await asyncio.sleep(_TICK)
+            while not all(track.written for track in first):
+                await pause(_TICK)
             rest = await self._kill_worker(rest)
         for track in rest:
             await self._win(track)
-            await asyncio.sleep(pause)
+            await pause(between)
 
     async def _renew(self, original: Track) -> Track:
         """Clone a deal that has its order, as a renewal is made of last year's deal: order number, status, key and all.
 
         What was copied must not keep the renewal from having an order of its own.
         """
-        while not original.written:  # noqa: ASYNC110 - `_watch` looks
-            await asyncio.sleep(_TICK)
+        while not original.written:
+            await pause(_TICK)
         deal = original.deal
         row = (await self._people.query(f"SELECT CloseDate FROM Opportunity WHERE Id = '{deal.id}'"))[0]  # noqa: S608 - SOQL with an id
         next_year = date.fromisoformat(row["CloseDate"]) + _YEAR
@@ -270,7 +271,7 @@ class _Run:
             hopeless = behind and all(track.stage == OrderStage.ATTENTION for track in behind)
             if hopeless or self._passed() > moved + _PATIENCE:
                 raise self._stuck(behind)
-            await asyncio.sleep(_TICK)
+            await pause(_TICK)
 
     async def _look(self) -> None:
         """Ask Temporal for the stages and Salesforce for the numbers."""

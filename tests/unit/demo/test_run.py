@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.demo import ErpKind, TemporalKind, Via, run
+from closedwon.demo import ErpKind, TemporalKind, Via, run, show
 from closedwon.demo.run import Options, demo
 
 
@@ -25,10 +25,11 @@ class _Stack:
         self.is_stopped = True
 
 
-async def test_ctrl_c_counts_whatever_error_the_call_raises_that_it_cuts_off(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("raised", [RuntimeError("Failed client connect"), None], ids=["another-error", "none"])
+async def test_ctrl_c_counts_whatever_the_call_does_that_it_cuts_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: Exception | None
 ) -> None:
-    """The Temporal SDK raises `RuntimeError` when a connection attempt is cut off."""
+    """The Temporal SDK raises `RuntimeError` when a connection attempt is cut off; `asyncio.wait_for` may return."""
     stack, waiting = _Stack(), asyncio.Event()
 
     async def cut_off(*_args: object) -> bool:
@@ -36,12 +37,14 @@ async def test_ctrl_c_counts_whatever_error_the_call_raises_that_it_cuts_off(
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
-            raise RuntimeError("Failed client connect") from None
+            if raised is not None:
+                raise raised from None
         return True
 
     monkeypatch.setattr(run, "Stack", lambda *_args, **_options: stack)
     monkeypatch.setattr(run, "stop_on_signals", lambda: None)
     monkeypatch.setattr(run, "_win_and_count", cut_off)
+    monkeypatch.setattr(show, "where_to_look", lambda *_args, **_options: "")
     options = Options(1, ErpKind.STUB, Via.EVENT, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path)
     task = asyncio.create_task(demo(options))
     await waiting.wait()
