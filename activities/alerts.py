@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-import aiohttp
 from pydantic import SecretStr
 from temporalio import activity
 from temporalio.client import Client
@@ -27,6 +26,8 @@ from activities.heartbeats import run_to_completion
 from closedwon import names
 from closedwon.errors import RetryError
 from closedwon.model.alerts import Need
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 from closedwon.settings import AlertSettings, Settings
 
 SIGNATURE: Final = "Closedwon-Signature"
@@ -87,17 +88,12 @@ async def _post(settings: AlertSettings, body: dict[str, Any]) -> None:
         headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
     if settings.key is not None:
         headers[SIGNATURE] = signature(settings.key, int(time.time()), content)
-    timeout = aiohttp.ClientTimeout(total=settings.timeout.total_seconds())
+    address = settings.webhook.get_secret_value()
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(
-                settings.webhook.get_secret_value(), data=content, headers=headers, allow_redirects=False
-            ) as response,
-        ):
-            status = response.status
-    except (aiohttp.ClientError, TimeoutError) as error:  # whose text may hold the address, which may be a secret
-        raise NotTakenError(f"The webhook of [alerts] cannot be reached ({type(error).__name__})") from None
+        async with Http(timeout=settings.timeout) as http:
+            status = (await http.call("POST", address, data=content, headers=headers)).status
+    except NetworkError as error:  # its text names the host only: the rest of the address may be a secret
+        raise NotTakenError(f"The webhook of [alerts] cannot be reached: {error}") from error
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise NotTakenError(f"The webhook of [alerts] answered {status}")
 

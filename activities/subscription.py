@@ -217,8 +217,8 @@ class _Reading:
         try:
             pace = CursorPace(activity.info().heartbeat_timeout or self._pace.heartbeat_timeout)
             async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
-                await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
-                await self._read_until(stream, stop, heartbeat.task)
+                if await self._subscribed(stream, stop):
+                    await self._read_until(stream, stop, heartbeat.task)
                 return Subscribed(cursor=await self._complete())
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
@@ -241,6 +241,22 @@ class _Reading:
             await stream.close()
             # The gauge keeps its last value in this process; the next reader, perhaps elsewhere, reports its own.
             self._messages.metrics.cursor_lag.set(0, {"org": self._route.org, "channel": self._channel})
+
+    async def _subscribed(self, stream: EventStream, stop: set[asyncio.Task[Any]]) -> bool:
+        """Connect and subscribe; return False, at once, when a task of `stop` is done before.
+
+        A process that is to end must not wait until a host that takes no connection has used up all time limits.
+        """
+        position = self._prefix.cursor.replay_id or EARLIEST
+        subscribing = asyncio.create_task(stream.subscribe(self._channel, position))
+        try:
+            await asyncio.wait({subscribing, *stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not subscribing.done():
+                return False
+            subscribing.result()
+            return True
+        finally:
+            subscribing.cancel()
 
     async def _read_until(
         self, stream: EventStream, stop: set[asyncio.Task[Any]], heartbeat: asyncio.Task[None]

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import aiohttp
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeWorkerDeploymentRequest,
@@ -20,6 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from closedwon import names
 from closedwon.encryption.codec import CodecError, KeyMissingError, KeyUnfitError
 from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 from closedwon.operations import checks, overview
 from closedwon.operations.troubles import Harm, Trouble, clock, hours
 from closedwon.operations.undecryptable import undecryptable
@@ -342,12 +343,9 @@ async def _of_the_rest(settings: Settings) -> list[Trouble]:
 async def _skew(org: Org) -> AsyncIterator[Trouble]:
     """Compare this machine's clock with that of the org's servers."""
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
-            session.head(f"{org.url}/services/data") as response,
-        ):
-            theirs = parsedate_to_datetime(response.headers["Date"])
-    except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
+        async with Http(timeout=timedelta(seconds=10)) as http:
+            theirs = parsedate_to_datetime((await http.call("HEAD", f"{org.url}/services/data")).headers["Date"])
+    except (NetworkError, KeyError, ValueError):
         return  # reported already: it does not respond
     off = datetime.now(UTC) - theirs
     if abs(off) > _SKEW:

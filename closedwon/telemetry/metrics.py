@@ -12,9 +12,9 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Final, Self
 
-import aiohttp
 from aiohttp import web
 from structlog.typing import EventDict, WrappedLogger
 from temporalio import activity, workflow
@@ -32,6 +32,8 @@ from temporalio.runtime import (
 from closedwon import settings
 from closedwon.encryption.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 from closedwon.telemetry import logs, traces
 
 _log = logging.getLogger(__name__)
@@ -207,12 +209,11 @@ class Telemetry:
 
     async def _exported(self, _request: web.Request) -> web.Response:
         try:
-            async with aiohttp.ClientSession() as session, session.get(self._exporter) as response:
-                return web.Response(body=await response.read(), headers={"Content-Type": _PROMETHEUS})
-        except aiohttp.ClientError as error:
-            raise web.HTTPServiceUnavailable(
-                text=f"the SDK's exporter does not answer: {type(error).__name__}"
-            ) from error
+            async with Http(timeout=timedelta(seconds=_CHECK_SECONDS)) as http:
+                page = await http.call("GET", self._exporter)
+        except NetworkError as error:
+            raise web.HTTPServiceUnavailable(text=f"the SDK's exporter does not answer: {error}") from error
+        return web.Response(body=page.body, headers={"Content-Type": _PROMETHEUS})
 
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
