@@ -33,6 +33,7 @@ from workers.looking import Look, looking
 from workers.observer import Observer
 from workers.orders import order_workers
 from workers.registration import Registration
+from workers.renewal import TargetWatch
 from workers.subscriber import subscription_worker
 from workers.usage import report_usage
 
@@ -105,6 +106,7 @@ class _Process:
         self._doing = "connecting to Temporal"
         """What a start that is not over is doing, for `/readyz`."""
         self._keys = KeyWatch()
+        self._target = TargetWatch()
         self._ends: list[Callable[[], Awaitable[None]]] = []
         self.is_running = False
         self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
@@ -112,22 +114,26 @@ class _Process:
     async def work(self, stop: asyncio.Event) -> None:
         """Connect, start the workers and run until `stop`; while an encryption key is wrong, wait.
 
+        With a renewed certificate for Temporal, all begins again.
+
         All in one task: it is the task that has started a worker which the SDK cancels when that worker dies.
         """
         while not stop.is_set():
             async with AsyncExitStack() as stack:
                 client = await self._start(stack)
                 _log.info("%s is ready", self.identity)
-                await _first(stop.wait(), self._keys.until_wrong())
+                await _first(stop.wait(), self._keys.until_wrong(), self._target.until_changed())
                 _log.info("stopping: running calls are finished first")
                 # Together: leaving the stack ends one after the other, and each may take the whole grace.
                 await asyncio.gather(*(end() for end in self._ends))
             self._ends.clear()
             if not stop.is_set():
                 self.is_running = False
-                await self._keys.until_right(client)
+                if self._keys.is_wrong:
+                    await self._keys.until_right(client)
 
     async def _start(self, stack: AsyncExitStack) -> Client:
+        self._target.note()
         client = await connect(
             self._settings.encryption,
             runtime=self._telemetry.runtime,

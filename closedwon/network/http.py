@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -120,6 +121,14 @@ class Http:
             raise explain(error, address, proxy, seconds) from error
         shown = await shown_by(self._open(), address, proxy)
         raise explain_certificate(_as_certificate_error(reason), address, proxy, shown) from cause
+
+    async def certificate_of(self, url: str) -> x509.Certificate | None:
+        """Return the certificate that the server at an https address shows, valid or not; None if none within seconds.
+
+        Raises `NetworkError` for an unusable setting of the network only.
+        """
+        proxy, _ = _rules(url)
+        return await shown_by(self._open(), url, proxy)
 
     async def close(self) -> None:
         """Close all connections; calls that are under way end with `NetworkError`. A later call opens new ones."""
