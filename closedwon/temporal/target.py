@@ -53,7 +53,6 @@ def read_target() -> Target:
     if proxy is not None:
         pair = (proxy.user, proxy.password) if proxy.user else None
         target["http_connect_proxy_config"] = HttpConnectProxyConfig(proxy.address, pair)
-        target["dns_load_balancing_config"] = None  # the proxy looks names up
     if isinstance(tls, TLSConfig):
         _check_pair(tls)
     return {**target, "tls": tls}
@@ -76,8 +75,11 @@ def client_certificate(target: Target) -> x509.Certificate | None:
 
 
 def explain(error: RuntimeError, target: Target) -> NetworkError:
-    """Turn what the SDK says of a connection that failed into an error for people; its text is a Rust structure."""
-    said, host, proxy = str(error), str(target["target_host"]), proxy_of(target)
+    """Turn what the SDK says of a connection that failed into an error for people; its text is a Rust structure.
+
+    The text completes "Temporal at … cannot be reached: ".
+    """
+    said, proxy = str(error), proxy_of(target)
     expired = re.search(r"not_after: UnixTime\((\d+)\)", said)
     if status := re.search(r"CONNECT call failed with status: (\d+)", said):
         kind, text = FailureKind.PROXY, f"the proxy answers {status[1]}"
@@ -97,7 +99,7 @@ def explain(error: RuntimeError, target: Target) -> NetworkError:
         )
     if proxy is not None and kind is not FailureKind.CERTIFICATE:
         kind, text = FailureKind.PROXY, f"{text} (proxy {proxy.address} of {proxy.variable})"
-    return NetworkError(kind, f"{host}: {text}")
+    return NetworkError(kind, text)
 
 
 _SIGNS: Final = (

@@ -80,7 +80,7 @@ class ConnectProxy:
         self._hosts = hosts
         self._status = status
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._wanted = f"Proxy-Authorization: Basic {pair}" if user else ""
+        self._wanted = f"Basic {pair}" if user else ""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -102,14 +102,15 @@ class ConnectProxy:
             writer.write(f"HTTP/1.1 {status} .\r\n\r\n".encode())
             if status == 200:
                 there, back = await asyncio.open_connection(*self._hosts[host])
-                await asyncio.gather(_pump(reader, back), _pump(there, writer))
+                await asyncio.gather(pump(reader, back), pump(there, writer))
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes, until one side ends."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
