@@ -12,11 +12,13 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from closedwon.network.files import stamps
 
 _log = logging.getLogger(__name__)
 
@@ -25,27 +27,6 @@ _VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CUR
 
 class TrustSettingError(ValueError):
     """A variable names authorities that cannot be read. The text names variable, file and reason."""
-
-
-class Stamp(NamedTuple):
-    """What changes when a file or one of its names (a symbolic link) is replaced."""
-
-    path: str
-    changed: int = 0
-    inode: int = 0
-    size: int = 0
-
-
-def stamps(paths: Iterable[Path]) -> tuple[Stamp, ...]:
-    """The state of files or folders; one that is missing has a state, too."""
-    found = []
-    for path in paths:
-        try:
-            seen = path.stat()
-            found.append(Stamp(str(path), seen.st_mtime_ns, seen.st_ino, seen.st_size))
-        except OSError:
-            found.append(Stamp(str(path)))
-    return tuple(found)
 
 
 def bundles() -> dict[str, Path]:
