@@ -29,6 +29,7 @@ from closedwon.model.alerts import Need
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
 from closedwon.settings import AlertSettings, Settings
+from closedwon.settings.values import current_value
 
 SIGNATURE: Final = "Closedwon-Signature"
 
@@ -85,10 +86,10 @@ async def _post(settings: AlertSettings, body: dict[str, Any]) -> None:
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json"}
     if settings.token is not None:
-        headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        headers["Authorization"] = f"Bearer {current_value(settings.token)}"
     if settings.key is not None:
         headers[SIGNATURE] = signature(settings.key, int(time.time()), content)
-    address = settings.webhook.get_secret_value()
+    address = current_value(settings.webhook)
     try:
         async with Http(timeout=settings.timeout) as http:
             status = (await http.call("POST", address, data=content, headers=headers)).status
@@ -100,5 +101,5 @@ async def _post(settings: AlertSettings, body: dict[str, Any]) -> None:
 
 def signature(key: SecretStr, at: int, content: bytes) -> str:
     """`t=<Unix time>,v1=<hexadecimal HMAC-SHA256 of "<time>.<body>">`."""
-    digest = hmac.new(key.get_secret_value().encode(), f"{at}.".encode() + content, hashlib.sha256)
+    digest = hmac.new(current_value(key).encode(), f"{at}.".encode() + content, hashlib.sha256)
     return f"t={at},v1={digest.hexdigest()}"

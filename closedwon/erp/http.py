@@ -13,10 +13,13 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from pydantic import SecretStr
+
 from closedwon.erp.errors import BusyError, ErpAuthFailedError, UnknownError, UnreachableError, UnusableAnswerError
 from closedwon.errors import AttentionReason
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http, Reply
+from closedwon.settings.values import current_value
 
 KEYS_PER_CALL: Final = 50
 """Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn accepts."""
@@ -53,7 +56,7 @@ class HttpReply(NamedTuple):
 class HttpClient:
     """Calls below one base address with one bearer token."""
 
-    def __init__(self, *, erp: str, url: str, token: str, setting: str, timeout: timedelta) -> None:
+    def __init__(self, *, erp: str, url: str, token: SecretStr, setting: str, timeout: timedelta) -> None:
         """`setting` names the setting of the token, e.g. `erps[tryton].key`, for the hint of a 401."""
         self._erp = erp
         self._url = url
@@ -78,7 +81,7 @@ class HttpClient:
         answer, an unparseable one, 408, 5xx), `BusyError` on 429 and 503, and `ErpAuthFailedError` on 401 and 403.
         """
         self.calls += 1
-        sent = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        sent = {"Authorization": f"Bearer {current_value(self._token)}", **(headers or {})}
         try:
             # No redirects: a client that follows one would turn the POST into a GET.
             reply = await self._http.call(method, self._url + path, params=params, json=body, headers=sent)

@@ -16,8 +16,8 @@ from typing import Any, Final, NoReturn
 from cryptography import x509
 from temporalio.common import MetricCounter, MetricGaugeFloat
 
+from closedwon.files import stamps
 from closedwon.intake.delivery import IntakeError
-from closedwon.network.files import stamps
 from closedwon.settings import Tls
 
 _log = logging.getLogger(__name__)

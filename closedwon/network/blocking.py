@@ -1,4 +1,4 @@
-"""`requests` over `Http`: a transport adapter for libraries that know no other client (simple-salesforce).
+"""`requests` over `Http`: a transport adapter for simple-salesforce, which uses only that.
 
 Such a library runs in a thread. requests prepares its requests and reads its answers, and each call itself is made by
 `Http` in the event loop. So it has one deadline, and when that has passed, or at `close`, the thread is released.

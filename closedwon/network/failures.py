@@ -1,4 +1,4 @@
-"""Why a call got no answer, for people: name, refusal, time-out, certificate and proxy told apart.
+"""Why a call got no answer, for people: name, refusal, time-out, certificate or proxy.
 
 Texts name hosts, variables and certificates; never a path, a query, or a credential.
 """

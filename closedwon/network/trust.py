@@ -18,7 +18,7 @@ from typing import Final
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from closedwon.network.files import stamps
+from closedwon.files import stamps
 
 _log = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ class TemporalUnavailableError(ClosedwonError):
 
 
 def read_target() -> Target:
-    """Read all settings and files afresh. Raises `TemporalUnavailableError`."""
+    """Read all settings and files. Raises `TemporalUnavailableError`."""
     config = _own_settings()
     target: Target = {"target_host": _DEFAULT_ADDRESS, **config, "connect_timeout": _CONNECT_TIMEOUT}
     try:

@@ -129,7 +129,7 @@ CALLS: dict[str, tuple[Callable[[str], Awaitable[None]], type[Exception]]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_n2_a_server_that_trickles_holds_a_call_only_until_its_deadline(name: str) -> None:
-    """The connection is given up then, and the error says so."""
+    """The connection is closed then, and the error says so."""
     call, expected = CALLS[name]
     server = Trickle()
     async with server.serving() as url:

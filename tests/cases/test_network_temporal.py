@@ -165,7 +165,9 @@ async def test_n7_an_expired_client_certificate_is_named(
     assert "our client certificate has expired on 20" in said
 
 
-async def test_n8_a_temporal_that_takes_no_connection_is_given_up_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_n8_a_temporal_that_takes_no_connection_ends_the_attempt_in_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The system's own time-out is two minutes."""
     with black_hole() as port:
         _use(monkeypatch, f"127.0.0.1:{port}")

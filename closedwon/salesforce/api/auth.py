@@ -39,6 +39,7 @@ from closedwon.salesforce.errors import (
     shortened,
 )
 from closedwon.settings import ClientCredentials, Org
+from closedwon.settings.values import current_value
 
 _JWT_LIFETIME: Final = 180
 """Seconds. Salesforce accepts at most about five minutes; three allow for clocks that differ."""
@@ -191,7 +192,7 @@ class TokenSource:
         """Return the headers and the form of the token request (OAuth 2.0; RFC 7523 for the JWT)."""
         auth = self._org.auth
         if isinstance(auth, ClientCredentials):
-            pair = f"{auth.client_id}:{auth.client_secret.get_secret_value()}"
+            pair = f"{auth.client_id}:{current_value(auth.client_secret)}"
             basic = b64encode(pair.encode()).decode()
             return {"Authorization": f"Basic {basic}"}, {"grant_type": "client_credentials"}
         claims = {
@@ -201,7 +202,7 @@ class TokenSource:
             "exp": int(time.time()) + _JWT_LIFETIME,
         }
         try:
-            assertion = jwt.encode(claims, auth.private_key.get_secret_value(), algorithm="RS256")
+            assertion = jwt.encode(claims, current_value(auth.private_key), algorithm="RS256")
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _LoginFailedError(
                 f"`auth.private_key` of org {self._org.name!r} is not an RSA key in PEM format", refused=True

@@ -78,7 +78,7 @@ async def test_n2_the_deadline_is_for_the_whole_answer(http: Http) -> None:
     assert SHORT.total_seconds() <= took
 
 
-async def test_n8_a_host_that_takes_no_connection_is_given_up_after_the_connect_timeout(
+async def test_n8_a_host_that_takes_no_connection_ends_the_call_after_the_connect_timeout(
     monkeypatch: pytest.MonkeyPatch, patient: Http
 ) -> None:
     """Nothing was sent then."""
@@ -152,7 +152,7 @@ async def test_connections_send_keep_alive_probes(monkeypatch: pytest.MonkeyPatc
     assert {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30} == options
 
 
-async def test_refused_and_unknown_are_told_apart(patient: Http, unused_tcp_port: int) -> None:
+async def test_refused_and_unknown_are_distinguished(patient: Http, unused_tcp_port: int) -> None:
     """A name without an address, and a port where no server listens."""
     refused = await _failure(patient, f"http://localhost:{unused_tcp_port}")
     unknown = await _failure(patient, "https://no-such-host.invalid/secret")
