@@ -23,9 +23,9 @@ _EVERY: Final = timedelta(seconds=30)
 class TargetWatch:
     """What one process has connected with."""
 
-    def __init__(self, every: timedelta = _EVERY) -> None:
+    def __init__(self, every: timedelta | None = None) -> None:
         """`every`: the time between two looks at the files."""
-        self._every = every.total_seconds()
+        self._every = (every or _EVERY).total_seconds()
         self._target: Target = {}
 
     def note(self) -> None:

@@ -17,7 +17,7 @@ from requests.adapters import BaseAdapter
 from requests.utils import get_encoding_from_headers
 from yarl import URL
 
-from closedwon.network.failures import FailureKind, NetworkError
+from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http, Reply
 
 _OF_THE_CONNECTION: Final = frozenset({"accept-encoding", "connection"})
@@ -25,7 +25,7 @@ _OF_THE_CONNECTION: Final = frozenset({"accept-encoding", "connection"})
 
 
 class HttpAdapter(BaseAdapter):
-    """Sends the requests of a `requests.Session`. Raises `NetworkError`, also after `close`."""
+    """Sends the requests of a `requests.Session`. Raises `requests.ConnectionError`, caused by a `NetworkError`."""
 
     def __init__(self, http: Http, address: Callable[[str], str] = str) -> None:
         """`address` may change the address of a request before it is sent."""
@@ -39,7 +39,7 @@ class HttpAdapter(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """Make the call and wait for it. Call it in another thread than the loop's."""
         if self.loop is None:
-            raise NetworkError(FailureKind.BROKEN, "the client is closed")
+            raise requests.ConnectionError("the client is closed")
         headers = [(key, str(value)) for key, value in request.headers.items()]
         call = asyncio.run_coroutine_threadsafe(
             self._http.call(
@@ -53,8 +53,10 @@ class HttpAdapter(BaseAdapter):
         self._calls.add(call)
         try:
             return _response(request, call.result())
+        except NetworkError as error:
+            raise requests.ConnectionError(str(error)) from error
         except CancelledError:
-            raise NetworkError(FailureKind.BROKEN, "the client was closed during the call") from None
+            raise requests.ConnectionError("the client was closed during the call") from None
         finally:
             self._calls.discard(call)
 

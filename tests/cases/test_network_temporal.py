@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from closedwon.emulators.erp.stub import StubErp
+from closedwon.emulators.salesforce import SalesforceEmulator
 from closedwon.network.failures import FailureKind, network_error_in
+from closedwon.settings import Subscriber, TelemetrySettings
 from closedwon.settings.encryption import Encryption
 from closedwon.temporal.client import connect, namespace_id
 from closedwon.temporal.target import TemporalUnavailableError
+from tests.support.handoff import settings_for
 from tests.support.intake import Authority
 from tests.support.network import ConnectProxy, black_hole, pump
+from tests.support.salesforce import ORG_ID
 from tests.support.waiting import until
+from workers import process, renewal
 from workers.renewal import TargetWatch
 
 PLAIN = Encryption(enabled=False)
@@ -153,6 +162,33 @@ async def test_n7_a_rotated_client_certificate_is_noticed_when_certificate_and_k
         assert await namespace_id(await _connect())
         del first
     assert {"old", "new"} == set(temporal.clients)
+
+
+@pytest.mark.usefixtures("logging_as_before")
+async def test_n7_a_running_process_connects_again_with_the_rotated_certificate(
+    monkeypatch: pytest.MonkeyPatch, temporal_server: WorkflowEnvironment, ours: Authority
+) -> None:
+    """Without a restart, and before the old certificate has expired; then it stops as usual."""
+    monkeypatch.setattr(renewal, "_EVERY", timedelta(seconds=0.2))
+    old, new = ours.issue("old"), ours.issue("new")
+    org = SimpleNamespace(org_id=ORG_ID, url="http://localhost:1", client_id="id", client_secret="no")
+    erp = SimpleNamespace(url="http://localhost:1", token="token")
+    settings = settings_for([cast("SalesforceEmulator", org)], cast("StubErp", erp)).model_copy(
+        update={"telemetry": TelemetrySettings(port=0), "subscriber": Subscriber()}
+    )
+    async with MutualTls(ours, temporal_server).serving(ours.issue("server")) as temporal:
+        _use(monkeypatch, f"localhost:{temporal.port}", old)
+        running = asyncio.create_task(process.run(settings, [process.Role.SUBSCRIBER]))
+        try:
+            await until(lambda: "old" in temporal.clients or running.done())
+            for before, after in zip(old[:2], new[:2], strict=True):
+                before.write_bytes(after.read_bytes())
+            await until(lambda: "new" in temporal.clients or running.done())
+            assert not running.done()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            await running
+    assert "new" == temporal.clients[-1]
 
 
 async def test_n7_an_expired_client_certificate_is_named(

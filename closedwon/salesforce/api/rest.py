@@ -32,7 +32,6 @@ from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import json_number
 from closedwon.ids import RecordId
 from closedwon.network.blocking import HttpAdapter
-from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
 from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
 from closedwon.salesforce.api.coalesce import Coalescer, InFlight, Keys, own
@@ -315,7 +314,7 @@ class SalesforceClient:
                 f"{self._org.url} redirects to another address",
                 hint="Set `orgs.url` to the org's present My Domain address.",
             ) from None
-        except NetworkError as error:
+        except requests.ConnectionError as error:  # its text is the one of our own `NetworkError`
             raise UnavailableError(f"Salesforce gave no usable response: {error}") from error
         except (requests.RequestException, ValueError, KeyError) as error:
             raise UnavailableError(f"Salesforce gave no usable response: {type(error).__name__}") from error
