@@ -105,7 +105,7 @@ def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
         else:
             context.load_verify_locations(cafile=str(path))
     except (ssl.SSLError, OSError) as error:
-        why = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        why = "it is not a list of certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
         raise TrustSettingError(f"the authorities of {variable} ({path}) cannot be read: {why}") from error
 
 

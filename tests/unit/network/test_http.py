@@ -274,7 +274,8 @@ async def test_n6_an_authority_that_is_added_counts_for_the_next_connection(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "cannot be read: No such file"), ("empty", "holds no certificates in PEM form")]
+    ("content", "said"),
+    [(None, "cannot be read: No such file"), ("empty", "it is not a list of certificates in PEM form")],
 )
 async def test_authorities_that_cannot_be_read_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patient: Http, content: str | None, said: str
