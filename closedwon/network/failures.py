@@ -6,6 +6,7 @@ Texts name hosts, variables and certificates; never a path, a query, or a creden
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -92,6 +93,10 @@ class NetworkError(Exception):
         return self.kind not in _BEFORE_SENDING
 
 
+class NameServerError(OSError):
+    """No name server has answered in time."""
+
+
 def network_error_in(error: BaseException | None) -> NetworkError | None:
     """Find the network's own error among the causes of one of ours."""
     while error is not None and not isinstance(error, NetworkError):
@@ -137,6 +142,8 @@ def _of_proxy(error: BaseException, proxy: Proxy, host: str) -> tuple[FailureKin
 
 def _of_connecting(error: BaseException, host: str) -> tuple[FailureKind, str] | None:
     match error:
+        case aiohttp.ClientConnectorDNSError(os_error=cause) if _is_silence(cause):
+            return FailureKind.NAME, f"no name server answers for {host}"
         case aiohttp.ClientConnectorDNSError():
             return FailureKind.NAME, f"the name {host} has no address"
         case aiohttp.ClientConnectorSSLError():
@@ -198,6 +205,10 @@ def _why(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return (error.strerror or type(error).__name__).lower().partition("[errno")[0].strip() or type(error).__name__
+
+
+def _is_silence(error: OSError) -> bool:
+    return isinstance(error, NameServerError) or error.errno == socket.EAI_AGAIN
 
 
 def _tls_reason(error: BaseException | None) -> str:

@@ -28,13 +28,14 @@ from cryptography import x509
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from closedwon.network.failures import FailureKind, NetworkError, explain, explain_certificate
+from closedwon.network.failures import FailureKind, NameServerError, NetworkError, explain, explain_certificate
 from closedwon.network.peers import shown_by
 from closedwon.network.proxies import Proxy, ProxySettingError, proxy_for
 from closedwon.network.trust import TrustSettingError, client_context
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=10)
-"""For a new connection with its TLS handshake, to all addresses of a host together. Part of the call's deadline."""
+"""For looking a name up, and then for a connection with its TLS handshake, to all addresses of a host together. Part of
+the call's deadline."""
 KEEP_ALIVE_AFTER: Final = 30
 """Seconds without a byte until the first probe; firewalls forget connections after a minute or more."""
 _PROBE_EVERY: Final = 10
@@ -220,6 +221,11 @@ class _Resolver(AbstractResolver):
                 loop.call_soon_threadsafe(note, addresses, failure)
 
         threading.Thread(target=look_up, name=f"name-{host}", daemon=True).start()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
+                addresses = await found
+        except TimeoutError:
+            raise NameServerError from None
         return [
             ResolveResult(
                 hostname=host,
@@ -229,7 +235,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for of, _, protocol, _, address in await found
+            for of, _, protocol, _, address in addresses
         ]
 
     async def close(self) -> None:
