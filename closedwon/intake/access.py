@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import ipaddress
-import re
 import ssl
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -77,8 +76,7 @@ class Access:
         """Return the request as its sender made it: with the scheme https if one of our proxies terminated TLS."""
         peer = _address(request.remote or "")
         is_proxy = peer is not None and _within(peer, self._proxies)
-        schemes = request.headers.get(_FORWARDED_PROTO, "").lower().split(",")  # one for each proxy, the sender's first
-        by_https = is_proxy and schemes[0].strip() == "https"
+        by_https = is_proxy and request.headers.get(_FORWARDED_PROTO) == "https"
         return request.clone(scheme="https") if by_https else request
 
     def _check_certificate(self, der: bytes | None, wanted: Tls | ForwardedCertificate) -> None:
@@ -95,12 +93,10 @@ class Access:
 
     def _behind(self, request: web.Request, peer: _Address | None) -> _Address | None:
         """Return the client behind our proxies. Each proxy appends its peer: only the end of the list is reliable."""
-        hops = ",".join(request.headers.getall(_FORWARDED_FOR, [])).split(",")
+        hops = ",".join(request.headers.getall(_FORWARDED_FOR, []))
         client = peer
-        for hop in reversed([hop.strip() for hop in hops if hop.strip()]):
-            client = _hop(hop)
-            if client is None and not self._allowed:
-                return None  # no rule asks for it
+        for hop in reversed(hops.split(",") if hops else ()):
+            client = _address(hop.strip())
             if client is None:
                 raise MessageRefusedError(
                     HTTPStatus.BAD_REQUEST,
@@ -133,12 +129,6 @@ def _certificate(text: str) -> bytes | None:
         return ssl.PEM_cert_to_DER_cert(unquote_to_bytes(text).decode("ascii").strip())
     except (ValueError, binascii.Error):
         return None
-
-
-def _hop(text: str) -> _Address | None:
-    """Read an entry of `X-Forwarded-For`. Some proxies add the port: `192.0.2.1:5678`, `[2001:db8::1]:443` (Azure)."""
-    with_port = re.fullmatch(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+", text.strip('"'))
-    return _address((with_port[1] or with_port[2] or "") if with_port else text.strip('"'))
 
 
 def _address(text: str) -> _Address | None:

@@ -9,16 +9,11 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
 from lxml import etree
 from multidict import MultiDict
 from pydantic import SecretStr
 
 from closedwon.intake import IntakeError
-from closedwon.intake.access import Access
-from closedwon.intake.delivery import MessageRefusedError
-from closedwon.settings import Intake
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import Authority, deliver, intake, soap_message
 
@@ -60,57 +55,6 @@ async def test_only_the_proxies_part_of_the_header_counts() -> None:
         statuses = [(await deliver(address, _message(world), headers=chain))[0] for chain in chains]
 
         assert [403, 403, 200] == statuses
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "status"),
-    [
-        (f"{_SALESFORCE}:5678", 200),
-        (f"{_STRANGER}:5678", 403),
-        ("[2001:db8::7]:443", 200),
-        ("[2001:db8::7]", 200),
-        ('"[2001:db8::7]:443"', 200),
-        ("2001:db8::7", 200),
-        (f"{_STRANGER}:99, {_SALESFORCE}:5678, 10.0.0.7:80", 200),
-        (f"{_SALESFORCE}:5678, {_STRANGER}:99", 403),
-        (f", {_SALESFORCE} ,", 200),
-        (f"{_SALESFORCE}:port", 400),
-        (f"{_SALESFORCE}:1:2", 400),
-        ("[13.108.1.2", 400),
-        ("unknown", 400),
-    ],
-)
-def test_a4_a_forwarded_address_may_have_a_port(forwarded: str, status: int) -> None:
-    """As Azure's gateways write it; the rules are the same, and other texts are still no address."""
-    intake = Intake.model_validate({"allow": ["13.108.0.0/14", "2001:db8::/32"], "proxies": [_HERE, "10.0.0.0/8"]})
-    assert status == _status(Access(intake), {"X-Forwarded-For": forwarded})
-
-
-def test_a4_without_an_allow_list_no_form_of_the_header_refuses_a_message() -> None:
-    """Nothing depends on the address then."""
-    access = Access(Intake.model_validate({"proxies": [_HERE]}))
-    assert [200, 200] == [_status(access, {"X-Forwarded-For": one}) for one in ("unknown", f"_hidden, {_SALESFORCE}:1")]
-
-
-@pytest.mark.parametrize(
-    ("scheme", "expected"), [("https", "https"), ("HTTPS", "https"), ("https, http", "https"), ("http, https", "http")]
-)
-def test_a4_the_scheme_of_the_first_proxy_counts(scheme: str, expected: str) -> None:
-    """A chain of proxies lists one scheme each, in any case."""
-    access = Access(Intake.model_validate({"proxies": [_HERE]}))
-    assert expected == access.as_called(_request({"X-Forwarded-Proto": scheme})).scheme
-
-
-def _request(headers: dict[str, str]) -> web.Request:
-    return make_mocked_request("POST", "/outbound/won-0", headers=headers).clone(remote="127.0.0.1")
-
-
-def _status(access: Access, headers: dict[str, str]) -> int:
-    try:
-        access.check(_request(headers))
-    except MessageRefusedError as error:
-        return int(error.status)
-    return 200
 
 
 async def test_a_contract_has_the_address_that_its_reader_has_called() -> None:
