@@ -128,7 +128,8 @@ class IntakeServer:
         await self._runner.setup()
         serve: Any = self._runner.server
         if self._intake.tls is not None:
-            tls = ServerTls(self._intake.tls, self._metrics.certificate_expires_at)
+            expires_at = self._metrics.certificate_expires_at
+            tls = ServerTls(self._intake.tls, lambda at: expires_at.set(at.timestamp()))
             serve = partial(Handshake, tls, serve, self._metrics.tls_failures)
             self._watching = asyncio.create_task(tls.keep_watching())
         host, port = self._intake.host, self._intake.port

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from cryptography import x509
-from temporalio.common import MetricCounter, MetricGaugeFloat
+from temporalio.common import MetricCounter
 
 from closedwon.files import stamps
 from closedwon.intake.delivery import IntakeError
@@ -43,8 +43,8 @@ class ServerTls:
     Files that do not fit, as in the middle of a renewal, change nothing: what was read before stays.
     """
 
-    def __init__(self, tls: Tls, expires_at: MetricGaugeFloat) -> None:
-        """Read the files; `expires_at` is set to when the certificate expires. Raises `IntakeError`."""
+    def __init__(self, tls: Tls, expires_at: Callable[[datetime], None]) -> None:
+        """Read the files; `expires_at` is called with the end of each certificate. Raises `IntakeError`."""
         self._tls = tls
         self._expires_at = expires_at
         self._files = [path for path in (tls.certificate, tls.key, tls.client_ca) if path is not None]
@@ -80,7 +80,7 @@ class ServerTls:
             certificate = x509.load_pem_x509_certificate(self._tls.certificate.read_bytes())
         except (ssl.SSLError, OSError, ValueError) as error:
             raise IntakeError(f"the files of intake.tls cannot be used: {error}") from error
-        self._expires_at.set(certificate.not_valid_after_utc.timestamp())
+        self._expires_at(certificate.not_valid_after_utc)
         if certificate.not_valid_after_utc <= datetime.now(UTC):
             _log.error("the certificate of intake.tls has expired: Salesforce refuses it")
         return context

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from temporalio.common import MetricMeter
-from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from closedwon.intake.delivery import IntakeError
 from closedwon.intake.tls import Handshake, ServerTls
@@ -57,46 +56,34 @@ async def _greeted(port: int, authority: Authority, pair: Pair | None = None) ->
         return False
 
 
+def _ignore(_: datetime) -> None:
+    """When a certificate ends."""
+
+
 def _replace(old: Pair, new: Pair) -> None:
     for before, after in zip(old[:2], new[:2], strict=True):
         before.write_bytes(after.read_bytes())
 
 
-@pytest.fixture
-def gauge() -> tuple[Metrics, MetricBuffer]:
-    """Metrics, and what they hold."""
-    buffer = MetricBuffer(1000)
-    return Metrics(Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter), buffer
-
-
-def _days_left(buffer: MetricBuffer) -> list[int]:
-    name = "closedwon_certificate_expires_timestamp_seconds"
-    values = [update.value for update in buffer.retrieve_updates() if update.metric.name == name]
-    return [round((value - datetime.now(UTC).timestamp()) / timedelta(days=1).total_seconds()) for value in values]
-
-
-async def test_n4_a_renewed_certificate_counts_for_the_next_handshake(
-    tmp_path: Path, gauge: tuple[Metrics, MetricBuffer]
-) -> None:
-    """The files are read again when they change; the metric says when the new one expires."""
+async def test_n4_a_renewed_certificate_counts_for_the_next_handshake(tmp_path: Path) -> None:
+    """The files are read again when they change, and the end of the new certificate is reported."""
     ours = Authority(tmp_path, "ours")
     used = ours.issue("used", expired=True)
-    metrics, buffer = gauge
-    tls = ServerTls(Tls(certificate=used[0], key=used[1]), metrics.certificate_expires_at)
+    ends: list[datetime] = []
+    tls = ServerTls(Tls(certificate=used[0], key=used[1]), ends.append)
     async with _serving(tls) as port:
         expired = await _greeted(port, ours)
-        before = _days_left(buffer)
         _replace(used, ours.issue("renewed"))
         renewed = await _greeted(port, ours)
     assert (False, True) == (expired, renewed)
-    assert ([-1], [1]) == (before, _days_left(buffer))
+    assert [-1, 1] == [round((at - datetime.now(UTC)) / timedelta(days=1)) for at in ends]
 
 
 async def test_n4_a_half_made_renewal_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A new certificate without its key is logged once; the old pair serves until the new one is whole."""
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     used, new = ours.issue("used"), theirs.issue("new")
-    tls = ServerTls(Tls(certificate=used[0], key=used[1]), Metrics(MetricMeter.noop).certificate_expires_at)
+    tls = ServerTls(Tls(certificate=used[0], key=used[1]), _ignore)
     async with _serving(tls) as port:
         used[0].write_bytes(new[0].read_bytes())
         with caplog.at_level(logging.INFO):
@@ -111,9 +98,7 @@ async def test_n4_a_replaced_client_ca_counts_for_the_next_handshake(tmp_path: P
     """Clients of the new authority are let in, those of the old one are not any more."""
     ours, old, new = Authority(tmp_path, "ours"), Authority(tmp_path, "old"), Authority(tmp_path, "new")
     used = ours.issue("used")
-    tls = ServerTls(
-        Tls(certificate=used[0], key=used[1], client_ca=old.file), Metrics(MetricMeter.noop).certificate_expires_at
-    )
+    tls = ServerTls(Tls(certificate=used[0], key=used[1], client_ca=old.file), _ignore)
     pairs = old.issue("client"), new.issue("client")
     async with _serving(tls) as port:
         before = [await _greeted(port, ours, pair) for pair in pairs]
@@ -126,4 +111,4 @@ def test_files_that_cannot_be_used_at_the_start_are_named(tmp_path: Path) -> Non
     """Intake does not start."""
     certificate, _, _ = Authority(tmp_path, "ours").issue("used")
     with pytest.raises(IntakeError, match=r"the files of intake\.tls cannot be used"):
-        ServerTls(Tls(certificate=certificate, key=certificate), Metrics(MetricMeter.noop).certificate_expires_at)
+        ServerTls(Tls(certificate=certificate, key=certificate), _ignore)
