@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_STYLES = {"stopped": "bold white on red", "loss": "bold red", "waiting": "yellow", "risk": "cyan"}
+_STYLES = {
+    "stopped": "bold white on red",
+    "loss": "bold red",
+    "waiting": "yellow",
+    "unknown": "magenta",
+    "risk": "cyan",
+}
 
 
 @app.command(rich_help_panel=Panel.OPERATE)

@@ -104,7 +104,7 @@ class Metrics:
             "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"
         )
         # What the observer sees (workers.observer); every process that observes reports the same.
-        self.open_orders = meter.create_gauge("closedwon_open_orders", "Unfinished orders, now [stage]")
+        self.open_orders = meter.create_gauge("closedwon_open_orders", "Open orders, now [stage]")
         self.oldest_order = meter.create_gauge_float(
             "closedwon_oldest_open_order_seconds", "Age of the oldest unfinished order [stage]"
         )
@@ -115,15 +115,19 @@ class Metrics:
         self.backlog_age = meter.create_gauge_float(
             "closedwon_backlog_age_seconds", "How long the first of them has waited [queue, kind]"
         )
-        self.pollers = meter.create_gauge("closedwon_pollers", "Workers that ask for tasks [queue, kind]")
+        self.pollers = meter.create_gauge("closedwon_pollers", "Processes that live and serve it [queue, kind]")
         self.paused = meter.create_gauge("closedwon_queue_paused", "1 while the queue's rate limit is 0 [queue]")
         self.unreachable = meter.create_gauge(
             "closedwon_queue_unreachable", "1 while workers limit the queue because none can connect to its ERP [queue]"
         )
         self.reader_silence = meter.create_gauge_float(
             "closedwon_reader_silence_seconds",
-            "Time since the reader of the bus last advanced, or learned that nothing is new [org, channel]",
+            "Age of the last proof of the bus that it is read [org, channel]",
         )
+        self.reader_state = meter.create_gauge(
+            "closedwon_reader_state", "1 for the state of the reader of the bus, 0 for the others [org, channel, state]"
+        )
+        self.wedged = meter.create_gauge("closedwon_wedged_workflows", "Open workflows that cannot continue, now")
         self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, route]")
         self.oldest_gap = meter.create_gauge_float(
             "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, route]"

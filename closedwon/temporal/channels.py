@@ -1,36 +1,45 @@
-"""The live state of a subscription: one event bus channel and the activity that reads it.
+"""The subscription to one event bus channel as Temporal has it: its workflow, and the activity that reads.
 
-Temporal is asked, not the reader: a dead reader cannot answer. A heartbeat alone does not prove that events arrive,
-since a reader also sends heartbeats while it cannot reach the bus; the cursor in it changes with every event, and with
-every empty poll.
+Temporal is asked, not the reader: a dead reader cannot answer. What it means is said by `closedwon.facts.readers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.ids import OrgId
-from closedwon.model.subscriptions import Cursor
+from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed
 from closedwon.temporal.client import is_namespace_missing
+
+_NEWEST: Final = 20
+"""Events that are read of a subscription without a heartbeat: more than one activity leaves."""
 
 
 class ChannelState(NamedTuple):
-    """Whether a channel is subscribed, and how its reader is doing."""
+    """A subscription and its reader."""
 
     is_started: bool = False
     """The subscription's workflow is running."""
     is_reading: bool = False
-    """Its activity is with a worker, or scheduled; otherwise it rests after the bus has refused the channel."""
+    """Its activity is with a worker, or scheduled; otherwise it waits for a worker, or rests after a refusal."""
+    unclaimed_since: datetime | None = None
+    """Since when a task of the workflow or of the activity waits for a worker to take it; None if none does."""
     heartbeat: datetime | None = None
-    """The time of the reader's last heartbeat; None before the first one of an attempt."""
+    """The time of the reader's last heartbeat, by Temporal's clock; None before the first one of an attempt."""
     cursor: Cursor | None = None
-    """The cursor in that heartbeat."""
+    """The newest cursor that is known: of that heartbeat, of the result that the last reader handed over, or the one
+    with which the activity began."""
     problem: str = ""
     """Why the workflow is not running, or why the reader's last attempt failed; holds no customer's data."""
     attempt: int = 0
@@ -58,20 +67,60 @@ async def channel_state(client: Client, org: OrgId, channel: str) -> ChannelStat
         return ChannelState()
     if described.status is not WorkflowExecutionStatus.RUNNING:
         return ChannelState(problem=f"it was {described.status.name.lower() if described.status else 'ended'}")
-    pending = [*described.raw_description.pending_activities]
-    return await _reading(client, pending[-1]) if pending else ChannelState(is_started=True)
+    raw = described.raw_description
+    state = ChannelState(is_started=True)
+    if raw.pending_activities:
+        state = await _reading(client, raw.pending_activities[-1])
+    elif raw.HasField("pending_workflow_task") and not raw.pending_workflow_task.HasField("started_time"):
+        state = state._replace(unclaimed_since=raw.pending_workflow_task.scheduled_time.ToDatetime(UTC))
+    if state.cursor is None:
+        state = await _with_history(client, handle.id, state)
+    return state
 
 
 async def _reading(client: Client, pending: PendingActivityInfo) -> ChannelState:
     heartbeats = pending.heartbeat_details.payloads
+    is_scheduled = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    due = max(at.ToDatetime(UTC) for at in (pending.scheduled_time, pending.next_attempt_schedule_time))
     return ChannelState(
         is_started=True,
         is_reading=True,
+        unclaimed_since=due if is_scheduled and due <= datetime.now(UTC) else None,
         heartbeat=pending.last_heartbeat_time.ToDatetime(UTC) if pending.HasField("last_heartbeat_time") else None,
         cursor=(await client.data_converter.decode(heartbeats, [Cursor]))[0] if heartbeats else None,
         problem=await failure_text(client, pending) if pending.HasField("last_failure") else "",
         attempt=pending.attempt,
     )
+
+
+async def _with_history(client: Client, workflow_id: str, state: ChannelState) -> ChannelState:
+    """Add the cursor, and why it rests, from what the workflow has recorded last."""
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id),
+        maximum_page_size=_NEWEST,
+    )
+    answer = await client.workflow_service.get_workflow_execution_history_reverse(request)
+    return await _recorded(client, answer.history.events, state)
+
+
+async def _recorded(client: Client, newest_first: Sequence[HistoryEvent], state: ChannelState) -> ChannelState:
+    converter, problem = client.data_converter, state.problem
+    for event in newest_first:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED and not problem:
+            failed = event.activity_task_failed_event_attributes
+            problem = str(await converter.decode_failure(failed.failure))
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            completed = event.activity_task_completed_event_attributes
+            handed: Subscribed = (await converter.decode(completed.result.payloads, [Subscribed]))[0]
+            if handed.rest is not None and handed.gap is not None:
+                problem = problem or handed.gap.note
+            return state._replace(cursor=handed.cursor, problem=problem)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            scheduled = event.activity_task_scheduled_event_attributes
+            asked: Subscribe = (await converter.decode(scheduled.input.payloads, [Subscribe]))[0]
+            return state._replace(cursor=asked.cursor, problem=problem)
+    return state._replace(problem=problem)
 
 
 async def failure_text(client: Client, pending: PendingActivityInfo) -> str:

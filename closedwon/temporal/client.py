@@ -74,8 +74,8 @@ async def connect(
     Raises `TemporalUnavailableError` with the hint, or `closedwon.encryption.codec.KmsError`.
     """
     converter = codec.data_converter(encryption)
-    config = _config()
-    address = config.setdefault("target_host", _DEFAULT_ADDRESS)
+    config = connect_config()
+    address = config["target_host"]
 
     async def attempt() -> Client:
         try:
@@ -142,11 +142,15 @@ async def namespace_id(client: Client) -> str:
     return answer.namespace_info.id
 
 
-def _config() -> ClientConnectConfig:
+def connect_config() -> ClientConnectConfig:
+    """How to connect, by Temporal's own settings. Raises `TemporalUnavailableError` if they are wrong."""
     try:
-        return ClientConfig.load_client_connect_config()
+        config = ClientConfig.load_client_connect_config()
     except OSError as error:
         what = f"{error.filename} cannot be read ({error.strerror})"
     except RuntimeError as error:
         what = str(error).splitlines()[0]  # the others quote the file, which may hold an API key
+    else:
+        config.setdefault("target_host", _DEFAULT_ADDRESS)
+        return config
     raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}. {_WHERE}")
