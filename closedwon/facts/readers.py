@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from temporalio.client import Client
 
+from closedwon.errors import ClosedwonError
 from closedwon.model.subscriptions import Cursor
 from closedwon.settings import Org, Settings
 from closedwon.temporal.channels import ChannelState, channel_state
@@ -31,6 +32,10 @@ _TAKEN_WITHIN: Final = timedelta(seconds=3)
 """How long a task may wait for the worker that has just ended another one. A live worker takes it at once."""
 _SILENT: Final = 3
 """Number of heartbeat timeouts after which a reader is dead, even if Temporal has not noticed."""
+
+
+class NotReadError(ClosedwonError):
+    """The event bus is not read."""
 
 
 class ReaderState(StrEnum):
@@ -95,6 +100,13 @@ async def readers(client: Client, settings: Settings) -> list[Reader]:
     states = await asyncio.gather(*(channel_state(client, org.id, channel) for org, channel in read))
     now = datetime.now(UTC)
     return [reader(org, channel, state, settings, now=now) for (org, channel), state in zip(read, states, strict=True)]
+
+
+async def check_readers(client: Client, settings: Settings) -> None:
+    """Raise `NotReadError` unless each channel is read. Raises Temporal's `RPCError`, too, or `CodecError`."""
+    texts = [reader.text for reader in await readers(client, settings) if not reader.state.is_well]
+    if texts:
+        raise NotReadError("; ".join(texts))
 
 
 def reader(org: Org, channel: str, state: ChannelState, settings: Settings, *, now: datetime) -> Reader:

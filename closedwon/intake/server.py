@@ -128,7 +128,8 @@ class IntakeServer:
         serve: Any = self._runner.server
         if self._intake.tls is not None:
             serve = partial(Handshake, tls_context(self._intake.tls), serve, self._metrics.tls_failures)
-            self._metrics.certificate_expires_at.set(expiry(self._intake.tls).timestamp())
+            ends = expiry(self._intake.tls).timestamp()
+            self._metrics.certificate_expires_at.set(ends, {"link": "intake", "side": "ours"})
         host, port = self._intake.host, self._intake.port
         try:
             self._listener = await asyncio.get_running_loop().create_server(serve, host, port, backlog=128)

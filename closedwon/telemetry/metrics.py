@@ -98,7 +98,17 @@ class Metrics:
             "closedwon_started_timestamp_seconds", "When this process began to work, Unix time"
         )
         self.certificate_expires_at = meter.create_gauge_float(
-            "closedwon_certificate_expires_timestamp_seconds", "When intake's own certificate expires, Unix time"
+            "closedwon_certificate_expires_timestamp_seconds", "When a certificate expires, Unix time [link, side]"
+        )
+        self.key_age = meter.create_gauge_float(
+            "closedwon_key_age_seconds", "Since Temporal first knew a key, or its file was written [key]"
+        )
+        self.org_limit_used = meter.create_gauge(
+            "closedwon_salesforce_limit_used", "What the org has used of one of its limits [org, limit]"
+        )
+        self.org_limit_max = meter.create_gauge("closedwon_salesforce_limit_max", "The org's limit [org, limit]")
+        self.clock_ahead = meter.create_gauge_float(
+            "closedwon_clock_ahead_seconds", "By how much this machine's clock is ahead of the org's [org]"
         )
         self.check_failed = meter.create_gauge(
             "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
@@ -22,6 +22,8 @@ from closedwon.ids import OrgId
 from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed
 from closedwon.temporal.client import is_namespace_missing
 
+_READER: Final = "subscribe"
+"""The id of the activity that reads (`workflows.subscription`)."""
 _NEWEST: Final = 20
 """Events that are read of a subscription without a heartbeat: more than one activity leaves."""
 
@@ -105,22 +107,32 @@ async def _with_history(client: Client, workflow_id: str, state: ChannelState) -
 
 
 async def _recorded(client: Client, newest_first: Sequence[HistoryEvent], state: ChannelState) -> ChannelState:
-    converter, problem = client.data_converter, state.problem
+    """The workflow has other activities, too: a result belongs to the activity whose scheduling it names."""
+    converter = client.data_converter
+    ended: dict[int, HistoryEvent] = {}
     for event in newest_first:
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED and not problem:
-            failed = event.activity_task_failed_event_attributes
-            problem = str(await converter.decode_failure(failed.failure))
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-            completed = event.activity_task_completed_event_attributes
-            handed: Subscribed = (await converter.decode(completed.result.payloads, [Subscribed]))[0]
-            if handed.rest is not None and handed.gap is not None:
-                problem = problem or handed.gap.note
-            return state._replace(cursor=handed.cursor, problem=problem)
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            scheduled = event.activity_task_scheduled_event_attributes
+        if event.HasField("activity_task_failed_event_attributes"):
+            ended[event.activity_task_failed_event_attributes.scheduled_event_id] = event
+        elif event.HasField("activity_task_completed_event_attributes"):
+            ended[event.activity_task_completed_event_attributes.scheduled_event_id] = event
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_id == _READER:
             asked: Subscribe = (await converter.decode(scheduled.input.payloads, [Subscribe]))[0]
-            return state._replace(cursor=asked.cursor, problem=problem)
-    return state._replace(problem=problem)
+            found, end = state._replace(cursor=asked.cursor), ended.get(event.event_id)
+            return found if end is None else await _ended(client, end, found)
+    return state
+
+
+async def _ended(client: Client, event: HistoryEvent, state: ChannelState) -> ChannelState:
+    """How the newest activity ended."""
+    converter = client.data_converter
+    if event.HasField("activity_task_failed_event_attributes"):
+        failure = event.activity_task_failed_event_attributes.failure
+        return state._replace(problem=str(await converter.decode_failure(failure)))
+    payloads = event.activity_task_completed_event_attributes.result.payloads
+    handed: Subscribed = (await converter.decode(payloads, [Subscribed]))[0]
+    rests = handed.rest is not None and handed.gap is not None
+    return state._replace(cursor=handed.cursor, problem=handed.gap.note if handed.gap and rests else "")
 
 
 async def failure_text(client: Client, pending: PendingActivityInfo) -> str:

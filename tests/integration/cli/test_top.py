@@ -23,12 +23,12 @@ from closedwon.cli.top_page import page
 from closedwon.demo.parts import program
 from closedwon.emulators.ports import free_port
 from closedwon.facts import metrics_page, overview
-from closedwon.facts.readers import ReaderState
+from closedwon.facts.readers import ReaderState, readers
 from closedwon.model.sweeps import Gap
 from closedwon.names import OrderStage, RouteKey
 from closedwon.temporal.sweeps import OpenGap
 from tests.integration.cli.conftest import Closedwon
-from tests.support.handoff import handoff
+from tests.support.handoff import handoff, until
 
 _FORMER_SCREEN = b"\x1b[?1049l"
 
@@ -55,6 +55,11 @@ async def test_the_page_shows_the_true_state() -> None:
         await world.until_stage(refused, OrderStage.ATTENTION)
         await world.until_listed()
 
+        async def is_read() -> bool:
+            (reader,) = await readers(world.client, world.settings)
+            return reader.state is ReaderState.READING
+
+        await until(is_read)
         seen = await overview.look(world.client, world.settings)
 
         assert 1 == seen.unfinished == seen.stages[OrderStage.ATTENTION].number
