@@ -135,7 +135,7 @@ def certificate(one: Expiry, now: datetime) -> Iterator[Trouble]:
     harm, effect = _EXPIRED.get(one.link, (Harm.WAITING, "calls to it fail"))
     hint = f"Renew it: `{one.setting}` names it."
     if one.side == "theirs":
-        hint = f"Whoever runs the system that `{one.setting}` names must renew it."
+        hint = f"The owner of the system that `{one.setting}` names must renew it."
     if left > timedelta():
         text = f"{one.text} expires in {left.days} days, on {one.at:%Y-%m-%d}; then {effect}"
         yield Trouble(Harm.RISK, f"certificate of {one.link}", text, hint)

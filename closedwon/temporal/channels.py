@@ -71,8 +71,9 @@ async def channel_state(client: Client, org: OrgId, channel: str) -> ChannelStat
         return ChannelState(problem=f"it was {described.status.name.lower() if described.status else 'ended'}")
     raw = described.raw_description
     state = ChannelState(is_started=True)
-    if raw.pending_activities:
-        state = await _reading(client, raw.pending_activities[-1])
+    reading = [one for one in raw.pending_activities if one.activity_id == _READER]  # others raise alerts
+    if reading:
+        state = await _reading(client, reading[0])
     elif raw.HasField("pending_workflow_task") and not raw.pending_workflow_task.HasField("started_time"):
         state = state._replace(unclaimed_since=raw.pending_workflow_task.scheduled_time.ToDatetime(UTC))
     if state.cursor is None:
