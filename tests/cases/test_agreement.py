@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,13 +17,16 @@ from closedwon.facts import readers
 from closedwon.facts.queues import queues as facts_of_queues
 from closedwon.facts.readers import ReaderState
 from closedwon.facts.waits import waits
+from closedwon.ids import RecordId
 from closedwon.names import OrderStage
-from closedwon.operations import erps
+from closedwon.operations import doctor, erps
 from closedwon.operations.troubles import Harm
 from closedwon.temporal import queues
+from closedwon.temporal.key_checks import ensure_key_checks
 from closedwon.temporal.queues import write_breaker_entry
 from tests.support.breaker import until_phase
 from tests.support.command import closedwon
+from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.witnesses import Witnesses, alerting, ask
 
@@ -190,6 +194,33 @@ async def test_r10_an_order_that_waits_for_its_erp_shows_attempt_failure_and_nex
     (line,) = [line for line in shown.text.splitlines() if line.startswith("waits for create-order, attempt ")]
     assert "no answer" in line
     assert "the next attempt is at" in line
+
+
+async def test_r5_a_workflow_that_cannot_continue_is_counted_by_all(world: Handoff) -> None:
+    """Its code fails, or it lacks a key: doctor, `top` and metrics say so, and it is not lost."""
+    record = RecordId("006000000000001")
+    workflow_id = names.order_workflow_id(world.org.org_id, record)
+    async with _working(world):
+        await world.client.start_workflow(
+            names.ORDER_WORKFLOW, "no input of ours", id=workflow_id, task_queue=names.ORDERS_QUEUE
+        )
+        seen = await _until(world, lambda seen: seen.gauge("wedged_workflows") == 1)
+    assert "1 cannot continue" in seen.doctor["wedged workflows"].text
+    assert "1 cannot continue: closedwon doctor" in seen.top
+    await world.client.get_workflow_handle(workflow_id).terminate()
+    await _until(world, lambda seen: seen.gauge("wedged_workflows") == 0)
+
+
+async def test_r5_a_wrong_key_is_reported_by_all(world: Handoff, tmp_path: Path) -> None:
+    """Doctor names it with its fingerprint, and the commands refuse to work with it."""
+    await ensure_key_checks(with_keys(world.client, keyed(fresh_key("2026-11"))))
+    wrong = keyed(fresh_key("2026-11"))
+    config = str(settings_file(tmp_path, wrong))
+    found = await doctor.examine(world.settings.model_copy(update={"encryption": wrong}))
+    (trouble,) = [one for one in found if one.subject == "key 2026-11"]
+    assert (Harm.STOPPED, True) == (trouble.harm, "is a wrong key" in trouble.text)
+    shown = await closedwon(world.client, "orders", "list", CLOSEDWON_CONFIG=config)
+    assert (1, True) == (shown.code, "is not the one that Temporal knows" in shown.text)
 
 
 async def test_r10_an_order_that_is_followed_is_at_its_stage_and_finished(world: Handoff) -> None:
