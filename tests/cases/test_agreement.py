@@ -13,13 +13,13 @@ from closedwon import names
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.erp.breaker import PROBE, Phase
-from closedwon.facts import readers
+from closedwon.facts import overview, readers
 from closedwon.facts.queues import queues as facts_of_queues
 from closedwon.facts.readers import ReaderState
 from closedwon.facts.waits import waits
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
-from closedwon.operations import doctor, erps
+from closedwon.operations import doctor, erps, waiting
 from closedwon.operations.troubles import Harm
 from closedwon.temporal import queues
 from closedwon.temporal.key_checks import ensure_key_checks
@@ -196,6 +196,23 @@ async def test_r10_an_order_that_waits_for_its_erp_shows_attempt_failure_and_nex
     assert "the next attempt is at" in line
 
 
+async def test_n9_orders_behind_an_erp_that_is_only_slow_are_reported(
+    world: Handoff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call fails, so nothing but their age shows that they wait."""
+    monkeypatch.setattr(waiting, "_SOON", timedelta(0))
+    async with _working(world):
+        world.erp.faults.slow = 3
+        (record,) = world.org.win_next(1)
+        await world.until_stage(record, OrderStage.ORDERING)
+        seen = await ask(world)
+        world.erp.faults.slow = 0
+        await world.until_written_back(record)
+    assert "erp stub" not in seen.doctor
+    assert (Harm.WAITING, True) == (seen.doctor["ordering"].harm, "create-order" in seen.doctor["ordering"].text)
+    assert 1 == seen.gauge("open_orders", stage="ordering")
+
+
 async def test_r5_a_workflow_that_cannot_continue_is_counted_by_all(world: Handoff) -> None:
     """Its code fails, or it lacks a key: doctor, `top` and metrics say so, and it is not lost."""
     record = RecordId("006000000000001")
@@ -204,11 +221,17 @@ async def test_r5_a_workflow_that_cannot_continue_is_counted_by_all(world: Hando
         await world.client.start_workflow(
             names.ORDER_WORKFLOW, "no input of ours", id=workflow_id, task_queue=names.ORDERS_QUEUE
         )
-        seen = await _until(world, lambda seen: seen.gauge("wedged_workflows") == 1)
+        await until(lambda: _wedged(world, 1), poll=1)  # Temporal marks it after five attempts
+        seen = await ask(world)
+    assert 1 == seen.gauge("wedged_workflows")
     assert "1 cannot continue" in seen.doctor["wedged workflows"].text
     assert "1 cannot continue: closedwon doctor" in seen.top
     await world.client.get_workflow_handle(workflow_id).terminate()
-    await _until(world, lambda seen: seen.gauge("wedged_workflows") == 0)
+    await until(lambda: _wedged(world, 0), poll=1)
+
+
+async def _wedged(world: Handoff, number: int) -> bool:
+    return await overview.wedged(world.client) == number
 
 
 async def test_r5_a_wrong_key_is_reported_by_all(world: Handoff, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The doctor answers in time, says what got no answer, and tells the steps of a connection apart (N9, N4, N6)."""
+"""The doctor answers in time, says what got no answer, and distinguishes the steps of a connection (N9, N4, N6)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_n9_a_question_without_an_answer_is_named(world: Handoff, monkeypa
     assert "queue orders" in found
 
 
-async def test_n9_the_steps_of_a_connection_are_told_apart(
+async def test_n9_the_steps_of_a_connection_are_distinguished(
     world: Handoff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Name, refusal, certificate and proxy: each with its own hint, which names the setting."""
