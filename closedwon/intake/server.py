@@ -128,8 +128,9 @@ class IntakeServer:
         await self._runner.setup()
         serve: Any = self._runner.server
         if self._intake.tls is not None:
-            expires_at = self._metrics.certificate_expires_at
-            tls = ServerTls(self._intake.tls, lambda at: expires_at.set(at.timestamp()))
+            ends = self._metrics.certificate_expires_at
+            labels = {"link": "intake", "side": "ours"}
+            tls = ServerTls(self._intake.tls, lambda at: ends.set(at.timestamp(), labels))
             serve = partial(Handshake, tls, serve, self._metrics.tls_failures)
             self._watching = asyncio.create_task(tls.keep_watching())
         host, port = self._intake.host, self._intake.port
