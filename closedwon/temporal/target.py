@@ -43,7 +43,7 @@ class TemporalUnavailableError(ClosedwonError):
 
 def read_target() -> Target:
     """Read all settings and files. Raises `TemporalUnavailableError`."""
-    config = _own_settings()
+    config = own_settings()
     target: Target = {"target_host": _DEFAULT_ADDRESS, **config, "connect_timeout": _CONNECT_TIMEOUT}
     try:
         proxy = proxy_of(target)
@@ -132,7 +132,8 @@ def _about_certificate(target: Target) -> str:
     return ", perhaps because it does not accept our client certificate"
 
 
-def _own_settings() -> ClientConnectConfig:
+def own_settings() -> ClientConnectConfig:
+    """Read Temporal's own settings, without the rules of the network. Raises `TemporalUnavailableError`."""
     try:
         return ClientConfig.load_client_connect_config()
     except OSError as error:
