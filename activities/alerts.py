@@ -15,7 +15,6 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
-import aiohttp
 from pydantic import SecretStr
 from temporalio import activity
 from temporalio.client import Client
@@ -27,7 +26,10 @@ from activities.heartbeats import run_to_completion
 from closedwon import names
 from closedwon.errors import RetryError
 from closedwon.model.alerts import Need
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 from closedwon.settings import AlertSettings, Settings
+from closedwon.settings.values import current_value
 
 SIGNATURE: Final = "Closedwon-Signature"
 
@@ -84,25 +86,20 @@ async def _post(settings: AlertSettings, body: dict[str, Any]) -> None:
     content = json.dumps(body, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json"}
     if settings.token is not None:
-        headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        headers["Authorization"] = f"Bearer {current_value(settings.token)}"
     if settings.key is not None:
         headers[SIGNATURE] = signature(settings.key, int(time.time()), content)
-    timeout = aiohttp.ClientTimeout(total=settings.timeout.total_seconds())
+    address = current_value(settings.webhook)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(
-                settings.webhook.get_secret_value(), data=content, headers=headers, allow_redirects=False
-            ) as response,
-        ):
-            status = response.status
-    except (aiohttp.ClientError, TimeoutError) as error:  # whose text may hold the address, which may be a secret
-        raise NotTakenError(f"The webhook of [alerts] cannot be reached ({type(error).__name__})") from None
+        async with Http(timeout=settings.timeout) as http:
+            status = (await http.call("POST", address, data=content, headers=headers)).status
+    except NetworkError as error:  # its text names the host only: the rest of the address may be a secret
+        raise NotTakenError(f"The webhook of [alerts] cannot be reached: {error}") from error
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise NotTakenError(f"The webhook of [alerts] answered {status}")
 
 
 def signature(key: SecretStr, at: int, content: bytes) -> str:
     """`t=<Unix time>,v1=<hexadecimal HMAC-SHA256 of "<time>.<body>">`."""
-    digest = hmac.new(key.get_secret_value().encode(), f"{at}.".encode() + content, hashlib.sha256)
+    digest = hmac.new(current_value(key).encode(), f"{at}.".encode() + content, hashlib.sha256)
     return f"t={at},v1={digest.hexdigest()}"

@@ -84,11 +84,10 @@ class ClosedPrefix:
             event, start = self._waiting[0]
             start.result()
             self._waiting.popleft()
-            self.cursor = Cursor(
+            self._update(
                 replay_id=event.replay_id or self.cursor.replay_id,
                 event_time=event.created_at or self.cursor.event_time,
                 count=self.cursor.count + 1,
-                caught_up_at=self.cursor.caught_up_at,
             )
         return self.cursor
 
@@ -100,7 +99,25 @@ class ClosedPrefix:
     def is_caught_up(self, at: datetime) -> None:
         """Note that everything which had come at this moment is counted, if it is."""
         if not self._waiting:
-            self.cursor = self.cursor.model_copy(update={"caught_up_at": at})
+            self._update(caught_up_at=at)
+
+    def connects(self, at: datetime) -> None:
+        """Note that an attempt to connect begins. A proof in the future, by another reader's clock, counts as of now.
+
+        It would hide a silence until that time.
+        """
+        now = self.cursor
+        self._update(
+            proved_at=min(now.proved_at, at) if now.proved_at else None,
+            connecting_since=min(now.connecting_since or at, at),
+        )
+
+    def is_connected(self, at: datetime) -> None:
+        """Note that the bus has answered."""
+        self._update(proved_at=at, connecting_since=None)
+
+    def _update(self, **fields: Any) -> None:
+        self.cursor = self.cursor.model_copy(update=fields)
 
 
 @contextmanager
@@ -120,8 +137,9 @@ def growing_intervals(attempt: int) -> Iterator[None]:
 class CursorPace:
     """When a cursor is sent: at once if it has moved, otherwise when the last heartbeat is `idle_interval` old.
 
-    `caught_up_at` does not count as a move: it changes with every empty answer of the bus, and an older one only makes
-    a gap begin earlier. The worker thins out the heartbeats of a cursor that keeps moving (`workers.subscriber`).
+    `caught_up_at` and `proved_at` do not count as a move: they change with every empty answer of the bus, and an older
+    one only makes a gap begin earlier. Whether the reader is connected does. The worker thins out the heartbeats of a
+    cursor that keeps moving (`workers.subscriber`).
     """
 
     IDLE: Final = timedelta(seconds=20)
@@ -133,12 +151,12 @@ class CursorPace:
         """Nothing was sent yet."""
         self.idle_interval = min(self.IDLE, max(heartbeat_timeout - self.MARGIN, heartbeat_timeout / 3))
         self._clock = clock
-        self._sent: tuple[str | None, int] | None = None
+        self._sent: tuple[str | None, int, bool] | None = None
         self._sent_at = 0.0
 
     def due_in(self, cursor: Cursor) -> float:
         """Return the seconds for which `cursor` need not be sent; 0 means that it is sent now, and is noted as sent."""
-        position = (cursor.replay_id, cursor.count)
+        position = (cursor.replay_id, cursor.count, cursor.connecting_since is None)
         wait = self._sent_at + self.idle_interval.total_seconds() - self._clock()
         if self._sent == position and wait > 0:
             return wait
@@ -210,6 +228,7 @@ class _Reading:
         lost = self._lost_by_time()
         if lost is not None:
             return lost
+        self._prefix.connects(datetime.now(UTC))
         stop: set[asyncio.Task[Any]] = {
             asyncio.create_task(stopping.wait()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
@@ -217,8 +236,9 @@ class _Reading:
         try:
             pace = CursorPace(activity.info().heartbeat_timeout or self._pace.heartbeat_timeout)
             async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
-                await stream.subscribe(self._channel, self._prefix.cursor.replay_id or EARLIEST)
-                await self._read_until(stream, stop, heartbeat.task)
+                if await self._subscribed(stream, stop):
+                    self._prefix.is_connected(datetime.now(UTC))
+                    await self._read_until(stream, stop, heartbeat.task)
                 return Subscribed(cursor=await self._complete())
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
@@ -237,10 +257,28 @@ class _Reading:
         finally:
             for task in (*stop, *self._starts):
                 task.cancel()
-            activity.heartbeat(self._prefix.cursor)  # travels with the attempt's end: the next one resumes right here
+            activity.heartbeat(
+                self._sent(self._prefix.cursor)
+            )  # travels with the attempt's end: the next one resumes right here
             await stream.close()
             # The gauge keeps its last value in this process; the next reader, perhaps elsewhere, reports its own.
             self._messages.metrics.cursor_lag.set(0, {"org": self._route.org, "channel": self._channel})
+
+    async def _subscribed(self, stream: EventStream, stop: set[asyncio.Task[Any]]) -> bool:
+        """Connect and subscribe; return False, at once, when a task of `stop` is done before.
+
+        A process that is to end must not wait until a host that takes no connection has used up all time limits.
+        """
+        position = self._prefix.cursor.replay_id or EARLIEST
+        subscribing = asyncio.create_task(stream.subscribe(self._channel, position))
+        try:
+            await asyncio.wait({subscribing, *stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not subscribing.done():
+                return False
+            subscribing.result()
+            return True
+        finally:
+            subscribing.cancel()
 
     async def _read_until(
         self, stream: EventStream, stop: set[asyncio.Task[Any]], heartbeat: asyncio.Task[None]
@@ -259,6 +297,7 @@ class _Reading:
             if any(task.done() for task in stop):
                 return
             self._alive = True
+            self._prefix.is_connected(datetime.now(UTC))
             if not batch.result().events:
                 self._lag = timedelta(0)  # the bus has nothing new
             for event in batch.result().events:
@@ -313,7 +352,11 @@ class _Reading:
         """The cursor, as heartbeats send it. Raises the error of a start that has failed."""
         cursor = self._prefix.advance()
         self._record_lag()
-        return cursor
+        return self._sent(cursor)
+
+    @staticmethod
+    def _sent(cursor: Cursor) -> Cursor:
+        return cursor.model_copy(update={"sent_at": datetime.now(UTC)})
 
     def _record_lag(self) -> None:
         """How long the first event that is not durable waits; else how late the last was, until the bus is empty."""

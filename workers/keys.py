@@ -39,6 +39,11 @@ class KeyWatch:
         """Refuse a wrong key. Raises `WrongKeyError`, or Temporal's `RPCError`, which changes nothing."""
         await self._note(verify_keys(client))
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the last look has found a wrong key."""
+        return self._is_wrong.is_set()
+
     async def until_wrong(self) -> None:
         """Wait until a look has found a wrong key."""
         await self._is_wrong.wait()

@@ -18,9 +18,10 @@ from temporalio.client import Client
 from activities.holds import Holds
 from closedwon import names
 from closedwon.errors import ClosedwonError
+from closedwon.facts.readers import check_readers
 from closedwon.intake import IntakeServer
 from closedwon.settings import Settings
-from closedwon.telemetry.metrics import Telemetry
+from closedwon.telemetry.metrics import Check, Telemetry
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
 from workers.breaker import Breaker
@@ -29,10 +30,12 @@ from workers.connections import Connections
 from workers.deployment import until_known
 from workers.keys import KeyWatch
 from workers.lasting import LastingWorker, NamespaceWait
+from workers.limits import report_limits
 from workers.looking import Look, looking
 from workers.observer import Observer
 from workers.orders import order_workers
 from workers.registration import Registration
+from workers.renewal import TargetWatch
 from workers.subscriber import subscription_worker
 from workers.usage import report_usage
 
@@ -69,7 +72,7 @@ async def run(settings: Settings, roles: Sequence[Role]) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(telemetry.close)
         process = _Process(settings, telemetry, roles)
-        await telemetry.serve({"temporal": process.temporal_is_ready, "workers": process.workers_are_running})
+        await telemetry.serve(process.readiness)
         working = asyncio.create_task(process.work(stop))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,6 +108,7 @@ class _Process:
         self._doing = "connecting to Temporal"
         """What a start that is not over is doing, for `/readyz`."""
         self._keys = KeyWatch()
+        self._target = TargetWatch()
         self._ends: list[Callable[[], Awaitable[None]]] = []
         self.is_running = False
         self.identity = f"closedwon {'+'.join(roles)} {os.getpid()}@{socket.gethostname()}"
@@ -112,22 +116,26 @@ class _Process:
     async def work(self, stop: asyncio.Event) -> None:
         """Connect, start the workers and run until `stop`; while an encryption key is wrong, wait.
 
+        With a renewed certificate for Temporal, all begins again.
+
         All in one task: it is the task that has started a worker which the SDK cancels when that worker dies.
         """
         while not stop.is_set():
             async with AsyncExitStack() as stack:
                 client = await self._start(stack)
                 _log.info("%s is ready", self.identity)
-                await _first(stop.wait(), self._keys.until_wrong())
+                await _first(stop.wait(), self._keys.until_wrong(), self._target.until_changed())
                 _log.info("stopping: running calls are finished first")
                 # Together: leaving the stack ends one after the other, and each may take the whole grace.
                 await asyncio.gather(*(end() for end in self._ends))
             self._ends.clear()
             if not stop.is_set():
                 self.is_running = False
-                await self._keys.until_right(client)
+                if self._keys.is_wrong:
+                    await self._keys.until_right(client)
 
     async def _start(self, stack: AsyncExitStack) -> Client:
+        self._target.note()
         client = await connect(
             self._settings.encryption,
             runtime=self._telemetry.runtime,
@@ -147,8 +155,11 @@ class _Process:
         await patiently(client, registration.register)
         self._doing = "checking settings and systems"
         connections = await stack.enter_async_context(Connections(self._settings))
-        usage = asyncio.create_task(report_usage(connections, self._settings, metrics))
-        stack.callback(usage.cancel)
+        for report in (
+            report_usage(connections, self._settings, metrics),
+            report_limits(client, connections, self._settings, metrics),
+        ):
+            stack.callback(asyncio.create_task(report).cancel)
         holds, wait = Holds(), NamespaceWait(client)
         queues = []
         if Role.INTAKE in self._roles or Role.ORDERS in self._roles:
@@ -206,14 +217,27 @@ class _Process:
             "observe for the metrics": observer.observe,
         }
 
-    async def temporal_is_ready(self) -> None:
+    @property
+    def readiness(self) -> dict[str, Check]:
+        """What `/readyz` asks."""
+        asked: dict[str, Check] = {"temporal": self._temporal_is_ready, "workers": self._workers_are_running}
+        if Role.SUBSCRIBER in self._roles:
+            asked["event bus"] = self._bus_is_read
+        return asked
+
+    async def _temporal_is_ready(self) -> None:
         """Raise unless Temporal answers, has our namespace and search attributes, and knows our encryption keys."""
         if self._client is None:
             raise NotStartedError("not connected yet")
         await check_namespace(self._client)
         await self._keys.verify(self._client)
 
-    async def workers_are_running(self) -> None:
+    async def _bus_is_read(self) -> None:
+        """Raise unless each channel is read, by whichever process; a reader may be connecting for a minute."""
+        if self._client is not None:
+            await check_readers(self._client, self._settings)
+
+    async def _workers_are_running(self) -> None:
         """Raise until they have been started."""
         if not self.is_running:
             raise NotStartedError(f"not started yet: {self._doing}")

@@ -83,8 +83,10 @@ class Counts(Frozen):
     """Won deals whose record says that a person declined the order: cancelled, or not needed."""
     duplicates: int = 0
     """Surplus orders: each order beyond the first of a won deal, and each order of another deal."""
+    waiting: int = 0
+    """Won deals without an order whose workflow is open: it works, or waits for a system or a person."""
     missing: int = 0
-    """Won deals without an order."""
+    """Won deals without an order that nothing will order."""
 
 
 class AuditReport(Frozen):
@@ -168,7 +170,8 @@ def count(facts: Facts, keys: Iterable[RecordKey]) -> Counts:
         total["ordered"] += bool(ordered)
         total["written_back"] += any(order.number == deal.number for order in ordered)
         total["cancelled"] += is_declined and not live
-        total["missing"] += not is_declined and not entries
+        if not is_declined and not entries:
+            total["waiting" if flow is not None and flow.is_open else "missing"] += 1
     return Counts(**total)
 
 

@@ -20,6 +20,8 @@ from closedwon.model.orders import Order, OrderHead
 from closedwon.model.outcomes import OrderResult
 from closedwon.names import OrderStage, RecordKey
 
+_DECIDED: Final = frozenset({OrderStage.CANCELLED, OrderStage.NOT_NEEDED})
+"""Stages of a running workflow that will not order."""
 _AT_REST: Final = frozenset({OrderStage.ATTENTION, OrderStage.CANCELLED, OrderStage.NOT_NEEDED, OrderStage.FOLLOWING})
 """Stages in which a running workflow does nothing for the record until it gets a message or a command."""
 
@@ -110,6 +112,11 @@ class AuditedWorkflow(Frozen):
         """The newest run that ended with the order cancelled, if there is one."""
         has_cancelled = self.status != "running" and self.stage is OrderStage.CANCELLED
         return self if has_cancelled else self.cancelled_before
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still may order: it works, or waits for a system, a person or a key."""
+        return self.status == "running" and self.stage not in _DECIDED
 
     @property
     def under_way(self) -> bool:

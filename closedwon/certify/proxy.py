@@ -15,9 +15,11 @@ from http import HTTPStatus
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-import aiohttp
 from aiohttp import web
 from yarl import URL
+
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 
 _QUESTIONS: Final = frozenset({"fields_get", "get_access", "get_preferences", "on_change"})
 """Last path segments of POST requests that change nothing (Tryton's)."""
@@ -75,7 +77,7 @@ class Proxy:
         self._losing: set[_Seen] | None = None
         self._most = 0
         self._held: HeldRequest | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._http: Http | None = None
 
     @classmethod
     @asynccontextmanager
@@ -86,13 +88,13 @@ class Proxy:
         application.router.add_route("*", "/{path:.*}", proxy._forward)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        limit = aiohttp.ClientTimeout(total=longest.total_seconds())
+        proxy._http = Http(timeout=longest, decompress=False)
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}{proxy._path}"
-            async with aiohttp.ClientSession(timeout=limit, auto_decompress=False) as proxy._session:
-                yield proxy
+            yield proxy
         finally:
+            await proxy._http.close()
             await runner.cleanup()
 
     @contextmanager
@@ -128,7 +130,7 @@ class Proxy:
             await held.wait()
         try:
             response = await self._ask(request, seen)
-        except (aiohttp.ClientError, TimeoutError):
+        except NetworkError:
             response = None
         if held is not None:
             held.answered(0 if response is None else response.status)
@@ -139,16 +141,13 @@ class Proxy:
         return response
 
     async def _ask(self, request: web.Request, seen: _Seen) -> web.Response:
-        assert self._session is not None
+        assert self._http is not None
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
         url = URL(self._origin + request.raw_path, encoded=True)
-        async with self._session.request(
-            seen.method, url, data=seen.body or None, headers=headers, allow_redirects=False
-        ) as answer:
-            body = await answer.read()
-            self.statuses.append(answer.status)
-            kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
-            return web.Response(status=answer.status, body=body, headers=dict(kept))
+        answer = await self._http.call(seen.method, url, data=seen.body or None, headers=headers)
+        self.statuses.append(answer.status)
+        kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
+        return web.Response(status=answer.status, body=answer.body, headers=dict(kept))
 
     def _loses(self, seen: _Seen, status: int) -> bool:
         if self._losing is None or seen in self._losing or len(self._losing) >= self._most:

@@ -176,7 +176,8 @@ def _verdict(report: AuditReport) -> RenderableType:
     style = "bold green" if report.clean else "bold red"
     sign = "✔" if report.clean else "✘"
     counts = report.settled
-    rest = f"   cancelled {counts.cancelled}   duplicates {counts.duplicates}   missing {counts.missing}"
+    waiting = f"   waiting {counts.waiting}" if counts.waiting else ""
+    rest = f"   cancelled {counts.cancelled}   duplicates {counts.duplicates}{waiting}   missing {counts.missing}"
     return Text.assemble((f"{sign} {_chain(counts)}", style), rest)
 
 

@@ -91,8 +91,8 @@ async def _connect(config: Path) -> Client:
 
 async def _check(config: Path) -> None:
     from closedwon.encryption.codec import codec, fingerprint  # noqa: PLC0415 - `closedwon --help` stays instant
-    from closedwon.temporal.client import TemporalUnavailableError  # noqa: PLC0415
     from closedwon.temporal.key_checks import key_checks  # noqa: PLC0415
+    from closedwon.temporal.target import TemporalUnavailableError  # noqa: PLC0415
 
     try:
         found = await key_checks(await _connect(config))

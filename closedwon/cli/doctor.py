@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +13,17 @@ from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settin
 
 if TYPE_CHECKING:
     from closedwon.operations.troubles import Trouble
+    from closedwon.settings import Settings
 
 app = typer.Typer()
 
-_STYLES = {"stopped": "bold white on red", "loss": "bold red", "waiting": "yellow", "risk": "cyan"}
+_STYLES = {
+    "stopped": "bold white on red",
+    "loss": "bold red",
+    "waiting": "yellow",
+    "unknown": "magenta",
+    "risk": "cyan",
+}
 
 
 @app.command(rich_help_panel=Panel.OPERATE)
@@ -32,14 +41,29 @@ def doctor(
     - `closedwon doctor --json`
     """
     settings = settings_from(config)
-    from closedwon.operations.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    troubles = complete(examine(settings))
+    troubles = complete(in_time(settings))
     if as_json:
         typer.echo(json.dumps([trouble._asdict() for trouble in troubles], indent=1))
     else:
         _print(troubles)
     raise typer.Exit(int(bool(troubles)))
+
+
+class _Impatient(ThreadPoolExecutor):
+    """Threads that are left alone at the end: one may look up a name for half a minute, and cannot be interrupted."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - its way
+        """Wait for nothing."""
+        del wait, cancel_futures
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+async def in_time(settings: Settings) -> list[Trouble]:
+    """Examine the installation; the loop ends without its threads."""
+    from closedwon.operations.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    asyncio.get_running_loop().set_default_executor(_Impatient())
+    return await examine(settings)
 
 
 def _print(troubles: list[Trouble]) -> None:

@@ -11,7 +11,8 @@ from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, sett
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
-    from closedwon.operations.erps import Queue
+    from closedwon.facts.queues import Queue
+    from closedwon.settings import Settings
 
 app = typer.Typer()
 
@@ -26,8 +27,7 @@ def status(config: Config = DEFAULT_CONFIG) -> None:
     Example:
     - `closedwon erp status`
     """
-    erps = [erp.name for erp in settings_from(config).erps]
-    complete(_status(config, erps))
+    complete(_status(config, settings_from(config)))
 
 
 @app.command()
@@ -65,35 +65,35 @@ def resume(
 
 
 def _limit(config: Path, name: str, rate: float | None, why: str, *, resumes: bool = False) -> None:
-    erps = [erp.name for erp in settings_from(config).erps]
+    settings = settings_from(config)
+    erps = [erp.name for erp in settings.erps]
     if name not in erps:
         raise typer.BadParameter(f"there is no ERP {name!r} in {config}; {suggest(name, erps)}")
-    complete(_set(config, erps, name, rate, why, resumes=resumes))
+    complete(_set(config, settings, name, rate, why, resumes=resumes))
 
 
-async def _set(config: Path, erps: list[str], name: str, rate: float | None, why: str, *, resumes: bool) -> None:
+async def _set(config: Path, settings: Settings, name: str, rate: float | None, why: str, *, resumes: bool) -> None:
     from closedwon.operations.erps import limit, open_breaker  # noqa: PLC0415 - `closedwon --help` stays instant
     from closedwon.operations.orders import operator  # noqa: PLC0415
 
-    client = await connect(config)
+    client, erps = await connect(config), [erp.name for erp in settings.erps]
     await limit(client, name, rate, erps=erps, reason=why, by=operator())
     if resumes:
         await open_breaker(client, name, by=operator())
-    await _status(config, erps)
+    await _status(config, settings)
 
 
-async def _status(config: Path, erps: list[str]) -> None:
+async def _status(config: Path, settings: Settings) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from closedwon.operations.erps import queues  # noqa: PLC0415
+    from closedwon.facts.queues import erp_queues, queues  # noqa: PLC0415
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("ERP", "status", "waiting", "oldest", "workers", "why"):
         table.add_column(heading, overflow="fold")
-    found = await queues(await connect(config), erps)
-    for queue in found:
-        if queue.erp is not None or len(erps) > 1:
+    for queue in erp_queues(await queues(await connect(config), settings), settings):
+        if queue.erp is not None or len(settings.erps) > 1:
             table.add_row(*_row(queue))
     Console(highlight=False).print(table)
 

@@ -114,6 +114,7 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
 async def _show(config: Path, named: str) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
 
     from closedwon.temporal import visibility  # noqa: PLC0415
 
@@ -132,7 +133,20 @@ async def _show(config: Path, named: str) -> None:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
         cells = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
         console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in cells if cell), highlight=False)
+        for wait in await _waits(client, execution):
+            console.print(f"[bold]waits for[/] {escape(wait)}", highlight=False)
         console.print(Markdown(await _details(client, execution)))
+
+
+async def _waits(client: Client, execution: WorkflowExecution) -> list[str]:
+    """The pending steps: attempt, last failure, next attempt. Temporal knows them, also while no worker runs."""
+    from closedwon.encryption.codec import CodecError  # noqa: PLC0415
+    from closedwon.facts.waits import waits  # noqa: PLC0415
+
+    try:
+        return [wait.text for wait in await waits(client, execution.id, execution.run_id)]
+    except CodecError:
+        return ["a step (its key is not available)"]
 
 
 async def _details(client: Client, execution: WorkflowExecution) -> str:

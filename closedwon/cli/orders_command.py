@@ -166,7 +166,12 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
     ids = [execution.id for execution in found]
     given = Command(by=orders.operator(), reason=how.why, number=how.number, accept_differences=how.accept_differences)
     sending = orders.send(client, ids, how.command, given, rate=how.rate, routes=_routes(config))
-    _show_replies(console, [reply async for reply in _with_progress(sending, len(ids), how.command)], how)
+    replies = [reply async for reply in _with_progress(sending, len(ids), how.command)]
+    _show_replies(console, replies, how)
+    if selection.record and replies[0].outcome is orders.CommandOutcome.GONE and not replies[0].text:
+        # Temporal's list of open orders lags behind: a moment later it would not have been found.
+        console.print(f"No order of this record is open any more. See: closedwon orders show {selection.record}")
+        raise typer.Exit(1)
 
 
 def _routes(config: Path) -> Sequence[Route]:

@@ -77,16 +77,18 @@ async def _pages(settings: Settings, config: Path, metrics: list[str]) -> AsyncI
     from temporalio.service import RPCError  # noqa: PLC0415
 
     from closedwon.cli.top_page import page  # noqa: PLC0415
-    from closedwon.operations import metrics_page, overview  # noqa: PLC0415
+    from closedwon.facts import metrics_page, overview  # noqa: PLC0415
 
     client = await connect(config)
     while True:
         try:
-            seen, scraped = await asyncio.gather(overview.look(client, settings), metrics_page.read(metrics))
+            seen, pace, scraped = await asyncio.gather(
+                overview.look(client, settings), overview.throughput(client), metrics_page.read(metrics)
+            )
         except RPCError as error:
             yield f"Temporal does not respond ({error.status.name.lower()}); retrying."
         else:
-            yield page(seen, scraped, client.namespace)
+            yield page(seen, pace, scraped, client.namespace)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from closedwon.facts.metrics_page import ScrapedMetrics
+from closedwon.facts.overview import THROUGHPUT_OVER, Overview, Throughput
+from closedwon.facts.queues import Queue
+from closedwon.facts.readers import Reader
 from closedwon.names import OrderStage
-from closedwon.operations.erps import Queue
-from closedwon.operations.metrics_page import ScrapedMetrics
-from closedwon.operations.overview import THROUGHPUT_OVER, ChannelStatus, Overview
 
 _REASONS: Final = 4
 """Attention reasons that have a line of their own."""
@@ -23,15 +24,15 @@ _NEAR: Final = 80
 """Percentage of the API limit from which on the number is red."""
 
 
-def page(seen: Overview, scraped: ScrapedMetrics, namespace: str) -> RenderableType:
+def page(seen: Overview, throughput: Throughput, scraped: ScrapedMetrics, namespace: str) -> RenderableType:
     """Draw one look."""
     head = Text.assemble(
         ("Closedwon", "bold"), f"  {namespace}  {seen.at:%Y-%m-%d %H:%M:%S} UTC   ",
         (f"{seen.unfinished} unfinished", "bold"),
         f", the oldest for {age(seen.oldest)}" if seen.unfinished else "",
     )  # fmt: skip
-    halves = Columns([_stages(seen), Group(_throughput(seen), "", _reasons(seen))], padding=(0, 4))
-    notes = (*_held(seen), *_gaps(seen), *_api(scraped))
+    halves = Columns([_stages(seen), Group(_throughput(throughput), "", _reasons(seen))], padding=(0, 4))
+    notes = (*_held(seen), *_wedged(seen), *_gaps(seen), *_api(scraped))
     return Group(head, "", halves, "", _queues(seen), "", _channels(seen, scraped), "", *notes)
 
 
@@ -60,8 +61,8 @@ def _stages(seen: Overview) -> Table:
     return table
 
 
-def _throughput(seen: Overview) -> Table:
-    throughput, minutes = seen.throughput, THROUGHPUT_OVER / timedelta(minutes=1)
+def _throughput(throughput: Throughput) -> Table:
+    minutes = THROUGHPUT_OVER / timedelta(minutes=1)
     table = _table(f"last {minutes:.0f} min", "orders", "a minute")
     table.add_row("begun", str(throughput.begun), f"{throughput.begun / minutes:.1f}")
     table.add_row("ended", str(throughput.ended), f"{throughput.ended / minutes:.1f}")
@@ -85,8 +86,8 @@ def _reasons(seen: Overview) -> RenderableType:
 
 def _queues(seen: Overview) -> Table:
     table = _table("ERP", "status", "waiting", "oldest", "workers", "why")
-    for queue in seen.queues:
-        if queue.erp is not None or len(seen.queues) > 2:  # noqa: PLR2004 - one ERP and what is shared
+    for queue in seen.erps:
+        if queue.erp is not None or len(seen.erps) > 2:  # noqa: PLR2004 - one ERP and what is shared
             table.add_row(*_queue(queue))
     return table
 
@@ -100,30 +101,23 @@ def _queue(queue: Queue) -> tuple[RenderableType, ...]:
 
 
 def _channels(seen: Overview, scraped: ScrapedMetrics) -> RenderableType:
-    if not seen.channels:
+    if not seen.readers:
         return Text("no event bus is read", style="dim")
     table = _table("event bus", "lag", "last event", "reader")
-    for channel in seen.channels:
-        table.add_row(*_channel(channel, scraped, seen.at))
+    for reader in seen.readers:
+        table.add_row(*_channel(reader, scraped, seen.at))
     return table
 
 
-def _channel(channel: ChannelStatus, scraped: ScrapedMetrics, now: datetime) -> tuple[RenderableType, ...]:
-    state = channel.state
-    lag = scraped.lag.get((channel.org.name, channel.name))
-    last = state.cursor.event_time if state.cursor else None
-    if not state.is_started or not state.is_reading:
-        reader = Text("none" if not state.is_started else "refused", style="bold red")
-    elif state.heartbeat is None:
-        reader = Text("begins", style="yellow")
-    else:
-        silence = now - state.heartbeat
-        reader = Text(f"{age(silence)} ago", style="red" if silence > timedelta(minutes=2) else "")
+def _channel(reader: Reader, scraped: ScrapedMetrics, now: datetime) -> tuple[RenderableType, ...]:
+    lag = scraped.lag.get((reader.org.name, reader.channel))
+    style = "" if reader.state.is_well else "bold red"
+    proved = "" if reader.silence is None else f" {age(reader.silence)} ago"
     return (
-        f"{channel.org.name} {channel.name}",
+        f"{reader.org.name} {reader.channel}",
         "" if lag is None else age(timedelta(seconds=lag)),
-        f"{age(now - last)} ago" if last else "",
-        reader,
+        f"{age(now - reader.event_at)} ago" if reader.event_at else "",
+        Text(f"{reader.state}{proved}", style=style),
     )
 
 
@@ -132,6 +126,11 @@ def _held(seen: Overview) -> Iterator[RenderableType]:
         since = age(seen.at - held.since)
         yield Text(f"held for {since}: {held.failed.subject}, the check of its {held.failed.check} fails: "
                    "closedwon doctor", style="bold red")  # fmt: skip
+
+
+def _wedged(seen: Overview) -> Iterator[RenderableType]:
+    if seen.wedged:
+        yield Text(f"{seen.wedged} cannot continue: closedwon doctor", style="bold red")
 
 
 def _gaps(seen: Overview) -> Iterator[RenderableType]:

@@ -20,6 +20,7 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
+from closedwon.encryption.signing_keys import KeysUnavailableError, SigningKeys
 from closedwon.errors import ClosedwonError
 from closedwon.settings import Codec, CodecSettings, Tokens
 from closedwon.settings.values import is_loopback
@@ -54,7 +55,12 @@ class _Callers:
     def __init__(self, settings: Codec) -> None:
         self._token = settings.token.get_secret_value() if settings.token else None
         self._tokens = settings.tokens
-        self._keys = jwt.PyJWKClient(settings.tokens.keys, timeout=5) if settings.tokens else None
+        self._keys = SigningKeys(settings.tokens.keys) if settings.tokens else None
+
+    async def close(self) -> None:
+        """Release connections."""
+        if self._keys is not None:
+            await self._keys.close()
 
     async def name(self, request: web.Request) -> str:
         """Return the name of the caller, for the log. Raises `_NotServedError`."""
@@ -76,26 +82,23 @@ class _Callers:
         if self._tokens is None or self._keys is None or not is_jwt:
             return None
         try:
-            return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
-        except jwt.PyJWKClientConnectionError as error:
-            _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
+            return _verified(text, await self._keys.of(text), self._tokens)
+        except KeysUnavailableError as error:
+            _log.error("codec.tokens.keys %s", error)
             raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
         except jwt.PyJWTError as error:
             _log.warning("a token was rejected: %s", type(error).__name__)
             return None
-        except ValueError as error:
-            _log.error("codec.tokens.keys is not a JWKS document: %s", type(error).__name__)
-            raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
 
 
 def _bytes(header: str) -> bytes:
     return header.encode(errors="surrogateescape")
 
 
-def _verified(text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:
+def _verified(text: str, key: jwt.PyJWK, tokens: Tokens) -> str:
     claims = jwt.decode(
         text,
-        keys.get_signing_key_from_jwt(text),
+        key,
         algorithms=_ALGORITHMS,
         audience=tokens.audience,
         issuer=tokens.issuer,
@@ -143,6 +146,7 @@ class CodecServer:
         """Close the port."""
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._callers.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:

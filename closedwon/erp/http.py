@@ -13,16 +13,18 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-import aiohttp
+from pydantic import SecretStr
 
 from closedwon.erp.errors import BusyError, ErpAuthFailedError, UnknownError, UnreachableError, UnusableAnswerError
 from closedwon.errors import AttentionReason
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http, Reply
+from closedwon.settings.values import current_value
 
 KEYS_PER_CALL: Final = 50
 """Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn accepts."""
 ORDERS_PER_PAGE: Final = 200
 """Orders in one page of a listing: a bounded amount of work for the ERP, and few calls."""
-_CONNECT_SECONDS: Final = 10
 _LONGEST_QUOTE: Final = 300
 """Characters of the ERP's own message that an error may quote."""
 _MAXIMUM_WAIT: Final = timedelta(days=1)
@@ -51,33 +53,16 @@ class HttpReply(NamedTuple):
         return reason if isinstance(reason, str) else None
 
 
-class _CutError(aiohttp.ClientError):
-    """The connection broke during a write."""
-
-
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a write once. aiohttp repeats a PUT if the connection breaks, and one of both requests may arrive late."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if request.method == "GET":
-            raise
-        raise _CutError(type(error).__name__) from error
-
-
 class HttpClient:
-    """Calls below one base address with one bearer token. Opens its connections at the first call."""
+    """Calls below one base address with one bearer token."""
 
-    def __init__(self, *, erp: str, url: str, token: str, setting: str, timeout: timedelta) -> None:
+    def __init__(self, *, erp: str, url: str, token: SecretStr, setting: str, timeout: timedelta) -> None:
         """`setting` names the setting of the token, e.g. `erps[tryton].key`, for the hint of a 401."""
         self._erp = erp
         self._url = url
         self._token = token
         self._setting = setting
-        self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Http(timeout=timeout, cookies=True)
         self.calls = 0
         """Requests sent so far."""
 
@@ -95,33 +80,23 @@ class HttpClient:
         Raises `UnreachableError` if no request was sent, `UnknownError` if the outcome of the request is unknown (no
         answer, an unparseable one, 408, 5xx), `BusyError` on 429 and 503, and `ErpAuthFailedError` on 401 and 403.
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self._token}"},
-                timeout=aiohttp.ClientTimeout(total=self._timeout.total_seconds(), sock_connect=_CONNECT_SECONDS),
-                middlewares=(_once,),
-            )
         self.calls += 1
+        sent = {"Authorization": f"Bearer {current_value(self._token)}", **(headers or {})}
         try:
             # No redirects: a client that follows one would turn the POST into a GET.
-            async with self._session.request(
-                method, self._url + path, params=params, json=body, headers=headers, allow_redirects=False
-            ) as response:
-                content = await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise UnreachableError(f"{self._erp}: no connection to the ERP ({type(error).__name__})") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnknownError(f"{self._erp}: {method} {path} got no answer ({type(error).__name__})") from error
-        self._refuse(response, f"{self._erp}: {method} {path} answered {response.status}")
-        return HttpReply(response.status, self._parse(content, ok=response.ok))
+            reply = await self._http.call(method, self._url + path, params=params, json=body, headers=sent)
+        except NetworkError as error:
+            if error.was_sent:
+                raise UnknownError(f"{self._erp}: {method} {path} got no answer: {error}") from error
+            raise UnreachableError(f"{self._erp}: no connection to the ERP: {error}") from error
+        self._refuse(reply, f"{self._erp}: {method} {path} answered {reply.status}")
+        return HttpReply(reply.status, self._parse(reply.body, ok=reply.ok))
 
     async def close(self) -> None:
         """Release connections; a later call opens new ones."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.close()
 
-    def _refuse(self, response: aiohttp.ClientResponse, what: str) -> None:
+    def _refuse(self, response: Reply, what: str) -> None:
         match response.status:
             case HTTPStatus.UNAUTHORIZED:
                 hint = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."

@@ -67,7 +67,7 @@ class RestAdapter:
         self._http = HttpClient(
             erp=settings.name,
             url=settings.url,
-            token=settings.token.get_secret_value(),
+            token=settings.token,
             setting=f"erps[{settings.name}].token",
             timeout=settings.timeout,
         )

@@ -72,7 +72,7 @@ class TrytonAdapter:
             HttpClient(
                 erp=settings.name,
                 url=settings.url,
-                token=settings.key.get_secret_value(),
+                token=settings.key,
                 setting=f"erps[{settings.name}].key",
                 timeout=max(settings.timeout, _SHORTEST_TIMEOUT),
             ),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from aiohttp import web
 from temporalio.client import Client
@@ -31,7 +31,7 @@ from closedwon.intake.erp import ErpChanges
 from closedwon.intake.origin import NOTHING_HERE, Paths
 from closedwon.intake.outbound import OutboundMessages
 from closedwon.intake.sessions import Sessions
-from closedwon.intake.tls import Handshake, expiry, tls_context
+from closedwon.intake.tls import Handshake, ServerTls
 from closedwon.model.routes import Channel
 from closedwon.settings import Intake, Settings, warnings
 from closedwon.telemetry.metrics import Metrics
@@ -101,6 +101,7 @@ class IntakeServer:
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
+        self._watching: asyncio.Task[NoReturn] | None = None
         self.address = ""
         """The URL of the server; empty before `start`."""
 
@@ -127,8 +128,11 @@ class IntakeServer:
         await self._runner.setup()
         serve: Any = self._runner.server
         if self._intake.tls is not None:
-            serve = partial(Handshake, tls_context(self._intake.tls), serve, self._metrics.tls_failures)
-            self._metrics.certificate_expires_at.set(expiry(self._intake.tls).timestamp())
+            ends = self._metrics.certificate_expires_at
+            labels = {"link": "intake", "side": "ours"}
+            tls = ServerTls(self._intake.tls, lambda at: ends.set(at.timestamp(), labels))
+            serve = partial(Handshake, tls, serve, self._metrics.tls_failures)
+            self._watching = asyncio.create_task(tls.keep_watching())
         host, port = self._intake.host, self._intake.port
         try:
             self._listener = await asyncio.get_running_loop().create_server(serve, host, port, backlog=128)
@@ -145,6 +149,8 @@ class IntakeServer:
 
     async def stop(self) -> None:
         """Close the port. Waits for the requests that are being answered."""
+        if self._watching is not None:
+            self._watching.cancel()
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None:

@@ -10,17 +10,20 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
 
 from cryptography import x509
 from temporalio.common import MetricCounter
 
+from closedwon.files import stamps
 from closedwon.intake.delivery import IntakeError
 from closedwon.settings import Tls
 
 _log = logging.getLogger(__name__)
 
+_LOOK_EVERY: Final = 60.0
+"""Seconds between two looks at the files without a handshake."""
 _HANDSHAKE_TIMEOUT: Final = 10.0
 """Maximum seconds of a handshake."""
 _EXPIRED: Final = frozenset({9, 10})
@@ -34,30 +37,61 @@ _REASONS: Final = {
 """OpenSSL's reasons, which differ from version to version, to the stable values of the metric."""
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Read the files. Raises `IntakeError`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (ssl.SSLError, OSError) as error:
-        raise IntakeError(f"the files of intake.tls cannot be used: {error}") from error
-    return context
+class ServerTls:
+    """The TLS context of the server. Its files are read again when they change: a renewed certificate needs no restart.
 
+    Files that do not fit, as in the middle of a renewal, change nothing: what was read before stays.
+    """
 
-def expiry(tls: Tls) -> datetime:
-    """When the server's certificate expires. Call `tls_context` first: it validates the file."""
-    return x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
+    def __init__(self, tls: Tls, expires_at: Callable[[datetime], None]) -> None:
+        """Read the files; `expires_at` is called with the end of each certificate. Raises `IntakeError`."""
+        self._tls = tls
+        self._expires_at = expires_at
+        self._files = [path for path in (tls.certificate, tls.key, tls.client_ca) if path is not None]
+        self._seen = stamps(self._files)
+        self._context = self._read()
+
+    def context(self) -> ssl.SSLContext:
+        """The context for the next handshake."""
+        now = stamps(self._files)
+        if now != self._seen:
+            self._seen = now
+            try:
+                self._context = self._read()
+            except IntakeError as error:
+                _log.error("%s; what was read before stays in use", error)
+            else:
+                _log.info("the files of intake.tls were read again")
+        return self._context
+
+    async def keep_watching(self) -> NoReturn:
+        """Look at the files even while no client connects, so that metric and log are true."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            self.context()
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self._tls.certificate, self._tls.key)
+            if self._tls.client_ca is not None:
+                context.load_verify_locations(self._tls.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+            certificate = x509.load_pem_x509_certificate(self._tls.certificate.read_bytes())
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise IntakeError(f"the files of intake.tls cannot be used: {error}") from error
+        self._expires_at(certificate.not_valid_after_utc)
+        if certificate.not_valid_after_utc <= datetime.now(UTC):
+            _log.error("the certificate of intake.tls has expired: Salesforce refuses it")
+        return context
 
 
 class Handshake(asyncio.Protocol):
     """One connection, from its first byte to the end of the handshake."""
 
-    def __init__(self, context: ssl.SSLContext, serve: Callable[[], asyncio.Protocol], failures: MetricCounter) -> None:
+    def __init__(self, tls: ServerTls, serve: Callable[[], asyncio.Protocol], failures: MetricCounter) -> None:
         """`serve` creates the protocol after the handshake; `failures` counts failed handshakes by reason."""
-        self._context = context
+        self._context = tls.context()
         self._serve = serve
         self._failures = failures
         self._early = b""

@@ -23,6 +23,13 @@ class Cursor(Frozen):
     caught_up_at: AwareDatetime | None = None
     """When the reader last knew that every event was counted. While there is no `replay_id`, a gap begins here. For a
     new subscription: when it began."""
+    proved_at: AwareDatetime | None = None
+    """When the bus last proved that the reader is connected: it took the subscription, sent events, or said that there
+    are none. This and the next two are by the clock of the reader."""
+    connecting_since: AwareDatetime | None = None
+    """When the first of the attempts began that have not connected yet; None while the reader is connected."""
+    sent_at: AwareDatetime | None = None
+    """When the reader sent this as a heartbeat."""
 
     @property
     def complete_until(self) -> datetime | None:

@@ -5,6 +5,7 @@ The running workers (`workers.checks`) use the same functions and texts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -15,6 +16,7 @@ from temporalio.service import RPCError
 from closedwon.encryption.codec import KmsError
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import paths
+from closedwon.facts.reach import Endpoint, Obstacle, blocked
 from closedwon.ids import OrgId
 from closedwon.salesforce.api.fields import Complaint, complaints_of
 from closedwon.salesforce.api.rest import SalesforceClient
@@ -22,7 +24,7 @@ from closedwon.salesforce.api.scan import pages
 from closedwon.salesforce.bus.events import LATEST
 from closedwon.salesforce.errors import ConfigurationError, WrongOrgError
 from closedwon.salesforce.push.contract import Contract, ContractError
-from closedwon.settings import Route, Settings, Tombstone
+from closedwon.settings import ErpSettings, Org, Route, Settings, Tombstone
 from closedwon.settings.guarding import intake_of_org
 from closedwon.temporal.client import connect
 from closedwon.temporal.key_checks import KeyCheck, key_checks
@@ -34,6 +36,12 @@ WRONG_KEY: Final = (
     "Configure the key with the fingerprint that Temporal knows; no process starts with another one. If the configured "
     'key is the right one, see "When a key is wrong" in docs/operate/encryption.md.'
 )
+
+
+_STEP_SECONDS: Final = 2.0
+"""For the connection that says which step fails."""
+_NEARLY: Final = 0.9
+"""Share of its time-out from which on a call that failed was one without an answer."""
 
 
 class CheckFinding(NamedTuple):
@@ -50,18 +58,34 @@ class CheckFinding(NamedTuple):
 async def remote(settings: Settings, connections: Connections) -> AsyncIterator[CheckFinding]:
     """Ask every org, the records of its routes, and every ERP; first, who can push to the routes of the org."""
     for org in settings.orgs:
-        for unsafe in intake_of_org(settings, org):
-            yield CheckFinding(f"org {org.name}", unsafe.text, wrong=True, hint=unsafe.hint)
-        finding = await _found(f"org {org.name}", "orgs.url", connections.salesforce[org.id].check)
-        yield finding
+        for finding in open_routes_of(settings, org):
+            yield finding
+        answered = await of_org(org, connections)
+        yield answered
         for route in settings.routes:
             if route.org == org.name:
-                for of_wsdl in _wsdl_findings(route):
+                for of_wsdl in wsdl_findings(route):
                     yield of_wsdl
-                async for of_route in _route_findings(route, settings, connections, org_answers=not finding.wrong):
+                async for of_route in route_findings(route, settings, connections, org_answers=not answered.wrong):
                     yield of_route
     for erp in settings.erps:
-        yield await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check)
+        yield await of_erp(erp, connections)
+
+
+def open_routes_of(settings: Settings, org: Org) -> Iterator[CheckFinding]:
+    """The routes of an org to which any sender can push."""
+    for unsafe in intake_of_org(settings, org):
+        yield CheckFinding(f"org {org.name}", unsafe.text, wrong=True, hint=unsafe.hint)
+
+
+async def of_org(org: Org, connections: Connections) -> CheckFinding:
+    """Log in, and ask the org who it is."""
+    return await _found(f"org {org.name}", "orgs.url", connections.salesforce[org.id].check, of=org)
+
+
+async def of_erp(erp: ErpSettings, connections: Connections) -> CheckFinding:
+    """Ask an ERP whether it is there and knows us."""
+    return await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check, of=erp)
 
 
 async def of_temporal(settings: Settings) -> AsyncIterator[CheckFinding]:
@@ -101,9 +125,10 @@ def of_key(check: KeyCheck) -> CheckFinding:
     return CheckFinding(subject, text, wrong=True, hint=WRONG_KEY)
 
 
-async def _route_findings(
+async def route_findings(
     route: Route, settings: Settings, connections: Connections, *, org_answers: bool
 ) -> AsyncIterator[CheckFinding]:
+    """Read, sweep and subscribe as the route does, without any effect."""
     subject = f"route {route.name}"
     if not org_answers:
         yield CheckFinding(subject, f"not checked: org {route.org} does not answer", wrong=True)
@@ -162,7 +187,7 @@ def _fields_of(tombstone: Tombstone) -> str:
     return ", ".join(sorted(paths(tombstone.record_id))) or "Id"
 
 
-def _wsdl_findings(route: Route) -> Iterator[CheckFinding]:
+def wsdl_findings(route: Route) -> Iterator[CheckFinding]:
     """Compare the route with the contract of its outbound message, a line for each thing that is missing there."""
     if route.outbound is None or route.outbound.wsdl is None:
         return
@@ -197,7 +222,11 @@ async def _temporal(client: Client, settings: Settings) -> str:
     return f"{where}, with all search attributes"
 
 
-async def _found(subject: str, key: str, probe: Callable[[], Awaitable[str]]) -> CheckFinding:
+async def _found(
+    subject: str, key: str, probe: Callable[[], Awaitable[str]], *, of: Org | ErpSettings | None = None
+) -> CheckFinding:
+    """Ask, and say what is wrong; of a system without an answer, which step of the connection to it fails."""
+    began = time.monotonic()
     try:
         return CheckFinding(subject, await probe())
     except (AttentionError, WrongOrgError) as error:
@@ -205,4 +234,21 @@ async def _found(subject: str, key: str, probe: Callable[[], Awaitable[str]]) ->
     except KmsError as error:
         return CheckFinding(subject, str(error), wrong=True, hint="Correct `encryption.kms`, or what it names.")
     except ClosedwonError as error:
-        return CheckFinding(subject, str(error), wrong=True, hint=f"See that it runs and that `{key}` is its address.")
+        if of is None:
+            hint = f"See that it runs and that `{key}` is its address."
+            return CheckFinding(subject, str(error), wrong=True, hint=hint)
+        took = timedelta(seconds=time.monotonic() - began)
+        return await _unanswered(subject, key, of, str(error), is_slow=took >= _NEARLY * of.timeout)
+
+
+async def _unanswered(subject: str, key: str, of: Org | ErpSettings, said: str, *, is_slow: bool) -> CheckFinding:
+    endpoint = Endpoint.of(of.url)
+    found = await blocked(endpoint, patience=_STEP_SECONDS)
+    if found is not None:
+        return CheckFinding(subject, f"no connection: {found.text}", wrong=True, hint=found.obstacle.hint(key))
+    if is_slow:
+        seconds = of.timeout.total_seconds()
+        text = f"time-out: {endpoint.where} takes connections, but has not answered within {seconds:g} s"
+        return CheckFinding(subject, text, wrong=True, hint=Obstacle.TIMEOUT.hint(key))
+    hint = f"It can be reached, and does not answer as it should: see its log, and that `{key}` is its address."
+    return CheckFinding(subject, said, wrong=True, hint=hint)

@@ -1,15 +1,19 @@
-"""Checks the health of an installation: problems in order of harm, each with a hint. Changes nothing."""
+"""Checks the health of an installation: problems in order of harm, each with a hint. Changes nothing.
+
+Here is what is asked of Temporal; the orgs, the ERPs and this machine are asked by `systems`. All questions are asked
+side by side, so the answer is there within ten seconds, whatever is slow (`questions`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
-import aiohttp
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     DescribeWorkerDeploymentRequest,
@@ -18,119 +22,171 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
-from closedwon.encryption.codec import CodecError, KeyMissingError, KeyUnfitError
+from closedwon.encryption.codec import KeyMissingError
 from closedwon.errors import AttentionReason, ClosedwonError
-from closedwon.operations import checks, overview
+from closedwon.facts import overview
+from closedwon.facts.expiries import key_ages
+from closedwon.facts.queues import QueueMap, erp_queues, queues
+from closedwon.facts.reach import Endpoint, blocked
+from closedwon.facts.readers import Reader, ReaderState, readers
+from closedwon.facts.waits import example
+from closedwon.operations import checks, systems
+from closedwon.operations.questions import PATIENCE, RECOVER, Question, all_of, answers
 from closedwon.operations.troubles import Harm, Trouble, clock, hours
 from closedwon.operations.undecryptable import undecryptable
-from closedwon.operations.waiting import orders_at_the_erp, paused_erps, without_idle_reports
-from closedwon.salesforce.api.quota import measures
-from closedwon.settings import Org, Settings, warnings
+from closedwon.operations.waiting import idle_orders, paused_erps, slow_orders
+from closedwon.settings import Settings
 from closedwon.settings.values import is_loopback
 from closedwon.temporal import census, visibility
-from closedwon.temporal.channels import failure_text
+from closedwon.temporal.audits import audit_findings
 from closedwon.temporal.client import NO_NAMESPACE, connect, is_namespace_missing
 from closedwon.temporal.key_checks import key_checks
-from closedwon.temporal.queues import ACTIVITIES, WORKFLOWS, queue_state
+from closedwon.temporal.queues import WORKFLOWS
 from closedwon.temporal.search_attributes import missing_search_attributes
-from workers.connections import Connections
+from closedwon.temporal.target import TemporalUnavailableError
 from workflows.order_table import KEPT_BY_RETRY
 
 _RETENTION: Final = timedelta(hours=72)
 """The event bus redelivers for so long; a closed workflow that is still known makes a late duplicate cheap."""
-_SILENT: Final = 3
-"""Number of heartbeat timeouts after which a reader counts as silent."""
 _ONE_BY_ONE: Final = (*KEPT_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
 """Reasons for which an operator must decide about each order separately."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
 _BY_ITSELF: Final = "A running process registers {} within a minute"
 """The hint for what Temporal has lost (`workers.registration`)."""
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 3.0
 """Seconds for a connection."""
+_STEP_SECONDS: Final = 2.0
+"""For the connection that says which step fails."""
 _SAMPLE: Final = 20
 """Wedged workflows whose histories are read."""
-_RECOVER: Final = (
-    'They do not continue by themselves: see "When something was written with a wrong key" in '
-    "docs/operate/encryption.md. List them: closedwon codec undecryptable"
-)
-_SKEW: Final = timedelta(seconds=30)
-"""JWT logins and signed callouts stop working at some minutes."""
+_SLOW: Final = "Temporal is slow: check its load, then ask again."
 
 
 async def examine(settings: Settings, *, old: timedelta = timedelta(hours=1)) -> list[Trouble]:
-    """Find all problems, the worst first. An order that is open for longer than `old` is reported as waiting."""
-    of_temporal, of_the_rest = await asyncio.gather(_of_temporal(settings, old), _of_the_rest(settings))
+    """Find all problems, the worst first, in some eight seconds at most.
+
+    An order that is open for longer than `old` is reported as waiting.
+    """
+    until = asyncio.get_running_loop().time() + PATIENCE
+    temporal = _Temporal(settings, old)
+    of_temporal, of_the_rest = await asyncio.gather(temporal.examine(until), systems.examine(settings, until))
     order = list(Harm)
     stopped = {trouble.subject for trouble in of_temporal if trouble.harm is Harm.STOPPED}  # a worker found the same
-    rest = [trouble for trouble in of_the_rest if trouble.harm is not Harm.WAITING or trouble.subject not in stopped]
-    return sorted(without_idle_reports([*of_temporal, *rest]), key=lambda trouble: order.index(trouble.harm))
+    found = [*of_temporal]
+    found += [trouble for trouble in of_the_rest if trouble.harm is not Harm.WAITING or trouble.subject not in stopped]
+    if any(one.subject.startswith("erp ") and one.harm is not Harm.RISK for one in found):
+        found += temporal.idle
+    return sorted(found, key=lambda trouble: order.index(trouble.harm))
 
 
-async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
-    try:
-        client = await connect(settings.encryption, patience=timedelta())
-        missing = await missing_search_attributes(client)
-    except (ClosedwonError, RPCError) as error:
-        hint = "Start it, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE to where it is."
-        if isinstance(error, RPCError) and is_namespace_missing(error):
-            hint = f"{NO_NAMESPACE} Processes that run continue by themselves when it exists."
-        return [Trouble(Harm.STOPPED, "temporal", str(error), hint)]
-    if missing:
-        text = f"the namespace {client.namespace} lacks the search attributes {', '.join(missing)}"
-        hint = f"{_BY_ITSELF.format('them')}, or its log says who must. If none runs, start `closedwon worker`."
-        return [Trouble(Harm.STOPPED, "temporal", text, hint)]
-    wrong = [checks.of_key(one) for one in await key_checks(client) if one.differs]
-    if wrong:
-        return [
-            *(Trouble(Harm.STOPPED, one.subject, one.text, one.hint) for one in wrong),
-            *[trouble async for trouble in _pollers(client, settings)],
-        ]
-    try:
-        seen = await overview.look(client, settings)
-    except CodecError as error:
-        hint = "If the workers have the key, only this command lacks it; otherwise orders wait for it."
-        return [
-            *[trouble async for trouble in _pollers(client, settings)],
-            Trouble(Harm.STOPPED, "encryption", str(error), _RECOVER if isinstance(error, KeyUnfitError) else hint),
-        ]
-    return [
-        *_held(seen),
-        *[trouble async for trouble in _pollers(client, settings)],
-        *[trouble async for trouble in _no_current_build(client, settings)],
-        *(trouble for channel in seen.channels for trouble in _channel(channel, settings)),
-        *[trouble async for trouble in _intake(client, settings)],
-        *_gaps(seen),
-        *paused_erps(seen),
-        *orders_at_the_erp(seen),
-        *_findings(seen),
-        *_attention(seen),
-        *[trouble async for trouble in _old(client, old)],
-        *[trouble async for trouble in _wedged(client)],
-        *[trouble async for trouble in _undelivered_alerts(client, old)],
-        *[trouble async for trouble in _schedules(client, settings)],
-        *[trouble async for trouble in _retention(client)],
-    ]
+class _Temporal:
+    """What is asked of Temporal."""
+
+    def __init__(self, settings: Settings, old: timedelta) -> None:
+        self._settings = settings
+        self._old = old
+        self.idle: list[Trouble] = []
+        """Orders at the ERP: they are about to be done, unless an ERP has a problem."""
+
+    async def examine(self, until: float) -> list[Trouble]:
+        """Connect, then ask all the rest side by side."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                client = await connect(self._settings.encryption, patience=timedelta())
+                missing = await missing_search_attributes(client)
+                checked = await key_checks(client)
+        except (ClosedwonError, RPCError, TimeoutError) as error:
+            return [await _unreachable(error)]
+        if missing:
+            text = f"the namespace {client.namespace} lacks the search attributes {', '.join(missing)}"
+            hint = f"{_BY_ITSELF.format('them')}, or its log says who must. If none runs, start `closedwon worker`."
+            return [Trouble(Harm.STOPPED, "temporal", text, hint)]
+        served = asyncio.create_task(queues(client, self._settings))
+        try:
+            wrong = [checks.of_key(one) for one in checked if one.differs]
+            if wrong:
+                found = [Trouble(Harm.STOPPED, one.subject, one.text, one.hint) for one in wrong]
+                return [*found, *await answers([self._of_queues(served)], until)]
+            now = datetime.now(UTC)
+            ages = [one for age in key_ages(self._settings, checked) for one in systems.key_age(age, now)]
+            return [*await answers([*self._questions(client, served)], until), *ages]
+        finally:
+            served.cancel()
+
+    def _of_queues(self, served: asyncio.Task[QueueMap]) -> Question:
+        async def ask() -> list[Trouble]:
+            found = await asyncio.shield(served)
+            return [*_no_workers(found), *paused_erps(erp_queues(found, self._settings))]
+
+        return Question("task queues", ask, _SLOW)
+
+    def _questions(self, client: Client, served: asyncio.Task[QueueMap]) -> Iterator[Question]:
+        settings, old = self._settings, self._old
+
+        def of(subject: str, troubles: partial[AsyncIterator[Trouble]]) -> Question:
+            return Question(subject, lambda: all_of(troubles()), _SLOW)
+
+        yield of("safety checks", partial(_held, client))
+        yield self._of_queues(served)
+        yield of("worker versions", partial(_no_current_build, client, settings))
+        yield of("event bus", partial(_readers, client, settings))
+        yield of("intake", partial(_intake, client, settings))
+        yield of("gaps", partial(_gaps, client))
+        yield Question("orders", partial(self._orders, client), _SLOW)
+        yield of("audit", partial(_findings, client))
+        yield of("old orders", partial(_old, client, old))
+        yield of("wedged workflows", partial(_wedged, client))
+        yield of("alerts", partial(_undelivered_alerts, client, old))
+        yield of("schedules", partial(_schedules, client, settings))
+        yield of("retention", partial(_retention, client))
+
+    async def _orders(self, client: Client) -> list[Trouble]:
+        counted = await overview.stages(client)
+        self.idle = [*idle_orders(counted)]
+        slow = [trouble async for trouble in slow_orders(client, counted)]
+        return [*slow, *_attention(await overview.reasons_of(client, counted))]
 
 
-def _held(seen: overview.Overview) -> Iterator[Trouble]:
+async def _unreachable(error: Exception) -> Trouble:
+    """Temporal does not answer as it should: say which step fails."""
+    hint = "Start it, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE to where it is."
+    if isinstance(error, RPCError) and is_namespace_missing(error):
+        hint = f"{NO_NAMESPACE} Processes that run continue by themselves when it exists."
+    if isinstance(error, TemporalUnavailableError | TimeoutError | RPCError):
+        with suppress(TemporalUnavailableError):  # its own settings are wrong, as `error` says
+            found = await blocked(Endpoint.of_temporal(), patience=_STEP_SECONDS)
+            if found is not None:
+                text = f"Temporal cannot be reached: {found.text}"
+                return Trouble(Harm.STOPPED, "temporal", text, found.obstacle.hint("TEMPORAL_ADDRESS"))
+    text = str(error)
+    if isinstance(error, TimeoutError):
+        text = f"time-out: Temporal takes connections, but has not answered within {_PATIENCE:g} s"
+    return Trouble(Harm.STOPPED, "temporal", text, hint)
+
+
+async def _held(client: Client) -> AsyncIterator[Trouble]:
     """Safety checks that fail in running workers: all orders of an org or an ERP wait."""
-    for held in seen.held:
+    for held in await overview.held(client):
         text = f"{held.failed.text}. Its orders have been waiting since {clock(held.since)}; nothing is lost"
         hint = f"{held.failed.hint} Workers check again every 15 minutes and at start; the orders then continue."
         yield Trouble(Harm.STOPPED, held.failed.subject, text, hint)
 
 
-async def _pollers(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
-    """Queues without pollers. `worker` serves the orders and the ERPs, `subscriber` the event bus."""
-    wanted = {names.ORDERS_QUEUE: WORKFLOWS}
-    wanted |= {names.erp_queue(erp): ACTIVITIES for erp in (*(erp.name for erp in settings.erps), None)}
-    if any(route.events for route in settings.routes):
-        wanted[names.SUBSCRIBER_QUEUE] = WORKFLOWS
-    for queue, kind in wanted.items():
-        if not (await queue_state(client, queue, kind)).pollers:
-            command = "subscriber" if queue == names.SUBSCRIBER_QUEUE else "worker"
-            hint = f"Start `closedwon {command}`. If one is running, compare its settings and its TEMPORAL_ADDRESS."
-            yield Trouble(Harm.STOPPED, f"queue {queue}", "no pollers", hint)
+def _no_workers(served: QueueMap) -> Iterator[Trouble]:
+    """Queues that no living process serves. `worker` serves the orders and the ERPs, `subscriber` the event bus."""
+    reported = set()
+    for (name, kind), queue in served.items():
+        if queue.workers or name in reported or (name == names.ORDERS_QUEUE and kind != WORKFLOWS):
+            continue
+        reported.add(name)
+        command = "subscriber" if name == names.SUBSCRIBER_QUEUE else "worker"
+        hint = f"Start `closedwon {command}`. If one is running, compare its settings and its TEMPORAL_ADDRESS."
+        yield Trouble(Harm.STOPPED, f"queue {name}", f"no pollers{_waiting(served, name)}", hint)
+
+
+def _waiting(served: QueueMap, name: str) -> str:
+    tasks = sum(queue.state.backlog for (other, _), queue in served.items() if other == name)
+    return f"; {tasks} task{'' if tasks == 1 else 's'} wait" if tasks else ""
 
 
 async def _no_current_build(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
@@ -153,33 +209,28 @@ async def _no_current_build(client: Client, settings: Settings) -> AsyncIterator
         yield Trouble(Harm.STOPPED, "worker versions", "no build is current, so versioned workers get no work", hint)
 
 
-def _channel(channel: overview.ChannelStatus, settings: Settings) -> Iterator[Trouble]:
-    state, subject = channel.state, f"events of {channel.org.name}"
-    silent_since = datetime.now(UTC) - _SILENT * settings.subscriber.heartbeat_timeout
+async def _readers(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
+    for reader in await readers(client, settings):
+        if not reader.state.is_well:
+            yield _reader(reader)
+
+
+def _reader(reader: Reader) -> Trouble:
     kept = "Salesforce keeps events for 72 hours."
-    read = state.cursor.event_time if state.cursor else None
-    if read is not None:
-        kept = f"Salesforce keeps events for 72 hours; the last one that was read is of {clock(read)}."
-    if not state.is_started:
-        text = f"no subscription reads {channel.name}" + (f": {state.problem}" if state.problem else "")
-        hint = f"{_BY_ITSELF.format('it')}. If none runs, start `closedwon subscriber`."
-        if state.problem:
+    if reader.event_at is not None:
+        kept = f"Salesforce keeps events for 72 hours; the last one that was read is of {clock(reader.event_at)}."
+    harm, hint = Harm.LOSS, "Check that the org responds and that the integration user may log in."
+    match reader.state:
+        case ReaderState.NO_SUBSCRIPTION if reader.problem:
             hint = "Start or restart `closedwon subscriber`: one that runs does not begin again what was ended by hand."
-        yield Trouble(Harm.LOSS, subject, text, f"{hint} {kept}")
-    elif not state.is_reading:
-        workflow_id = names.subscription_workflow_id(channel.org.id, channel.name)
-        hint = f"Its details in Temporal's UI say why ({workflow_id}); it tries again every 5 minutes. {kept}"
-        yield Trouble(Harm.LOSS, subject, f"Salesforce refuses {channel.name}", hint)
-    elif state.heartbeat is None and state.attempt > _SILENT:
-        text = f"reading {channel.name} has failed {state.attempt - 1} times: {state.problem}"
-        yield Trouble(
-            Harm.LOSS, subject, text, f"Check that the org responds and that the integration user may log in. {kept}"
-        )
-    elif state.heartbeat is not None and state.heartbeat < silent_since:
-        why = f": {state.problem}" if state.problem else ""
-        text = f"the reader of {channel.name} has sent no heartbeat since {clock(state.heartbeat)}{why}"
-        hint = f"Start `closedwon subscriber`; if one is running, check that the org responds. {kept}"
-        yield Trouble(Harm.LOSS, subject, text, hint)
+        case ReaderState.NO_SUBSCRIPTION:
+            hint = f"{_BY_ITSELF.format('it')}. If none runs, start `closedwon subscriber`."
+        case ReaderState.NO_READER:
+            harm, hint = Harm.STOPPED, "Start `closedwon subscriber`; events wait in Salesforce until then."
+        case ReaderState.REFUSED:
+            workflow_id = names.subscription_workflow_id(reader.org.id, reader.channel)
+            hint = f"Its details in Temporal's UI say why ({workflow_id}); it tries again every 5 minutes."
+    return Trouble(harm, f"events of {reader.org.name}", reader.text, f"{hint} {kept}")
 
 
 async def _intake(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
@@ -204,8 +255,8 @@ async def _intake(client: Client, settings: Settings) -> AsyncIterator[Trouble]:
         writer.close()
 
 
-def _gaps(seen: overview.Overview) -> Iterator[Trouble]:
-    for one in seen.gaps:
+async def _gaps(client: Client) -> AsyncIterator[Trouble]:
+    for one in await overview.gaps_of(client):
         since = clock(one.gap.since) if one.gap.since else "an unknown time"
         text = f"a gap from {since} to {clock(one.gap.until)}, {one.gap.reason}: {one.status}"
         if one.status == "sweeping":
@@ -215,15 +266,15 @@ def _gaps(seen: overview.Overview) -> Iterator[Trouble]:
             yield Trouble(Harm.LOSS, f"route {one.key.route}", text, hint)
 
 
-def _findings(seen: overview.Overview) -> Iterator[Trouble]:
+async def _findings(client: Client) -> AsyncIterator[Trouble]:
     """What the newest scheduled audit has found."""
-    for one in seen.findings:
+    for one in await audit_findings(client):
         text = f"{one.number} {one.kind}: {one.title}; e.g. {one.examples[0]}" if one.examples else one.text
         yield Trouble(Harm.WAITING, "audit", text, f"{one.hint} List them: closedwon audit")
 
 
-def _attention(seen: overview.Overview) -> Iterator[Trouble]:
-    for value, number in seen.reasons.most_common():
+def _attention(reasons: Counter[str]) -> Iterator[Trouble]:
+    for value, number in reasons.most_common():
         try:
             reason = AttentionReason(value)
         except ValueError:  # of a later version
@@ -238,23 +289,14 @@ async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
     stages = [stage for stage in names.UNFINISHED if stage is not names.OrderStage.ATTENTION]
     query = visibility.all_of(visibility.at_stage(*stages), visibility.started_before(datetime.now(UTC) - old))
     found = await census.census(client, query)
-    if not found.number:
-        return
-    text = f"{found.number} open for more than {hours(old)}, the oldest for {hours(found.oldest)}"
-    async for one in client.list_workflows(query, limit=1):
-        pending = (await client.get_workflow_handle(one.id).describe()).raw_description.pending_activities
-        for step in pending:
-            text += f"; e.g. {one.id}, {step.activity_id}, attempt {step.attempt}"
-            if step.HasField("last_failure"):
-                text += f": {await failure_text(client, step)}"
-            queue = step.activity_options.task_queue.name
-            if queue and not (await queue_state(client, queue, ACTIVITIES)).pollers:
-                text += f"; no pollers on task queue {queue}"
-    yield Trouble(Harm.WAITING, "old orders", text, "When the system responds again: closedwon orders retry --all")
+    if found.number:
+        text = f"{found.number} open for more than {hours(old)}, the oldest for {hours(found.oldest)}"
+        text += await example(client, query)
+        yield Trouble(Harm.WAITING, "old orders", text, "When the system responds again: closedwon orders retry --all")
 
 
 async def _wedged(client: Client) -> AsyncIterator[Trouble]:
-    number = (await client.count_workflows(visibility.WEDGED)).count
+    number = await overview.wedged(client)
     if not number:
         return
     text = f"{number} cannot continue: their code fails, does not fit their history, or lacks a key"
@@ -263,7 +305,7 @@ async def _wedged(client: Client) -> AsyncIterator[Trouble]:
     with suppress(KeyMissingError):
         async for one in undecryptable(client, visibility.WEDGED, limit=_SAMPLE):
             text = f"{number} cannot continue; e.g. {one.id} was written with a wrong encryption key"
-            hint = _RECOVER
+            hint = RECOVER
             break
     yield Trouble(Harm.WAITING, "wedged workflows", text, hint)
 
@@ -319,38 +361,3 @@ async def _retention(client: Client) -> AsyncIterator[Trouble]:
         text = f"closed workflows are kept for {hours(kept)}, but Salesforce may send a message again for 72 h"
         hint = f"temporal operator namespace update -n {client.namespace} --retention 168h"
         yield Trouble(Harm.RISK, "retention", text, hint)
-
-
-async def _of_the_rest(settings: Settings) -> list[Trouble]:
-    """The checks of `config check`, each org's share of API calls, and the clock."""
-    async with Connections(settings) as connections:
-        asked = [finding async for finding in checks.remote(settings, connections)]
-        wrong = [finding for finding in asked if finding.wrong]
-        found = [Trouble(Harm.WAITING, finding.subject, finding.text, finding.hint) for finding in wrong]
-        found += [Trouble(Harm.RISK, one.subject, one.text, one.hint) for one in asked if one.warns]
-        for org in settings.orgs:
-            usage = connections.salesforce[org.id].usage
-            taken = measures(usage, sweep_share=settings.sweep_share(org.name)) if usage else []
-            if taken:
-                text = f"{usage}: {', '.join(measure.text for measure in taken)}"
-                hint = "See in Setup, Company Information, who calls; at the limit orders wait, but are not lost."
-                found.append(Trouble(Harm.RISK, f"org {org.name}", text, hint))
-            found += [trouble async for trouble in _skew(org)]
-    return [*found, *(Trouble(Harm.RISK, "intake", warning, "") for warning in warnings(settings))]
-
-
-async def _skew(org: Org) -> AsyncIterator[Trouble]:
-    """Compare this machine's clock with that of the org's servers."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
-            session.head(f"{org.url}/services/data") as response,
-        ):
-            theirs = parsedate_to_datetime(response.headers["Date"])
-    except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
-        return  # reported already: it does not respond
-    off = datetime.now(UTC) - theirs
-    if abs(off) > _SKEW:
-        side = "ahead of" if off > timedelta() else "behind"
-        text = f"this machine's clock is {abs(off).total_seconds():.0f} s {side} Salesforce's"
-        yield Trouble(Harm.RISK, "clock", text, "Synchronize it by NTP: JWT logins and signed callouts depend on it.")

@@ -9,13 +9,12 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from temporalio.client import Client
 
 from closedwon import names
-from closedwon.erp.breaker import Entry
+from closedwon.facts.queues import Queue, Served
 from closedwon.temporal.erp_limits import note_lifted, note_limit
 from closedwon.temporal.queues import ACTIVITIES, limit_queue, queue_state, write_breaker_entry
 
@@ -24,81 +23,10 @@ _EFFECT_SECONDS: Final = 60
 _ASK_AGAIN_SECONDS: Final = 0.05
 
 
-class Queue(NamedTuple):
-    """The present state of a queue of ERP activities."""
-
-    erp: str | None
-    """None: the queue of what concerns several ERPs."""
-    limit: float | None
-    """Orders a second, over all workers; 0 when paused, None without a limit."""
-    reason: str
-    by: str
-    since: datetime | None
-    backlog: int
-    """Activities that wait to be taken up; those that back off after a failure are not among them."""
-    oldest: timedelta
-    """How long the first of them has waited."""
-    workers: int
-    """Processes that have polled within the last minute."""
-    breaker: Entry = Entry()
-    """What the workers say about the ERP, with the limit that they have set while none of them could connect."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether nothing at all is let through."""
-        return self.limit == 0
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether anything limits it."""
-        return self.limit is not None or self.breaker.limit is not None
-
-    @property
-    def status(self) -> str:
-        """The limits as text."""
-        return ", ".join(text for text in (self.limit_text, self.breaker.status) if text) or "open"
-
-    @property
-    def limit_text(self) -> str:
-        """The limit that an operator has set, as text; empty if there is none."""
-        if self.limit is None:
-            return ""
-        return "paused" if self.is_paused else f"at most {self.limit:g}/s"
-
-    @property
-    def breaker_reason(self) -> str:
-        """Why the workers limit it; empty if they do not."""
-        return "" if self.breaker.limit is None else self.breaker.text
-
-    @property
-    def why(self) -> str:
-        """Why it is limited, by whom and since when; empty if it is not."""
-        parts = [self.reason, self.by, f"{self.since:%m-%d %H:%M} UTC"] if self.since else []
-        if self.breaker.limit is not None and self.breaker.since is not None:
-            parts += [self.breaker_reason, f"{self.breaker.since:%m-%d %H:%M} UTC"]
-        return "  ".join(part for part in parts if part)
-
-
 async def queue_of(client: Client, erp: str | None) -> Queue:
     """Ask Temporal about the queue of one ERP."""
     state = await queue_state(client, names.erp_queue(erp), ACTIVITIES)
-    limit = state.limit
-    return Queue(
-        erp=erp,
-        limit=limit.per_second if limit else None,
-        reason=limit.reason if limit else "",
-        by=limit.by if limit else "",
-        since=limit.since if limit else None,
-        backlog=state.backlog,
-        oldest=state.oldest,
-        workers=len(state.recent),
-        breaker=state.breaker,
-    )
-
-
-async def queues(client: Client, erps: Sequence[str]) -> list[Queue]:
-    """The queues of these ERPs, and the one that they share."""
-    return [await queue_of(client, erp) for erp in (*erps, None)]
+    return Served(state, state.recent).of_erp(erp)
 
 
 async def limit(

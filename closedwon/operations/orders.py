@@ -28,6 +28,7 @@ from closedwon.model.commands import Command, CommandAnswer
 from closedwon.operations.waking import Waker
 from closedwon.settings import Route
 from closedwon.temporal import visibility
+from closedwon.temporal.client import TRANSIENT
 from workflows.order_table import KEPT_BY_RETRY
 
 _AT_A_TIME: Final = 50
@@ -36,6 +37,7 @@ _AT_A_TIME: Final = 50
 
 _PATIENCE: Final = 10.0
 """Maximum time in seconds for the answer of an order, which needs a running worker."""
+_ENDED: Final = "It has ended; the command may have arrived before that."
 _TAKEN_BY: Final = {
     names.SIGNAL_CANCEL: (names.ORDER_WORKFLOW, names.UNPARSEABLE_MESSAGE_WORKFLOW),
     names.SIGNAL_RESOLVE: (names.ORDER_WORKFLOW,),
@@ -155,9 +157,10 @@ class _Sender:
         self._given = given
         self._without_workers = False
 
-    async def send(self, workflow_id: str) -> CommandReply:
+    async def send(self, workflow_id: str, *, is_signal: bool = False) -> CommandReply:
+        """Send the command by an update, which answers, or by a signal, which is only durable."""
         try:
-            if not workflow_id.startswith(names.ORDER_PREFIX):
+            if is_signal or not workflow_id.startswith(names.ORDER_PREFIX):
                 return await self._signal(workflow_id)
             if self._waker is not None and await self._waker.wake(workflow_id):
                 return CommandReply(workflow_id, CommandOutcome.WOKEN, "Its next attempt happens now.")
@@ -165,14 +168,25 @@ class _Sender:
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
             # Not an error: without workers, a signal is kept until one runs. It may repeat an update that arrived.
             self._without_workers = True
-            return await self.send(workflow_id)
+            return await self._again(workflow_id)
         except WorkflowUpdateFailedError as error:
             return CommandReply(workflow_id, CommandOutcome.REFUSED, str(error.cause))
         except RPCError as error:
-            gone = error.status is RPCStatusCode.NOT_FOUND
-            return CommandReply(
-                workflow_id, CommandOutcome.GONE if gone else CommandOutcome.FAILED, "" if gone else error.status.name
-            )
+            return await self._failed(workflow_id, error, is_signal=is_signal)
+
+    async def _failed(self, workflow_id: str, error: RPCError, *, is_signal: bool) -> CommandReply:
+        if error.status in TRANSIENT and not is_signal:
+            # A workflow task that timed out on a busy machine ends the updates that waited for it (UNAVAILABLE,
+            # ABORTED), as does a shard that moves. A signal is kept until a worker is there.
+            return await self._again(workflow_id)
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return CommandReply(workflow_id, CommandOutcome.GONE)
+        return CommandReply(workflow_id, CommandOutcome.FAILED, error.status.name)
+
+    async def _again(self, workflow_id: str) -> CommandReply:
+        """Send as a signal what was sent as an update, and may have arrived."""
+        reply = await self.send(workflow_id, is_signal=True)
+        return reply if reply.outcome is not CommandOutcome.GONE else reply._replace(text=_ENDED)
 
     async def _update(self, workflow_id: str) -> CommandReply:
         async with asyncio.timeout(_PATIENCE):

@@ -16,6 +16,8 @@ class Harm(StrEnum):
     """Notifications of Salesforce may be lost."""
     WAITING = "waiting"
     """Orders wait, but nothing is lost."""
+    UNKNOWN = "unknown"
+    """A question got no answer, so something may be wrong."""
     RISK = "risk"
     """No effect yet."""
 

@@ -1,21 +1,29 @@
-"""What `closedwon doctor` says about ERPs that get less than they could, and about the orders that wait for them."""
+"""What `closedwon doctor` says about ERPs that get less than they could, and about the orders that wait."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
+from temporalio.client import Client
+
+from closedwon.facts.queues import Queue
+from closedwon.facts.waits import example
 from closedwon.names import OrderStage
-from closedwon.operations.erps import Queue
-from closedwon.operations.overview import Overview
 from closedwon.operations.troubles import Harm, Trouble, clock, hours
+from closedwon.temporal import visibility
+from closedwon.temporal.census import Census
 
-_ORDERING: Final = "ordering"
+_SOON: Final = timedelta(minutes=2)
+"""An order that still waits for a system after this time is reported, even if each of its calls succeeds in the end."""
+_AT_A_SYSTEM: Final = (OrderStage.ORDERING, OrderStage.WRITING_BACK, OrderStage.CANCELLING)
+"""Stages that take seconds where nothing is slow."""
 
 
-def paused_erps(seen: Overview) -> Iterator[Trouble]:
+def paused_erps(queues: Sequence[Queue]) -> Iterator[Trouble]:
     """ERPs that an operator has paused or limited, and those that no worker can connect to."""
-    for queue in seen.queues:
+    for queue in queues:
         if queue.erp is not None and queue.limit is not None:
             why = f" ({queue.reason}; {queue.by})"
             since = clock(queue.since) if queue.since else "an unknown time"
@@ -34,17 +42,25 @@ def _broken(queue: Queue) -> Trouble:
     return Trouble(Harm.WAITING, f"erp {queue.erp}", text, hint)
 
 
-def orders_at_the_erp(seen: Overview) -> Iterator[Trouble]:
-    """How many orders are at the ERP. A problem only if an ERP has one; see `without_idle_reports`."""
-    ordering = seen.stages[OrderStage.ORDERING]
-    if ordering.number:
-        number = f"{ordering.number} order{'' if ordering.number == 1 else 's'}"
-        text = f"{number} at the stage ordering, the oldest for {hours(ordering.oldest)}"
-        hint = "They wait for the ERP; nothing is lost. When it responds again: closedwon orders retry --all"
-        yield Trouble(Harm.WAITING, _ORDERING, text, hint)
+async def slow_orders(client: Client, stages: Mapping[OrderStage, Census]) -> AsyncIterator[Trouble]:
+    """Orders that have waited for a system for longer than it should take, with what one of them waits for."""
+    for stage in _AT_A_SYSTEM:
+        found = stages[stage]
+        if found.number and found.oldest > _SOON:
+            trouble = _at(stage, found)
+            yield trouble._replace(text=trouble.text + await example(client, visibility.at_stage(stage)))
 
 
-def without_idle_reports(troubles: Sequence[Trouble]) -> list[Trouble]:
-    """Leave out the orders at the ERP where no ERP has a problem: they are about to be done."""
-    an_erp_fails = any(one.subject.startswith("erp ") and one.harm is not Harm.RISK for one in troubles)
-    return [one for one in troubles if one.subject != _ORDERING or an_erp_fails]
+def idle_orders(stages: Mapping[OrderStage, Census]) -> Iterator[Trouble]:
+    """Orders that are at the ERP, and not for long. A problem only if an ERP has one."""
+    found = stages[OrderStage.ORDERING]
+    if found.number and found.oldest <= _SOON:
+        yield _at(OrderStage.ORDERING, found)
+
+
+def _at(stage: OrderStage, found: Census) -> Trouble:
+    number = f"{found.number} order{'' if found.number == 1 else 's'}"
+    text = f"{number} at the stage {stage}, the oldest for {hours(found.oldest)}"
+    system = "Salesforce" if stage is OrderStage.WRITING_BACK else "the ERP"
+    hint = f"They wait for {system}; nothing is lost. When it responds again: closedwon orders retry --all"
+    return Trouble(Harm.WAITING, stage, text, hint)

@@ -6,6 +6,7 @@ Each rejects an invalid value with a sentence that says what it must be. No sect
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 from contextvars import ContextVar
@@ -18,7 +19,10 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
 from closedwon import durations, expressions
+from closedwon.files import stamps
 from closedwon.settings.problems import ProblemsError, SettingsProblem
+
+_log = logging.getLogger(__name__)
 
 SHORTEST_SECRET: Final = 32
 """Minimum length in characters of a secret that authenticates a sender. Random base64 of that length
@@ -36,10 +40,23 @@ class FileSecret(SecretStr):
     def __init__(self, secret: str, file: Path) -> None:
         super().__init__(secret)
         self.file = file
+        self._current = secret
+        self._seen = stamps([file])
 
     def read_again(self) -> SecretStr:
         """Return what the file holds now. Raises `ValueError`, with a sentence and a hint."""
         return FileSecret(_text_of(self.file), self.file)
+
+    def current(self) -> str:
+        """Return what the file holds now; what it held before, if it cannot be read any more."""
+        now = stamps([self.file])
+        if now != self._seen:
+            self._seen = now
+            try:
+                self._current = _text_of(self.file)
+            except ValueError as error:
+                _log.warning("%s; what was read before stays in use", error)
+        return self._current
 
     def __eq__(self, other: object) -> bool:
         """Whether the secrets are equal, whatever their source."""
@@ -48,6 +65,15 @@ class FileSecret(SecretStr):
     def __hash__(self) -> int:
         """Consistent with equality."""
         return super().__hash__()
+
+
+def current_value(secret: SecretStr) -> str:
+    """Return the value for a call that begins now: a secret in a file may have been replaced.
+
+    For credentials that this process shows to others. Those by which it recognizes others are read at the start, and
+    the safety checks look at their files (`closedwon.settings.guarding`).
+    """
+    return secret.current() if isinstance(secret, FileSecret) else secret.get_secret_value()
 
 
 def _text_of(file: Path) -> str:

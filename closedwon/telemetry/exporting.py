@@ -6,11 +6,14 @@ leave with ids and kinds of errors only, for the text of an error may quote what
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
 
+import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,14 +26,34 @@ from opentelemetry.util.types import Attributes
 from temporalio.client import Plugin
 from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
 
+from closedwon.network.blocking import HttpAdapter
+from closedwon.network.http import Http
 from closedwon.telemetry.traces import ACCEPT, TracesError
 
 _SHARE: Final = "OTEL_TRACES_SAMPLER_ARG"
 _KIND_OF_ERROR: Final = "exception.type"
+_TIMEOUT: Final = timedelta(seconds=10)
+"""For one batch; what OpenTelemetry recommends."""
+_OWN_CERTIFICATES: Final = tuple(
+    f"OTEL_EXPORTER_OTLP_{signal}{kind}"
+    for signal in ("", "TRACES_")
+    for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+)
+"""OpenTelemetry's own settings of TLS. With one of them, its own transport is used."""
 
 
-def start(collector: str | None, service: str) -> tuple[Plugin, Callable[[], None]]:
-    """Begin to record and send; return Temporal's plugin, and what sends the last spans.
+class Exporter(NamedTuple):
+    """What records and sends."""
+
+    plugin: Plugin
+    send_last: Callable[[], None]
+    """Sends the last spans; to be called in a thread."""
+    close: Callable[[], Awaitable[None]]
+    """Ends what is still being sent."""
+
+
+def start(collector: str | None, service: str) -> Exporter:
+    """Begin to record and send, by the event loop that is running.
 
     `collector` is its base address; None leaves it to OpenTelemetry's environment. Raises `TracesError`.
     """
@@ -42,9 +65,22 @@ def start(collector: str | None, service: str) -> tuple[Plugin, Callable[[], Non
         shutdown_on_exit=False,
     )
     logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.ERROR)  # it would log every retry
-    provider.add_span_processor(_Reticent(OTLPSpanExporter(endpoint=endpoint)))
+    http = Http(timeout=_TIMEOUT)
+    adapter = HttpAdapter(http)
+    adapter.loop = asyncio.get_running_loop()
+    session = None if any(os.environ.get(name) for name in _OWN_CERTIFICATES) else requests.Session()
+    if session is not None:
+        session.trust_env = False  # `Http` knows the rules of the network
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, adapter)
+    provider.add_span_processor(_Reticent(OTLPSpanExporter(endpoint=endpoint, session=session)))
     trace.set_tracer_provider(provider)
-    return OpenTelemetryPlugin(add_temporal_spans=True), provider.shutdown
+
+    async def close() -> None:
+        adapter.close()
+        await http.close()
+
+    return Exporter(OpenTelemetryPlugin(add_temporal_spans=True), provider.shutdown, close)
 
 
 class _BeginsWithAMessage(Sampler):

@@ -12,9 +12,9 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Final, Self
 
-import aiohttp
 from aiohttp import web
 from structlog.typing import EventDict, WrappedLogger
 from temporalio import activity, workflow
@@ -32,6 +32,8 @@ from temporalio.runtime import (
 from closedwon import settings
 from closedwon.encryption.codec import CodecError
 from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 from closedwon.telemetry import logs, traces
 
 _log = logging.getLogger(__name__)
@@ -98,13 +100,23 @@ class Metrics:
             "closedwon_started_timestamp_seconds", "When this process began to work, Unix time"
         )
         self.certificate_expires_at = meter.create_gauge_float(
-            "closedwon_certificate_expires_timestamp_seconds", "When intake's own certificate expires, Unix time"
+            "closedwon_certificate_expires_timestamp_seconds", "When a certificate expires, Unix time [link, side]"
+        )
+        self.key_age = meter.create_gauge_float(
+            "closedwon_key_age_seconds", "Since Temporal first knew a key, or its file was written [key]"
+        )
+        self.org_limit_used = meter.create_gauge(
+            "closedwon_salesforce_limit_used", "What the org has used of one of its limits [org, limit]"
+        )
+        self.org_limit_max = meter.create_gauge("closedwon_salesforce_limit_max", "The org's limit [org, limit]")
+        self.clock_ahead = meter.create_gauge_float(
+            "closedwon_clock_ahead_seconds", "By how much this machine's clock is ahead of the org's [org]"
         )
         self.check_failed = meter.create_gauge(
             "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"
         )
         # What the observer sees (workers.observer); every process that observes reports the same.
-        self.open_orders = meter.create_gauge("closedwon_open_orders", "Unfinished orders, now [stage]")
+        self.open_orders = meter.create_gauge("closedwon_open_orders", "Open orders, now [stage]")
         self.oldest_order = meter.create_gauge_float(
             "closedwon_oldest_open_order_seconds", "Age of the oldest unfinished order [stage]"
         )
@@ -115,15 +127,19 @@ class Metrics:
         self.backlog_age = meter.create_gauge_float(
             "closedwon_backlog_age_seconds", "How long the first of them has waited [queue, kind]"
         )
-        self.pollers = meter.create_gauge("closedwon_pollers", "Workers that ask for tasks [queue, kind]")
+        self.pollers = meter.create_gauge("closedwon_pollers", "Processes that live and serve it [queue, kind]")
         self.paused = meter.create_gauge("closedwon_queue_paused", "1 while the queue's rate limit is 0 [queue]")
         self.unreachable = meter.create_gauge(
             "closedwon_queue_unreachable", "1 while workers limit the queue because none can connect to its ERP [queue]"
         )
         self.reader_silence = meter.create_gauge_float(
             "closedwon_reader_silence_seconds",
-            "Time since the reader of the bus last advanced, or learned that nothing is new [org, channel]",
+            "Age of the last proof of the bus that it is read [org, channel]",
         )
+        self.reader_state = meter.create_gauge(
+            "closedwon_reader_state", "1 for the state of the reader of the bus, 0 for the others [org, channel, state]"
+        )
+        self.wedged = meter.create_gauge("closedwon_wedged_workflows", "Open workflows that cannot continue, now")
         self.open_gaps = meter.create_gauge("closedwon_open_gaps", "Gaps that no sweep has covered [org, route]")
         self.oldest_gap = meter.create_gauge_float(
             "closedwon_oldest_open_gap_seconds", "Since the oldest open gap began [org, route]"
@@ -207,12 +223,11 @@ class Telemetry:
 
     async def _exported(self, _request: web.Request) -> web.Response:
         try:
-            async with aiohttp.ClientSession() as session, session.get(self._exporter) as response:
-                return web.Response(body=await response.read(), headers={"Content-Type": _PROMETHEUS})
-        except aiohttp.ClientError as error:
-            raise web.HTTPServiceUnavailable(
-                text=f"the SDK's exporter does not answer: {type(error).__name__}"
-            ) from error
+            async with Http(timeout=timedelta(seconds=_CHECK_SECONDS)) as http:
+                page = await http.call("GET", self._exporter)
+        except NetworkError as error:
+            raise web.HTTPServiceUnavailable(text=f"the SDK's exporter does not answer: {error}") from error
+        return web.Response(body=page.body, headers={"Content-Type": _PROMETHEUS})
 
 
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -20,6 +20,9 @@ from temporalio.client import Plugin
 from closedwon.errors import ClosedwonError
 from closedwon.model.messages import Message
 from closedwon.model.order_state import OrderStart
+
+if TYPE_CHECKING:  # of the extra
+    from closedwon.telemetry.exporting import Exporter
 
 ACCEPT: Final = "accept"
 """The span that a trace begins with."""
@@ -58,16 +61,18 @@ def trace_id() -> str | None:
 class Traces:
     """What a process that traces, or does not, holds."""
 
-    def __init__(self, plugins: Sequence[Plugin] = (), end: Callable[[], None] | None = None) -> None:
+    def __init__(self, exporter: Exporter | None = None) -> None:
         """Use `start`."""
-        self.plugins = plugins
+        self.plugins: Sequence[Plugin] = () if exporter is None else (exporter.plugin,)
         """For the Temporal client; its workers take them over."""
-        self._end = end
+        self._exporter = exporter
 
     async def close(self) -> None:
         """Send the last spans. A collector that does not respond delays this by at most a few seconds."""
-        if self._end is not None:
-            await asyncio.wait({asyncio.create_task(asyncio.to_thread(self._end))}, timeout=_LAST_SPANS)
+        if self._exporter is not None:
+            sending = asyncio.create_task(asyncio.to_thread(self._exporter.send_last))
+            await asyncio.wait({sending}, timeout=_LAST_SPANS)
+            await self._exporter.close()
 
 
 def start(collector: str | None, service: str) -> Traces:
@@ -82,5 +87,4 @@ def start(collector: str | None, service: str) -> Traces:
             "telemetry.traces (or OTEL_EXPORTER_OTLP_ENDPOINT) names a collector, but what sends traces is not "
             "installed: pip install 'closedwon[traces]', or set OTEL_SDK_DISABLED=true."
         ) from error
-    plugin, end = exporting.start(collector, service)
-    return Traces((plugin,), end)
+    return Traces(exporting.start(collector, service))

@@ -1,8 +1,4 @@
-"""Connects to Temporal, and keeps trying while it is away.
-
-Address, namespace, TLS and API key come from Temporal's own environment variables and file (`TEMPORAL_ADDRESS`,
-`TEMPORAL_NAMESPACE`, `TEMPORAL_CONFIG_FILE`, …), so its command line and Closedwon always agree.
-"""
+"""Connects to Temporal, and keeps trying while it is away. `closedwon.temporal.target` says where it is."""
 
 from __future__ import annotations
 
@@ -15,22 +11,16 @@ from typing import TypeVar
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Plugin
-from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon.encryption import codec
-from closedwon.errors import ClosedwonError
 from closedwon.settings.encryption import Encryption
+from closedwon.temporal.target import WHERE, TemporalUnavailableError, explain, read_target
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
-_WHERE = (
-    "Where it is comes from TEMPORAL_ADDRESS or from Temporal's own configuration file (TEMPORAL_CONFIG_FILE, "
-    "TEMPORAL_PROFILE)."
-)
-_DEFAULT_ADDRESS = "localhost:7233"
 _PATIENCE = timedelta(seconds=60)
 _FIRST_PAUSE = 0.2
 TRANSIENT = frozenset(
@@ -47,10 +37,6 @@ TRANSIENT = frozenset(
 """Status codes of a server that is stopping or starting."""
 
 
-class TemporalUnavailableError(ClosedwonError):
-    """Temporal cannot be reached."""
-
-
 NO_NAMESPACE = (
     "Create it (`temporal operator namespace create --namespace … --retention 168h`), or correct TEMPORAL_NAMESPACE."
 )
@@ -58,7 +44,7 @@ NO_NAMESPACE = (
 
 
 class _AwayError(Exception):
-    """No connection."""
+    """No connection. Its text says why, and what to check."""
 
 
 async def connect(
@@ -74,18 +60,19 @@ async def connect(
     Raises `TemporalUnavailableError` with the hint, or `closedwon.encryption.codec.KmsError`.
     """
     converter = codec.data_converter(encryption)
-    config = _config()
-    address = config.setdefault("target_host", _DEFAULT_ADDRESS)
+    address = read_target()["target_host"]
 
     async def attempt() -> Client:
+        target = read_target()  # again each time: a certificate may have been renewed
         try:
             return await Client.connect(
-                **config, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
+                **target, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
             )
         except ValueError as error:
-            raise TemporalUnavailableError(f"{address!r} is not a valid address: {error}. {_WHERE}") from error
+            raise TemporalUnavailableError(f"{address!r} is not a valid address: {error}. {WHERE}") from error
         except RuntimeError as error:  # what the SDK raises when the first connection fails
-            raise _AwayError from error
+            why = explain(error, target)
+            raise _AwayError(f"{why}. {why.hint}") from why
 
     return await _patiently(attempt, address, patience)
 
@@ -120,13 +107,16 @@ async def _patiently(step: Callable[[], Awaitable[_Result]], address: str, patie
                 raise
             if asyncio.get_running_loop().time() + pause > deadline:
                 said = f" ({error.status.name}: {error.message})" if isinstance(error, RPCError) else ""
-                text = f"cannot be reached{said}. Is it running? {_WHERE}"
+                text = f"cannot be reached{said}. Is it running? {WHERE}"
+                if isinstance(error, _AwayError):
+                    text = f"cannot be reached: {error} {WHERE}"
                 if is_lacking:
                     text = f"has no such namespace{said}. {NO_NAMESPACE}"
                 raise TemporalUnavailableError(f"Temporal at {address} {text}") from error
             if pause == _FIRST_PAUSE:
                 what = "has no such namespace yet" if is_lacking else "cannot be reached yet"
-                _log.warning("Temporal at %s %s; trying for %s s", address, what, patience.seconds)
+                why = "" if isinstance(error, RPCError) else f" ({error.__cause__})"
+                _log.warning("Temporal at %s %s%s; trying for %s s", address, what, why, patience.seconds)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -140,13 +130,3 @@ async def namespace_id(client: Client) -> str:
     """Identify our namespace: the id changes when its database is replaced by an empty one. Raises `RPCError`."""
     answer = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     return answer.namespace_info.id
-
-
-def _config() -> ClientConnectConfig:
-    try:
-        return ClientConfig.load_client_connect_config()
-    except OSError as error:
-        what = f"{error.filename} cannot be read ({error.strerror})"
-    except RuntimeError as error:
-        what = str(error).splitlines()[0]  # the others quote the file, which may hold an API key
-    raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}. {_WHERE}")

@@ -23,8 +23,8 @@ from closedwon.erp.breaker import Entry
 Kind: TypeAlias = "TaskQueueType.ValueType"
 WORKFLOWS: Final = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 ACTIVITIES: Final = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-_RECENTLY: Final = timedelta(minutes=1)
-"""A long poll takes at most this long, so a worker that lives has polled since."""
+_RECENTLY: Final = timedelta(seconds=75)
+"""A long poll takes at most a minute, so a worker that lives and is not busy has polled since."""
 
 
 class QueueLimit(NamedTuple):
@@ -49,7 +49,7 @@ class QueueState(NamedTuple):
     pollers: frozenset[str]
     """Identities of the workers that Temporal remembers, also of those that have just stopped."""
     recent: frozenset[str]
-    """Identities of the workers that have polled within the last minute."""
+    """Identities of the workers that have polled lately. Who serves the queue: `closedwon.facts.queues`."""
     limit: QueueLimit | None
     """As an operator has set it."""
     breaker: Entry

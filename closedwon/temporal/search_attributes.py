@@ -15,7 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.errors import ClosedwonError
-from closedwon.temporal.client import TRANSIENT, TemporalUnavailableError, _log, is_namespace_missing
+from closedwon.temporal.client import TRANSIENT, _log, is_namespace_missing
+from closedwon.temporal.target import TemporalUnavailableError
 
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 

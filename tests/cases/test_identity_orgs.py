@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from closedwon import names
 from closedwon.emulators.salesforce.server import SalesforceEmulator
-from closedwon.operations import doctor, overview
+from closedwon.facts import overview
+from closedwon.operations import doctor
 from closedwon.operations.troubles import Harm
 from tests.cases.identity import waits_for_org
 from tests.support import checks as support

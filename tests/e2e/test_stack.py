@@ -16,7 +16,7 @@ from closedwon.demo.parts import Part, PartError
 from closedwon.demo.stack import Stack
 from closedwon.emulators.salesforce.client import OrgClient
 from closedwon.emulators.salesforce.connection import Connection
-from closedwon.operations import metrics_page
+from closedwon.facts import metrics_page
 from tests.support.audit import assert_clean
 from tests.support.encryption import as_environment, keyed
 from tests.support.handoff import until

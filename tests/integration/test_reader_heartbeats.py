@@ -36,6 +36,10 @@ async def test_a_reader_sends_fewer_heartbeats_while_nothing_comes() -> None:
         async def sent() -> int:
             return (await billed_actions(port))[HEARTBEAT]
 
+        async def is_connected() -> bool:
+            cursor = (await channel_state(world.client, org.org_id, CHANNEL)).cursor
+            return cursor is not None and cursor.proved_at is not None
+
         async def two_heartbeats(*, deals: int) -> float:
             """Win deals until the server has received two more heartbeats; the seconds that they took."""
             began, before = time.monotonic(), await sent()
@@ -48,7 +52,7 @@ async def test_a_reader_sends_fewer_heartbeats_while_nothing_comes() -> None:
             return time.monotonic() - began
 
         async with world.working():
-            await until(sent)
+            await until(is_connected)  # which is sent at once
             idle = await two_heartbeats(deals=0)
             moving = await two_heartbeats(deals=1)
             state = await channel_state(world.client, org.org_id, CHANNEL)

@@ -118,11 +118,11 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, expired: bool = False) -> tuple[Path, Path, str]:
-        """Files of a certificate and of its key, and its SHA-256 fingerprint."""
+    def issue(self, name: str, *, expired: bool = False, host: str = "localhost") -> tuple[Path, Path, str]:
+        """Files of a certificate for a `host` and of its key, and its SHA-256 fingerprint."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, expired=expired)
+        certificate = self._sign(subject, key, expired=expired, host=host)
         at = self._folder / f"{self.file.stem}-{name}"
         at.with_suffix(".crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         at.with_suffix(".key").write_bytes(
@@ -133,7 +133,13 @@ class Authority:
         return at.with_suffix(".crt"), at.with_suffix(".key"), certificate.fingerprint(hashes.SHA256()).hex()
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False, expired: bool = False
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        ca: bool = False,
+        expired: bool = False,
+        host: str = "localhost",
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         return (
@@ -145,7 +151,7 @@ class Authority:
             .not_valid_before(now - timedelta(days=2))
             .not_valid_after(now + timedelta(days=-1 if expired else 1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .add_extension(_usage(ca=ca), critical=True)

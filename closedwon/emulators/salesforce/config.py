@@ -170,6 +170,11 @@ class OrgConfig(_Setting):
     """How long the bus keeps events: 72 hours for high-volume platform events."""
     daily_api_requests: int = 100_000
     """Shown by `/limits` and `Sforce-Limit-Info`. Not enforced; use the fault `request-limit` instead."""
+    hourly_published_events: int = 250_000
+    """Shown by `/limits`. Not enforced, as are the next two."""
+    daily_delivered_events: int = 50_000
+    monthly_delivered_events: int = 1_500_000
+    """The entitlement of an add-on for platform events."""
 
 
 def read_config(path: Path) -> OrgConfig:

@@ -150,12 +150,13 @@ class EmulatedOrg:
 
     def limits(self) -> dict[str, Any]:
         """The body of `/limits`."""
-        most = self.config.daily_api_requests
-        return {
-            "DailyApiRequests": {"Max": most, "Remaining": most - self.api_calls.total()},
-            "HourlyPublishedPlatformEvents": {"Max": 250_000, "Remaining": 250_000 - self.bus.published},
-            "DailyDeliveredPlatformEvents": {"Max": 50_000, "Remaining": 50_000 - self.cometd.events_sent},
+        used = {
+            "DailyApiRequests": (self.config.daily_api_requests, self.api_calls.total()),
+            "HourlyPublishedPlatformEvents": (self.config.hourly_published_events, self.bus.published),
+            "DailyDeliveredPlatformEvents": (self.config.daily_delivered_events, self.cometd.events_sent),
+            "MonthlyPlatformEventsUsageEntitlement": (self.config.monthly_delivered_events, self.cometd.events_sent),
         }
+        return {name: {"Max": most, "Remaining": max(most - now, 0)} for name, (most, now) in used.items()}
 
     # Without HTTP, for tests: what a salesperson or an administrator does in the browser. No fault applies here.
 

@@ -25,11 +25,12 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
-import aiohttp
 import jwt
 
 from closedwon.errors import ClosedwonError
 from closedwon.ids import InvalidIdError, OrgId
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http, Reply
 from closedwon.salesforce.errors import (
     NO_ROUTING,
     SalesforceAuthFailedError,
@@ -38,6 +39,7 @@ from closedwon.salesforce.errors import (
     shortened,
 )
 from closedwon.settings import ClientCredentials, Org
+from closedwon.settings.values import current_value
 
 _JWT_LIFETIME: Final = 180
 """Seconds. Salesforce accepts at most about five minutes; three allow for clocks that differ."""
@@ -105,7 +107,7 @@ class TokenSource:
         async with self._lock:
             if self._token is None:
                 if self._failure is not None and self._clock() < self._not_before:
-                    raise self._error(self._failure)
+                    raise self._error(self._failure) from self._failure.__cause__
                 self._token = await self._log_in()
                 self._born = self._clock()
             return self._token
@@ -134,7 +136,7 @@ class TokenSource:
         except _LoginFailedError as failure:
             self._failures += 1
             self._remember(failure, failures=self._failures)
-            raise self._error(failure) from None
+            raise self._error(failure) from failure.__cause__
         self._failures = 0
         self._failure = None
         return token
@@ -162,27 +164,21 @@ class TokenSource:
     async def _ask(self) -> AccessToken:
         url = f"{self._org.url}/services/oauth2/token"
         headers, form = self._grant()
-        limit = aiohttp.ClientTimeout(total=self._org.timeout.total_seconds())
         try:
-            async with (
-                aiohttp.ClientSession(timeout=limit, trust_env=not is_local(self._org)) as session,
-                # A redirect would carry the secret to another host.
-                session.post(url, data=form, headers=headers, allow_redirects=False) as response,
-            ):
-                body = await _json(response)
-                token = _read_token(response.status, body)
-                self._check_org(_org_in(body) or await self._org_of(session, token))
+            async with Http(timeout=self._org.timeout) as http:
+                # No redirect: it would carry the secret to another host.
+                reply = await http.call("POST", url, data=form, headers=headers)
+                body = _json(reply)
+                token = _read_token(reply.status, body)
+                self._check_org(_org_in(body) or await self._org_of(http, token))
                 return token
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _LoginFailedError(
-                f"Salesforce's login is unreachable: {type(error).__name__}", refused=False
-            ) from error
+        except NetworkError as error:
+            raise _LoginFailedError(f"Salesforce's login is unreachable: {error}", refused=False) from error
 
-    async def _org_of(self, session: aiohttp.ClientSession, token: AccessToken) -> OrgId | None:
+    async def _org_of(self, http: Http, token: AccessToken) -> OrgId | None:
         """Request the org of a token from userinfo."""
         url, headers = f"{self._org.url}/services/oauth2/userinfo", {"Authorization": f"Bearer {token.access_token}"}
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            body = await _json(response)
+        body = _json(await http.call("GET", url, headers=headers))
         return _org_id(body.get("organization_id")) if isinstance(body, dict) else None
 
     def _check_org(self, found: OrgId | None) -> None:
@@ -196,7 +192,7 @@ class TokenSource:
         """Return the headers and the form of the token request (OAuth 2.0; RFC 7523 for the JWT)."""
         auth = self._org.auth
         if isinstance(auth, ClientCredentials):
-            pair = f"{auth.client_id}:{auth.client_secret.get_secret_value()}"
+            pair = f"{auth.client_id}:{current_value(auth.client_secret)}"
             basic = b64encode(pair.encode()).decode()
             return {"Authorization": f"Basic {basic}"}, {"grant_type": "client_credentials"}
         claims = {
@@ -206,7 +202,7 @@ class TokenSource:
             "exp": int(time.time()) + _JWT_LIFETIME,
         }
         try:
-            assertion = jwt.encode(claims, auth.private_key.get_secret_value(), algorithm="RS256")
+            assertion = jwt.encode(claims, current_value(auth.private_key), algorithm="RS256")
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise _LoginFailedError(
                 f"`auth.private_key` of org {self._org.name!r} is not an RSA key in PEM format", refused=True
@@ -214,9 +210,9 @@ class TokenSource:
         return {}, {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
 
 
-async def _json(response: aiohttp.ClientResponse) -> Any:
+def _json(reply: Reply) -> Any:
     try:
-        return await response.json(content_type=None)
+        return reply.json()
     except ValueError:
         return None
 

@@ -25,13 +25,14 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import requests
 from pydantic import SecretStr
-from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError
 
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.expressions import json_number
 from closedwon.ids import RecordId
+from closedwon.network.blocking import HttpAdapter
+from closedwon.network.http import Http
 from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
 from closedwon.salesforce.api.coalesce import Coalescer, InFlight, Keys, own
 from closedwon.salesforce.api.describe import Description
@@ -82,6 +83,8 @@ class SalesforceClient:
         self._tokens = tokens
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"salesforce-{org.name}")
         self._lock = threading.Lock()
+        self._http = Http(timeout=org.timeout)
+        self._adapter = HttpAdapter(self._http, self._counted)
         self._session = self._new_session()
         self._reads: dict[tuple[str, str], Coalescer[RecordId, dict[str, Any] | None]] = {}
         self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
@@ -211,11 +214,12 @@ class SalesforceClient:
         return then + timedelta(seconds=time.monotonic() - counted)
 
     async def close(self) -> None:
-        """Cancel waiting callers and release the connections. Running calls end in their threads."""
+        """Cancel waiting callers and running calls, and release the connections."""
         await asyncio.gather(*(group.close() for group in self._reads.values()))
         await asyncio.gather(*(group.close() for group in self._updates.values()))
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._session.close()
+        self._adapter.close()
+        await self._http.close()
 
     def _new_window(self) -> Window:
         return Window(lambda: pace(self.usage))
@@ -287,7 +291,8 @@ class SalesforceClient:
             ) from None
 
     async def _in_thread(self, work: Callable[[Salesforce], _T], token: AccessToken) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work, token)
+        self._adapter.loop = loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._run, work, token)
 
     def _run(self, work: Callable[[Salesforce], _T], token: AccessToken) -> _T:
         salesforce = Salesforce(
@@ -309,45 +314,31 @@ class SalesforceClient:
                 f"{self._org.url} redirects to another address",
                 hint="Set `orgs.url` to the org's present My Domain address.",
             ) from None
+        except requests.ConnectionError as error:  # its text is the one of our own `NetworkError`
+            raise UnavailableError(f"Salesforce gave no usable response: {error}") from error
         except (requests.RequestException, ValueError, KeyError) as error:
             raise UnavailableError(f"Salesforce gave no usable response: {type(error).__name__}") from error
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
-        session.mount("https://", _Adapter(self._org, self._count))
+        session.mount("https://", self._adapter)
         session.hooks["response"].append(self._note_headers)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no state shared between threads
         session.max_redirects = 0  # the token stays with the configured host
         session.auth = _as_it_is  # otherwise an entry in .netrc would replace our token
-        session.trust_env = not is_local(self._org)
+        session.trust_env = False  # `Http` knows the rules of the network
         return session
 
-    def _count(self) -> None:
+    def _counted(self, address: str) -> str:
+        """Count a request. simple-salesforce knows https only, but an emulator on this machine speaks plain http."""
         with self._lock:
             self.calls += 1
+        return address.replace("https://", "http://", 1) if is_local(self._org) else address
 
     def _note_headers(self, response: requests.Response, **_: Any) -> None:
         with suppress(KeyError, ValueError):
             self._clock = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC), time.monotonic()
         self.usage = usage_in(response.headers.get("Sforce-Limit-Info", "")) or self.usage
-
-
-class _Adapter(HTTPAdapter):
-    """Adds what simple-salesforce lacks: a time-out for every call, and plain http for a loopback host."""
-
-    def __init__(self, org: Org, sent: Callable[[], None]) -> None:
-        self._timeout = org.timeout.total_seconds()
-        self._plain = is_local(org)
-        self._sent = sent
-        super().__init__(pool_maxsize=_THREADS)
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        self._sent()
-        if self._plain and request.url:
-            request.url = request.url.replace("https://", "http://", 1)
-        if kwargs.get("timeout") is None:
-            kwargs["timeout"] = self._timeout
-        return super().send(request, *args, **kwargs)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

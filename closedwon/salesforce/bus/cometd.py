@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Final
 
-import aiohttp
 from aiocometd_noloop.constants import TransportState
 from aiocometd_noloop.transports.long_polling import LongPollingTransport
 
+from closedwon.network.http import Http
 from closedwon.salesforce.bus import bayeux
 from closedwon.salesforce.bus.bayeux import Message
 from closedwon.salesforce.errors import StreamInterruptedError
@@ -40,14 +41,14 @@ class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd ha
     def __init__(
         self,
         url: str,
-        session: aiohttp.ClientSession,
+        http: Http,
         access_token: str,
         *,
         received: Callable[[list[Message]], None],
         ended: Callable[[BaseException], None],
     ) -> None:
-        """Makes no connection. `session` must keep cookies."""
-        super().__init__(url=url, http_session=session, incoming_queue=asyncio.Queue())
+        """Makes no connection. `http` must keep cookies."""
+        super().__init__(url=url, http_session=http, incoming_queue=asyncio.Queue())
         self._authorization = {"Authorization": f"Bearer {access_token}"}
         self._received = received
         self._ended = ended
@@ -68,7 +69,7 @@ class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd ha
         await self.disconnect()
 
     async def _send_final_payload(self, payload: list[Message], *, headers: Any) -> Message:
-        """Send one request and interpret the response. Raises our own errors, aiohttp's, and TimeoutError."""
+        """Send one request and interpret the response. Raises our own errors, and `NetworkError`."""
         del headers
         request = payload[0]
         if request["channel"] == _HANDSHAKE:
@@ -81,15 +82,13 @@ class OneConnection(LongPollingTransport):  # type: ignore[misc]  # aiocometd ha
             self._has_polled = True
         elif request["channel"] == _CONNECT:
             await self._may_hold.wait()
-        async with self._http_session.post(
-            self._url,
-            json=payload,
-            headers=self._authorization,
-            allow_redirects=False,  # the token stays with the configured host
-            timeout=aiohttp.ClientTimeout(total=self.request_timeout),
-        ) as response:
-            body = await response.read()
-        return await self._interpret(bayeux.read_answer(response.status, body), request)
+        hold = self.request_timeout
+        deadline = None if hold is None else timedelta(seconds=hold)
+        # No redirects: the token stays with the configured host.
+        reply = await self._http_session.call(
+            "POST", self._url, json=payload, headers=self._authorization, deadline=deadline
+        )
+        return await self._interpret(bayeux.read_answer(reply.status, reply.body), request)
 
     async def _interpret(self, messages: list[Message], request: Message) -> Message:
         meta = [message for message in messages if message["channel"].startswith("/meta/")]

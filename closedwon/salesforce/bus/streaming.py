@@ -23,11 +23,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-import aiohttp
 from aiocometd_noloop.constants import ConnectionType
 
 from closedwon.errors import ClosedwonError
-from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
+from closedwon.network.failures import FailureKind, NetworkError
+from closedwon.network.http import Http
+from closedwon.salesforce.api.auth import AccessToken, TokenSource
 from closedwon.salesforce.bus.bayeux import Message
 from closedwon.salesforce.bus.cometd import OneConnection
 from closedwon.salesforce.bus.events import EventBatch, parse_event
@@ -62,7 +63,7 @@ class CometdStream:
         self._silence = silence.total_seconds()
         self._most_waiting = most_waiting
         self._token: AccessToken | None = None
-        self._http: aiohttp.ClientSession | None = None
+        self._http: Http | None = None
         self._connection: OneConnection | None = None
         self._batches: deque[EventBatch] = deque()
         self._waiting = 0
@@ -78,9 +79,7 @@ class CometdStream:
             return
         url = f"{self._org.url}/cometd/{self._org.api_version}"
         self._token = await self._tokens.token()
-        local = is_local(self._org)
-        # unsafe: a session needs its cookie, also from a Salesforce emulator with an IP address as its host.
-        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=local), trust_env=not local)
+        self._http = Http(timeout=timedelta(seconds=self._silence), cookies=True)
         connection = OneConnection(
             url, self._http, self._token.access_token, received=self._receive, ended=self._end_with
         )
@@ -140,9 +139,9 @@ class CometdStream:
             task = asyncio.current_task()
             if self._error is None or (task is not None and task.cancelling()):
                 raise
-        except TimeoutError as error:
-            self._silent = True
-            self._end_with(error)
+        except TimeoutError:
+            limit = self._org.timeout.total_seconds()
+            self._end_with(NetworkError(FailureKind.NO_ANSWER, f"it gave no whole answer within {limit:g} s"))
         except Exception as error:  # noqa: BLE001 - aiocometd raises KeyError and others
             self._end_with(error)
         if self._error is not None:
@@ -173,7 +172,13 @@ class CometdStream:
             return StreamInterruptedError(str(error))
         if isinstance(error, ClosedwonError):
             return error
-        return StreamInterruptedError(f"The connection to the event bus broke: {type(error).__name__}")
+        text = f"The connection to the event bus broke: {type(error).__name__}"
+        if isinstance(error, NetworkError):
+            self._silent = True
+            text = f"The event bus cannot be read: {error}"
+        interrupted = StreamInterruptedError(text)
+        interrupted.__cause__ = error
+        return interrupted
 
     async def _disconnect(self) -> None:
         try:

@@ -77,12 +77,12 @@ async def test_one_order_is_named_by_its_record() -> None:
     """No question is asked; an order that is done gets no command."""
     async with _refused(2) as (world, (first, second)):
         sent = await closedwon(world.client, "orders", "retry", first.short)
-        assert (0, True) == (sent.code, "1 accepted" in sent.text)
+        assert (0, True) == (sent.code, "1 accepted" in sent.text), sent.text
         assert OrderStage.COMPLETED is (await world.order(first).result()).stage
         assert OrderStage.ATTENTION == await world.stage(second)
 
         late = await closedwon(world.client, "orders", "cancel", first)
-        assert (1, True) == (late.code, "No order" in late.text)
+        assert (1, True) == (late.code, "No order" in late.text), late.text
         assert 1 == len(world.erp.orders())
 
 

@@ -22,12 +22,13 @@ from rich.console import Console
 from closedwon.cli.top_page import page
 from closedwon.demo.parts import program
 from closedwon.emulators.ports import free_port
+from closedwon.facts import metrics_page, overview
+from closedwon.facts.readers import ReaderState, readers
 from closedwon.model.sweeps import Gap
 from closedwon.names import OrderStage, RouteKey
-from closedwon.operations import metrics_page, overview
 from closedwon.temporal.sweeps import OpenGap
 from tests.integration.cli.conftest import Closedwon
-from tests.support.handoff import handoff
+from tests.support.handoff import handoff, until
 
 _FORMER_SCREEN = b"\x1b[?1049l"
 
@@ -54,13 +55,19 @@ async def test_the_page_shows_the_true_state() -> None:
         await world.until_stage(refused, OrderStage.ATTENTION)
         await world.until_listed()
 
+        async def is_read() -> bool:
+            (reader,) = await readers(world.client, world.settings)
+            return reader.state is ReaderState.READING
+
+        await until(is_read)
         seen = await overview.look(world.client, world.settings)
 
         assert 1 == seen.unfinished == seen.stages[OrderStage.ATTENTION].number
         assert {"erp-rejected": 1} == seen.reasons
-        assert (2, 1) == (seen.throughput.begun, seen.throughput.ended)
-        (channel,) = seen.channels
-        assert (True, True, []) == (channel.state.is_started, channel.state.is_reading, seen.gaps)
+        throughput = await overview.throughput(world.client)
+        assert (2, 1) == (throughput.begun, throughput.ended)
+        (reader,) = seen.readers
+        assert (ReaderState.READING, []) == (reader.state, seen.gaps)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,14 @@ async def test_open_gaps_are_reported_with_what_they_wait_for(status: list[str],
     gaps = [OpenGap(f"gap:{one}", key, gap, one) for one in status]
     drawn = io.StringIO()
     console = Console(width=80, file=drawn)
-    console.print(page(seen._replace(gaps=gaps), metrics_page.ScrapedMetrics({}, {}, {}), "default"))
+    console.print(
+        page(
+            seen._replace(gaps=gaps),
+            overview.Throughput(0, 0, None, None),
+            metrics_page.ScrapedMetrics({}, {}, {}),
+            "default",
+        )
+    )
 
     assert said in drawn.getvalue()
 

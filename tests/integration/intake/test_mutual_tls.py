@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from closedwon.ids import RecordId
-from closedwon.intake.tls import expiry
-from closedwon.settings import Outbound, Settings, Tls
+from closedwon.settings import Outbound, Settings
 from tests.support.handoff import handoff, until
 from tests.support.intake import Authority, deliver, intake, soap_message
 
@@ -136,10 +134,3 @@ async def test_a_failed_handshake_is_counted_by_its_reason_and_logged_with_the_a
     assert dict.fromkeys({*reasons, "gone"}, 1) == counted
     logged = [record.getMessage() for record in caplog.records if "handshake" in record.getMessage()]
     assert {f"TLS handshake with 127.0.0.1 failed ({reason})" for reason in reasons} == set(logged)
-
-
-def test_the_expiry_of_our_certificate_is_a_metric(tmp_path: Path) -> None:
-    """An operator sees it in time, before Salesforce rejects the certificate."""
-    certificate, key, _ = Authority(tmp_path, "ours").issue("localhost")
-    left = expiry(Tls(certificate=certificate, key=key)) - datetime.now(UTC)
-    assert timedelta(hours=23) < left < timedelta(hours=25)

@@ -20,8 +20,9 @@ from closedwon.emulators.ports import free_port
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.erp.breaker import PROBE, Phase
+from closedwon.facts.readers import ReaderState, readers
 from closedwon.names import OrderStage, sweep_schedule_id
-from closedwon.operations import doctor, erps, overview
+from closedwon.operations import doctor, erps
 from closedwon.operations.troubles import Harm, Trouble
 from closedwon.settings import AlertSettings, Intake, Workers
 from closedwon.temporal.queues import write_breaker_entry
@@ -198,6 +199,11 @@ async def test_versioned_workers_without_a_current_build_are_reported_with_the_c
         workers = Workers(build_id="1.5.0")
         world.settings = world.settings.model_copy(update={"workers": workers})
         async with world.working():
+
+            async def is_reported() -> bool:
+                return "worker versions" in await _examine(world, monkeypatch)
+
+            await until(is_reported)  # the workers have just begun to poll
             found = await _examine(world, monkeypatch)
             assert Harm.STOPPED is found["worker versions"].harm
             assert "set-current-version" in found["worker versions"].hint
@@ -244,8 +250,8 @@ async def test_a_key_that_is_missing_is_reported_by_its_id(monkeypatch: pytest.M
     async with handoff(encryption=keyed(fresh_key("former"))) as world, world.working():
 
         async def heartbeats() -> bool:
-            (channel,) = await overview.channels(world.client, world.settings)
-            return channel.state.cursor is not None
+            (reader,) = await readers(world.client, world.settings)
+            return reader.state is ReaderState.READING
 
         await until(heartbeats)
         world.settings = world.settings.model_copy(update={"encryption": keyed(fresh_key("latter"))})

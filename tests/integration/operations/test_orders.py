@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
+
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowUpdateInput,
+    WorkflowUpdateHandle,
+)
+from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon.ids import RecordId
 from closedwon.model.commands import Command
@@ -30,6 +40,37 @@ async def test_an_order_that_has_ended_meanwhile_is_gone_and_the_rest_get_the_co
         assert {ids[0]: CommandOutcome.GONE, ids[1]: CommandOutcome.ACCEPTED, ids[2]: CommandOutcome.GONE} == {
             answer.workflow_id: answer.outcome for answer in answers
         }
+        assert OrderStage.COMPLETED is (await world.order(waits).result()).stage
+
+
+class _Busy(Interceptor, OutboundInterceptor):
+    """A Temporal that ends each update, as it does when a workflow task times out on a busy machine."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's name
+        OutboundInterceptor.__init__(self, next)
+        return self
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:  # noqa: A002
+        self.refused += 1
+        raise RPCError(f"Workflow Update {input.update} was aborted.", RPCStatusCode.UNAVAILABLE, b"")
+
+
+async def test_a_command_whose_answer_is_cut_off_is_sent_as_a_signal() -> None:
+    """An update is not kept by a busy Temporal; a signal is. The command is sent, and not an error."""
+    busy = _Busy()
+    async with handoff() as world, world.working():
+        world.org.seed(1)
+        world.erp.faults.reject = 1
+        (waits,) = world.org.win_next(1)
+        await world.until_stage(waits, OrderStage.ATTENTION)
+        client = Client(world.client.service_client, data_converter=world.client.data_converter, interceptors=[busy])
+        (reply,) = [
+            one async for one in orders.send(client, [world.order(waits).id], "retry", Command(by="ada@desk"), rate=9)
+        ]
+        assert (1, CommandOutcome.SENT) == (busy.refused, reply.outcome)
         assert OrderStage.COMPLETED is (await world.order(waits).result()).stage
 
 

@@ -121,6 +121,10 @@ def test_a_record_that_salesforce_has_not_listed_is_incomplete() -> None:
     [
         (facts_of(deal(), [order()]), Counts(won=1, ordered=1, written_back=1)),
         (facts_of(deal(), []), Counts(won=1, missing=1)),
+        (facts_of(deal(), [], flow(OrderStage.ATTENTION, "running", number=None)), Counts(won=1, waiting=1)),
+        (facts_of(deal(), [], flow(OrderStage.ORDERING, "running", number=None)), Counts(won=1, waiting=1)),
+        (facts_of(deal(), [], flow(OrderStage.CANCELLED, "running", number=None)), Counts(won=1, missing=1)),
+        (facts_of(deal(), [], flow(OrderStage.ATTENTION, "terminated", number=None)), Counts(won=1, missing=1)),
         (facts_of(deal(), [order(status=ErpStatus.DRAFT)]), Counts(won=1)),
         (facts_of(deal(), [order("S2")]), Counts(won=1, ordered=1)),
         (facts_of(deal(), [order(), order("S2")]), Counts(won=1, ordered=1, written_back=1, duplicates=1)),

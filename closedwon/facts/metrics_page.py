@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Final, NamedTuple
 
-import aiohttp
+from closedwon.network.failures import NetworkError
+from closedwon.network.http import Http
 
 _LINE: Final = re.compile(r"^closedwon_(\w+)\{([^}]*)\} ([-+.\deE]+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
-_PATIENCE: Final = aiohttp.ClientTimeout(total=2)
+_PATIENCE: Final = timedelta(seconds=2)
 
 
 class ScrapedMetrics(NamedTuple):
@@ -27,25 +29,25 @@ class ScrapedMetrics(NamedTuple):
 async def read(addresses: Sequence[str]) -> ScrapedMetrics:
     """Ask them all; those that do not answer are passed over."""
     found = ScrapedMetrics({}, {}, {})
-    async with aiohttp.ClientSession(timeout=_PATIENCE) as session:
-        for text in await asyncio.gather(*(_text(session, address) for address in addresses)):
-            for name, labels, value in _samples(text):
-                if name == "salesforce_api_used":
-                    found.api_used[labels["org"]] = int(value)
-                elif name == "salesforce_api_limit":
-                    found.api_limit[labels["org"]] = int(value)
-                elif name == "cursor_lag_seconds":
-                    key = labels["org"], labels["channel"]
-                    found.lag[key] = max(value, found.lag.get(key, 0))  # one that reads no more says 0
+    async with Http(timeout=_PATIENCE) as http:
+        texts = await asyncio.gather(*(_text(http, address) for address in addresses))
+    for name, labels, value in (sample for text in texts for sample in _samples(text)):
+        if name == "salesforce_api_used":
+            found.api_used[labels["org"]] = int(value)
+        elif name == "salesforce_api_limit":
+            found.api_limit[labels["org"]] = int(value)
+        elif name == "cursor_lag_seconds":
+            key = labels["org"], labels["channel"]
+            found.lag[key] = max(value, found.lag.get(key, 0))  # one that reads no more says 0
     return found
 
 
-async def _text(session: aiohttp.ClientSession, address: str) -> str:
+async def _text(http: Http, address: str) -> str:
     try:
-        async with session.get(address) as response:
-            return await response.text() if response.ok else ""
-    except (aiohttp.ClientError, TimeoutError, ValueError):
+        reply = await http.call("GET", address)
+    except NetworkError:
         return ""
+    return reply.body.decode(errors="replace") if reply.ok else ""
 
 
 def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:

@@ -1,0 +1,114 @@
+"""The TLS context of every client: which certificate authorities are trusted.
+
+`SSL_CERT_FILE`, `SSL_CERT_DIR`, `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` name files or folders of authorities. If at
+least one is set, the authorities of all of them are trusted, and no others; otherwise those of the machine and those of
+certifi, because a small container has none of its own. A changed file is read again, so that a new authority counts for
+the next connection. If it cannot be read any more, what was read before stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from closedwon.files import stamps
+
+_log = logging.getLogger(__name__)
+
+_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class TrustSettingError(ValueError):
+    """A variable names authorities that cannot be read. The text names variable, file and reason."""
+
+
+def bundles() -> dict[str, Path]:
+    """The files and folders of authorities that the environment names, by variable."""
+    return {name: Path(value) for name in _VARIABLES if (value := os.environ.get(name, "").strip())}
+
+
+def authorities_pem() -> bytes | None:
+    """The authorities that the environment names, for a transport of its own (Temporal's); None if it names none.
+
+    Raises `TrustSettingError`.
+    """
+    named = bundles()
+    if not named:
+        return None
+    client_context()  # validates the files
+    files = [file for path in named.values() for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return b"\n".join(dict.fromkeys(file.read_bytes() for file in files if file.is_file()))
+
+
+class _Contexts:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._read: tuple[object, ...] | None = None
+        self._failed: tuple[object, ...] | None = None
+
+    def current(self) -> ssl.SSLContext:
+        with self._lock:
+            named = bundles()
+            now = (tuple(named.items()), stamps(named.values()))
+            if self._context is not None and now in (self._read, self._failed):
+                return self._context
+            try:
+                context = _new(named)
+            except TrustSettingError as error:
+                if self._context is None or self._read is None or self._read[0] != now[0]:
+                    raise
+                self._failed = now
+                _log.warning("%s; the authorities that were read before stay", error)
+                return self._context
+            if self._context is not None:
+                _log.info("the certificate authorities were read again")
+            self._context, self._read = context, now
+            return context
+
+
+_contexts: Final = _Contexts()
+
+
+def client_context() -> ssl.SSLContext:
+    """The context for a new connection to another host. The same object until a file changes.
+
+    Raises `TrustSettingError`.
+    """
+    return _contexts.current()
+
+
+def _new(named: Mapping[str, Path]) -> ssl.SSLContext:
+    if not named:
+        context = ssl.create_default_context()
+        context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags |= _default_flags()
+        for variable, path in named.items():
+            _load(context, variable, path)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=str(path))
+        else:
+            context.load_verify_locations(cafile=str(path))
+    except (ssl.SSLError, OSError) as error:
+        why = "it is not a list of certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        raise TrustSettingError(f"the authorities of {variable} ({path}) cannot be read: {why}") from error
+
+
+def _default_flags() -> ssl.VerifyFlags:
+    """What this version of Python checks by default."""
+    return ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH).verify_flags
