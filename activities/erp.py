@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -14,6 +14,7 @@ from activities.attempts import Attempt, Prove, ask_temporal
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
+from activities.passing import RefusalsOfErp, not_here
 from closedwon.erp.base import (
     AmountDiffersError,
     CannotLookUpError,
@@ -80,6 +81,7 @@ class ErpActivities:
         self._on_step = on_step
         self._prove = prove
         self._holds = holds or Holds()
+        self._refusals = RefusalsOfErp(self._holds)
         self._without_number: dict[str, float] = {}
         """By idempotency key: when this worker first saw that order without a number, by the monotonic clock."""
 
@@ -106,7 +108,7 @@ class ErpActivities:
     async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
         """Look many orders up; a key that the ERP does not know is left out."""
         with errors_as_failures(), self._timed(request.erp):
-            found = await run_to_completion(self._erp(request.erp).find_many(request.keys))
+            found = await run_to_completion(self._find_many(request))
             return {
                 key: [KnownOrder(number=one.number, cancelled=one.status is ErpStatus.CANCELLED) for one in orders]
                 for key, orders in found.items()
@@ -143,10 +145,14 @@ class ErpActivities:
             resolved = await run_to_completion(self._resolve(request, attempt))
             return resolved.model_copy(update={"in_doubt_since": attempt.in_doubt_since})
 
+    async def _find_many(self, request: FindOrders) -> dict[str, list[ErpOrder]]:
+        async with self._refusals.passing(request.erp):
+            return await self._erp(request.erp).find_many(request.keys)
+
     async def _find(self, request: KeyedRequest) -> ErpOrder | None:
         found: ErpOrder | None = None
         for name in self._names(request):
-            with self._timed(name):
+            async with self._calling(name):
                 order = await self._erp(name).find(request.idempotency_key)
             if found is None or _is_active(order):
                 found = order
@@ -173,7 +179,7 @@ class ErpActivities:
         fencing = {name: fenced(self._erp(name), attempt) for name in self._names(request)}
         for name, erp in fencing.items():
             try:
-                with self._timed(name):
+                async with self._calling(name):
                     shown[name] = await look_up_named(erp, request.number, request.idempotency_key)
             except UnknownOrderError as error:
                 refusal = error
@@ -181,7 +187,7 @@ class ErpActivities:
                 can_say = False
         if shown:
             name = only_candidate(shown, request.number, request.order)
-            with self._timed(name):
+            async with self._calling(name):
                 taken = await take_found(
                     fencing[name], shown[name], request.idempotency_key, request.order, accept_differences=accept
                 )
@@ -200,7 +206,8 @@ class ErpActivities:
     async def _create(self, request: CreateOrder, attempt: Attempt) -> Handoff:
         number = request.number
         for name in request.other_erps:
-            found = await self._erp(name).find(request.order.idempotency_key)
+            async with self._refusals.passing(name):
+                found = await self._erp(name).find(request.order.idempotency_key)
             if found is not None and found.number == number:
                 number = None  # that ERP's number: in another ERP it may be any order's
             if found is not None and found.status is not ErpStatus.CANCELLED:
@@ -217,7 +224,8 @@ class ErpActivities:
             unproven_status=request.unproven_status,
             single_erp=not request.other_erps,
         )
-        return await self._hand_over(request, said, attempt)
+        async with self._refusals.passing(request.erp):
+            return await self._hand_over(request, said, attempt)
 
     async def _hand_over(self, request: CreateOrder, said: OnRecord, attempt: Attempt) -> Handoff:
         erp, order = self._erp(request.erp), request.order
@@ -260,7 +268,7 @@ class ErpActivities:
         result = ErpResult(order=None)
         has_lived = False
         for name in self._names(request):  # one that is cancelled already may have made way for one in another ERP
-            with self._timed(name):
+            async with self._calling(name):
                 done = await cancel_order(
                     self._erp(name),
                     request.idempotency_key,
@@ -317,6 +325,12 @@ class ErpActivities:
             "remove `write_back.number` from the route.",
         )
 
+    @asynccontextmanager
+    async def _calling(self, erp: str) -> AsyncIterator[None]:
+        async with self._refusals.passing(erp):
+            with self._timed(erp):
+                yield
+
     @contextmanager
     def _timed(self, erp: str) -> Iterator[None]:
         """Record how long the hand-over took, and the kind of error that ended it."""
@@ -335,11 +349,7 @@ class ErpActivities:
         try:
             return self._erps[name]
         except KeyError:
-            raise AttentionError(
-                f"This worker has no ERP named {name!r}",
-                reason=AttentionReason.CONFIGURATION,
-                hint="Add it to `erps` in closedwon.toml, restart the worker, then send `retry`.",
-            ) from None
+            raise not_here("ERP", name, "erps") from None
 
 
 def _is_active(order: ErpOrder | None) -> TypeGuard[ErpOrder]:

@@ -15,8 +15,9 @@ from activities.at_once import NotAtOnceError, Promptness, is_local
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
+from activities.passing import not_here
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
-from closedwon.errors import AttentionError, AttentionReason, BenignError
+from closedwon.errors import AttentionError, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.orders import check_prefix
 from closedwon.mapping.record import Erps, Record, gone, snapshot, until_quiet
@@ -215,13 +216,13 @@ class SalesforceActivities:
         try:
             return self._settings.route(name)
         except KeyError:
-            raise _not_configured("route", name, "routes") from None
+            raise not_here("route", name, "routes") from None
 
     def _client(self, org: OrgId) -> SalesforceClient:
         try:
             return self._clients[org]
         except KeyError:
-            raise _not_configured("org", org, "orgs") from None
+            raise not_here("org", org, "orgs") from None
 
 
 def _wanted(route: Route, request: WriteBack) -> Values:
@@ -278,11 +279,3 @@ def _wait_until_quiet(record: Record, now: datetime) -> None:
             f"{changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC (`quiet` of route {record.route.name!r})",
             retry_after=max(left, _SHORTEST_WAIT),
         )
-
-
-def _not_configured(kind: str, name: str, key: str) -> AttentionError:
-    return AttentionError(
-        f"This worker has no {kind} named {name!r}",
-        reason=AttentionReason.CONFIGURATION,
-        hint=f"Add it to `{key}` in closedwon.toml, restart the worker, then send `retry`.",
-    )

@@ -16,6 +16,7 @@ from temporalio import activity
 from activities.failures import errors_as_failures
 from activities.heartbeats import Heartbeat, heartbeating
 from activities.holds import Holds
+from activities.passing import not_here
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.record import Record
@@ -213,11 +214,11 @@ def swept_route(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep
     """The route that is to be swept, and how. Raises `AttentionError` where the settings do not say."""
     found = [one for one in settings.routes if one.name == name]
     if not found or settings.org(found[0].org).id != org:
-        raise AttentionError(
-            f"This worker has no route named {name!r} of org {org}",
-            reason=AttentionReason.CONFIGURATION,
-            hint="Add it to `routes` in closedwon.toml and restart the worker; or delete its schedule, so that it "
-            "does not begin again, and cancel this sweep.",
+        raise not_here(
+            f"route of org {org}",
+            name,
+            "routes",
+            otherwise="; or delete its schedule, so that it does not begin again, and cancel this sweep",
         )
     route = found[0]
     if route.sweep is None:

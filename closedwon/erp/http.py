@@ -1,7 +1,7 @@
 """One HTTP call to an ERP, and the meaning of its failures; shared by all adapters that use HTTP.
 
-The status alone decides what may be retried, because the body of an error is often a proxy's HTML. The client returns
-501 and client errors other than 401, 403, 408 and 429, because only the adapter knows what they mean.
+What a status or a broken connection means is in one table (`closedwon.erp.statuses`). The client returns what only the
+adapter can interpret: `Meaning.ACCEPTED`, `REFUSED` and `NOT_OFFERED`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from closedwon.erp.errors import BusyError, ErpAuthFailedError, UnknownError, UnreachableError, UnusableAnswerError
+from closedwon.erp.errors import (
+    BusyError,
+    ErpAuthFailedError,
+    RejectedError,
+    TooLargeForErpError,
+    UnknownError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from closedwon.erp.statuses import MAY_HAVE_HAPPENED, Meaning, meaning_of_failure, row_of
 from closedwon.errors import AttentionReason
 
 KEYS_PER_CALL: Final = 50
@@ -34,7 +43,7 @@ class ServerFaultError(UnknownError):
 
 
 class HttpReply(NamedTuple):
-    """A status below 500, or 501, and the parsed JSON body; None if there is none."""
+    """A status that the adapter interprets, and the parsed JSON body; None if there is none."""
 
     status: int
     body: Any
@@ -43,6 +52,11 @@ class HttpReply(NamedTuple):
     def ok(self) -> bool:
         """Whether the status is a success."""
         return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def is_not_offered(self) -> bool:
+        """Whether the server says that it has no such path, or not that method of it."""
+        return row_of(self.status).meaning is Meaning.NOT_OFFERED
 
     @property
     def reason(self) -> str | None:
@@ -92,8 +106,8 @@ class HttpClient:
     ) -> HttpReply:
         """Send one request, never twice, and return the answer.
 
-        Raises `UnreachableError` if no request was sent, `UnknownError` if the outcome of the request is unknown (no
-        answer, an unparseable one, 408, 5xx), `BusyError` on 429 and 503, and `ErpAuthFailedError` on 401 and 403.
+        Raises `UnreachableError`, `UnknownError`, `BusyError`, `ErpAuthFailedError` and `UnusableAnswerError`, as
+        `closedwon.erp.statuses` says.
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -108,9 +122,9 @@ class HttpClient:
                 method, self._url + path, params=params, json=body, headers=headers, allow_redirects=False
             ) as response:
                 content = await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise UnreachableError(f"{self._erp}: no connection to the ERP ({type(error).__name__})") from error
         except (aiohttp.ClientError, TimeoutError) as error:
+            if meaning_of_failure(error) is Meaning.UNREACHED:
+                raise UnreachableError(f"{self._erp}: no connection to the ERP ({type(error).__name__})") from error
             raise UnknownError(f"{self._erp}: {method} {path} got no answer ({type(error).__name__})") from error
         self._refuse(response, f"{self._erp}: {method} {path} answered {response.status}")
         return HttpReply(response.status, self._parse(content, ok=response.ok))
@@ -122,31 +136,37 @@ class HttpClient:
             self._session = None
 
     def _refuse(self, response: aiohttp.ClientResponse, what: str) -> None:
-        match response.status:
-            case HTTPStatus.UNAUTHORIZED:
+        """Raise what the status means, unless the adapter decides."""
+        status = response.status
+        match row_of(status).meaning:
+            case Meaning.CREDENTIAL:
                 hint = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."
                 raise ErpAuthFailedError(f"{what}: the ERP does not accept our credential", hint=hint)
-            case HTTPStatus.FORBIDDEN:
+            case Meaning.RIGHT:
                 hint = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
                 raise ErpAuthFailedError(f"{what}: the ERP user lacks a right", hint=hint)
-            case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
-                raise BusyError(
-                    what,
-                    retry_after=_retry_after(response.headers.get("Retry-After")),
-                    may_have_happened=response.status == HTTPStatus.SERVICE_UNAVAILABLE,
-                )
-            case HTTPStatus.REQUEST_TIMEOUT:
-                raise UnknownError(what)
-            case HTTPStatus.NOT_IMPLEMENTED:
-                return  # the ERP did nothing; the adapter decides
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ServerFaultError(what)
-            case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-                raise UnusableAnswerError(
-                    f"{what}: the ERP redirects to another address",
-                    reason=AttentionReason.CONFIGURATION,
-                    hint=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
-                )
+            case Meaning.WAIT:
+                after = _retry_after(response.headers.get("Retry-After"))
+                raise BusyError(what, retry_after=after, may_have_happened=status in MAY_HAVE_HAPPENED)
+            case Meaning.UNKNOWN:
+                raise (ServerFaultError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else UnknownError)(what)
+            case Meaning.TOO_LARGE:
+                raise TooLargeForErpError(self._erp, f"{what}: {row_of(status).why}")
+            case Meaning.MISFIT:
+                raise self._misfit(status, what)
+
+    def _misfit(self, status: int, what: str) -> RejectedError:
+        if status < HTTPStatus.BAD_REQUEST:
+            return UnusableAnswerError(
+                f"{what}: the ERP redirects to another address",
+                reason=AttentionReason.CONFIGURATION,
+                hint=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
+            )
+        return RejectedError(
+            f"{what}: {row_of(status).why}",
+            reason=AttentionReason.CONFIGURATION,
+            hint=f"Check the url of erps[{self._erp}], and what the proxies before the ERP refuse; then send `retry`.",
+        )
 
     def _parse(self, content: bytes, *, ok: bool) -> Any:
         if not content:
