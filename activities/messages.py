@@ -18,7 +18,7 @@ from temporalio.client import Client
 
 from activities.failures import errors_as_failures
 from activities.passing import not_here
-from closedwon.acceptance import Notification, accept
+from closedwon.acceptance import Notification, accept, start_held
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.mapping.orders import check_org, record_id_of
@@ -61,6 +61,9 @@ class MessageActivities:
     async def read_again(self, message: UnparseableMessage) -> None:
         """Try again to start an order workflow from an unparseable message."""
         with errors_as_failures():
+            if message.is_held:
+                await start_held(self._client, message.raw)
+                return
             route = self.route_of(message.org, message.source)
             raw = json.loads(message.raw)
             payload = raw.get("payload") if isinstance(raw, dict) else None

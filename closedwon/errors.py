@@ -67,7 +67,7 @@ _SENTENCES: Final = {
     AttentionReason.INVALID_MESSAGE: "A message names no record that can be read, or lacks the content or the time "
     "that its route needs to make or change the order.",
     AttentionReason.MAPPING_FAILED: "An expression of the route yields nothing, or the wrong kind of value, for this "
-    "record.",
+    "record; or the order is too large.",
     AttentionReason.UNKNOWN_PRODUCT: "The ERP has no such product, or does not sell it.",
     AttentionReason.ERP_REJECTED: "The ERP refuses the order for a business reason.",
     AttentionReason.ERP_AUTH_FAILED: "The ERP refuses our credential, or its user lacks a right.",

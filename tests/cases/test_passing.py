@@ -83,7 +83,7 @@ async def test_p11_an_erp_that_keeps_refusing_is_held_with_one_alert() -> None:
 
 
 async def test_p12_a_worker_with_other_settings_needs_no_person() -> None:
-    """It does not know the route: the order waits, says why, and goes on when a worker with the new settings takes it."""
+    """It does not know the route: the order waits, says why, and goes on when another worker takes it."""
     async with handoff() as world:
         new = world.settings
         (erp,), (route,) = new.erps, new.routes
