@@ -1,7 +1,7 @@
 """How long a trouble has lasted without a break: what may pass by itself is tried again for a while, and no longer.
 
 A trouble is anything with a name: a call that an ERP refuses, a route that a worker does not know. Only one process
-remembers it, and a restart begins it anew; that a person is asked a little later does no harm.
+remembers it, and a restart begins again; that a person is asked a little later does no harm.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ adapter can interpret: `Meaning.ACCEPTED`, `REFUSED` and `NOT_OFFERED`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -28,7 +28,10 @@ from closedwon.erp.statuses import MAY_HAVE_HAPPENED, Meaning, meaning_of_failur
 from closedwon.errors import AttentionReason
 
 KEYS_PER_CALL: Final = 50
-"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn accepts."""
+"""Values in one look-up at most, so that it is a bounded amount of work for the ERP."""
+_LONGEST_LIST: Final = 3000
+"""Characters of the values in one look-up, as they are encoded. With the address and the other parameters they stay
+below the 4 kB that gunicorn accepts for a request's first line; nginx and most others accept 8 kB."""
 ORDERS_PER_PAGE: Final = 200
 """Orders in one page of a listing: a bounded amount of work for the ERP, and few calls."""
 _CONNECT_SECONDS: Final = 10
@@ -179,11 +182,19 @@ class HttpClient:
             raise UnknownError(f"{self._erp}: an answer is not valid JSON") from error
 
 
-def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Split the distinct keys into batches for one call each."""
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), KEYS_PER_CALL):
-        yield wanted[start : start + KEYS_PER_CALL]
+def value_batches(values: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    """Split the distinct values into batches that fit into one look-up each; `size` is that of an encoded value."""
+    batch: list[str] = []
+    total = 0
+    for value in sorted(set(values)):
+        more = size(value)
+        if batch and (total + more > _LONGEST_LIST or len(batch) == KEYS_PER_CALL):
+            yield batch
+            batch, total = [], 0
+        batch.append(value)
+        total += more
+    if batch:
+        yield batch
 
 
 def quote(text: object) -> str:

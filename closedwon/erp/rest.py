@@ -42,7 +42,7 @@ from closedwon.erp.errors import (
     UnusableAnswerError,
     WrongAnswerError,
 )
-from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, key_batches, quote
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, quote, value_batches
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.erp import ErpOrder, Origin
@@ -100,7 +100,7 @@ class RestAdapter:
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their idempotency keys."""
         found: dict[str, list[ErpOrder]] = {}
-        for batch in key_batches(keys):
+        for batch in value_batches(keys, _size_of_key):
             _, orders = await self._orders([("idempotency_key", key) for key in batch])
             for order in orders:
                 found.setdefault(self._key(order), []).append(order)
@@ -267,3 +267,7 @@ class RestAdapter:
             reason=AttentionReason.CONFIGURATION,
             hint="Correct the facade, see docs/erp-rest-contract.md, then send `retry`.",
         )
+
+
+def _size_of_key(key: str) -> int:
+    return len(f"&idempotency_key={quote_path(key, safe='')}")

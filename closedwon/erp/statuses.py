@@ -66,14 +66,16 @@ _REASONS: Final = {
 
 TABLE: Final = (
     Row(200, 299, Meaning.ACCEPTED, "what the body says counts, if it follows the contract"),
-    Row(300, 399, Meaning.MISFIT, "it redirects: a followed POST would become a GET, and a login page is no answer"),
+    Row(
+        300, 399, Meaning.MISFIT, "it redirects: a followed POST would become a GET, and a login page is not an answer"
+    ),
     Row(400, 400, Meaning.REFUSED, "the request is refused; Tryton: with its message"),
     Row(401, 401, Meaning.CREDENTIAL, "the credential is not accepted"),
     Row(402, 402, Meaning.REFUSED, "refused until something is paid: the ERP's own business"),
     Row(403, 403, Meaning.RIGHT, "the credential's user lacks a right, or a firewall before the ERP refuses"),
     Row(404, 405, Meaning.NOT_OFFERED, "the path, or the method of the path, is not there; never: no such order"),
     Row(406, 407, Meaning.MISFIT, "the server does not speak JSON, or a proxy wants a login of its own"),
-    Row(408, 408, Meaning.UNKNOWN, "the server gave up waiting: what came of the request is not known"),
+    Row(408, 408, Meaning.UNKNOWN, "the server waited too long: what came of the request is not known"),
     Row(409, 409, Meaning.REFUSED, "a conflict: duplicate or too late, as the adapter knows"),
     Row(410, 410, Meaning.NOT_OFFERED, "the path is not there any more"),
     Row(411, 411, Meaning.MISFIT, "the server takes no such request"),
@@ -93,7 +95,7 @@ TABLE: Final = (
     Row(501, 501, Meaning.NOT_OFFERED, "the server does not know the method; it did nothing"),
     Row(502, 502, Meaning.UNKNOWN, "a gateway got no answer from the ERP, which may have done its work"),
     Row(503, 503, Meaning.WAIT, "out of service or overloaded; a gateway also says so if the ERP dropped the call"),
-    Row(504, 599, Meaning.UNKNOWN, "a gateway gave up, or a fault that is not known: it may have happened"),
+    Row(504, 599, Meaning.UNKNOWN, "a gateway waited too long, or a fault that is not known: it may have happened"),
 )
 
 MAY_HAVE_HAPPENED: Final = frozenset({424, 503})

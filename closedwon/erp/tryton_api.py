@@ -106,6 +106,11 @@ class TrytonApi:
         return record
 
 
+def encoded_size(value: str) -> int:
+    """Characters that a value takes in the domain of a search: JSON in base64."""
+    return (len(json.dumps(value)) + 2) * 4 // 3 + 1
+
+
 def _fields(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [("f", name) for name in names]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from temporalio import exceptions
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState, ServerError, TimeoutType
@@ -13,7 +15,7 @@ from closedwon.temporal.client import is_passing
 from closedwon.temporal.errors import ANSWERS, FAILURES, PASSING, Remedy
 from workflows.problems import problem_of
 
-_MADE = {
+_MADE: dict[type[FailureError], Callable[[], FailureError]] = {
     ServerError: lambda: ServerError("Complete result exceeds size limit.", non_retryable=True),
     exceptions.TimeoutError: lambda: exceptions.TimeoutError(
         "timed out", type=TimeoutType.SCHEDULE_TO_CLOSE, last_heartbeat_details=[]
@@ -62,6 +64,6 @@ def test_each_failure_that_temporal_writes_becomes_a_problem(kind: type[FailureE
     assert str(error.__cause__) in problem.message
 
 
-def test_a_result_that_is_too_large_is_no_work_by_hand() -> None:
+def test_a_result_that_is_too_large_was_not_failed_by_hand() -> None:
     """The server writes it as a failure of its own."""
     assert AttentionReason.MAPPING_FAILED is FAILURES[ServerError].reason

@@ -97,7 +97,7 @@ def test_the_success_of_another_call_ends_nothing() -> None:
 
 
 def test_a_refusal_of_long_ago_does_not_count() -> None:
-    """The order that met it was given up, and no other one has called since."""
+    """The order that met it was cancelled, and no other one has called since."""
     worker = _Worker()
     worker.meets(None)
     worker.meets(_REFUSED)

@@ -96,7 +96,7 @@ async def test_each_line_means_what_it_says() -> None:
                 error = await _outcome(http.call("POST", "/orders", body={}))
                 expected = _ERRORS[row.meaning]
                 if row.meaning is Meaning.ACCEPTED and status != 204:
-                    expected = UnknownError  # a page is no answer
+                    expected = UnknownError  # a page is not an answer
                 assert expected is None if error is None else isinstance(error, expected or ()), (status, error)
                 if isinstance(error, AttentionError):
                     assert row.reason == error.reason
@@ -151,8 +151,8 @@ async def test_a_refused_connection_sent_nothing() -> None:
     await erp.close()
 
 
-def test_what_is_no_failure_of_the_transport_is_raised() -> None:
-    """A fault of ours is no outage."""
+def test_other_errors_than_the_transports_are_raised() -> None:
+    """A fault of ours is not an outage."""
     with pytest.raises(KeyError):
         meaning_of_failure(KeyError("x"))
 
