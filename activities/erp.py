@@ -120,6 +120,7 @@ class ErpActivities:
         with errors_as_failures():
             self._wait_while_in_doubt(request.check_since, self._names(request))
             found = await run_to_completion(self._find(request))
+            self._check_renamed(request, found, has_order=request.has_order)
             if not _is_active(found):
                 self._wait_while_in_doubt(request.unanswered_at, self._names(request))
             return found
@@ -129,6 +130,7 @@ class ErpActivities:
         """Look at the order once an attempt; end when number, status or link have changed, or it is not there."""
         with errors_as_failures():
             found = await run_to_completion(self._find(request))
+            self._check_renamed(request, found, has_order=True)
             if found is not None and _shown(found) == _shown(request.known):
                 raise NothingNewError(f"The order is still {found.status}; it is looked at again at the next attempt")
             return found
@@ -201,7 +203,19 @@ class ErpActivities:
         return Resolved(order=by_number_alone(request.number), keyless=True)
 
     def _names(self, request: KeyedRequest) -> list[str]:
-        return [request.erp] if request.erp else list(self._erps)
+        """The ERPs that may have the order: the request's, or all if it names none, or one that is not known here.
+
+        The latter may have another name by now; see `_check_renamed`.
+        """
+        return [request.erp] if request.erp in self._erps else list(self._erps)
+
+    def _check_renamed(self, request: KeyedRequest, found: ErpOrder | None, *, has_order: bool) -> None:
+        """Raise what `not_here` returns if an order that was made is in none of our ERPs, and its own one is unknown.
+
+        An ERP that has another name by now is asked with all the others, and the order is found there by its key.
+        """
+        if has_order and found is None and request.erp is not None and request.erp not in self._erps:
+            raise not_here("ERP", request.erp, "erps", otherwise="; the order of this record was made in that ERP")
 
     async def _create(self, request: CreateOrder, attempt: Attempt) -> Handoff:
         number = request.number
@@ -283,6 +297,7 @@ class ErpActivities:
             has_lived = has_lived or done.has_lived
             if done.order is not None and not result.kept:
                 result = ErpResult(order=done.order, kept=done.kept)
+        self._check_renamed(request, result.order, has_order=request.has_order)
         is_ours = not result.kept and (has_lived or attempt.in_doubt_since is not None)
         result = result.model_copy(update={"has_lived": is_ours})
         if not has_lived:

@@ -73,6 +73,7 @@ class RefusalsOfErp:
                 raise
             refusal: AttentionError = error.refusal
         except AttentionError as error:
+            error.erp = error.erp or erp
             if not concerns_erp(error):
                 self._wait_for_a_reason(error, trouble)
                 raise
@@ -82,6 +83,7 @@ class RefusalsOfErp:
         else:
             self._streaks.end(trouble)
             return
+        refusal.erp = refusal.erp or erp
         await self._holds.doubt_erp(erp)
         raise refusal
 

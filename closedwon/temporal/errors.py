@@ -1,7 +1,7 @@
 """What Temporal's own errors mean: one table for its answers to a call, one for the failures that it writes itself.
 
 gRPC has few codes, and `INVALID_ARGUMENT` has many causes: a value that is too large, a workflow that takes no further
-signal, search attributes that are missing. Its text is not an interface. So the cause is found by what can be known: the
+signal, search attributes that are missing. Its text is not an interface. So the cause is found by what is known: the
 size of the value, and whether the same signal is refused without everything that only a start contains
 (`closedwon.temporal.orders`). What remains is not permanent, because it is not known.
 
