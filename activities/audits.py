@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from temporalio import activity
@@ -69,7 +68,7 @@ class AuditActivities:
             self._holds.check(route)
         for erp in settings.erps:
             self._holds.check_erp(erp.name)
-        schedule, now = settings.audit, datetime.now(UTC)
+        schedule, now = settings.audit, await self._connections.salesforce[request.org].ask_now()
         # A mark in the future was set by a clock that was ahead: what lies between was never looked at.
         mark = request.mark if request.mark is not None and request.mark <= now else None
         report = await audit(

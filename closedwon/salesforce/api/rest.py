@@ -213,6 +213,12 @@ class SalesforceClient:
         then, counted = self._clock
         return then + timedelta(seconds=time.monotonic() - counted)
 
+    async def ask_now(self) -> datetime:
+        """As `now`, but make a call if no response has said the time yet. Raises as any call."""
+        if self._clock is None:
+            await self.look_at_usage()
+        return self.now()
+
     async def close(self) -> None:
         """Cancel waiting callers and release the connections. Running calls end in their threads."""
         await asyncio.gather(*(group.close() for group in self._reads.values()))
