@@ -18,10 +18,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.encryption.codec import CodecError, KeyMissingError, KeyUnfitError
-from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.errors import ClosedwonError
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
 from closedwon.operations import checks, overview
+from closedwon.operations.causes import needing_attention
 from closedwon.operations.troubles import Harm, Trouble, clock, hours
 from closedwon.operations.undecryptable import undecryptable
 from closedwon.operations.waiting import orders_at_the_erp, paused_erps, without_idle_reports
@@ -35,14 +36,11 @@ from closedwon.temporal.key_checks import key_checks
 from closedwon.temporal.queues import ACTIVITIES, WORKFLOWS, queue_state
 from closedwon.temporal.search_attributes import missing_search_attributes
 from workers.connections import Connections
-from workflows.order_table import KEPT_BY_RETRY
 
 _RETENTION: Final = timedelta(hours=72)
 """The event bus redelivers for so long; a closed workflow that is still known makes a late duplicate cheap."""
 _SILENT: Final = 3
 """Number of heartbeat timeouts after which a reader counts as silent."""
-_ONE_BY_ONE: Final = (*KEPT_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
-"""Reasons for which an operator must decide about each order separately."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
 _BY_ITSELF: Final = "A running process registers {} within a minute"
 """The hint for what Temporal has lost (`workers.registration`)."""
@@ -104,7 +102,7 @@ async def _of_temporal(settings: Settings, old: timedelta) -> list[Trouble]:
         *paused_erps(seen),
         *orders_at_the_erp(seen),
         *_findings(seen),
-        *_attention(seen),
+        *await needing_attention(client, seen),
         *[trouble async for trouble in _old(client, old)],
         *[trouble async for trouble in _wedged(client)],
         *[trouble async for trouble in _undelivered_alerts(client, old)],
@@ -221,17 +219,6 @@ def _findings(seen: overview.Overview) -> Iterator[Trouble]:
     for one in seen.findings:
         text = f"{one.number} {one.kind}: {one.title}; e.g. {one.examples[0]}" if one.examples else one.text
         yield Trouble(Harm.WAITING, "audit", text, f"{one.hint} List them: closedwon audit")
-
-
-def _attention(seen: overview.Overview) -> Iterator[Trouble]:
-    for value, number in seen.reasons.most_common():
-        try:
-            reason = AttentionReason(value)
-        except ValueError:  # of a later version
-            reason = AttentionReason.UNEXPECTED_ERROR
-        text = f"{number} need attention. {reason.sentence}"
-        then = "List them: closedwon orders list" if reason in _ONE_BY_ONE else "Then: closedwon orders retry"
-        yield Trouble(Harm.WAITING, value, text, f"{reason.hint} {then} --reason {value}")
 
 
 async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:
