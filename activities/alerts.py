@@ -11,6 +11,7 @@ import hmac
 import json
 import time
 from contextlib import suppress
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
@@ -48,19 +50,40 @@ class AlertActivities:
 
     @activity.defn
     async def raise_alert(self, need: Need) -> bool:
-        """Start the workflow that delivers the alert; return whether `[alerts]` is configured. Safe to repeat."""
+        """Start the workflow that delivers the alert; return whether one is sent. Safe to repeat.
+
+        None is sent without `[alerts]`, and for a cause that was alerted within the hour.
+        """
         if self._settings is None:
+            return False
+        name = need.id if need.cause is None else await self._first_within_the_hour(need, need.cause)
+        if name is None:
             return False
         with suppress(WorkflowAlreadyStartedError):
             await self._client.start_workflow(
                 names.ALERT_WORKFLOW,
                 need,
-                id=names.alert_workflow_id(need.id),
+                id=names.alert_workflow_id(name),
                 task_queue=names.ORDERS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 static_summary=f"{need.reason}: alert about {need.workflow_id}",
             )
         return True
+
+    async def _first_within_the_hour(self, need: Need, cause: str) -> str | None:
+        """Name the alert of a cause and of this hour, so that Temporal refuses a second one; None: of the hour before.
+
+        Orders that fail at the same moment ask at the same moment: only a name makes one of them the first.
+        """
+        digest, hour = hashlib.sha256(cause.encode()).hexdigest()[:32], int(need.at.timestamp() // 3600)
+        before = self._client.get_workflow_handle(names.alert_workflow_id(f"{digest}-{hour - 1}"))
+        try:
+            if (await before.describe()).start_time > need.at - timedelta(hours=1):
+                return None
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        return f"{digest}-{hour}"
 
     @activity.defn
     async def alert(self, need: Need) -> bool:
@@ -74,7 +97,7 @@ class AlertActivities:
 
 def _body(need: Need, settings: AlertSettings, namespace: str) -> dict[str, Any]:
     """The JSON body, as `docs/operate/alert-webhook.md` describes it."""
-    body = need.model_dump(mode="json", exclude={"text"})
+    body = need.model_dump(mode="json", exclude={"text", "cause"})
     body |= {"sentence": need.text or need.reason.sentence, "url": None}
     if settings.ui is not None:
         path = f"/namespaces/{quote(namespace, safe='')}/workflows/{quote(need.workflow_id, safe='')}/{need.run_id}"

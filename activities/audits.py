@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from temporalio import activity
@@ -19,12 +18,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.failures import errors_as_failures
 from activities.heartbeats import heartbeating
 from activities.holds import Holds
+from activities.passing import not_here
 from activities.sweeps import check_api_quota
 from closedwon import names
 from closedwon.audit.collect import AuditConnections, audit
 from closedwon.audit.compare import Finding
 from closedwon.audit.kinds import KINDS, FindingKind
-from closedwon.errors import AttentionError, AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.audits import AuditFinding, Compared, CompareRecords, OpenFinding
 from closedwon.names import RecordKey
@@ -69,7 +68,7 @@ class AuditActivities:
             self._holds.check(route)
         for erp in settings.erps:
             self._holds.check_erp(erp.name)
-        schedule, now = settings.audit, datetime.now(UTC)
+        schedule, now = settings.audit, await self._connections.salesforce[request.org].ask_now()
         # A mark in the future was set by a clock that was ahead: what lies between was never looked at.
         mark = request.mark if request.mark is not None and request.mark <= now else None
         report = await audit(
@@ -97,12 +96,8 @@ class AuditActivities:
         """The settings of one org alone."""
         found = [one for one in self._settings.orgs if one.id == org]
         if not found:
-            raise AttentionError(
-                f"This worker has no org {org}",
-                reason=AttentionReason.CONFIGURATION,
-                hint="Add it to `orgs` in closedwon.toml and restart the worker; or delete its schedule, so that it "
-                "does not begin again, and cancel this audit.",
-            )
+            otherwise = "; or delete its schedule, so that it does not begin again, and cancel this audit"
+            raise not_here("org", org, "orgs", otherwise=otherwise)
         routes = tuple(route for route in self._settings.routes if route.org == found[0].name)
         return self._settings.model_copy(update={"orgs": tuple(found), "routes": routes})
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -14,6 +14,7 @@ from activities.attempts import Attempt, Prove, ask_temporal
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
+from activities.passing import RefusalsOfErp, not_here
 from closedwon.erp.base import (
     AmountDiffersError,
     CannotLookUpError,
@@ -80,6 +81,7 @@ class ErpActivities:
         self._on_step = on_step
         self._prove = prove
         self._holds = holds or Holds()
+        self._refusals = RefusalsOfErp(self._holds)
         self._without_number: dict[str, float] = {}
         """By idempotency key: when this worker first saw that order without a number, by the monotonic clock."""
 
@@ -106,7 +108,7 @@ class ErpActivities:
     async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
         """Look many orders up; a key that the ERP does not know is left out."""
         with errors_as_failures(), self._timed(request.erp):
-            found = await run_to_completion(self._erp(request.erp).find_many(request.keys))
+            found = await run_to_completion(self._find_many(request))
             return {
                 key: [KnownOrder(number=one.number, cancelled=one.status is ErpStatus.CANCELLED) for one in orders]
                 for key, orders in found.items()
@@ -118,6 +120,7 @@ class ErpActivities:
         with errors_as_failures():
             self._wait_while_in_doubt(request.check_since, self._names(request))
             found = await run_to_completion(self._find(request))
+            self._check_renamed(request, found, has_order=request.has_order)
             if not _is_active(found):
                 self._wait_while_in_doubt(request.unanswered_at, self._names(request))
             return found
@@ -127,6 +130,7 @@ class ErpActivities:
         """Look at the order once an attempt; end when number, status or link have changed, or it is not there."""
         with errors_as_failures():
             found = await run_to_completion(self._find(request))
+            self._check_renamed(request, found, has_order=True)
             if found is not None and _shown(found) == _shown(request.known):
                 raise NothingNewError(f"The order is still {found.status}; it is looked at again at the next attempt")
             return found
@@ -143,10 +147,14 @@ class ErpActivities:
             resolved = await run_to_completion(self._resolve(request, attempt))
             return resolved.model_copy(update={"in_doubt_since": attempt.in_doubt_since})
 
+    async def _find_many(self, request: FindOrders) -> dict[str, list[ErpOrder]]:
+        async with self._refusals.passing(request.erp):
+            return await self._erp(request.erp).find_many(request.keys)
+
     async def _find(self, request: KeyedRequest) -> ErpOrder | None:
         found: ErpOrder | None = None
         for name in self._names(request):
-            with self._timed(name):
+            async with self._calling(name):
                 order = await self._erp(name).find(request.idempotency_key)
             if found is None or _is_active(order):
                 found = order
@@ -173,7 +181,7 @@ class ErpActivities:
         fencing = {name: fenced(self._erp(name), attempt) for name in self._names(request)}
         for name, erp in fencing.items():
             try:
-                with self._timed(name):
+                async with self._calling(name):
                     shown[name] = await look_up_named(erp, request.number, request.idempotency_key)
             except UnknownOrderError as error:
                 refusal = error
@@ -181,7 +189,7 @@ class ErpActivities:
                 can_say = False
         if shown:
             name = only_candidate(shown, request.number, request.order)
-            with self._timed(name):
+            async with self._calling(name):
                 taken = await take_found(
                     fencing[name], shown[name], request.idempotency_key, request.order, accept_differences=accept
                 )
@@ -195,12 +203,25 @@ class ErpActivities:
         return Resolved(order=by_number_alone(request.number), keyless=True)
 
     def _names(self, request: KeyedRequest) -> list[str]:
-        return [request.erp] if request.erp else list(self._erps)
+        """The ERPs that may have the order: the request's, or all if it names none, or one that is not known here.
+
+        The latter may have another name by now; see `_check_renamed`.
+        """
+        return [request.erp] if request.erp in self._erps else list(self._erps)
+
+    def _check_renamed(self, request: KeyedRequest, found: ErpOrder | None, *, has_order: bool) -> None:
+        """Raise what `not_here` returns if an order that was made is in none of our ERPs, and its own one is unknown.
+
+        An ERP that has another name by now is asked with all the others, and the order is found there by its key.
+        """
+        if has_order and found is None and request.erp is not None and request.erp not in self._erps:
+            raise not_here("ERP", request.erp, "erps", otherwise="; the order of this record was made in that ERP")
 
     async def _create(self, request: CreateOrder, attempt: Attempt) -> Handoff:
         number = request.number
         for name in request.other_erps:
-            found = await self._erp(name).find(request.order.idempotency_key)
+            async with self._refusals.passing(name):
+                found = await self._erp(name).find(request.order.idempotency_key)
             if found is not None and found.number == number:
                 number = None  # that ERP's number: in another ERP it may be any order's
             if found is not None and found.status is not ErpStatus.CANCELLED:
@@ -217,7 +238,8 @@ class ErpActivities:
             unproven_status=request.unproven_status,
             single_erp=not request.other_erps,
         )
-        return await self._hand_over(request, said, attempt)
+        async with self._refusals.passing(request.erp):
+            return await self._hand_over(request, said, attempt)
 
     async def _hand_over(self, request: CreateOrder, said: OnRecord, attempt: Attempt) -> Handoff:
         erp, order = self._erp(request.erp), request.order
@@ -260,7 +282,7 @@ class ErpActivities:
         result = ErpResult(order=None)
         has_lived = False
         for name in self._names(request):  # one that is cancelled already may have made way for one in another ERP
-            with self._timed(name):
+            async with self._calling(name):
                 done = await cancel_order(
                     self._erp(name),
                     request.idempotency_key,
@@ -275,6 +297,7 @@ class ErpActivities:
             has_lived = has_lived or done.has_lived
             if done.order is not None and not result.kept:
                 result = ErpResult(order=done.order, kept=done.kept)
+        self._check_renamed(request, result.order, has_order=request.has_order)
         is_ours = not result.kept and (has_lived or attempt.in_doubt_since is not None)
         result = result.model_copy(update={"has_lived": is_ours})
         if not has_lived:
@@ -317,6 +340,12 @@ class ErpActivities:
             "remove `write_back.number` from the route.",
         )
 
+    @asynccontextmanager
+    async def _calling(self, erp: str) -> AsyncIterator[None]:
+        async with self._refusals.passing(erp):
+            with self._timed(erp):
+                yield
+
     @contextmanager
     def _timed(self, erp: str) -> Iterator[None]:
         """Record how long the hand-over took, and the kind of error that ended it."""
@@ -335,11 +364,7 @@ class ErpActivities:
         try:
             return self._erps[name]
         except KeyError:
-            raise AttentionError(
-                f"This worker has no ERP named {name!r}",
-                reason=AttentionReason.CONFIGURATION,
-                hint="Add it to `erps` in closedwon.toml, restart the worker, then send `retry`.",
-            ) from None
+            raise not_here("ERP", name, "erps") from None
 
 
 def _is_active(order: ErpOrder | None) -> TypeGuard[ErpOrder]:

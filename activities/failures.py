@@ -33,6 +33,7 @@ def errors_as_failures(attempt: Attempt | None = None) -> Iterator[None]:
                 reason=error.reason,
                 message=str(error),
                 hint=error.hint,
+                erp=error.erp,
                 in_doubt_since=attempt.in_doubt_since if attempt else None,
             ),
             type=type(error).__name__,

@@ -26,6 +26,8 @@ class Holds:
         self._held: dict[str, dict[str, str]] = {}
         self.in_doubt: Callable[[OrgId], Awaitable[None]] | None = None
         """Checks an org at once; None: nothing is checked here."""
+        self.erp_in_doubt: Callable[[str], Awaitable[None]] | None = None
+        """The same for an ERP."""
 
     def check(self, route: Route) -> None:
         """Raise `HeldError` while the org of the route is held."""
@@ -39,6 +41,15 @@ class Holds:
         if self.in_doubt is not None:
             await self.in_doubt(org)
         self.check(route)
+
+    async def doubt_erp(self, name: str) -> None:
+        """An ERP has refused what every order needs: check it, and raise `HeldError` if that fails, too.
+
+        Its orders then wait with one alert, instead of needing a person each.
+        """
+        if self.erp_in_doubt is not None:
+            await self.erp_in_doubt(name)
+        self.check_erp(name)
 
     def check_erp(self, name: str, org: OrgId | None = None) -> None:
         """Raise `HeldError` while the ERP is held, or the org from which its order comes."""

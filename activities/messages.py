@@ -17,7 +17,8 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.failures import errors_as_failures
-from closedwon.acceptance import Notification, accept
+from activities.passing import not_here
+from closedwon.acceptance import Notification, accept, start_held
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
 from closedwon.mapping.orders import check_org, record_id_of
@@ -60,6 +61,9 @@ class MessageActivities:
     async def read_again(self, message: UnparseableMessage) -> None:
         """Try again to start an order workflow from an unparseable message."""
         with errors_as_failures():
+            if message.is_held:
+                await start_held(self._client, message.raw)
+                return
             route = self.route_of(message.org, message.source)
             raw = json.loads(message.raw)
             payload = raw.get("payload") if isinstance(raw, dict) else None
@@ -95,15 +99,12 @@ class MessageActivities:
         self.metrics.messages.add(1, {"channel": Channel.PLATFORM_EVENT, "outcome": outcome})
 
     def route_of(self, org: OrgId, channel: str) -> Route:
-        """Find the route that reads an event bus channel of an org. Raises `AttentionError`."""
+        """Find the route that reads an event bus channel of an org. Raises what `not_here` returns."""
         for route in self._settings.routes:
             if channel in route.events and self._settings.org(route.org).id == org:
                 return route
-        raise AttentionError(
-            f"No route of org {org} reads {channel}",
-            reason=AttentionReason.CONFIGURATION,
-            hint="Add the channel to a route's `events` in closedwon.toml, or terminate this workflow.",
-        )
+        otherwise = "; or terminate this workflow"
+        raise not_here(f"route of org {org} with the event", channel, "routes", otherwise=otherwise)
 
     async def _start_order(self, route: Route, org: OrgId, payload: object, message_id: str, at: datetime) -> None:
         if not isinstance(payload, dict):

@@ -15,6 +15,7 @@ from activities.at_once import NotAtOnceError, Promptness, is_local
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
+from activities.passing import not_here
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
@@ -23,11 +24,12 @@ from closedwon.mapping.record import Erps, Record, gone, snapshot, until_quiet
 from closedwon.mapping.write_back import fields_without_order, is_kept, kept_fields, write_back_fields
 from closedwon.model.orders import idempotency_key
 from closedwon.model.records import ReadRecord, WriteBack
-from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values
+from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values, Wanted
 from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import ConfigurationError, RefusedError, SalesforceAuthFailedError
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.errors import LARGEST_AT_ONCE, LARGEST_VALUE
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -46,6 +48,20 @@ class NotVisibleYetError(BenignError):
 
 class NotQuietYetError(BenignError):
     """The record asks for an order, but it or a line of it was changed a moment ago: more changes may follow."""
+
+
+class TooLargeOrderError(AttentionError):
+    """The order that the route makes of the record is larger than a value may be in Temporal."""
+
+    def __init__(self, record: RecordId, size: int, lines: int) -> None:
+        """`size` in bytes."""
+        super().__init__(
+            f"The order of record {record} has {size:,} bytes on {lines:,} lines; {LARGEST_VALUE:,} bytes fit into "
+            "Temporal",
+            reason=AttentionReason.MAPPING_FAILED,
+            hint="Let the route map shorter texts (`order.lines.description`, `extra`), or split the record; then send "
+            "`retry`.",
+        )
 
 
 OnWritten = Callable[[], Awaitable[None]]
@@ -94,9 +110,10 @@ class SalesforceActivities:
             route = self._route(request.route)
             self._holds.check(route)
             check_prefix(route, request.record, self._client(request.org).key_prefixes.get(route.object))
-            if route.source == "event":
-                return await self._from_message(route, request)
-            return await self._from_record(route, request)
+            is_event = route.source == "event"
+            found = await (self._from_message if is_event else self._from_record)(route, request)
+            _check_size(request.record, found)
+            return found
 
     async def _from_message(self, route: Route, request: ReadRecord) -> RecordSnapshot:
         """Take the record from the notification. An operator's decision to keep its order is on the record only."""
@@ -215,13 +232,13 @@ class SalesforceActivities:
         try:
             return self._settings.route(name)
         except KeyError:
-            raise _not_configured("route", name, "routes") from None
+            raise not_here("route", name, "routes") from None
 
     def _client(self, org: OrgId) -> SalesforceClient:
         try:
             return self._clients[org]
         except KeyError:
-            raise _not_configured("org", org, "orgs") from None
+            raise not_here("org", org, "orgs") from None
 
 
 def _wanted(route: Route, request: WriteBack) -> Values:
@@ -245,6 +262,17 @@ def _wanted(route: Route, request: WriteBack) -> Values:
 def _is_about_rights(error: AttentionError) -> bool:
     """Whether our user may not write a field, whichever the record."""
     return isinstance(error, RefusedError) and error.code in _CODES_ABOUT_RIGHTS
+
+
+def _check_size(record: RecordId, found: RecordSnapshot) -> None:
+    """Raise `TooLargeOrderError` for an order that Temporal cannot keep: its result would fail after each reading."""
+    if not isinstance(found, Wanted):
+        return
+    size = len(found.model_dump_json().encode())
+    if size > LARGEST_VALUE:
+        raise TooLargeOrderError(record, size, len(found.order.lines))
+    if is_local() and size > LARGEST_AT_ONCE:
+        raise NotAtOnceError("The order is too large to be read within a workflow task")
 
 
 def _says_deleted(request: ReadRecord) -> bool:
@@ -278,11 +306,3 @@ def _wait_until_quiet(record: Record, now: datetime) -> None:
             f"{changed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC (`quiet` of route {record.route.name!r})",
             retry_after=max(left, _SHORTEST_WAIT),
         )
-
-
-def _not_configured(kind: str, name: str, key: str) -> AttentionError:
-    return AttentionError(
-        f"This worker has no {kind} named {name!r}",
-        reason=AttentionReason.CONFIGURATION,
-        hint=f"Add it to `{key}` in closedwon.toml, restart the worker, then send `retry`.",
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from temporalio import activity
@@ -16,6 +16,7 @@ from temporalio import activity
 from activities.failures import errors_as_failures
 from activities.heartbeats import Heartbeat, heartbeating
 from activities.holds import Holds
+from activities.passing import not_here
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.record import Record
@@ -97,12 +98,14 @@ class SweepActivities:
         route, sweep = swept_route(self._settings, request.route, request.org)
         self._holds.check(route)
         where = _where(route)
-        until = datetime.now(UTC) - sweep.lag
+        # By Salesforce's clock, which stamps the records: one of ours that is ahead would leave out what comes next.
+        now = await self._clients[request.org].ask_now()
+        until = now - sweep.lag
         if request.gap is not None and until < request.gap.until:
             wait = request.gap.until - until
             raise NotYetError(f"The gap is too young: its sweep begins in {wait}", retry_after=wait)
         until = min(until, request.until or until)
-        since = _since(request, sweep, until)
+        since = _since(request, sweep, until, now)
         total: int | None = None
         reading = SweepReading()
         if request.since is not None or request.gap is not None:
@@ -213,11 +216,11 @@ def swept_route(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep
     """The route that is to be swept, and how. Raises `AttentionError` where the settings do not say."""
     found = [one for one in settings.routes if one.name == name]
     if not found or settings.org(found[0].org).id != org:
-        raise AttentionError(
-            f"This worker has no route named {name!r} of org {org}",
-            reason=AttentionReason.CONFIGURATION,
-            hint="Add it to `routes` in closedwon.toml and restart the worker; or delete its schedule, so that it "
-            "does not begin again, and cancel this sweep.",
+        raise not_here(
+            f"route of org {org}",
+            name,
+            "routes",
+            otherwise="; or delete its schedule, so that it does not begin again, and cancel this sweep",
         )
     route = found[0]
     if route.sweep is None:
@@ -225,11 +228,15 @@ def swept_route(settings: Settings, name: str, org: OrgId) -> tuple[Route, Sweep
     return route, route.sweep
 
 
-def _since(request: OpenSweep, sweep: Sweep, until: datetime) -> datetime:
-    """Where the span begins: as asked for, or a little before the gap or the last sweep's end."""
+def _since(request: OpenSweep, sweep: Sweep, until: datetime, now: datetime) -> datetime:
+    """Where the span begins: as asked for, or a little before the gap or the last sweep's end.
+
+    A mark in the future was set by a clock that was ahead, so it is not known what was looked at.
+    """
     if request.since is not None:
         return min(request.since, until)
-    known = request.gap.since if request.gap else request.mark
+    mark = request.mark if request.mark is not None and request.mark <= now else None
+    known = request.gap.since if request.gap else mark
     if known is not None:
         return min(known, until) - sweep.overlap
     return (request.gap.until if request.gap else until) - sweep.lookback

@@ -7,6 +7,7 @@ old it is, what the workflow's page shows before the record is read, and how the
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -16,12 +17,14 @@ from temporalio.common import Priority
 
 from closedwon.ids import RecordId
 from closedwon.mapping.orders import MappingError, check_prefix, check_record, event_record, summary_of
-from closedwon.model.messages import Message
+from closedwon.model.base import Frozen
+from closedwon.model.messages import Message, UnparseableMessage
 from closedwon.model.order_state import OrderStart
 from closedwon.model.routes import Channel, RetrySettings, RouteStart
 from closedwon.salesforce.bus.events import aware, believable
 from closedwon.settings import Route, Settings
-from closedwon.temporal.orders import start_order
+from closedwon.temporal.messages import park_unparseable
+from closedwon.temporal.orders import FullError, check_size, start_order
 
 _LATE_MESSAGE_WINDOW: Final = timedelta(hours=72)
 """The event bus replays for so long. A route that reads records needs no window: the record shows its newest state."""
@@ -44,6 +47,14 @@ class Notification(NamedTuple):
     """A Salesforce session id, sealed."""
     summary: str | None = None
     """For the workflow's page, where the content does not name the deal."""
+
+
+class HeldNotification(Frozen):
+    """What is kept of a notification whose workflow was full."""
+
+    order: OrderStart
+    message: Message
+    summary: str | None
 
 
 class Start(NamedTuple):
@@ -75,8 +86,8 @@ def _route_start(settings: Settings, route: Route) -> RouteStart:
 def prepare(settings: Settings, route: Route, notification: Notification) -> Start:
     """Check a notification and build what starts its workflow, without any effect.
 
-    Raises `MappingError` for a record that cannot be the route's, and for content that is another record's. Content
-    without any field is none: it must not replace what an earlier notification said.
+    Raises `MappingError` for a record that cannot be the route's, and for content that is another record's, and
+    `TooLargeMessageError`. Content without any field is none: it must not replace what an earlier notification said.
     """
     check_prefix(route, notification.record)
     fields = notification.fields or None
@@ -96,6 +107,7 @@ def prepare(settings: Settings, route: Route, notification: Notification) -> Sta
         deleted=notification.deleted,
         route=_route_start(settings, route),
     )
+    check_size(notification.record, message)
     summary = summary_of(route, fields) if fields else None
     return Start(order_start(settings, route, notification.record), message, summary or notification.summary)
 
@@ -116,9 +128,35 @@ async def accept(
 
 
 async def start(client: Client, prepared: Start, *, priority: Priority = Priority.default) -> None:
-    """The second half of `accept`, for callers that check several notifications before the first one has an effect."""
+    """The second half of `accept`, for callers that check several notifications before the first one has an effect.
+
+    A notification whose workflow takes no further one is held, as a message that cannot be read, so that it stops
+    neither its channel nor the other records of its request.
+    """
     order, message, summary = prepared
-    await start_order(client, order, message, summary=summary, priority=priority)
+    try:
+        await start_order(client, order, message, summary=summary, priority=priority)
+    except FullError as error:
+        await park_unparseable(
+            client,
+            UnparseableMessage(
+                id=f"{order.record}-{hashlib.sha256(message.id.encode()).hexdigest()[:32]}",
+                org=order.org,
+                channel=message.channel,
+                source=f"route {order.route}",
+                received_at=message.received_at,
+                problem=str(error),
+                hint=error.hint,
+                raw=HeldNotification(order=order, message=message, summary=summary).model_dump_json(),
+                is_held=True,
+            ),
+        )
+
+
+async def start_held(client: Client, raw: str) -> None:
+    """Start or signal the order of a notification that was held. Raises as `accept`, and `FullError` if it still is."""
+    held = HeldNotification.model_validate_json(raw)
+    await start_order(client, held.order, held.message, summary=held.summary)
 
 
 def in_place_of_event(route: Route, fields: dict[str, Any]) -> dict[str, Any]:

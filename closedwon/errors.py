@@ -58,6 +58,11 @@ class AttentionReason(StrEnum):
         return _HINTS[self]
 
     @property
+    def is_of_one_record(self) -> bool:
+        """Whether each order is decided on by itself, even if others need attention for the same reason."""
+        return self in _OF_ONE_RECORD
+
+    @property
     def quotes(self) -> bool:
         """Whether its message may hold an amount, a product, or another system's text: then it is not logged."""
         return self in _QUOTES
@@ -67,7 +72,7 @@ _SENTENCES: Final = {
     AttentionReason.INVALID_MESSAGE: "A message names no record that can be read, or lacks the content or the time "
     "that its route needs to make or change the order.",
     AttentionReason.MAPPING_FAILED: "An expression of the route yields nothing, or the wrong kind of value, for this "
-    "record.",
+    "record; or the order is too large.",
     AttentionReason.UNKNOWN_PRODUCT: "The ERP has no such product, or does not sell it.",
     AttentionReason.ERP_REJECTED: "The ERP refuses the order for a business reason.",
     AttentionReason.ERP_AUTH_FAILED: "The ERP refuses our credential, or its user lacks a right.",
@@ -144,6 +149,23 @@ _QUOTES: Final = frozenset(
 )
 
 
+_OF_ONE_RECORD: Final = frozenset(
+    {
+        AttentionReason.AMOUNT_DIFFERS,
+        AttentionReason.TOO_LATE_TO_CANCEL,
+        AttentionReason.TOO_LATE_TO_AMEND,
+        AttentionReason.NO_LONGER_QUALIFIES,
+        AttentionReason.RECORD_NOT_FOUND,
+        AttentionReason.RECORD_DELETED,
+        AttentionReason.ORDER_EXISTS,
+        AttentionReason.UNKNOWN_ORDER,
+        AttentionReason.CUSTOMER_DIFFERS,
+        AttentionReason.UNUSUAL_AMOUNT,
+        AttentionReason.ORDER_DIFFERS,
+    }
+)
+
+
 class ClosedwonError(Exception):
     """The root. Never raised itself."""
 
@@ -173,3 +195,5 @@ class AttentionError(ClosedwonError):
         super().__init__(message)
         self.reason = reason
         self.hint = hint
+        self.erp: str | None = None
+        """The ERP whose call ended with it, if one did."""

@@ -48,6 +48,7 @@ SIGNAL_GAP_COVERED: Final = "gap-covered"
 """From the sweep of a gap to the subscription whose gap it is; the input is that sweep's workflow id."""
 
 QUERY_PROGRESS: Final = "progress"
+QUERY_PROBLEM: Final = "problem"
 """How far a sweep has come."""
 MEMO_GAP: Final = "gap"
 """Holds the gap that a sweep covers, for lists of open gaps."""

@@ -121,8 +121,8 @@ class Checks:
         self._verdicts: dict[str, bool] = {}
         """By workflow id: whether the check has passed when it was last known, and was reported."""
         self._groups = groups
-        self._in_doubt: dict[OrgId, tuple[float, asyncio.Task[None]]] = {}
-        """By org: when it was last checked for a refused order, and that check."""
+        self._in_doubt: dict[str, tuple[float, asyncio.Task[None]]] = {}
+        """By org and ERP: when it was last checked for a refused order, and that check."""
         self.all_is_known = False
         """Whether each check had a result in the last round, and the result was reported."""
 
@@ -135,16 +135,23 @@ class Checks:
 
         Never raises, and leaves the rounds as they are.
         """
+        await self._recheck(org, lambda check: check.org is not None and check.org.id == org)
+
+    async def recheck_erp(self, erp: str) -> None:
+        """As `recheck`, for an ERP."""
+        await self._recheck(f"erp {erp}", lambda check: check.erp == erp)
+
+    async def _recheck(self, key: str, is_meant: Callable[[RunningCheck], bool]) -> None:
         now = asyncio.get_running_loop().time()
-        at, task = self._in_doubt.get(org, (-_SOON.total_seconds(), None))
+        at, task = self._in_doubt.get(key, (-_SOON.total_seconds(), None))
         if task is None or (task.done() and now - at >= _SOON.total_seconds()):
-            task = asyncio.create_task(self._recheck(org))
-            self._in_doubt[org] = (now, task)
+            task = asyncio.create_task(self._check_those(is_meant))
+            self._in_doubt[key] = (now, task)
         await asyncio.shield(task)
 
-    async def _recheck(self, org: OrgId) -> None:
+    async def _check_those(self, is_meant: Callable[[RunningCheck], bool]) -> None:
         for group in self._groups:
-            if any(check.org is not None and check.org.id == org for check in group):
+            if any(is_meant(check) for check in group):
                 await self._group(group)
 
     async def _group(self, group: Group) -> bool:

@@ -197,7 +197,7 @@ class _Process:
         breaker = Breaker(client, connections.contacts)
         await stack.enter_async_context(looking({"see whether the ERPs are reached": breaker.look}, breaker.every))
         checks = Checks(client, of_systems(settings, connections), holds, metrics)
-        holds.in_doubt = checks.recheck
+        holds.in_doubt, holds.erp_in_doubt = checks.recheck, checks.recheck_erp
         await stack.enter_async_context(checking(checks))
         self._doing = "starting the workers"
         workers = order_workers(client, settings, connections, metrics, holds=holds, on_fatal_error=wait)

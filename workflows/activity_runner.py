@@ -29,7 +29,7 @@ from typing import Final, TypedDict, TypeVar, Unpack
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
 
 from activities.at_once import LONGEST
 from activities.erp import ErpActivities
@@ -47,6 +47,9 @@ from workflows.stops import ProblemError, StoppedError
 _ERP_CALL: Final = timedelta(minutes=15)
 """Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
 
+_TAKEN_WITHIN: Final = timedelta(minutes=1)
+"""How long an activity waits for a worker of its ERP's queue before it goes to that of all workers."""
+
 _SALESFORCE_CALL: Final = timedelta(minutes=2)
 """Longest single Salesforce call, its waiting for a shared batch included."""
 _AT_ONCE: Final[workflow.LocalActivityConfig] = {
@@ -58,6 +61,11 @@ _AT_ONCE: Final[workflow.LocalActivityConfig] = {
 _SalesforceRequest = TypeVar("_SalesforceRequest", ReadRecord, WriteBack)
 _Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder, ResolveOrder)
 _Result = TypeVar("_Result")
+
+
+def _was_not_taken(error: FailureError) -> bool:
+    cause = error.cause
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 
 def never() -> bool:
@@ -95,15 +103,25 @@ class ActivityRunner:
         restart_on_retry: bool = False,
         **options: Unpack[workflow.ActivityConfig],
     ) -> _Result:
-        """Run an activity on the queue of the request's ERP; `options` go beyond, or replace, what all steps share."""
+        """Run an activity on the queue of the request's ERP; `options` go beyond, or replace, what all steps share.
+
+        If no worker takes it, the ERP may have another name by now: then it goes to the queue of all workers, which
+        look in all of their ERPs. That queue respects the strictest limit, so a paused ERP is still left alone.
+        A creation goes nowhere else: `retry` reads the record again, and so learns the name.
+        """
         config: workflow.ActivityConfig = {
             "task_queue": names.erp_queue(request.erp),
             "start_to_close_timeout": _ERP_CALL,
             **self.patience(),
             **options,
         }
+        on_all: workflow.ActivityConfig = {**config, "task_queue": names.erp_queue(None)}
+        is_named = bool(request.erp) and not isinstance(request, CreateOrder)
+        if is_named:
+            config["schedule_to_start_timeout"] = _TAKEN_WITHIN
         return await self.run(
             lambda: workflow.start_activity_method(method, request, **config),
+            elsewhere=(lambda: workflow.start_activity_method(method, request, **on_all)) if is_named else None,
             interrupt=interrupt,
             restart_on_retry=restart_on_retry,
         )
@@ -158,15 +176,16 @@ class ActivityRunner:
         schedule: Callable[[], workflow.ActivityHandle[_Result]],
         *,
         at_once: Callable[[], workflow.ActivityHandle[_Result]] | None = None,
+        elsewhere: Callable[[], workflow.ActivityHandle[_Result]] | None = None,
         interrupt: Callable[[], bool] = never,
         restart_on_retry: bool = False,
     ) -> _Result:
         """Run an activity to its end. A decision, or `interrupt`, ends the waiting for its next attempt.
 
-        `at_once` is tried first, and once. `retry` makes the next attempt happen now or, with `restart_on_retry`,
-        ends the waiting as well. Either way an attempt that is under way is waited for: its true outcome counts, and
-        an order that was created wins over a late decision (the caller sees that afterwards, and asks the ERP before
-        it carries it out).
+        `at_once` is tried first, and once; `elsewhere` takes over if no worker takes the activity. `retry` makes the
+        next attempt happen now or, with `restart_on_retry`, ends the waiting as well. Either way an attempt that is
+        under way is waited for: its true outcome counts, and an order that was created wins over a late decision (the
+        caller sees that afterwards, and asks the ERP before it carries it out).
         """
         commands = self._commands
         once_more, begun = True, False
@@ -186,6 +205,9 @@ class ActivityRunner:
             try:
                 return await handle
             except FailureError as error:
+                if elsewhere is not None and _was_not_taken(error):
+                    schedule, elsewhere, once_more = elsewhere, None, True
+                    continue
                 can_wait = is_local and problem_in(error) is None
                 if not (can_wait or commands.any_asked() or interrupt()):
                     raise ProblemError(problem_of(error)) from None

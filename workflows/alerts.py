@@ -19,6 +19,8 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model.order_state import Problem
 
 _TRY_FOR: Final = timedelta(days=3)
+_SHARED: Final = frozenset({"order", "message"})
+"""Kinds of which many may have the same cause."""
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5))
 
 
@@ -38,6 +40,9 @@ class Alerts:
         self._raising = before.alert_raising if before is not None else None
         """The id of the newest alert, until it is known to be raised."""
         self._on_raised = on_raised
+        self._needs = 0
+        """Needs of this run. Those of several workflows with the same cause are compared need by need: after a person
+        has reacted, and the cause is still there, it is alerted again, and once."""
         self._under_way: workflow.ActivityHandle[bool] | None = None
 
     @property
@@ -54,11 +59,14 @@ class Alerts:
         """
         if problem.reason != self._alerted:
             self._alerted, self._raising = problem.reason, str(workflow.uuid4())
+            self._needs += 1
         elif self._raising is None or self._under_way is not None:
             return
         info = workflow.info()
+        cause = problem.cause if self._about.kind in _SHARED else None
         need = Need(
-            **fields_of(AlertSubject, self._about),
+            **fields_of(AlertSubject, self._about) | {"erp": self._about.erp or problem.erp},
+            cause=None if cause is None else f"{self._about.channel or ''} {self._needs}: {cause}",
             id=self._raising,
             at=workflow.now(),
             reason=problem.reason,

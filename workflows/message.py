@@ -51,7 +51,9 @@ class UnparseableMessageWorkflow:
     def __init__(self, message: UnparseableMessage) -> None:
         """Begin in *needs attention*."""
         self._message = message
-        self._problem = Problem(reason=AttentionReason.INVALID_MESSAGE, message=message.problem, hint=_HINT)
+        self._problem = Problem(
+            reason=AttentionReason.INVALID_MESSAGE, message=message.problem, hint=message.hint or _HINT
+        )
         self._alerts = Alerts(AlertSubject(kind="message", org=message.org, channel=message.source))
         self._commands: deque[str] = deque(maxlen=_COMMANDS_SHOWN)
         self._retry = message.retry

@@ -109,6 +109,11 @@ class OrderWorkflow(Commanded):
         del given
         self._erp_notified = True
 
+    @workflow.query(name=names.QUERY_PROBLEM, description="Why the order needs attention; nothing if it does not.")
+    def problem(self) -> Problem | None:
+        """Return what a person must correct."""
+        return self._state.problem
+
     def _take(self, name: str, given: tuple[Any, ...]) -> CommandAnswer:
         answer = self._commands.ask(name, given)
         self._presenter.refresh()

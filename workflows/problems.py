@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
 from pydantic import ValidationError
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    RetryState,
+    TimeoutError,  # noqa: A004 - Temporal's own
+)
 
 from closedwon.errors import AttentionReason
 from closedwon.model.erp import ErpOrder
 from closedwon.model.order_state import Problem
 from closedwon.model.snapshot import Deleted, NotWanted, RecordSnapshot, Wanted
+from closedwon.temporal.errors import FAILURES
+
+_FINAL: Final = frozenset({RetryState.NON_RETRYABLE_FAILURE})
 
 
 def unqualified(snapshot: NotWanted | Deleted, placed: ErpOrder) -> Problem:
@@ -140,16 +150,10 @@ def problem_of(error: FailureError) -> Problem:
     """
     if (problem := problem_in(error)) is not None:
         return problem
-    cause = error.cause
+    cause, is_final = error.cause, isinstance(error, ActivityError) and error.retry_state in _FINAL
     last = f" Last: {cause}" if cause else ""
-    if isinstance(error, ActivityError) and error.retry_state is RetryState.NON_RETRYABLE_FAILURE:
-        return Problem(
-            reason=AttentionReason.UNEXPECTED_ERROR,
-            message=f"The step {error.activity_id} was failed by hand, or by another version of Closedwon.{last}",
-            hint="See what has been done by hand, then send `retry`.",
-        )
-    return Problem(
-        reason=AttentionReason.RETRIES_EXHAUSTED,
-        message=f"Retried for as long as the route allows (its `retry_for`).{last}",
-        hint="See whether the system it waits for is back, then send `retry`.",
-    )
+    written = FAILURES[TimeoutError]
+    if is_final or not isinstance(cause, ApplicationError):
+        written = next((one for kind, one in FAILURES.items() if isinstance(cause, kind)), written)
+    step = error.activity_id if isinstance(error, ActivityError) else "that ran within the workflow"
+    return Problem(reason=written.reason, message=f"{written.why.format(step=step)}.{last}", hint=written.hint)

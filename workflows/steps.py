@@ -167,6 +167,7 @@ class Steps:
         request = CancelOrder(
             erp=state.erp,
             idempotency_key=self._key,
+            has_order=state.has_order,
             unanswered_at=state.newest_doubt(),
             by_policy=by_policy,
             modified_at=modified_at,
@@ -201,6 +202,7 @@ class Steps:
         request = FindOrder(
             erp=state.erp,
             idempotency_key=self._key,
+            has_order=state.has_order,
             unanswered_at=state.newest_doubt(),
             check_since=state.check_since if is_check else None,
         )

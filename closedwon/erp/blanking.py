@@ -25,8 +25,8 @@ def blanked(order: Order) -> Iterator[None]:
     try:
         yield
     except RejectedError as error:
-        message = without(str(error), _texts(order))
-        raise RejectedError(message, reason=error.reason, hint=error.hint) from error.__cause__
+        error.args = (without(str(error), _texts(order)),)  # the same error: its type says more than its text
+        raise
 
 
 def without(message: str, texts: list[str]) -> str:

@@ -3,9 +3,13 @@
 Every call of an adapter has one of three results:
 
 - *failed*: no connection (`UnreachableError`: refused, unknown host, TLS, a timeout while connecting);
-- *answered*: the ERP, or a proxy before it, took the connection, but its answer proves nothing: 5xx, 503 and 429, or no
-  answer in time. It ends a row of failures, and it does not show that the ERP works;
+- *answered*: the ERP, or a proxy before it, took the connection, but its answer proves nothing: 5xx, 503 and 429, no
+  answer in time, or a refusal that concerns every order (401, 403, 404, off the contract). It ends a row of failures,
+  and it does not show that the ERP works;
 - *reached*: any other answer, also a refusal of the order.
+
+A refusal that concerns every order becomes `RefusedForNowError` for a while, if the ERP has worked before
+(`closedwon.erp.refusals`).
 """
 
 from __future__ import annotations
@@ -16,8 +20,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from closedwon.erp.errors import BusyError, UnknownError, UnreachableError
+from closedwon.erp.errors import (
+    BusyError,
+    RefusedForNowError,
+    UnknownError,
+    UnreachableError,
+    WrongAnswerError,
+    concerns_erp,
+)
 from closedwon.erp.protocol import Erp, ErpWrapper
+from closedwon.erp.refusals import Call, Refusals
+from closedwon.errors import AttentionError
 from closedwon.ids import OrgId
 from closedwon.model.erp import ErpOrder, Origin
 from closedwon.model.orders import Order
@@ -39,6 +52,7 @@ class Contact:
         """When the last of them ended."""
         self.reached_at: float | None = None
         """When the ERP last gave an answer that shows that it works; None: never in this process."""
+        self.refusals = Refusals(clock)
 
     def failed(self) -> None:
         """Record that a call found no connection."""
@@ -57,8 +71,8 @@ class Contact:
         self.reached_at = self._clock()
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """Record the result of a block that calls the ERP."""
+    def call(self, kind: Call) -> Iterator[None]:
+        """Record the result of a block that calls the ERP. Raises `RefusedForNowError` for some refusals."""
         try:
             yield
         except UnreachableError:
@@ -67,10 +81,19 @@ class Contact:
         except (BusyError, UnknownError):
             self.answered()
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, AttentionError) and concerns_erp(error):
+                self.answered()
+                left = self.refusals.refused(kind)
+                if left:
+                    raise RefusedForNowError(error, left) from None
+                raise
             self.reached()
+            if not isinstance(error, WrongAnswerError):
+                self.refusals.accepted(kind)
             raise
         self.reached()
+        self.refusals.accepted(kind)
 
 
 class WatchedErp(ErpWrapper):
@@ -82,48 +105,48 @@ class WatchedErp(ErpWrapper):
 
     async def find(self, idempotency_key: str) -> ErpOrder | None:
         """See `Erp`."""
-        return await self._watch(super().find(idempotency_key))
+        return await self._watch("look", super().find(idempotency_key))
 
     async def find_by_number(self, number: str) -> ErpOrder | None:
         """See `Erp`."""
-        return await self._watch(super().find_by_number(number))
+        return await self._watch("look", super().find_by_number(number))
 
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """See `Erp`."""
-        return await self._watch(super().find_many(keys))
+        return await self._watch("look", super().find_many(keys))
 
     async def orders_since(self, org: OrgId, since: datetime) -> AsyncIterator[tuple[str, ErpOrder]]:
         """See `Erp`."""
-        with self._contact.call():
+        with self._contact.call("look"):
             async for found in super().orders_since(org, since):
                 yield found
 
     async def create(self, order: Order) -> ErpOrder:
         """See `Erp`."""
-        return await self._watch(super().create(order))
+        return await self._watch("create", super().create(order))
 
     async def advance(self, found: ErpOrder) -> ErpOrder:
         """See `Erp`."""
-        return await self._watch(super().advance(found))
+        return await self._watch("advance", super().advance(found))
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         """See `Erp`."""
-        return await self._watch(super().amend(found, order))
+        return await self._watch("amend", super().amend(found, order))
 
     async def cancel(self, found: ErpOrder, *, modified_at: datetime | None) -> ErpOrder:
         """See `Erp`."""
-        return await self._watch(super().cancel(found, modified_at=modified_at))
+        return await self._watch("cancel", super().cancel(found, modified_at=modified_at))
 
     async def claim(
         self, found: ErpOrder, idempotency_key: str, *, origin: Origin, modified_at: datetime | None
     ) -> ErpOrder | None:
         """See `Erp`."""
-        return await self._watch(super().claim(found, idempotency_key, origin=origin, modified_at=modified_at))
+        return await self._watch("claim", super().claim(found, idempotency_key, origin=origin, modified_at=modified_at))
 
     async def check(self) -> str:
         """See `Erp`."""
-        return await self._watch(super().check())
+        return await self._watch("look", super().check())
 
-    async def _watch(self, call: Awaitable[_Answer]) -> _Answer:
-        with self._contact.call():
+    async def _watch(self, kind: Call, call: Awaitable[_Answer]) -> _Answer:
+        with self._contact.call(kind):
             return await call

@@ -4,10 +4,12 @@
     ├── UnreachableError        no connection, so nothing happened: retry, and alert if it lasts
     ├── UnknownError            the call may have taken effect: look the order up before repeating it
     ├── BusyError               (benign) the ERP asks to wait: retry without an alert
+    ├── RefusedForNowError      refuses what has worked a moment ago: retry for a while, then as the refusal itself
     ├── StaleError              the order has changed since it was read; nothing was written: read it again
     └── LostAttemptError        Temporal has replaced this attempt; nothing was written
     AttentionError
     ├── RejectedError           a business reason: `erp-rejected`, `unknown-product` or `configuration`
+    │   ├── TooLargeForErpError     a server or proxy takes no request of this size
     │   └── UnusableAnswerError     a success or a redirection that does not follow the contract
     ├── ErpAuthFailedError      the credentials are refused, or their rights are insufficient
     ├── WrongAnswerError        the answer is about another order than the requested one
@@ -63,11 +65,18 @@ class RejectedError(AttentionError):
     """The ERP refuses the order for a business reason; a retry cannot help. `message` quotes the ERP, shortened."""
 
     def __init__(
-        self, message: str, *, reason: AttentionReason = AttentionReason.ERP_REJECTED, hint: str | None = None
+        self,
+        message: str,
+        *,
+        reason: AttentionReason = AttentionReason.ERP_REJECTED,
+        hint: str | None = None,
+        is_explained: bool = True,
     ) -> None:
+        """`is_explained`: the answer says why, as the ERP does, and not only with a status, as a proxy may do."""
         super().__init__(
             message, reason=reason, hint=hint or "Correct the order's data or the ERP's, then send `retry`."
         )
+        self.is_explained = is_explained
 
 
 class UnusableAnswerError(RejectedError):
@@ -75,6 +84,17 @@ class UnusableAnswerError(RejectedError):
 
     The outcome of a write with such an answer is unknown.
     """
+
+
+class TooLargeForErpError(RejectedError):
+    """The ERP, or a proxy before it, takes no request of this size."""
+
+    def __init__(self, erp: str, what: str) -> None:
+        super().__init__(
+            what,
+            reason=AttentionReason.CONFIGURATION,
+            hint=f"Let the ERP {erp}, and each proxy before it, take requests of this size; then send `retry`.",
+        )
 
 
 class WrongAnswerError(AttentionError):
@@ -240,6 +260,16 @@ class BusyError(BenignError):
         self.may_have_happened = may_have_happened
 
 
+class RefusedForNowError(RetryError):
+    """The ERP refuses what has worked in this process: it is tried again for a while before a person is asked."""
+
+    def __init__(self, refusal: AttentionError, left: timedelta) -> None:
+        """`left` is the time for which it is still tried."""
+        minutes = max(1, round(left / timedelta(minutes=1)))
+        super().__init__(f"{refusal}; it has worked before, so it is tried again for another {minutes} min")
+        self.refusal = refusal
+
+
 class UnreachableError(RetryError):
     """No connection (refused, unknown host, TLS), so the call had no effect. Not benign: it counts as a failure."""
 
@@ -310,12 +340,22 @@ class OthersOrderError(UnknownOrderError):
     """The order with that number has another record's key."""
 
 
+def concerns_erp(error: BaseException) -> bool:
+    """Whether a refusal is about the ERP as a whole: credential, right, address, contract. Every order may meet it."""
+    if isinstance(error, TooLargeForErpError):
+        return False
+    is_setting = isinstance(error, RejectedError) and error.reason is AttentionReason.CONFIGURATION
+    return is_setting or isinstance(error, ErpAuthFailedError)
+
+
 def is_definite(error: BaseException) -> bool:
     """Whether a write that ended with `error` is known to have no later effect.
 
     True for every refusal. False for a time-out, a broken connection, a 5xx, a cancelled call, an unexpected error, and
     an unusable or wrong answer, because it says nothing about the write.
     """
+    if isinstance(error, RefusedForNowError):
+        error = error.refusal
     if isinstance(error, (WrongAnswerError, UnusableAnswerError)):
         return False
     if isinstance(error, BusyError):

@@ -1,13 +1,14 @@
 """One HTTP call to an ERP, and the meaning of its failures; shared by all adapters that use HTTP.
 
-The status alone decides what may be retried, because the body of an error is often a proxy's HTML. The client returns
-501 and client errors other than 401, 403, 408 and 429, because only the adapter knows what they mean.
+What a status means is in one table (`closedwon.erp.statuses`), what a broken connection means is in
+`closedwon.network.failures`: the request may have been sent, or was not. The client returns what only the
+adapter can interpret: `Meaning.ACCEPTED`, `REFUSED` and `NOT_OFFERED`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -15,14 +16,26 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import SecretStr
 
-from closedwon.erp.errors import BusyError, ErpAuthFailedError, UnknownError, UnreachableError, UnusableAnswerError
+from closedwon.erp.errors import (
+    BusyError,
+    ErpAuthFailedError,
+    RejectedError,
+    TooLargeForErpError,
+    UnknownError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from closedwon.erp.statuses import MAY_HAVE_HAPPENED, Meaning, row_of
 from closedwon.errors import AttentionReason
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http, Reply
 from closedwon.settings.values import current_value
 
 KEYS_PER_CALL: Final = 50
-"""Idempotency keys in one look-up: percent-encoded or in base64 they stay below the 4 kB that gunicorn accepts."""
+"""Values in one look-up at most, so that it is a bounded amount of work for the ERP."""
+_LONGEST_LIST: Final = 3000
+"""Characters of the values in one look-up, as they are encoded. With the address and the other parameters they stay
+below the 4 kB that gunicorn accepts for a request's first line; nginx and most others accept 8 kB."""
 ORDERS_PER_PAGE: Final = 200
 """Orders in one page of a listing: a bounded amount of work for the ERP, and few calls."""
 _LONGEST_QUOTE: Final = 300
@@ -36,7 +49,7 @@ class ServerFaultError(UnknownError):
 
 
 class HttpReply(NamedTuple):
-    """A status below 500, or 501, and the parsed JSON body; None if there is none."""
+    """A status that the adapter interprets, and the parsed JSON body; None if there is none."""
 
     status: int
     body: Any
@@ -45,6 +58,11 @@ class HttpReply(NamedTuple):
     def ok(self) -> bool:
         """Whether the status is a success."""
         return self.status < HTTPStatus.BAD_REQUEST
+
+    @property
+    def is_not_offered(self) -> bool:
+        """Whether the server says that it has no such path, or not that method of it."""
+        return row_of(self.status).meaning is Meaning.NOT_OFFERED
 
     @property
     def reason(self) -> str | None:
@@ -77,8 +95,8 @@ class HttpClient:
     ) -> HttpReply:
         """Send one request, never twice, and return the answer.
 
-        Raises `UnreachableError` if no request was sent, `UnknownError` if the outcome of the request is unknown (no
-        answer, an unparseable one, 408, 5xx), `BusyError` on 429 and 503, and `ErpAuthFailedError` on 401 and 403.
+        Raises `UnreachableError`, `UnknownError`, `BusyError`, `ErpAuthFailedError` and `UnusableAnswerError`, as
+        `closedwon.erp.statuses` says.
         """
         self.calls += 1
         sent = {"Authorization": f"Bearer {current_value(self._token)}", **(headers or {})}
@@ -97,31 +115,37 @@ class HttpClient:
         await self._http.close()
 
     def _refuse(self, response: Reply, what: str) -> None:
-        match response.status:
-            case HTTPStatus.UNAUTHORIZED:
+        """Raise what the status means, unless the adapter decides."""
+        status = response.status
+        match row_of(status).meaning:
+            case Meaning.CREDENTIAL:
                 hint = f"Check that {self._setting} holds a valid credential of this ERP, then send `retry`."
                 raise ErpAuthFailedError(f"{what}: the ERP does not accept our credential", hint=hint)
-            case HTTPStatus.FORBIDDEN:
+            case Meaning.RIGHT:
                 hint = f"Give the ERP user behind {self._setting} the right to read and create orders, then `retry`."
                 raise ErpAuthFailedError(f"{what}: the ERP user lacks a right", hint=hint)
-            case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
-                raise BusyError(
-                    what,
-                    retry_after=_retry_after(response.headers.get("Retry-After")),
-                    may_have_happened=response.status == HTTPStatus.SERVICE_UNAVAILABLE,
-                )
-            case HTTPStatus.REQUEST_TIMEOUT:
-                raise UnknownError(what)
-            case HTTPStatus.NOT_IMPLEMENTED:
-                return  # the ERP did nothing; the adapter decides
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise ServerFaultError(what)
-            case status if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-                raise UnusableAnswerError(
-                    f"{what}: the ERP redirects to another address",
-                    reason=AttentionReason.CONFIGURATION,
-                    hint=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
-                )
+            case Meaning.WAIT:
+                after = _retry_after(response.headers.get("Retry-After"))
+                raise BusyError(what, retry_after=after, may_have_happened=status in MAY_HAVE_HAPPENED)
+            case Meaning.UNKNOWN:
+                raise (ServerFaultError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else UnknownError)(what)
+            case Meaning.TOO_LARGE:
+                raise TooLargeForErpError(self._erp, f"{what}: {row_of(status).why}")
+            case Meaning.MISFIT:
+                raise self._misfit(status, what)
+
+    def _misfit(self, status: int, what: str) -> RejectedError:
+        if status < HTTPStatus.BAD_REQUEST:
+            return UnusableAnswerError(
+                f"{what}: the ERP redirects to another address",
+                reason=AttentionReason.CONFIGURATION,
+                hint=f"Set the url of ERP {self._erp} to the ERP's own address, then send `retry`.",
+            )
+        return RejectedError(
+            f"{what}: {row_of(status).why}",
+            reason=AttentionReason.CONFIGURATION,
+            hint=f"Check the url of erps[{self._erp}], and what the proxies before the ERP refuse; then send `retry`.",
+        )
 
     def _parse(self, content: bytes, *, ok: bool) -> Any:
         if not content:
@@ -134,11 +158,19 @@ class HttpClient:
             raise UnknownError(f"{self._erp}: an answer is not valid JSON") from error
 
 
-def key_batches(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Split the distinct keys into batches for one call each."""
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), KEYS_PER_CALL):
-        yield wanted[start : start + KEYS_PER_CALL]
+def value_batches(values: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    """Split the distinct values into batches that fit into one look-up each; `size` is that of an encoded value."""
+    batch: list[str] = []
+    total = 0
+    for value in sorted(set(values)):
+        more = size(value)
+        if batch and (total + more > _LONGEST_LIST or len(batch) == KEYS_PER_CALL):
+            yield batch
+            batch, total = [], 0
+        batch.append(value)
+        total += more
+    if batch:
+        yield batch
 
 
 def quote(text: object) -> str:

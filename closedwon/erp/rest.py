@@ -21,7 +21,7 @@ Errors are problem details (RFC 9457) whose member `reason` is `duplicate` (409)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -42,17 +42,17 @@ from closedwon.erp.errors import (
     UnusableAnswerError,
     WrongAnswerError,
 )
-from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, key_batches, quote
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, quote, value_batches
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.erp import ErpOrder, Origin
 from closedwon.model.orders import Order
 from closedwon.settings import RestErp
 
-_NOT_THERE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
-"""Statuses by which a facade says that it does not offer a call of the contract."""
-_UNKNOWN_PARAMETER: Final = _NOT_THERE | {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
-"""The same for a parameter of a call that it does offer."""
+_UNKNOWN_PARAMETER: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""Statuses by which a facade says that it does not know a parameter of a call that it does offer."""
+_CHECK_KEY: Final = "closedwon-check"
+"""A key that no order has."""
 
 
 class RestAdapter:
@@ -88,8 +88,9 @@ class RestAdapter:
         A facade that ignores the parameter may answer with an empty list. That would mean "no such order" and lead to a
         second order. So an answer counts only if it repeats the number.
         """
-        reply = await self._http.call("GET", "/orders", params=[("number", number)])
-        if reply.status in _UNKNOWN_PARAMETER:
+        params = [("number", number)]
+        reply = await self._optional(lambda: self._http.call("GET", "/orders", params=params))
+        if reply.status in _UNKNOWN_PARAMETER or reply.is_not_offered:
             raise CannotLookUpError(f"{self.name}: the facade does not look orders up by number")
         body, orders = self._listing(reply)
         if body.get("number") != number:
@@ -99,7 +100,7 @@ class RestAdapter:
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their idempotency keys."""
         found: dict[str, list[ErpOrder]] = {}
-        for batch in key_batches(keys):
+        for batch in value_batches(keys, _size_of_key):
             _, orders = await self._orders([("idempotency_key", key) for key in batch])
             for order in orders:
                 found.setdefault(self._key(order), []).append(order)
@@ -147,8 +148,9 @@ class RestAdapter:
 
     async def amend(self, found: ErpOrder, order: Order) -> ErpOrder:
         """Replace the content by that of `order`; optional in the contract."""
-        reply = await self._write("PUT", found, body=order.model_dump(mode="json"), key=order.idempotency_key)
-        if reply.status in _NOT_THERE:
+        body = order.model_dump(mode="json")
+        reply = await self._optional(lambda: self._write("PUT", found, body=body, key=order.idempotency_key))
+        if reply.is_not_offered:
             raise CannotAmendError(f"{self.name}: the facade cannot change order {found.number or found.id}")
         if reply.status == HTTPStatus.CONFLICT:
             raise TooLateToAmendError(f"{self.name}: order {found.number or found.id} can no longer be changed")
@@ -167,8 +169,8 @@ class RestAdapter:
     ) -> ErpOrder | None:
         """Store the key with an order; None if the facade does not offer it."""
         body = {"origin": origin, "modified_at": modified_at.isoformat() if modified_at else None}
-        reply = await self._write("POST", found, "/claim", body=body, key=idempotency_key)
-        if reply.status in _NOT_THERE:
+        reply = await self._optional(lambda: self._write("POST", found, "/claim", body=body, key=idempotency_key))
+        if reply.is_not_offered:
             return None
         if reply.status == HTTPStatus.CONFLICT:
             if reply.reason == "duplicate":
@@ -178,13 +180,24 @@ class RestAdapter:
 
     async def check(self) -> str:
         """Look up an order that cannot exist: this checks the address, the contract and the credential."""
-        if await self.find("closedwon-check") is not None:
+        if await self.find(_CHECK_KEY) is not None:
             raise WrongAnswerError(self.name, "the look-up by key", "has an order for a key that no order has")
         return f"{self._url} follows the contract and accepts the token"
 
     async def close(self) -> None:
         """Release connections."""
         await self._http.close()
+
+    async def _optional(self, call: Callable[[], Awaitable[HttpReply]]) -> HttpReply:
+        """Make a call that a facade need not offer; believe that it does not only if it answers what it must offer.
+
+        A facade that is deployed, or the proxy before it, answers 404 to everything. Raises what a look-up raises.
+        """
+        reply = await call()
+        if not reply.is_not_offered:
+            return reply
+        await self._orders([("idempotency_key", _CHECK_KEY)])
+        return await call()
 
     async def _write(
         self, method: str, found: ErpOrder, action: str = "", *, body: Any = None, key: str | None = None
@@ -212,14 +225,17 @@ class RestAdapter:
                 reason=AttentionReason.UNKNOWN_PRODUCT,
                 hint=f"Create product {product!r} in the ERP or correct its code in Salesforce, then send `retry`.",
             )
-        if reply.status in _NOT_THERE:
+        if reply.is_not_offered:
             raise RejectedError(
                 f"{self.name}: an answer does not follow the contract in status {reply.status}",
                 reason=AttentionReason.CONFIGURATION,
                 hint=f"Check the url of erps[{self.name}], see docs/erp-rest-contract.md, then send `retry`.",
             )
-        message = quote(problem.get("detail") or problem.get("title")) or "no reason given"
-        raise RejectedError(f"{self.name}: the ERP refuses with {reply.status}: {message}")
+        message = quote(problem.get("detail") or problem.get("title"))
+        raise RejectedError(
+            f"{self.name}: the ERP refuses with {reply.status}: {message or 'no reason given'}",
+            is_explained=bool(message or reply.reason),
+        )
 
     async def _orders(self, params: list[tuple[str, str]]) -> tuple[dict[str, Any], list[ErpOrder]]:
         return self._listing(await self._http.call("GET", "/orders", params=params))
@@ -251,3 +267,7 @@ class RestAdapter:
             reason=AttentionReason.CONFIGURATION,
             hint="Correct the facade, see docs/erp-rest-contract.md, then send `retry`.",
         )
+
+
+def _size_of_key(key: str) -> int:
+    return len(f"&idempotency_key={quote_path(key, safe='')}")

@@ -33,8 +33,8 @@ from closedwon.erp.errors import (
     TooLateError,
     TooLateToAmendError,
 )
-from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, ServerFaultError, key_batches
-from closedwon.erp.tryton_api import Record, TrytonApi
+from closedwon.erp.http import ORDERS_PER_PAGE, HttpClient, HttpReply, ServerFaultError, value_batches
+from closedwon.erp.tryton_api import Record, TrytonApi, encoded_size
 from closedwon.erp.tryton_lookups import LookUps, Party
 from closedwon.erp.tryton_values import OWN_LINE_FIELDS, OWN_SALE_FIELDS, SALE_FIELDS
 from closedwon.ids import KEY_PREFIXES, InvalidIdError, OrgId, RecordId
@@ -97,7 +97,7 @@ class TrytonAdapter:
     async def find_many(self, keys: Sequence[str]) -> dict[str, list[ErpOrder]]:
         """Look orders up by their external IDs."""
         found: dict[str, list[ErpOrder]] = {}
-        for batch in key_batches(keys):
+        for batch in value_batches(keys, encoded_size):
             for order in await self._orders([["external_id", "in", batch]]):
                 found.setdefault(order.idempotency_key or "", []).append(order)
         return found
@@ -123,15 +123,16 @@ class TrytonAdapter:
             made = [["create_date", ">=", values.moment(since)], ["create_date", "<", values.moment(until)]]
             domain = [["id", ">", last], ["code", "like", f"{KEY_PREFIXES['Account']}%"], *made]
             parties = await self._api.search("party.party", domain, ("code",), page=self._page)
-            ids = [party["id"] for party in parties]
-            sales = await self._api.search(_SALE, [["party", "in", ids]], ("party",)) if ids else []
-            buyers = {sale["party"] for sale in sales}
+            buyers: set[int] = set()
+            for batch in value_batches((str(party["id"]) for party in parties), encoded_size):
+                of_these = [["party", "in", [int(each) for each in batch]]]
+                buyers |= {sale["party"] for sale in await self._api.search(_SALE, of_these, ("party",))}
             for party in parties:
                 if party["id"] not in buyers and (account := _record_id(party["code"])):
                     yield account
             if len(parties) < self._page:
                 return
-            last = ids[-1]
+            last = int(parties[-1]["id"])
 
     async def create(self, order: Order) -> ErpOrder:
         """Create the order and quote it, which assigns the number. Raises `DuplicateError` if the key is taken."""

@@ -80,14 +80,16 @@ class TrytonApi:
         """Return the body of a success. Raises `RejectedError` otherwise."""
         if reply.status == HTTPStatus.OK:
             return reply.body
-        if reply.status == HTTPStatus.NOT_FOUND:
+        if reply.is_not_offered:
             hint = f"Check the database in the url of erps[{self.name}]"
             raise self.misconfigured("Tryton does not have that database or record", hint)
         if reply.status == HTTPStatus.NO_CONTENT:
             raise self.misconfigured("the key's user may write but not read", "Give that user the group Sales")
         error = reply.body if isinstance(reply.body, dict) else {}
-        message = quote(f"{error.get('message', '')} {error.get('description', '')}") or f"status {reply.status}"
-        raise RejectedError(f"{self.name}: Tryton refuses: {message}")
+        message = quote(f"{error.get('message', '')} {error.get('description', '')}")
+        raise RejectedError(
+            f"{self.name}: Tryton refuses: {message or f'status {reply.status}'}", is_explained=bool(message)
+        )
 
     def misconfigured(self, what: str, hint: str) -> RejectedError:
         """Make an error about the configuration of Tryton or Closedwon, not about the order."""
@@ -102,6 +104,11 @@ class TrytonApi:
     def _record(self, reply: HttpReply) -> Record:
         record: Record = self.accept(reply)
         return record
+
+
+def encoded_size(value: str) -> int:
+    """Characters that a value takes in the domain of a search: JSON in base64."""
+    return (len(json.dumps(value)) + 2) * 4 // 3 + 1
 
 
 def _fields(names: tuple[str, ...]) -> list[tuple[str, str]]:

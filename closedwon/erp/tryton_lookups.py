@@ -6,24 +6,21 @@ minute. A caller that gets a refusal while something was cached should `forget` 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from closedwon.erp.errors import RejectedError
-from closedwon.erp.http import KEYS_PER_CALL
-from closedwon.erp.tryton_api import Record, TrytonApi
+from closedwon.erp.http import value_batches
+from closedwon.erp.tryton_api import Record, TrytonApi, encoded_size
 from closedwon.erp.tryton_values import Money, ProductFacts, price_decimals
 from closedwon.errors import AttentionReason
 from closedwon.model.orders import Customer
 
 _REMEMBER_SECONDS: Final = 60
 """The maximum time for which a changed tax or unit goes unnoticed."""
-_LONGEST_LIST: Final = 2000
-"""Characters of a list in one search: as base64 it stays below the 4 kB of a URL that gunicorn accepts."""
 _PRODUCT_FIELDS: Final = ("code", "salable", "sale_uom", "account_category.customer_taxes_used")
 _PARTY_FIELDS: Final = (
     "addresses.invoice",
@@ -89,7 +86,7 @@ class LookUps:
         """Return the salable products with these codes, which are unique among active products."""
         memory, wanted = self._remembered(), sorted(set(codes))
         missing = [code for code in wanted if ("product", code) not in memory]
-        for batch in _batches(missing):
+        for batch in value_batches(missing, encoded_size):
             found = await self._api.search("product.product", [["code", "in", batch]], _PRODUCT_FIELDS, company)
             memory.update({("product", each["code"]): _product(each) for each in found if each["salable"]})
         if unknown := [code for code in wanted if ("product", code) not in memory]:
@@ -166,21 +163,6 @@ def _product(record: Record) -> ProductFacts:
     """Return unit and taxes; the taxes as the desktop client proposes them, by the product's accounting category."""
     category = record["account_category"]
     return ProductFacts(record["id"], record["sale_uom"], category["customer_taxes_used"] if category else [])
-
-
-def _batches(codes: list[str]) -> Iterator[list[str]]:
-    """Split codes of any length into batches that fit into one search."""
-    batch: list[str] = []
-    size = 0
-    for code in codes:
-        length = len(json.dumps(code)) + 2
-        if batch and (size + length > _LONGEST_LIST or len(batch) == KEYS_PER_CALL):
-            yield batch
-            batch, size = [], 0
-        batch.append(code)
-        size += length
-    if batch:
-        yield batch
 
 
 def _first(addresses: list[Record], use: str) -> int:

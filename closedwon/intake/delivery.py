@@ -22,29 +22,21 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from closedwon.acceptance import Notification, prepare, start
 from closedwon.errors import ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.orders import MappingError
-from closedwon.model.messages import Message
 from closedwon.model.routes import Channel
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
+from closedwon.temporal.orders import TooLargeMessageError
 
 answer_until: ContextVar[float] = ContextVar("answer_until")
 """The deadline of the current request, by the clock of the event loop."""
 
 _BURST_SECONDS: Final = 10
-_LARGEST: Final = 1_900_000
-"""Bytes of one message. Temporal accepts 2 MiB per value, and the workflow adds fields of its own when it passes the
-message on. A larger message is refused before any workflow starts, together with the rest of its request."""
-
-
-_EXCEEDS: Final = "exceeds limit"
-"""In Temporal's answer about a message that is too large. Its other complaints about a start are not about the message,
-e.g. that search attributes are missing, and pass."""
 
 
 class IntakeError(ClosedwonError):
@@ -149,8 +141,8 @@ class Delivery:
             prepared = [prepare(self._settings, route, each) for each in notifications]
         except MappingError as error:
             raise MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "record", str(error)) from None
-        if any(_is_too_large(each.message) for each in prepared):
-            raise _too_large()
+        except TooLargeMessageError as error:
+            raise _too_large(error) from None
         try:
             async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
                 for each in prepared:
@@ -167,20 +159,14 @@ class Delivery:
         self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
 
 
-def _is_too_large(message: Message) -> bool:
-    return message.payload is not None and len(message.model_dump_json().encode()) > _LARGEST
-
-
-def _too_large() -> MessageRefusedError:
-    return MessageRefusedError(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "the record is too large for Temporal; send fewer fields"
-    )
+def _too_large(error: TooLargeMessageError) -> MessageRefusedError:
+    return MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", f"{error}; send fewer fields")
 
 
 def _refusal(error: Exception) -> Exception:
     """Map the failure of a start to a refusal; return an unexpected error unchanged."""
-    if not isinstance(error, RPCError):
-        return error
-    if error.status is RPCStatusCode.INVALID_ARGUMENT and _EXCEEDS in error.message:  # a lower limit than usual
-        return _too_large()
-    return NotDurableError(f"Temporal responded with {error.status.name}")
+    if isinstance(error, TooLargeMessageError):  # the namespace has a lower limit than usual
+        return _too_large(error)
+    if isinstance(error, RPCError):
+        return NotDurableError(f"Temporal responded with {error.status.name}")
+    return error

@@ -20,7 +20,7 @@ class AlertSubject(Frozen):
     org: OrgId | None = None
     """None only for the check of an ERP."""
     erp: str | None = None
-    """For checks of an ERP."""
+    """For checks of an ERP, and for an order that an ERP refuses."""
     record: RecordId | None = None
     route: str | None = None
     channel: str | None = None
@@ -37,6 +37,8 @@ class Need(AlertSubject):
     hint: str
     text: str | None = None
     """What is wrong, if it can be said without a customer's data. None: the alert contains the reason's sentence."""
+    cause: str | None = None
+    """Of several needs with the same one, only the first is alerted within an hour. None: it is alerted by itself."""
     workflow_id: str
     run_id: str
 

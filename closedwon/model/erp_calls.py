@@ -68,6 +68,8 @@ class KeyedRequest(Frozen):
     """When an attempt to create the order was abandoned without an answer: it may still take effect."""
     check_since: AwareDatetime | None = None
     """As in `CreateOrder`."""
+    has_order: bool = False
+    """The ERP had an order of the record that was not cancelled."""
 
 
 class CancelOrder(KeyedRequest):

@@ -43,6 +43,10 @@ class UnparseableMessage(Frozen):
     received_at: AwareDatetime
     problem: str
     raw: str
-    """What arrived, as text."""
+    """What arrived, as text. If it was read, but its order workflow is full: a `HeldNotification` as JSON."""
+    hint: str | None = None
+    """What to do about it; None: the general hint."""
+    is_held: bool = False
+    """It was read, but its order workflow is full."""
     retry: bool = False
     """From the run before: parse it again."""

@@ -7,7 +7,8 @@ changes the state, `workflows.order_table` says what a command does in it, `work
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+import re
+from typing import Final, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field
 
@@ -22,6 +23,11 @@ from closedwon.model.routes import RouteStart
 from closedwon.model.snapshot import Values
 from closedwon.names import OrderStage
 
+_SALESFORCE_ID: Final = re.compile(r"\b(?=(?:[A-Za-z]*[0-9]){3})[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?\b")
+_NUMBER: Final = re.compile(r"\d[\d.,:/-]*")
+_VARYING: Final = frozenset({AttentionReason.ERP_REJECTED, AttentionReason.RETRIES_EXHAUSTED})
+"""Reasons whose messages quote others, and hold numbers of orders, amounts and times."""
+
 
 class Problem(Frozen):
     """Why no retry can help: the details of an `AttentionError` as a workflow reads them."""
@@ -29,8 +35,24 @@ class Problem(Frozen):
     reason: AttentionReason
     message: str
     hint: str
+    erp: str | None = None
+    """The ERP that refused."""
     in_doubt_since: AwareDatetime | None = None
     """When the newest attempt that may have changed the ERP unnoticed was abandoned. None: there is no such attempt."""
+
+    @property
+    def cause(self) -> str | None:
+        """What it has in common with other orders: the same in all that one correction puts right.
+
+        None where each order is decided on by itself. Ids of Salesforce never make a difference, and numbers only
+        where they may be part of a name.
+        """
+        if self.reason.is_of_one_record:
+            return None
+        text = _SALESFORCE_ID.sub("…", self.message)
+        if self.reason in _VARYING:
+            text = _NUMBER.sub("#", text)
+        return f"{self.reason}: {self.erp or ''}: {text}"
 
 
 class Situation(NamedTuple):

@@ -7,7 +7,6 @@ side by side, so the answer is there within ten seconds, whatever is slow (`ques
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.encryption.codec import KeyMissingError
-from closedwon.errors import AttentionReason, ClosedwonError
+from closedwon.errors import ClosedwonError
 from closedwon.facts import overview
 from closedwon.facts.expiries import key_ages
 from closedwon.facts.queues import QueueMap, erp_queues, queues
@@ -31,6 +30,7 @@ from closedwon.facts.reach import Endpoint, blocked
 from closedwon.facts.readers import Reader, ReaderState, readers
 from closedwon.facts.waits import example
 from closedwon.operations import checks, systems
+from closedwon.operations.causes import needing_attention
 from closedwon.operations.questions import PATIENCE, RECOVER, Question, all_of, answers
 from closedwon.operations.troubles import Harm, Trouble, clock, hours
 from closedwon.operations.undecryptable import undecryptable
@@ -44,12 +44,9 @@ from closedwon.temporal.key_checks import key_checks
 from closedwon.temporal.queues import WORKFLOWS
 from closedwon.temporal.search_attributes import missing_search_attributes
 from closedwon.temporal.target import TemporalUnavailableError
-from workflows.order_table import KEPT_BY_RETRY
 
 _RETENTION: Final = timedelta(hours=72)
 """The event bus redelivers for so long; a closed workflow that is still known makes a late duplicate cheap."""
-_ONE_BY_ONE: Final = (*KEPT_BY_RETRY, AttentionReason.UNKNOWN_ORDER)
-"""Reasons for which an operator must decide about each order separately."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
 _BY_ITSELF: Final = "A running process registers {} within a minute"
 """The hint for what Temporal has lost (`workers.registration`)."""
@@ -144,7 +141,7 @@ class _Temporal:
         counted = await overview.stages(client)
         self.idle = [*idle_orders(counted)]
         slow = [trouble async for trouble in slow_orders(client, counted)]
-        return [*slow, *_attention(await overview.reasons_of(client, counted))]
+        return [*slow, *await needing_attention(client, await overview.reasons_of(client, counted))]
 
 
 async def _unreachable(error: Exception) -> Trouble:
@@ -271,17 +268,6 @@ async def _findings(client: Client) -> AsyncIterator[Trouble]:
     for one in await audit_findings(client):
         text = f"{one.number} {one.kind}: {one.title}; e.g. {one.examples[0]}" if one.examples else one.text
         yield Trouble(Harm.WAITING, "audit", text, f"{one.hint} List them: closedwon audit")
-
-
-def _attention(reasons: Counter[str]) -> Iterator[Trouble]:
-    for value, number in reasons.most_common():
-        try:
-            reason = AttentionReason(value)
-        except ValueError:  # of a later version
-            reason = AttentionReason.UNEXPECTED_ERROR
-        text = f"{number} need attention. {reason.sentence}"
-        then = "List them: closedwon orders list" if reason in _ONE_BY_ONE else "Then: closedwon orders retry"
-        yield Trouble(Harm.WAITING, value, text, f"{reason.hint} {then} --reason {value}")
 
 
 async def _old(client: Client, old: timedelta) -> AsyncIterator[Trouble]:

@@ -28,7 +28,7 @@ from closedwon.model.commands import Command, CommandAnswer
 from closedwon.operations.waking import Waker
 from closedwon.settings import Route
 from closedwon.temporal import visibility
-from closedwon.temporal.client import TRANSIENT
+from closedwon.temporal.errors import PASSING
 from workflows.order_table import KEPT_BY_RETRY
 
 _AT_A_TIME: Final = 50
@@ -175,7 +175,7 @@ class _Sender:
             return await self._failed(workflow_id, error, is_signal=is_signal)
 
     async def _failed(self, workflow_id: str, error: RPCError, *, is_signal: bool) -> CommandReply:
-        if error.status in TRANSIENT and not is_signal:
+        if error.status in PASSING and not is_signal:
             # A workflow task that timed out on a busy machine ends the updates that waited for it (UNAVAILABLE,
             # ABORTED), as does a shard that moves. A signal is kept until a worker is there.
             return await self._again(workflow_id)

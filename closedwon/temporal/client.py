@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon.encryption import codec
 from closedwon.settings.encryption import Encryption
+from closedwon.temporal.errors import PASSING
 from closedwon.temporal.target import WHERE, TemporalUnavailableError, explain, read_target
 
 _Result = TypeVar("_Result")
@@ -23,18 +24,6 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE = timedelta(seconds=60)
 _FIRST_PAUSE = 0.2
-TRANSIENT = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.UNKNOWN,  # what a connection makes of it that breaks under a call
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.INTERNAL,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.ABORTED,
-    }
-)
-"""Status codes of a server that is stopping or starting."""
 
 
 NO_NAMESPACE = (
@@ -81,10 +70,10 @@ def is_passing(error: RPCError) -> bool:
     """Whether the same call may succeed later: the server is stopping or starting, or was just set up.
 
     A cluster's processes learn of new search attributes after some seconds, each for itself (seen: server 1.32.0).
-    Until then they refuse what names one. A namespace that does not exist yet is made by an operator.
+    Until then they refuse what names one, with a code that has other causes, too. A namespace that does not exist yet
+    is made by an operator.
     """
-    is_unknown = error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message
-    return is_unknown or error.status in TRANSIENT or is_namespace_missing(error)
+    return error.status in PASSING or error.status is RPCStatusCode.INVALID_ARGUMENT or is_namespace_missing(error)
 
 
 async def patiently(client: Client, step: Callable[[], Awaitable[None]]) -> None:
@@ -106,6 +95,8 @@ async def _patiently(step: Callable[[], Awaitable[_Result]], address: str, patie
             if isinstance(error, RPCError) and not is_passing(error):
                 raise
             if asyncio.get_running_loop().time() + pause > deadline:
+                if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+                    raise
                 said = f" ({error.status.name}: {error.message})" if isinstance(error, RPCError) else ""
                 text = f"cannot be reached{said}. Is it running? {WHERE}"
                 if isinstance(error, _AwayError):

@@ -19,7 +19,9 @@ from closedwon.model.messages import Message
 from closedwon.model.order_state import OrderStart
 from closedwon.model.outcomes import OrderResult
 from closedwon.telemetry import traces
+from closedwon.temporal.errors import ANSWERS, LARGEST_VALUE, Remedy
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
+from closedwon.temporal.values import largest_value, value_size
 
 BELOW_LIVE_TRAFFIC = Priority(priority_key=5)
 """The priority of sweeps and of the orders that they start; notifications have the default, 3."""
@@ -33,6 +35,32 @@ class UnstorableError(AttentionError):
             "its payload cannot be stored; a text in it may hold half a surrogate pair, as of an emoji that was cut",
             reason=AttentionReason.INVALID_MESSAGE,
             hint="Correct the text in Salesforce and publish the event again; then send `cancel`.",
+        )
+
+
+class TooLargeMessageError(UnstorableError):
+    """A message that is larger than a value may be in Temporal."""
+
+    def __init__(self, record: RecordId, size: int, limit: int) -> None:
+        """Sizes in bytes."""
+        AttentionError.__init__(
+            self,
+            f"the notification of record {record} is too large for Temporal: {size:,} bytes, and {limit:,} fit",
+            reason=AttentionReason.INVALID_MESSAGE,
+            hint="Send fewer fields, or only the record's id (`source` of the route); then send `cancel`.",
+        )
+
+
+class FullError(AttentionError):
+    """The record's workflow takes no further notification until it has read those that it has."""
+
+    def __init__(self, record: RecordId) -> None:
+        super().__init__(
+            f"the order workflow of record {record} takes no further notification: Temporal keeps a limited number of "
+            "signals in one run, and those that it has are not read yet",
+            reason=AttentionReason.INVALID_MESSAGE,
+            hint="See that workers run, and what changes the record so often; when its order has gone on, send "
+            "`retry`. If its order has ended right, send `skip`.",
         )
 
 
@@ -50,8 +78,9 @@ async def start_order(
     `closedwon orders list`; it and `priority` belong to the first start. Lists show the order as `ordering`, until it
     waits for something else (`workflows.presenter`).
 
-    Raises `UnstorableError`, or Temporal's `RPCError`.
+    Raises `UnstorableError`, of which `TooLargeMessageError` is one, `FullError`, or Temporal's `RPCError`.
     """
+    check_size(start.record, message)
     attributes = TypedSearchAttributes(
         [
             SearchAttributePair(SEARCH_ATTRIBUTE_KEYS[names.SALESFORCE_RECORD_ID], start.record),
@@ -77,6 +106,36 @@ async def start_order(
             )
     except PydanticSerializationError:
         raise UnstorableError from None
+    except RPCError as error:
+        if ANSWERS[error.status].remedy is not Remedy.FIND_CAUSE:
+            raise
+        await _signal_alone(client, start, message, error)
+
+
+def check_size(record: RecordId, message: Message) -> None:
+    """Raise `TooLargeMessageError` for a message that no Temporal stores; one that only names the record is small."""
+    if message.payload is None:
+        return
+    size = len(message.model_dump_json().encode())
+    if size > LARGEST_VALUE:
+        raise TooLargeMessageError(record, size, LARGEST_VALUE)
+
+
+async def _signal_alone(client: Client, start: OrderStart, message: Message, refusal: RPCError) -> None:
+    """Find out why Temporal took neither start nor signal: by the size, then by the signal without a start.
+
+    A workflow that takes it has the message. Raises `TooLargeMessageError`, `FullError`, or the `refusal`.
+    """
+    size, limit = await value_size(client, message), await largest_value(client)
+    if size > limit:
+        raise TooLargeMessageError(start.record, size, limit) from None
+    handle = client.get_workflow_handle(names.order_workflow_id(start.org, start.record))
+    try:
+        await handle.signal(names.SIGNAL_NOTIFIED, message)
+    except RPCError as error:
+        if ANSWERS[error.status].remedy is Remedy.FIND_CAUSE:
+            raise FullError(start.record) from None
+        raise refusal from None
 
 
 async def order_result(client: Client, org: OrgId, record: RecordId, *, run: str | None = None) -> OrderResult | None:

@@ -15,7 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.errors import ClosedwonError
-from closedwon.temporal.client import TRANSIENT, _log, is_namespace_missing
+from closedwon.temporal.client import _log, is_namespace_missing
+from closedwon.temporal.errors import PASSING
 from closedwon.temporal.target import TemporalUnavailableError
 
 _KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
@@ -74,7 +75,7 @@ async def ensure_search_attributes(client: Client) -> None:
             AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, _KEYWORD))
         )
     except RPCError as error:
-        if error.status in TRANSIENT:
+        if error.status in PASSING:
             raise
         if error.status != RPCStatusCode.ALREADY_EXISTS:
             command = f"temporal operator search-attribute create --namespace {client.namespace} " + " ".join(

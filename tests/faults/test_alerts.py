@@ -14,8 +14,8 @@ _DEALS = 5
 
 
 @pytest.mark.slow
-async def test_every_alert_arrives_although_the_receiver_is_mute_and_the_worker_is_killed(tmp_path: Path) -> None:
-    """Five orders need a person, the worker dies while it waits for answers; each alert has its own ID."""
+async def test_an_alert_arrives_although_the_receiver_is_mute_and_the_worker_is_killed(tmp_path: Path) -> None:
+    """Five orders need a person for one cause, the worker dies while it waits for an answer; one alert arrives."""
     receiver = Receiver()
     receiver.is_mute = True
     await receiver.start()
@@ -24,11 +24,11 @@ async def test_every_alert_arrives_although_the_receiver_is_mute_and_the_worker_
         await world.refuse_orders(_DEALS)
         for deal in await world.add_deals(_DEALS):
             await world.win(deal)
-        await world.until(lambda: receiver.attempts >= _DEALS, "a call under way for each order")
+        await world.until(lambda: receiver.attempts >= 1, "a call under way")
         await world.kill(world.stack.workers[0])
         receiver.is_mute = False
-        await world.until(lambda: len(receiver.taken) >= _DEALS, "an alert for each order")
+        await world.until(lambda: bool(receiver.taken), "an alert")
 
-        assert set(world.deals) == {alert["record"] for alert in receiver.taken}
-        assert _DEALS == len({alert["id"] for alert in receiver.taken})
+        (alert,) = receiver.taken
+        assert alert["record"] in world.deals
         await receiver.stop()

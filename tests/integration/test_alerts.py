@@ -82,7 +82,7 @@ async def test_a_need_of_attention_is_reported_once_with_all_that_helps(receiver
         "record": record,
         "route": "won-0",
         "channel": None,
-        "erp": None,
+        "erp": "stub",
         "workflow_id": f"order:{record}@{world.org.org_id}",
         "run_id": run,
         "url": f"https://temporal.example.com/namespaces/default/workflows/order%3A{record}%40{world.org.org_id}/{run}",

@@ -30,7 +30,7 @@ from closedwon.emulators.salesforce.connection import Connection
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.sweeps import SweepStart
 from closedwon.names import OrderStage
-from closedwon.temporal.client import TRANSIENT
+from closedwon.temporal.errors import PASSING
 from closedwon.temporal.sweeps import start_sweep
 from tests.property.configuration import CALLOUT_KEY_ENV, ERP, PATH_SECRET_ENV, PROCESSES, org_settings, route_settings
 from tests.property.routes import ERPS
@@ -243,7 +243,7 @@ class Talk:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
-                if error.status not in TRANSIENT:
+                if error.status not in PASSING:
                     raise
         attributes = {name: str(values[0]) for name, values in found.search_attributes.items() if values}
         raw = found.raw_description

@@ -60,7 +60,7 @@ async def checked(
             )
             await start_subscriptions(world.client, world.settings)
         checks = Checks(world.client, everything(world.settings, world.connections), holds, metrics)
-        holds.in_doubt = checks.recheck
+        holds.in_doubt, holds.erp_in_doubt = checks.recheck, checks.recheck_erp
         await stack.enter_async_context(checking(checks, wait=never))
         for worker in order_workers(world.client, world.settings, world.connections, metrics, holds=holds):
             await stack.enter_async_context(worker)

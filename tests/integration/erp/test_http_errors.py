@@ -294,10 +294,24 @@ async def test_a_confirm_may_take_a_minute() -> None:
         await erp.close()
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@asynccontextmanager
+async def rest_that_only_looks(body: object = None, *, status: int = 404) -> AsyncIterator[RestAdapter]:
+    """The rest adapter before a facade that looks up by key, and answers everything else with `status`."""
+
+    async def answer(request: web.Request) -> web.Response:
+        looks = request.method == "GET" and "idempotency_key" in request.query
+        return web.json_response({"orders": []} if looks else body, status=200 if looks else status)
+
+    async with answering(answer) as url:
+        erp = RestAdapter(_facade(url))
+        yield erp
+        await erp.close()
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
 async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) -> None:
     """Changing an order is optional in the contract; a facade without it causes one error and no retry."""
-    async with rest_before({"title": "no"}, status=status) as erp:
+    async with rest_that_only_looks({"title": "no"}, status=status) as erp:
         with pytest.raises(CannotAmendError, match="the facade cannot change order S1") as caught:
             await erp.amend(FOUND, new_order())
 
@@ -309,9 +323,47 @@ async def test_a_facade_that_changes_no_orders_leads_to_a_person(status: int) ->
 )
 async def test_a_facade_that_cannot_look_up_a_number_is_known_as_such(status: int, body: object) -> None:
     """An empty list of a facade that ignores the parameter does not mean that the order does not exist."""
-    async with rest_before(body, status=status) as erp:
+    async with rest_that_only_looks(body, status=status) as erp:
         with pytest.raises(CannotLookUpError):
             await erp.find_by_number("S1")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda erp: erp.amend(FOUND, new_order()),
+        lambda erp: erp.find_by_number("S1"),
+        lambda erp: erp.claim(FOUND, "key", origin=Origin.ADOPTED, modified_at=None),
+    ],
+    ids=["amend", "find_by_number", "claim"],
+)
+async def test_a_proxy_that_answers_404_to_everything_does_not_hide_what_the_facade_offers(
+    call: Callable[[RestAdapter], Awaitable[object]],
+) -> None:
+    """A call counts as not offered only if the look-up that every facade offers is answered meanwhile."""
+    async with rest_before({"title": "no"}, status=404) as erp:
+        with pytest.raises(RejectedError) as caught:
+            await call(erp)
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+
+
+async def test_a_facade_that_comes_back_is_asked_again_for_what_it_offers() -> None:
+    """404 to the change, an answer to the look-up: the change is sent once more before it counts as not offered."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        if len(asked) == 1:
+            return web.Response(status=404)
+        return web.json_response({"orders": []} if request.method == "GET" else FOUND.model_dump(mode="json"))
+
+    async with answering(answer) as url:
+        erp = RestAdapter(_facade(url))
+        assert FOUND == await erp.amend(FOUND, new_order())
+        await erp.close()
+
+    assert ["PUT", "GET", "PUT"] == asked
 
 
 @pytest.mark.parametrize(("status", "may_have_happened"), [(429, False), (503, True)])

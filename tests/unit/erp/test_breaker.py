@@ -182,7 +182,7 @@ def test_what_a_call_says_about_the_connection(error: Exception | None, failures
     contact.failed()
 
     def call() -> None:
-        with contact.call():
+        with contact.call("create"):
             if error is not None:
                 raise error
 
