@@ -81,7 +81,8 @@ class Intake(Section):
     insecure: bool = False
     """Accept unencrypted connections from other machines without TLS and `proxies`: for closed networks only."""
     allow: tuple[IPvAnyNetwork, ...] = ()
-    """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all."""
+    """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all. Orgs on Hyperforce call from others:
+    https://ip-ranges.salesforce.com/ip-ranges.json."""
     allow_file: File | None = None
     """A file with more networks, one per line, `#` begins a comment; read at start."""
     proxies: tuple[Annotated[IPvAnyNetwork, AfterValidator(_check_proxy)], ...] = ()
