@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli import org_callout, org_fault, org_messages
+from closedwon.cli import org_callout, org_certify, org_fault, org_messages
 from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="org",
-    help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave.",
+    help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave; certify a real org.",
     no_args_is_help=True,
 )
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
 app.add_typer(org_callout.app)
+app.add_typer(org_certify.app)
 
 
 _Record = Annotated[str, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")]

@@ -155,7 +155,7 @@ async def test_each_check_can_be_run_alone(stub: StubErp, name: str) -> None:
     stub.faults.unknown_products = frozenset({NO_PRODUCT})
     seen: list[tuple[str | None, bool]] = []
 
-    def on_progress(check: CertificationCheck | None, result: Result | None) -> None:
+    def on_progress(check: CertificationCheck[Any] | None, result: Result | None) -> None:
         seen.append((check.name if check else None, result is not None))
 
     report = await certify(settings_of(stub), plan(), only=[name], on_progress=on_progress)

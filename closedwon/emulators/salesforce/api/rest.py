@@ -97,7 +97,8 @@ class RestApi:
         return ApiResponse(200, {"objectDescribe": {key: whole[key] for key in keys}, "recentItems": []})
 
     def _describe(self, call: ApiRequest, name: str) -> ApiResponse:
-        return ApiResponse(200, describe_object(self._object(name), call.base))
+        described = describe_object(self._object(name), call.base, self._records.rights, call.user)
+        return ApiResponse(200, described)
 
     def _create(self, call: ApiRequest, name: str) -> ApiResponse:
         owner = self._object(name)
