@@ -58,6 +58,7 @@ def _print(console: Console, finding: CheckFinding) -> None:
 
 async def _findings(config: Path) -> AsyncIterator[CheckFinding]:
     from closedwon.operations import checks  # noqa: PLC0415
+    from closedwon.operations.unannounced import unannounced  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
     try:
@@ -73,6 +74,8 @@ async def _findings(config: Path) -> AsyncIterator[CheckFinding]:
         yield checks.CheckFinding("intake", warning, warns=True)
     async with Connections(settings) as connections:
         async for finding in checks.remote(settings, connections):
+            yield finding
+        async for finding in unannounced(settings, connections):
             yield finding
     async for finding in checks.of_temporal(settings):
         yield finding

@@ -154,9 +154,7 @@ class EmulatedOrg:
         return found
 
     def limits(self) -> dict[str, Any]:
-        """The body of `/limits`. Raises `ApiError` if no user may read it."""
-        if not self.config.rights.reads_limits:
-            raise ApiError("FUNCTIONALITY_NOT_ENABLED", "Functionality not enabled", status=403)
+        """The body of `/limits`."""
         most = self.config.daily_api_requests
         return {
             "DailyApiRequests": {"Max": most, "Remaining": most - self.api_calls.total()},

@@ -35,7 +35,7 @@ class RestApi:
         self._limits = limits
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._resources},
-            "/limits": {"GET": lambda _: ApiResponse(200, self._limits())},
+            "/limits": {"GET": self._read_limits},
             "/query": {"GET": self._queries.first},
             "/queryAll": {"GET": self._queries.first_with_deleted},
             "/query/([^/]+)": {"GET": self._queries.more},
@@ -84,6 +84,10 @@ class RestApi:
 
     def _resources(self, call: ApiRequest) -> ApiResponse:
         return ApiResponse(200, {name: f"{call.base}/{name}" for name in ("sobjects", "query", "limits", "composite")})
+
+    def _read_limits(self, _: ApiRequest) -> ApiResponse:
+        self._records.rights.require_limits()
+        return ApiResponse(200, self._limits())
 
     def _object(self, name: str) -> SObject:
         found = self._records.schema.find(name)

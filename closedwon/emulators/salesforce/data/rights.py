@@ -44,6 +44,11 @@ class RightsOfUsers(NamedTuple):
                 fields=lacking,
             )
 
+    def require_limits(self) -> None:
+        """Raise `ApiError` unless `/limits` is answered."""
+        if not self.rights.reads_limits:
+            raise ApiError("FUNCTIONALITY_NOT_ENABLED", "Functionality not enabled", status=403)
+
     def finds_deleted(self, user: str) -> bool:
         """Whether a user finds deleted records by `queryAll`."""
         return user != self.integration_user or self.rights.finds_deleted
