@@ -1,4 +1,4 @@
-"""`closedwon org certify`: settle in a real org what cannot be checked without one, and print what was seen."""
+"""`closedwon org certify`: find out in a real org what cannot be checked without one, and print what was seen."""
 
 from __future__ import annotations
 

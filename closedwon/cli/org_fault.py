@@ -37,6 +37,7 @@ _COUNTED: Final = {
 _SWITCHED: Final = {
     "split-messages": "Each notification travels alone, the latest first.",
     "down": "Salesforce is down: everything answers 503 until `--off`.",
+    "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
     "mute": "CometD takes requests and never answers until `--off`.",
 }
 """Go on until `--off`."""

@@ -1,6 +1,6 @@
 """Notices records that qualified lately and of which no event came: the flow is inactive, or publishes as a user.
 
-An inactive flow is no error anywhere: Salesforce deploys flows to production as inactive, and sweeps find the deals
+An inactive flow causes no error anywhere: Salesforce deploys flows to production as inactive, and sweeps find the deals
 later. So the newest record that must have an event is looked for among the events that the bus has retained. Reading
 them costs deliveries, so at most some thousand are read; a bus that holds so many is alive.
 """

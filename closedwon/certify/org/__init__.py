@@ -1,4 +1,4 @@
-"""`closedwon org certify`: settle in a real org what could not be checked without one.
+"""`closedwon org certify`: find out in a real org what could not be checked without one.
 
 Wins, changes and deletes test deals as a person, and looks at them as Closedwon: through its own clients, and at the
 port of intake. Uses neither Temporal nor an ERP. Whatever it makes is deleted at the end, also after Ctrl-C.

@@ -35,7 +35,7 @@ def _won_long_ago(org: SalesforceEmulator, *, ago: timedelta) -> RecordId:
 
 
 async def test_a_won_deal_without_an_event_is_noticed() -> None:
-    """The flow is inactive, which is no error anywhere else."""
+    """The flow is inactive, which causes no error anywhere else."""
     async with SalesforceEmulator.running(config=OrgConfig(flows=(_INACTIVE,))) as org:
         deal = _won_long_ago(org, ago=timedelta(minutes=5))
         (finding,) = await _findings(org)

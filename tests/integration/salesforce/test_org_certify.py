@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -174,7 +176,7 @@ _FAILURES: Final[dict[str, tuple[dict[str, Any], Arm | None, str]]] = {
 
 @pytest.mark.parametrize("name", [each.name for each in CHECKS])
 async def test_each_check_fails_where_its_promise_is_broken(name: str, port: int, tls: dict[str, Any]) -> None:
-    """And says what that means; the deals are deleted all the same."""
+    """And says what that means; the deals are deleted."""
     changes, arm, seen = _FAILURES[name]
     endpoint, intake = f"http://localhost:{port}", Intake(port=port, host="localhost")
     route = _route()
@@ -259,3 +261,15 @@ async def test_no_deal_is_won_in_a_production_org() -> None:
         with pytest.raises(UnfitOrgError, match="does not accept the person's token"):
             await certify(plan._replace(person=SecretStr("wrong")))
         assert [] == org.query("SELECT Id FROM Opportunity")
+
+
+def test_the_page_lists_every_check_and_key() -> None:
+    """With the promise that is printed when it is broken."""
+    page = (Path(__file__).parents[3] / "docs" / "org-certify.md").read_text(encoding="utf-8")
+
+    assert [f"| `{each.name}` | {each.promise} |" for each in CHECKS] == re.findall(
+        r"^\| `[a-z-]+` \| [A-Z].*\. \|$", page, re.MULTILINE
+    )
+    keys = re.search(r"Its keys are (.*)\.", page)
+    assert keys is not None
+    assert [*OrgReport.model_fields, "verdict"] == re.findall(r"`(\w+)`", keys[1])
