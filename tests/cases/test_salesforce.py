@@ -25,7 +25,7 @@ _WIN: Final = "ClosedwonTestDeals.win("
 
 @pytest.mark.parametrize("user_mode", [True, False])
 async def test_s1_an_event_in_user_mode_is_lost_with_the_right_to_publish_it(user_mode: bool) -> None:  # noqa: FBT001 - a case
-    """The emulator does what API 67.0 does; our Apex names system mode at each publication, with a test as that user."""
+    """The emulator does what API 67.0 does; our Apex names system mode at each publication, and has a test."""
     flow = ORDER_REQUESTED.model_copy(update={"user_mode": user_mode})
     config = OrgConfig(flows=(flow,), rights=Rights(salesperson_publishes=False))
     async with SalesforceEmulator.running(config=config) as org:

@@ -24,8 +24,7 @@ def describe_object(owner: SObject, base: str, rights: RightsOfUsers | None = No
     fields = [describe_field(one) for one in owner.fields]
     for one in fields:
         one["updateable"] = one["updateable"] and rights.may_edit(owner, one["name"], user)
-    summary = {**_summary(owner, base), "createable": rights.may_create(owner, user)}
-    return {**summary, "fields": fields, "childRelationships": children}
+    return {**_summary(owner, base), "fields": fields, "childRelationships": children}
 
 
 def describe_field(one: SField) -> dict[str, Any]:

@@ -101,7 +101,10 @@ class RestApi:
         return ApiResponse(200, {"objectDescribe": {key: whole[key] for key in keys}, "recentItems": []})
 
     def _describe(self, call: ApiRequest, name: str) -> ApiResponse:
-        described = describe_object(self._object(name), call.base, self._records.rights, call.user)
+        owner, rights = self._object(name), self._records.rights
+        if owner.is_event and not rights.may_create(owner, call.user):  # to such a user, the event does not exist
+            raise not_found()
+        described = describe_object(owner, call.base, rights, call.user)
         return ApiResponse(200, described)
 
     def _create(self, call: ApiRequest, name: str) -> ApiResponse:
