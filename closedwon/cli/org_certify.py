@@ -111,6 +111,7 @@ def _route(settings: Settings, org: Org, name: str | None) -> Route:
 def _certify(plan: OrgPlan, only: list[str], *, show: bool) -> OrgReport:
     """Run the checks; what is under way is shown on a terminal, on the error stream."""
     import asyncio  # noqa: PLC0415
+    import signal  # noqa: PLC0415
 
     from rich.console import Console  # noqa: PLC0415
 
@@ -126,8 +127,17 @@ def _certify(plan: OrgPlan, only: list[str], *, show: bool) -> OrgReport:
             else:
                 status.update(f"{check.name}: {check.promise}" if check else "Deleting the test deals …")
 
+        async def run_until_stopped() -> OrgReport:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C does
+            return await run(plan, only=only, on_progress=on_progress)
+
         try:
-            return asyncio.run(run(plan, only=only, on_progress=on_progress))
+            return asyncio.run(run_until_stopped())
+        except KeyboardInterrupt:  # before anything was created, or a second one
+            typer.echo("Interrupted. Test deals that are left are named Closedwon certification.", err=True)
+            raise typer.Exit(_INTERRUPTED) from None
         except ClosedwonError as error:
             hint = error.hint if isinstance(error, AttentionError) else ""
             problem = f"{str(error).removesuffix('.')}. Nothing was checked. {hint}".strip()

@@ -120,8 +120,11 @@ def test_what_cannot_be_checked_is_exit_code_two(
     assert text in " ".join(result.stderr.replace("│", " ").split())
 
 
-async def test_ctrl_c_deletes_the_test_deals(environment: Path, org: dict[str, Any]) -> None:
-    """The report says so, and the exit code is 130."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_the_checks_and_deletes_the_test_deals(
+    environment: Path, org: dict[str, Any], sent: signal.Signals
+) -> None:
+    """Ctrl-C, or the end of a pipeline: the report says so, and the exit code is 130."""
     _admin(org, "POST", "faults/drop-events", {"times": 100})
     start = [sys.executable, "-c", "from closedwon.cli import main; main()", "org", "certify", "production", "--yes"]
     process = await asyncio.create_subprocess_exec(
@@ -136,7 +139,7 @@ async def test_ctrl_c_deletes_the_test_deals(environment: Path, org: dict[str, A
         return [one for one in _admin(org, "GET", "opportunities") if one["StageName"] == "Closed Won"]
 
     await until(won)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     output, errors = await process.communicate()
     _admin(org, "POST", "faults/clear")
 

@@ -196,7 +196,7 @@ async def test_the_report_is_json_with_stable_keys(stub: StubErp) -> None:
     report = json.loads((await certify(settings_of(stub), plan(), only=["origin"])).model_dump_json())
 
     assert [
-        "erp", "kind", "org", "started_at", "timeout_seconds", "checks", "partial", "timings", "cancelled", "left",
+        "started_at", "checks", "partial", "erp", "kind", "org", "timeout_seconds", "timings", "cancelled", "left",
         "verdict",
     ] == list(report)  # fmt: skip
     assert ["name", "promise", "outcome", "facts", "consequence", "seconds"] == list(report["checks"][0])

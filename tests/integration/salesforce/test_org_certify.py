@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
+import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import SecretStr
 
 from closedwon.certify.org import CHECKS, OrgPlan, OrgReport, UnfitOrgError, certify
+from closedwon.certify.org.listener import Listener
 from closedwon.certify.report import CheckOutcome, Verdict
 from closedwon.emulators.ports import free_port
 from closedwon.emulators.salesforce.config import (
@@ -203,6 +209,48 @@ async def test_each_check_fails_where_its_promise_is_broken(name: str, port: int
         assert report.checks[0].consequence == next(each.if_failed for each in CHECKS if each.name == name)
         assert Verdict.NOT_SAFE is report.verdict
         assert _leaves_nothing(org)
+
+
+async def test_a_message_with_another_path_secret_fails_the_check(port: int) -> None:
+    """And the report shows neither secret."""
+    own = {**sfdx.route(), "org": "test", "callouts": None}
+    secret = "another-secret-segment-of-one-test_4fGz81Qw"
+    route = Route.model_validate(own | {"outbound": {"path_secrets": [SecretStr(secret)]}})
+    async with _org(_config(f"http://localhost:{port}")) as org:
+        plan = _plan(org, Intake(port=port, host="localhost"), route, timedelta(seconds=50))
+        report = await certify(plan, only=["outbound"])
+
+    assert "its path has another path secret" == report.checks[0].facts
+    assert not any(one in report.model_dump_json() for one in (_SECRET, secret))
+
+
+async def test_a_taken_port_is_named(port: int) -> None:
+    """Intake still runs: the check says what to do."""
+    async with _org(_config(f"http://localhost:{port}")) as org:
+        taken = int(org.url.rpartition(":")[2])
+        report = await certify(
+            _plan(org, Intake(port=taken, host="127.0.0.1"), _route(), timedelta(seconds=50)), only=["outbound"]
+        )
+
+        assert "stop intake first" in report.checks[0].facts
+        assert _leaves_nothing(org)
+
+
+@pytest.mark.parametrize("form", ["rfc9440", "pem"])
+async def test_a_certificate_that_a_proxy_forwards_is_seen(port: int, tls: dict[str, Any], form: str) -> None:
+    """In both forms that intake reads."""
+    pem = tls["client"].read_bytes().partition(b"-----BEGIN PRIVATE")[0]
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    header = {"rfc9440": f":{b64encode(der).decode()}:", "pem": quote(pem)}[form]
+    intake = Intake.model_validate({"port": port, "proxies": ["127.0.0.1"], "forwarded_certificate": {}})
+    async with Listener.running(intake) as listener, aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{port}/outbound/won-deals"
+        async with http.post(url, data=b"006", headers={"Client-Cert": header}) as response:
+            assert 200 == response.status
+        found = await listener.wait(lambda one: one.names("006"), 20)
+
+    assert found is not None
+    assert der == found.certificate
 
 
 async def test_what_settings_do_not_name_is_not_offered(port: int) -> None:
