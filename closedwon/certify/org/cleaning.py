@@ -13,7 +13,10 @@ from closedwon.salesforce.errors import RecordGoneError
 
 REMAINS: Final = (
     "Deleted test deals stay in the recycle bin for 15 days.",
-    "Their events stay on the bus for 72 hours: Closedwon finds their deals deleted, and orders nothing.",
+    (
+        "Their events stay on the bus for 72 hours: Closedwon finds their deals deleted, and orders nothing; if "
+        "the check `deleted` failed, they need attention (`record-not-found`), and `skip` ends that."
+    ),
     "Outbound messages and callouts that no check waited for are sent again for 24 hours.",
 )
 """What cannot be cleaned up by anyone."""
