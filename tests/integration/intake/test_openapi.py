@@ -91,7 +91,7 @@ async def test_the_document_and_the_server_agree() -> None:
     """Valid signed calls get a documented status, and invalid ones are refused."""
     async with (
         handoff(events=(), callouts={"keys": [SecretStr(_KEY)]}) as world,
-        intake(world, requests_per_second=10_000) as address,
+        intake(world, records_per_second=10_000) as address,
     ):
         allowed = await asyncio.to_thread(_try, address, str(world.org.org_id), GenerationMode.POSITIVE)
         forbidden = await asyncio.to_thread(_try, address, str(world.org.org_id), GenerationMode.NEGATIVE)
