@@ -21,6 +21,7 @@ from closedwon.cli.common import (
     settings_from,
     span,
 )
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[AuditRe
     from closedwon.audit.repair import repair  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP)
     if asked.route is not None:
         named_route(settings, asked.route, "--route")
     client = await connect(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,17 @@ import typer
 from closedwon import durations
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
-from closedwon.settings import DEFAULT_FILE, ENV_FILE, Route, Settings, SettingsError, load_encryption, load_settings
+from closedwon.settings import (
+    DEFAULT_FILE,
+    ENV_FILE,
+    Purpose,
+    Reading,
+    Route,
+    Settings,
+    SettingsError,
+    load_encryption,
+    load_settings,
+)
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -43,10 +53,13 @@ _WIDE = 500
 _Result = TypeVar("_Result")
 
 
-def settings_from(config: Path) -> Settings:
-    """Read the settings or end the command with one line per problem."""
+def settings_from(config: Path, *needed: Purpose, welcome: Iterable[Purpose] = ()) -> Settings:
+    """Read the settings, with the secrets that the command needs, or end the command with one line per problem.
+
+    `welcome` secrets are read where they are there.
+    """
     try:
-        return load_settings(config)
+        return load_settings(config, Reading(frozenset({Purpose.PAYLOADS, *needed}), frozenset(welcome)))
     except SettingsError as error:
         raise _stop(error) from None
 

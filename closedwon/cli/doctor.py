@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from closedwon.operations.troubles import Trouble
@@ -31,7 +32,7 @@ def doctor(
     - `closedwon doctor`
     - `closedwon doctor --json`
     """
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP, welcome=(Purpose.SENDERS,))
     from closedwon.operations.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
 
     troubles = complete(examine(settings))

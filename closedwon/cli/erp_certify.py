@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, settings_from
+from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def certify(
     - `closedwon erp certify facade --product GC1040 --only unique-key`
     """
     try:
-        settings = settings_from(config)
+        settings = settings_from(config, Purpose.ERP)
     except typer.Exit:
         raise typer.Exit(_MISUSED) from None
     erp = _erp(settings, name, config)

@@ -13,7 +13,7 @@ from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
 from closedwon.errors import AttentionReason
 from closedwon.model.commands import Command
-from closedwon.settings import Route, SettingsError, load_settings
+from closedwon.settings import Reading, Route, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,7 +172,7 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
 def _routes(config: Path) -> Sequence[Route]:
     """The routes; none where this machine has a part of the settings only, as for `[encryption]`."""
     try:
-        return load_settings(config).routes
+        return load_settings(config, Reading(frozenset())).routes
     except SettingsError:
         return ()
 

@@ -11,6 +11,7 @@ import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
 from closedwon.money import amount_text, money
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,7 +46,7 @@ def try_route(
     Example:
     - `closedwon route try won-deals 0065g00000XyZabAAF`
     """
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG)
     from closedwon.operations.trials import try_record  # noqa: PLC0415 - `closedwon --help` stays instant
 
     trial = complete(try_record(settings, route, record_id, payload))
