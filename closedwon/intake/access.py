@@ -28,7 +28,6 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDED_FOR: Final = "X-Forwarded-For"
-_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 _HOST: Final = re.compile(r"^(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::\d{1,5})?$")
 """An address as some proxies write it: with a port (`192.0.2.1:5678`), in brackets (`[2001:db8::1]:5678`)."""
 
@@ -75,13 +74,6 @@ class Access:
         forwarded = request.headers.getall(self._forwarded.header, []) if is_proxy else []
         # Of two headers, the sender may have written either.
         return _certificate(forwarded[0]) if len(forwarded) == 1 else None
-
-    def as_called(self, request: web.Request) -> web.Request:
-        """Return the request as its sender made it: with the scheme https if one of our proxies terminated TLS."""
-        peer = _address(request.remote or "")
-        is_proxy = peer is not None and _within(peer, self._proxies)
-        by_https = is_proxy and request.headers.get(_FORWARDED_PROTO) == "https"
-        return request.clone(scheme="https") if by_https else request
 
     def _check_certificate(self, der: bytes | None, wanted: Tls | ForwardedCertificate) -> None:
         """Compare name or fingerprint: all orgs share Salesforce's default client certificate."""

@@ -39,6 +39,8 @@ class CalloutEndpoint:
         self._routes = routes
         self._delivery = delivery
         self._log = BoundedLog(_log)
+        self.address = ""
+        """The address of intake for senders; empty before the server has started."""
         self._seen = SeenSignatures()
 
     async def take_json(self, request: web.Request) -> web.Response:
@@ -61,12 +63,11 @@ class CalloutEndpoint:
 
     async def describe(self, request: web.Request) -> web.Response:
         """Serve the WSDL of the SOAP form."""
-        self._route(request)
-        return _soap(callout_contract.wsdl(str(request.url.with_query(None))), HTTPStatus.OK)
+        return _soap(callout_contract.wsdl(f"{self.address}/callouts/{self._route(request).name}/soap"), HTTPStatus.OK)
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """Serve the OpenAPI document of the JSON form."""
-        return web.json_response(callout_contract.openapi(self._routes))
+        return web.json_response(callout_contract.openapi())
 
     def refuse(self, request: web.Request, error: MessageRefusedError) -> web.Response:
         """Refuse a request, in the form of the call: SOAP or JSON."""
@@ -117,7 +118,7 @@ class CalloutEndpoint:
         keys = route.callouts.keys if route.callouts is not None else ()
         caller = request[CALLER]
         try:
-            verify(request.headers, body, keys, datetime.now(UTC), self._seen)
+            verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/callouts/{route.name}")
         except SignatureError as error:
             self._limits.charge(caller, None, 1, len(body))
             raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None

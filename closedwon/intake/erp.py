@@ -48,7 +48,7 @@ class ErpChanges:
         body = await request.read()
         caller = request[CALLER]
         try:
-            verify(request.headers, body, keys, datetime.now(UTC), self._seen)
+            verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/erp/{erp}")
         except SignatureError as error:
             self._limits.charge(caller, None, 1, len(body))
             raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None

@@ -46,6 +46,8 @@ class OutboundMessages:
         self._sessions = sessions
         self._delivery = delivery
         self._log = BoundedLog(_log)
+        self.address = ""
+        """The address of intake for senders; empty before the server has started."""
         self._contracts = {
             route.name: _contract(route.outbound.wsdl)
             for route in routes.values()
@@ -104,7 +106,7 @@ class OutboundMessages:
         """Serve the contract as a WSDL."""
         route = self._route(request)
         contract = self._contracts.get(route.name) or Contract(object=route.object, fields=_WITHOUT_CONTRACT)
-        return _answer(contract.wsdl(endpoint(request, route)), HTTPStatus.OK)
+        return _answer(contract.wsdl(endpoint(self.address, route)), HTTPStatus.OK)
 
     def check_origin(self, request: web.Request, certificate: bytes | None) -> bool:
         """Return whether path and certificate prove the route's org. Does not read the body.

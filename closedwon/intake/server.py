@@ -145,6 +145,9 @@ class IntakeServer:
             ) from error
         port = self._listener.sockets[0].getsockname()[1]
         self.address = f"{'https' if self._intake.tls else 'http'}://{host}:{port}"
+        # Not what a Host header says: a contract must not send messages to wherever its reader likes.
+        for endpoint in (self._outbound, self._callouts):
+            endpoint.address = self._intake.url or self.address
         for warning in self._warnings:
             _log.warning("%s", warning)
         _log.info("intake at %s, for the routes %s", self.address, ", ".join(self._routes) or "(none)")
@@ -181,7 +184,6 @@ class IntakeServer:
             is_proven = self._check_route(request)
             caller = Caller(request.path.split("/", 2)[1], address, is_proven)
             self._check_form(request, caller)
-            request = self._access.as_called(request)
             request[CALLER] = caller
             await self._read(request, caller)
             return await handler(request)

@@ -85,7 +85,7 @@ class Intake(Section):
     allow_file: File | None = None
     """A file with more networks, one per line, `#` begins a comment; read at start."""
     proxies: tuple[Annotated[IPvAnyNetwork, AfterValidator(_check_proxy)], ...] = ()
-    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted; those of all other senders are ignored."""
+    """Proxies whose `X-Forwarded-For` is trusted; that of all other senders is ignored."""
     forwarded_certificate: ForwardedCertificate | None = None
     """The client's certificate, as one of `proxies` forwards it."""
     deadline: Duration = timedelta(seconds=10)

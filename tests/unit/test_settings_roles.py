@@ -13,7 +13,16 @@ from typer.testing import CliRunner
 from closedwon.cli.main import app
 from closedwon.cli.run import _settings
 from closedwon.erp import open_erp
-from closedwon.settings import Purpose, Reading, Settings, load_codec, load_encryption, load_settings
+from closedwon.settings import (
+    ClientCredentials,
+    Purpose,
+    Reading,
+    RestErp,
+    Settings,
+    load_codec,
+    load_encryption,
+    load_settings,
+)
 from closedwon.settings.guarding import secrets_of_erp, secrets_of_org
 from closedwon.settings.values import UnreadSecret, UnreadSecretError
 
@@ -107,6 +116,8 @@ def _give(monkeypatch: pytest.MonkeyPatch, purposes: set[Purpose]) -> None:
 def _unread(settings: Settings) -> set[Purpose]:
     """The kinds of secrets that the settings do not hold."""
     (route,), (org,), (erp,) = settings.routes, settings.orgs, settings.erps
+    assert isinstance(org.auth, ClientCredentials)
+    assert isinstance(erp, RestErp)
     assert route.outbound and route.callouts and erp.webhook and settings.alerts and settings.alerts.key  # noqa: PT018
     of = {
         Purpose.ORG: [org.auth.client_secret],

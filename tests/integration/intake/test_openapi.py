@@ -60,8 +60,9 @@ def _try(address: str, org: str, mode: GenerationMode) -> Counter[int]:
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(schema["/callouts/won-0"]["POST"].as_strategy(generation_mode=mode))
+    @hypothesis.given(schema["/callouts/{route}"]["POST"].as_strategy(generation_mode=mode))
     def one(case: schemathesis.Case[Any]) -> None:
+        case.path_parameters = {"route": "won-0"}
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
             case.body["org"] = org
             _of_the_routes_object(case.body)

@@ -112,8 +112,8 @@ async def test_a_sender_cannot_add_lines_to_the_log(caplog: pytest.LogCaptureFix
 
 
 async def test_requests_beyond_the_rate_limit_are_not_parsed() -> None:
-    """The route determines the org, so the limit of one org applies before the body is parsed."""
-    async with handoff(outbound={}, events=()) as world, intake(world, records_per_second=0.2) as address:
+    """The limit of the address applies before the body is parsed."""
+    async with handoff(outbound={}, events=()) as world, intake(world, records_per_second=0.8) as address:
         answers = [await deliver(address, b"<nonsense>") for _ in range(3)]
 
         assert [500, 500, 429] == [status for status, _ in answers]
