@@ -21,6 +21,7 @@ from closedwon.cli.common import (
     settings_from,
     span,
 )
+from closedwon.cli.common import console as new_console
 from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
@@ -109,10 +110,9 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[AuditRe
 @contextmanager
 def _progress(*, hidden: bool) -> Iterator[OnProgress]:
     """A line on standard error that counts what was read, if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.status import Status  # noqa: PLC0415
 
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     read: Counter[str] = Counter()
     with Status("asking …", console=console) as status:
 
@@ -126,11 +126,10 @@ def _progress(*, hidden: bool) -> Iterator[OnProgress]:
 
 
 def _show(report: AuditReport, started: int | None) -> None:
-    from rich.console import Console  # noqa: PLC0415
 
     from closedwon.audit.compare import KINDS  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     seen = report.looked_at
     console.print(
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC:  [bold]{seen['records']:,}[/] records in "

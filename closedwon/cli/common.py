@@ -17,6 +17,7 @@ import typer
 from closedwon import durations
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
+from closedwon.safe_text import terminal
 from closedwon.settings import (
     DEFAULT_FILE,
     ENV_FILE,
@@ -121,11 +122,16 @@ async def connect(config: Path) -> Client:
     return client
 
 
+def console(**options: Any) -> Console:
+    """A console that shows texts from outside without obeying them (`closedwon.safe_text`)."""
+    from closedwon.cli.screen import SafeConsole  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    return SafeConsole(**options)
+
+
 def list_console() -> Console:
     """A console that is wider than any id, so that the terminal wraps lines; rich would cut them."""
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    return Console(highlight=False, width=_WIDE)
+    return console(highlight=False, width=_WIDE)
 
 
 def _stop(error: ClosedwonError, log: logging.Logger | None = None) -> typer.Exit:
@@ -136,6 +142,7 @@ def _exit(text: str, hint: str = "", log: logging.Logger | None = None) -> typer
     if log is not None:
         log.error("%s", f"{text} {hint}".strip())
         return typer.Exit(1)
+    text, hint = terminal(text), terminal(hint)
     typer.secho(text, err=True, fg=typer.colors.RED)
     if hint:
         typer.secho(hint, err=True, fg=typer.colors.YELLOW)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
+from closedwon.cli.common import console as new_console
 from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
@@ -44,10 +45,9 @@ def doctor(
 
 
 def _print(troubles: list[Trouble]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     for trouble in troubles:
         harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
         console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))

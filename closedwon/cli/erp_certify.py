@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, settings_from
+from closedwon.cli.common import console as new_console
 from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
 
@@ -133,13 +134,11 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
     """Run the checks; what is under way is shown on a terminal, on the error stream."""
     import asyncio  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from closedwon.certify import UnfitPlanError  # noqa: PLC0415
     from closedwon.certify import certify as run  # noqa: PLC0415
     from closedwon.errors import AttentionError, ClosedwonError  # noqa: PLC0415
 
-    console = Console(stderr=True, highlight=False, quiet=not show)
+    console = new_console(stderr=True, highlight=False, quiet=not show)
     with console.status("Connecting …") as status:
 
         def on_progress(check: CertificationCheck | None, result: Result | None) -> None:
@@ -169,11 +168,10 @@ def _print_result(console: Console, result: Result) -> None:
 
 
 def _print(report: CertificationReport) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("check", "outcome", "what was seen"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "what was seen")

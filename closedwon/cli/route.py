@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.cli.common import console as new_console
 from closedwon.money import amount_text, money
 from closedwon.settings import Purpose
 
@@ -75,10 +76,9 @@ def _as_json(trial: Trial) -> dict[str, Any]:
 
 
 def _show(trial: Trial) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.json import JSON  # noqa: PLC0415
 
-    console = Console()
+    console = new_console()
     console.rule("record", align="left")
     console.print(JSON(json.dumps(_without_attributes(trial.record), default=_plain_number, ensure_ascii=False)))
     console.rule("order", align="left")

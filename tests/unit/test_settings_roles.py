@@ -76,13 +76,13 @@ total = "Amount"
 customer = { id = "Account.Id", name = "Account.Name" }
 lines = { each = "Lines.records", product = "P", quantity = "Q", unit_price = "U" }
 """
-_NEEDED: Final = {
+_NEEDED: Final[dict[tuple[str, ...], set[Purpose]]] = {
     ("orders",): {Purpose.ORG, Purpose.ERP, Purpose.ALERTS},
     ("subscriber",): {Purpose.ORG},
     ("intake",): {Purpose.SENDERS},
     ("orders", "subscriber", "intake"): {Purpose.ORG, Purpose.ERP, Purpose.ALERTS, Purpose.SENDERS},
 }
-_COMMANDS: Final = {
+_COMMANDS: Final[dict[str, set[Purpose]]] = {
     "audit": {Purpose.ORG, Purpose.ERP},
     "doctor": {Purpose.ORG, Purpose.ERP},
     "top --once": set(),
@@ -129,7 +129,7 @@ def _unread(settings: Settings) -> set[Purpose]:
     return {purpose for purpose, secrets in of.items() if all(isinstance(one, UnreadSecret) for one in secrets)}
 
 
-@pytest.mark.parametrize("roles", _NEEDED, ids="+".join)
+@pytest.mark.parametrize("roles", _NEEDED)
 def test_a6_a_process_starts_with_the_secrets_of_its_role(
     roles: tuple[str, ...], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +145,7 @@ def test_a6_a_process_starts_with_the_secrets_of_its_role(
     assert {*Purpose} - needed - welcome - {Purpose.PAYLOADS} == _unread(beside)
 
 
-@pytest.mark.parametrize("roles", _NEEDED, ids="+".join)
+@pytest.mark.parametrize("roles", _NEEDED)
 def test_a6_a_secret_of_the_role_that_is_missing_ends_the_start(
     roles: tuple[str, ...], file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

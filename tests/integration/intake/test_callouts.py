@@ -173,7 +173,7 @@ async def test_the_soap_form_is_accepted_and_its_contract_served() -> None:
         assert 500 == refused
         assert "used before" in fault
         assert url in wsdl
-        assert ["/callouts/won-0"] == list(openapi["paths"])
+        assert ["/callouts/{route}"] == list(openapi["paths"])
         assert 404 == outbound.status
 
 
