@@ -32,7 +32,7 @@ _MARKUP: Final = re.compile(r"[\\`*\[\]<>~|&!]|(?<!\w)_|_(?!\w)")
 _AT_THE_START: Final = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([#+=.)-])")
 _LINKED: Final = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?=@)", re.IGNORECASE)
 """Where addresses that need no markup can be divided."""
-_UNSAFE_IN_JSON: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_BIDI}]")
+_UNSAFE_IN_JSON: Final = re.compile(f"{_HIDDEN.pattern}|[\u2028\u2029]")
 
 
 def terminal(text: str) -> str:

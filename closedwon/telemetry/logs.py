@@ -99,7 +99,7 @@ def mask_text(text: str) -> str:
 
 def _for_people(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
     """Take from texts what a terminal would obey, and line breaks but for those of a traceback."""
-    return {key: _shown(key, value) if isinstance(value, str) else value for key, value in entry.items()}
+    return {key: _shown(key, value) if isinstance(value, str) else _cut(value) for key, value in entry.items()}
 
 
 def _shown(key: str, value: str) -> str:
