@@ -82,13 +82,10 @@ class CalloutEndpoint:
         route = self._route(request)
         body = await request.read()
         caller = self._proven(route, request, body)
-        with self._delivery.admitted(caller, route):
-            count = 0
-            try:
+        with self._delivery.admitted(caller, route, body):
+            with self._delivery.parsing(caller, route, body) as count:
                 call = parse(body)
-                count = len(call.items)
-            finally:
-                self._delivery.charge(caller, route, count, len(body))
+                count(len(call.items))
             notifications = [
                 self._delivery.notification(item.record, item.id, dict(item.payload or {}) or None)
                 for item in call.items
@@ -120,7 +117,7 @@ class CalloutEndpoint:
         try:
             verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/callouts/{route.name}")
         except SignatureError as error:
-            self._limits.charge(caller, None, 1, len(body))
+            self._limits.charge_garbage(caller, len(body))
             raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
         return caller._replace(is_proven=True)
 

@@ -102,18 +102,32 @@ class Delivery:
         self._channel = channel
 
     @contextmanager
-    def admitted(self, caller: Caller, route: Route) -> Iterator[None]:
-        """Hold one of the places for work during a block; enter it before you parse a body.
+    def admitted(self, caller: Caller, route: Route, body: bytes) -> Iterator[None]:
+        """Hold one of the places for work during a block; enter it before you parse the body.
 
         Raises `MessageRefusedError` if there is none, or if the sender must wait.
         """
-        self._limits.check(caller, self._settings.org(route.org).id)
+        self._limits.check(caller, self._settings.org(route.org).id, body)
         with self._limits.working(caller):
             yield
 
-    def charge(self, caller: Caller, route: Route, records: int, size: int) -> None:
-        """Charge a body of `size` bytes for what it names. Call this also for a body that cannot be parsed."""
-        self._limits.charge(caller, self._settings.org(route.org).id, records, size)
+    @contextmanager
+    def parsing(self, caller: Caller, route: Route, body: bytes) -> Iterator[Callable[[int], None]]:
+        """Charge for a body that is parsed and checked in a block, which passes on how many records it names.
+
+        If the block raises, a proven sender is charged for one record, and another one for garbage.
+        """
+        org = self._settings.org(route.org).id
+        counts: list[int] = []
+        try:
+            yield counts.append
+        except Exception:
+            if caller.is_proven:
+                self._limits.charge(caller, org, 1, len(body))
+            else:
+                self._limits.charge_garbage(caller, len(body))
+            raise
+        self._limits.charge(caller, org, sum(counts), len(body))
 
     def check_org(self, route: Route, org: OrgId) -> None:
         """Raise `MessageRefusedError` unless the org is the route's."""

@@ -50,7 +50,7 @@ class ErpChanges:
         try:
             verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/erp/{erp}")
         except SignatureError as error:
-            self._limits.charge(caller, None, 1, len(body))
+            self._limits.charge_garbage(caller, len(body))
             raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
         caller = caller._replace(is_proven=True)
         self._limits.check(caller, erp)

@@ -39,6 +39,8 @@ _ADDRESS_SHARE: Final = 0.5
 """What one address may take of what all unproven senders share."""
 _BYTES_PER_RECORD: Final = 16 * 1024
 """A larger body counts as more records: to parse it takes time, also if it holds none."""
+_SHORT_ID: Final = 15
+"""Characters of a Salesforce id in its short form, with which its long form begins."""
 _HOUR: Final = timedelta(hours=1).total_seconds()
 _MOST_BUCKETS: Final = 10_000
 _MOST_KNOWN: Final = 100_000
@@ -116,6 +118,7 @@ class Limits:
         self._orgs = Buckets(rate, rate * _BURST_SECONDS, clock)
         unproven = rate * _UNPROVEN_SHARE
         self._addresses = Buckets(unproven, unproven * _BURST_SECONDS, clock)
+        self._garbage = Buckets(unproven, unproven * _BURST_SECONDS, clock)
         self._new = Buckets(hourly / _HOUR, hourly, clock)
         share = hourly * _ADDRESS_SHARE
         self._new_of_address = Buckets(share / _HOUR, share, clock)
@@ -161,27 +164,36 @@ class Limits:
 
     def largest_body(self, caller: Caller) -> int:
         """The bytes that a body may have: few, if what its sender sent lately has proven nothing."""
-        spent = not caller.is_proven and not self._addresses.has_room((caller.channel, caller.address))
+        spent = not caller.is_proven and not self._garbage.has_room((caller.channel, caller.address))
         return min(self._largest, 4 * _BYTES_PER_RECORD) if spent else self._largest
 
-    def check(self, caller: Caller, org: Hashable) -> None:
-        """Raise `MessageRefusedError` if the sender must wait. Call this before a body is parsed."""
+    def check(self, caller: Caller, org: str, body: bytes = b"") -> None:
+        """Raise `MessageRefusedError` if the sender must wait. Call this before a body is parsed.
+
+        After much garbage from an address, a body that does not even name the org is not parsed.
+        """
         if caller.is_proven:
             has_room, who = self._orgs.has_room((caller.channel, org)), f"org {org}"
         else:
-            has_room, who = self._addresses.has_room((caller.channel, caller.address)), "this unproven sender"
+            key, who = (caller.channel, caller.address), "this unproven sender"
+            is_plausible = org[:_SHORT_ID].encode() in body
+            has_room = self._addresses.has_room(key) and (is_plausible or self._garbage.has_room(key))
         if not has_room:
             raise MessageRefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS, "rate", f"{who} sends more than `intake.records_per_second` allows"
             )
 
-    def charge(self, caller: Caller, org: Hashable, records: int, size: int = 0) -> None:
+    def charge(self, caller: Caller, org: str, records: int, size: int = 0) -> None:
         """Charge a request of this number of records, or of this number of bytes if that is more."""
         cost = max(1, records, size // _BYTES_PER_RECORD)
         if caller.is_proven:
             self._orgs.charge((caller.channel, org), cost)
         else:
             self._addresses.charge((caller.channel, caller.address), cost)
+
+    def charge_garbage(self, caller: Caller, size: int) -> None:
+        """Charge an address for a body that is not a message of the org, or is not signed by it."""
+        self._garbage.charge((caller.channel, caller.address), max(1, size // _BYTES_PER_RECORD))
 
     def admit_new(self, caller: Caller, org: OrgId, records: Sequence[RecordId]) -> None:
         """Charge the records that this process has not seen, if nothing proves their org.

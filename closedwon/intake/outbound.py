@@ -78,13 +78,12 @@ class OutboundMessages:
         caller = request[CALLER]
         body = await request.read()
         try:
-            with self._delivery.admitted(caller, route):
-                try:
+            with self._delivery.admitted(caller, route, body):
+                with self._delivery.parsing(caller, route, body) as count:
                     message = outbound.parse(body, request.charset)
                     ids = tuple(found.id for found in message.notifications)
-                finally:
-                    self._delivery.charge(caller, route, len(ids), len(body))
-                self._delivery.check_org(route, message.org)
+                    self._delivery.check_org(route, message.org)
+                    count(len(ids))
                 await self._delivery.deliver(caller, route, parse(route, message))
         except OutboundMessageError as error:
             ids = ids or error.notification_ids

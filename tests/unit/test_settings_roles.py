@@ -119,7 +119,7 @@ def _unread(settings: Settings) -> set[Purpose]:
     assert isinstance(org.auth, ClientCredentials)
     assert isinstance(erp, RestErp)
     assert route.outbound and route.callouts and erp.webhook and settings.alerts and settings.alerts.key  # noqa: PT018
-    of = {
+    of: dict[Purpose, list[object]] = {
         Purpose.ORG: [org.auth.client_secret],
         Purpose.ERP: [erp.token],
         Purpose.SENDERS: [*route.outbound.path_secrets, *route.callouts.keys, *erp.webhook.keys],
