@@ -20,7 +20,7 @@ _LONGEST: Final = 2000
 _LONGEST_IN_CHAT: Final = 1000
 _LONGEST_IN_LOG: Final = 4000
 _JOINER: Final = "\N{WORD JOINER}"
-"""Takes no room, and what it divides is no link."""
+"""Has no width; an address that it divides is not made a link."""
 _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """They reorder the text around them, so that it reads as something else."""
 _HIDDEN: Final = re.compile(

@@ -59,10 +59,10 @@ def _without_quotes(record: logging.LogRecord) -> bool:
     if kind is None:
         return True
     record.msg, record.exc_info = f"{record.msg}: {kind.__name__}", None
-    return _unreadable.admits("unreadable request")
+    return _unparseable.admits("unparseable request")
 
 
-_unreadable = BoundedLog(_http_log)
+_unparseable = BoundedLog(_http_log)
 _http_log.addFilter(_without_quotes)
 
 

@@ -44,7 +44,7 @@ class BoundedLog:
         return count < _MOST
 
     def summarize(self, kind: str) -> None:
-        """Say how many entries were left out since the last summary, and begin anew. The end of each span calls it."""
+        """Say how many entries were left out since the last summary. The end of each span calls it."""
         began, count = self._counts.pop(kind, (0.0, 0))
         if count > _MOST:
             seconds = max(self._clock() - began, 1)

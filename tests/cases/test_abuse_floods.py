@@ -146,7 +146,7 @@ async def test_a2_garbage_on_one_channel_does_not_refuse_signed_calls_of_another
 
 @pytest.mark.parametrize("path", ["/nowhere", "/outbound/unknown", "/callouts/unknown", "/erp/unknown"])
 async def test_a2_an_unknown_path_is_answered_before_its_body_comes(proven: Handoff, path: str) -> None:
-    """64 bodies that never come take no place of anybody."""
+    """64 bodies that never come take no place."""
     async with (
         intake(proven) as address,
         _slow(address, path, 64) as readers,
@@ -202,7 +202,7 @@ async def test_a2_a_flood_of_refusals_is_counted_in_the_log(proven: Handoff, cap
         assert 20 == len(refused)
 
 
-async def test_a2_a_flood_of_webhook_calls_spares_the_callouts(temporal: WorkflowEnvironment) -> None:
+async def test_a2_a_flood_of_webhook_calls_refuses_no_callout(temporal: WorkflowEnvironment) -> None:
     """Each ERP and channel has a bucket of its own."""
     async with handoff(temporal_server=temporal, **_BOTH) as world:
         erp = world.settings.erps[0]
@@ -259,7 +259,7 @@ async def listening(proven: Handoff) -> AsyncIterator[str]:
 
 
 async def test_a4_an_unknown_hop_refuses_nothing_where_no_address_is_asked_for(proven: Handoff) -> None:
-    """Without an allow list, `unknown` in the header is no reason to refuse a message of Salesforce."""
+    """Without an allow list, `unknown` in the header does not refuse a message of Salesforce."""
     async with intake(proven, proxies=["127.0.0.1"]) as address:
         body = soap_message(proven.org.org_id, _invented(1, 1))
         status, _ = await deliver(address, body, headers={"X-Forwarded-For": "unknown"}, route=PROVEN_ROUTE)

@@ -57,7 +57,7 @@ def test_a5_of_two_labels_the_one_is_believed_that_the_bytes_bear_out(
 
 
 def test_a5_two_labels_that_could_both_be_true_are_refused() -> None:
-    """The bytes are no UTF-8, and mean two different texts: nobody knows which."""
+    """The bytes are not UTF-8, and mean two different texts."""
     body = b'<?xml version="1.0" encoding="windows-1252"?><a>10 \x80</a>'
 
     with pytest.raises(SoapError, match="different encodings"):
@@ -78,7 +78,7 @@ def test_a5_the_soap_form_of_callouts_reads_in_the_same_way() -> None:
 
 
 @pytest.mark.parametrize("action", ["<ActionId/>", "<ActionId>a flow</ActionId>", "", "<ActionId>04k</ActionId>" * 2])
-def test_a6_an_action_id_that_nobody_uses_refuses_nothing(action: str) -> None:
+def test_a6_an_unused_action_id_refuses_nothing(action: str) -> None:
     """Flows and other tools send what they have."""
     body = sent.message([sent.deal(1)]).replace(f"<ActionId>{sent.ACTION}</ActionId>".encode(), action.encode())
 

@@ -119,7 +119,7 @@ def test_a3_ordinary_names_are_shown_as_they_are(name: str) -> None:
     "url",
     ["javascript:alert(1)", "data:text/html,x", "//evil.example", "https://", "file:///etc/passwd", "https://a\nb"],
 )
-def test_a3_an_address_that_is_not_of_the_web_is_no_link(url: str) -> None:
+def test_a3_an_address_that_is_not_of_the_web_makes_a_text(url: str) -> None:
     """Neither on a page nor on the record."""
     assert "**SO-1**" == safe_text.markdown_link("SO-1", url)
     answer = held().model_dump()
@@ -180,7 +180,7 @@ def test_a3_a_text_adds_no_line_to_a_log_and_its_size_is_bounded(
     assert 30_000 > len(lines[1])
 
 
-def test_a3_an_alert_mentions_nobody_and_links_nowhere() -> None:
+def test_a3_an_alert_has_no_mentions_and_no_links() -> None:
     """Chats make links and mentions of a text."""
     need = Need(
         id="1", kind="audit", at=datetime(2026, 1, 1, tzinfo=UTC), reason=AttentionReason.AUDIT_FINDINGS,
@@ -202,7 +202,7 @@ def test_a3_json_for_programs_stays_the_same_json() -> None:
     assert not _controls(written)
 
 
-def test_a3_answers_to_senders_are_no_pages() -> None:
+def test_a3_answers_to_senders_are_escaped() -> None:
     """What a fault or a problem says is escaped by its form."""
     refused = MessageRefusedError(HTTPStatus.BAD_REQUEST, "x", _NASTY)
     assert b"<img" not in soap.fault("Client", str(refused))
