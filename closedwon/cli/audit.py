@@ -16,6 +16,7 @@ from closedwon.cli.common import (
     Panel,
     complete,
     connect,
+    echo_json,
     moment,
     named_route,
     settings_from,
@@ -77,7 +78,7 @@ def audit(
         raise typer.BadParameter("--until must be later than --since")
     report, started = complete(_audit(config, asked, as_json=as_json))
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _show(report, started)
     raise typer.Exit(0 if report.clean else 1)

@@ -17,7 +17,7 @@ import typer
 from closedwon import durations
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
-from closedwon.safe_text import terminal
+from closedwon.safe_text import json_text, terminal
 from closedwon.settings import (
     DEFAULT_FILE,
     ENV_FILE,
@@ -127,6 +127,11 @@ def console(**options: Any) -> Console:
     from closedwon.cli.screen import SafeConsole  # noqa: PLC0415 - `closedwon --help` stays instant
 
     return SafeConsole(**options)
+
+
+def echo_json(text: str) -> None:
+    """Print JSON for programs, which a terminal cannot obey either."""
+    typer.echo(json_text(text))
 
 
 def list_console() -> Console:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, echo_json, settings_from
 from closedwon.cli.common import console as new_console
 from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
@@ -70,7 +70,7 @@ def certify(
         _ask(erp, plan)
     report = _certify(erp, plan, only or [], show=not as_json)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _print(report)
     raise typer.Exit(int(report.verdict == "not-safe"))

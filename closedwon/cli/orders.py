@@ -132,7 +132,7 @@ async def _show(config: Path, named: str) -> None:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
         cells = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
         console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in cells if cell), highlight=False)
-        console.print(Markdown(await _details(client, execution)))
+        console.print(Markdown(await _details(client, execution), hyperlinks=False))
 
 
 async def _details(client: Client, execution: WorkflowExecution) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, echo_json, settings_from
 from closedwon.cli.common import console as new_console
 from closedwon.money import amount_text, money
 from closedwon.settings import Purpose
@@ -52,7 +52,7 @@ def try_route(
 
     trial = complete(try_record(settings, route, record_id, payload))
     if as_json:
-        typer.echo(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
+        echo_json(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
     else:
         _show(trial)
     if trial.problem:

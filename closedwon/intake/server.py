@@ -172,6 +172,7 @@ class IntakeServer:
             accepted = response.status < HTTPStatus.BAD_REQUEST
         finally:
             self._connections.ended(peer, accepted=accepted)
+        response.headers["X-Content-Type-Options"] = "nosniff"  # no browser makes a page of what a sender wrote
         if request.method == "POST":
             labels = {"channel": _channel(request), "outcome": "acknowledged" if accepted else "refused"}
             self._metrics.ack_latency.record(timedelta(seconds=time.monotonic() - began), labels)
