@@ -27,6 +27,7 @@ from activities.heartbeats import run_to_completion
 from closedwon import names
 from closedwon.errors import RetryError
 from closedwon.model.alerts import Need
+from closedwon.safe_text import chat
 from closedwon.settings import AlertSettings, Settings
 
 SIGNATURE: Final = "Closedwon-Signature"
@@ -73,7 +74,7 @@ class AlertActivities:
 def _body(need: Need, settings: AlertSettings, namespace: str) -> dict[str, Any]:
     """The JSON body, as `docs/operate/alert-webhook.md` describes it."""
     body = need.model_dump(mode="json", exclude={"text"})
-    body |= {"sentence": need.text or need.reason.sentence, "url": None}
+    body |= {"sentence": chat(need.text or need.reason.sentence), "hint": chat(need.hint), "url": None}
     if settings.ui is not None:
         path = f"/namespaces/{quote(namespace, safe='')}/workflows/{quote(need.workflow_id, safe='')}/{need.run_id}"
         body["url"] = f"{settings.ui}{path}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
+from closedwon.cli.common import console as new_console
 from closedwon.settings import SettingsError, load_settings, warnings
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
 
 
 async def _check(config: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     wrong = 0
     async for finding in _findings(config):
         _print(console, finding)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from closedwon.operations.troubles import Trouble
@@ -31,7 +33,7 @@ def doctor(
     - `closedwon doctor`
     - `closedwon doctor --json`
     """
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP, welcome=(Purpose.SENDERS,))
     from closedwon.operations.doctor import examine  # noqa: PLC0415 - `closedwon --help` stays instant
 
     troubles = complete(examine(settings))
@@ -43,10 +45,9 @@ def doctor(
 
 
 def _print(troubles: list[Trouble]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     for trouble in troubles:
         harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
         console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))

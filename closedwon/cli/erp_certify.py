@@ -9,7 +9,9 @@ import typer
 
 from closedwon.cli import certification
 from closedwon.cli.certification import MISUSED
-from closedwon.cli.common import DEFAULT_CONFIG, Config, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, echo_json, settings_from
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def certify(
     - `closedwon erp certify facade --product GC1040 --only unique-key`
     """
     try:
-        settings = settings_from(config)
+        settings = settings_from(config, Purpose.ERP)
     except typer.Exit:
         raise typer.Exit(MISUSED) from None
     erp = _erp(settings, name, config)
@@ -63,7 +65,7 @@ def certify(
         _ask(erp, plan)
     report = _certify(erp, plan, only or [], show=not as_json)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _print(report)
     raise typer.Exit(int(report.verdict == "not-safe"))
@@ -115,13 +117,11 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
     """Run the checks; what is under way is shown on a terminal, on the error stream."""
     import asyncio  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from closedwon.certify import UnfitPlanError  # noqa: PLC0415
     from closedwon.certify import certify as run  # noqa: PLC0415
     from closedwon.errors import AttentionError, ClosedwonError  # noqa: PLC0415
 
-    console = Console(stderr=True, highlight=False, quiet=not show)
+    console = new_console(stderr=True, highlight=False, quiet=not show)
     with console.status("Connecting …") as status:
 
         def on_progress(check: CertificationCheck[Any] | None, result: Result | None) -> None:
@@ -144,10 +144,9 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
 
 
 def _print(report: CertificationReport) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     certification.print_results(console, report.checks)
     console.print(
         f"\n{report.cancelled} test order(s) cancelled, {len(report.left)} left" + (":" if report.left else ".")

@@ -12,6 +12,7 @@ import typer
 from closedwon import names
 from closedwon.cli import orders_command
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect, list_console
+from closedwon.cli.common import console as new_console
 from closedwon.errors import AttentionReason
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
 
 
 async def _show(config: Path, named: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
 
     from closedwon.temporal import visibility  # noqa: PLC0415
@@ -122,7 +122,7 @@ async def _show(config: Path, named: str) -> None:
     terms = [visibility.equals(names.SALESFORCE_RECORD_ID, as_record_id(named))] if is_id else []
     terms.append(visibility.equals(names.ERP_ORDER_NUMBER, named))
     client = await connect(config)
-    console = Console()
+    console = new_console()
     query = visibility.all_of(visibility.of_type(names.ORDER_WORKFLOW), visibility.any_of(*terms))
     found = [execution async for execution in client.list_workflows(query, limit=10)]
     if not found:
@@ -132,7 +132,7 @@ async def _show(config: Path, named: str) -> None:
         console.rule(f"{execution.id}  {execution.status.name.lower() if execution.status else ''}")
         cells = zip(_HEADINGS[1:], (await _row(execution))[1:], strict=True)
         console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in cells if cell), highlight=False)
-        console.print(Markdown(await _details(client, execution)))
+        console.print(Markdown(await _details(client, execution), hyperlinks=False))
 
 
 async def _details(client: Client, execution: WorkflowExecution) -> str:

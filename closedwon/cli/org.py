@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from closedwon.cli import org_callout, org_certify, org_fault, org_messages
+from closedwon.cli.common import console as new_console
 from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
@@ -209,7 +210,6 @@ async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:
 
 
 def _show(deals: list[Deal]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -219,7 +219,7 @@ def _show(deals: list[Deal]) -> None:
     for deal in deals:
         amount = "no amount" if deal.amount is None else f"{deal.amount:,.2f} {deal.currency}"
         table.add_row("[green]✔[/green]", escape(deal.name), amount, deal.id)
-    console = Console()
+    console = new_console()
     console.print(table)
     total = sum(deal.amount or 0 for deal in deals)
     console.print(f"[bold]{len(deals)}[/bold] won, {total:,.2f} in total")

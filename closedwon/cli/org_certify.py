@@ -10,7 +10,9 @@ import typer
 
 from closedwon.cli import certification
 from closedwon.cli.certification import MISUSED
-from closedwon.cli.common import DEFAULT_CONFIG, Config, named_route, settings_from, span
+from closedwon.cli.common import DEFAULT_CONFIG, Config, echo_json, named_route, settings_from, span
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def certify(
 
     certification.require_known(only or [], CHECKS)
     try:
-        settings = settings_from(config)
+        settings = settings_from(config, Purpose.ORG, Purpose.SENDERS)
     except typer.Exit:
         raise typer.Exit(MISUSED) from None
     plan = _plan(settings, name, route, token_env, config)._replace(
@@ -72,7 +74,7 @@ def certify(
         )
     report = _certify(plan, only or [], show=not as_json)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _print(report)
     raise typer.Exit(_INTERRUPTED if report.interrupted else int(report.verdict == "not-safe"))
@@ -113,12 +115,10 @@ def _certify(plan: OrgPlan, only: list[str], *, show: bool) -> OrgReport:
     import asyncio  # noqa: PLC0415
     import signal  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from closedwon.certify.org import certify as run  # noqa: PLC0415
     from closedwon.errors import AttentionError, ClosedwonError  # noqa: PLC0415
 
-    console = Console(stderr=True, highlight=False, quiet=not show)
+    console = new_console(stderr=True, highlight=False, quiet=not show)
     with console.status("Connecting …") as status:
 
         def on_progress(check: CertificationCheck[Any] | None, result: Result | None) -> None:
@@ -146,10 +146,9 @@ def _certify(plan: OrgPlan, only: list[str], *, show: bool) -> OrgReport:
 
 
 def _print(report: OrgReport) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     console.print(Text(f"{report.about}; route {report.route}"), soft_wrap=True)
     certification.print_results(console, report.checks)
     console.print(

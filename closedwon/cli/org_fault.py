@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from closedwon.cli.common import console as new_console
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, talk
 
 app = typer.Typer(
@@ -133,6 +134,4 @@ def clock(hours: float, data_dir: DataDir = DEFAULT_DIR) -> None:
 @app.command()
 def state(data_dir: DataDir = DEFAULT_DIR) -> None:
     """Show counters, armed faults and connected clients."""
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    Console().print_json(data=talk(data_dir, lambda client: client.admin("GET", "state")))
+    new_console().print_json(data=talk(data_dir, lambda client: client.admin("GET", "state")))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -21,8 +22,10 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import ClosedwonError
+from closedwon.safe_text import log
 from closedwon.settings import Codec, CodecSettings, Tokens
 from closedwon.settings.values import is_loopback
+from closedwon.telemetry.bounded import BoundedLog
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +35,14 @@ _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 """Asymmetric ones only: with a symmetric one, anyone who can verify a token can also forge one."""
 _EXTRAS: Final = "Authorization-Extras"
 """Temporal's UI sends the id token here, because some identity providers issue access tokens that are not JWTs."""
+_PATIENCE: Final = 10.0
+"""Seconds for a body to arrive."""
+_PARALLEL: Final = 4
+"""Requests that are worked on at the same time: each may take some hundred MB."""
+_CHUNK: Final = 100
+"""Payloads that are coded in one go: about a millisecond."""
+_REFRESH: Final = 30.0
+"""Seconds between two looks for a key that is not known: anyone can name one in a token."""
 _NO_KEYS: Final = "the keys for tokens are unavailable at the moment"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,6 +63,8 @@ class _Callers:
     """Authenticates the callers of the server."""
 
     def __init__(self, settings: Codec) -> None:
+        self._bounded = BoundedLog(_log)
+        self._refreshed_at = -_REFRESH
         self._token = settings.token.get_secret_value() if settings.token else None
         self._tokens = settings.tokens
         self._keys = jwt.PyJWKClient(settings.tokens.keys, timeout=5) if settings.tokens else None
@@ -76,32 +89,45 @@ class _Callers:
         if self._tokens is None or self._keys is None or not is_jwt:
             return None
         try:
-            return await asyncio.to_thread(_verified, text, self._keys, self._tokens)
+            return await asyncio.to_thread(self._verified, text, self._keys, self._tokens)
         except jwt.PyJWKClientConnectionError as error:
-            _log.error("codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
+            self._bounded.warning("keys", "codec.tokens.keys cannot be read: %s", type(error.__cause__).__name__)
             raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
         except jwt.PyJWTError as error:
-            _log.warning("a token was rejected: %s", type(error).__name__)
+            self._bounded.warning("token", "a token was rejected: %s", type(error).__name__)
             return None
         except ValueError as error:
-            _log.error("codec.tokens.keys is not a JWKS document: %s", type(error).__name__)
+            self._bounded.warning("keys", "codec.tokens.keys is not a JWKS document: %s", type(error).__name__)
             raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
+
+    def _verified(self, text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:
+        """Return the subject of a token. Runs in a thread. Raises `jwt.PyJWTError`."""
+        claims = jwt.decode(
+            text,
+            self._key_of(text, keys),
+            algorithms=_ALGORITHMS,
+            audience=tokens.audience,
+            issuer=tokens.issuer,
+            options={"require": ["exp", "sub"]},
+        )
+        return str(claims["sub"])
+
+    def _key_of(self, text: str, keys: jwt.PyJWKClient) -> jwt.PyJWK:
+        """Find the key that a token names, and ask the provider again for a new one, but not for each token."""
+        named = jwt.get_unverified_header(text).get("kid")
+        now = time.monotonic()
+        may_refresh = now - self._refreshed_at >= _REFRESH
+        for refresh in (False, True) if may_refresh else (False,):
+            if refresh:
+                self._refreshed_at = now
+            for key in keys.get_signing_keys(refresh=refresh):
+                if key.key_id == named:
+                    return key
+        raise jwt.PyJWKClientError("no key of this id")
 
 
 def _bytes(header: str) -> bytes:
     return header.encode(errors="surrogateescape")
-
-
-def _verified(text: str, keys: jwt.PyJWKClient, tokens: Tokens) -> str:
-    claims = jwt.decode(
-        text,
-        keys.get_signing_key_from_jwt(text),
-        algorithms=_ALGORITHMS,
-        audience=tokens.audience,
-        issuer=tokens.issuer,
-        options={"require": ["exp", "sub"]},
-    )
-    return str(claims["sub"])
 
 
 class CodecServer:
@@ -112,6 +138,8 @@ class CodecServer:
         self._settings = settings.codec
         self._codec: EncryptionCodec = codec(settings.encryption)
         self._callers = _Callers(settings.codec)
+        self._bounded = BoundedLog(_log)
+        self._work = asyncio.Semaphore(_PARALLEL)
         self._runner: web.AppRunner | None = None
         self.address = ""
         """The URL of the server; empty before `start`."""
@@ -149,7 +177,7 @@ class CodecServer:
         """Allow programs (which send no origin) and pages of our UIs. Add CORS headers to all responses."""
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._settings.origins:
-            _log.warning("refused: a page of %r is not one of codec.origins", origin[:200])
+            self._bounded.warning("origin", "refused: a page of %r is not one of codec.origins", origin[:200])
             text = "pages of this origin are not allowed; add it to codec.origins\n"
             return web.Response(status=HTTPStatus.FORBIDDEN, text=text)
         answer = await self._answer(request, handler)
@@ -163,7 +191,8 @@ class CodecServer:
         try:
             return await handler(request)
         except _NotServedError as error:
-            _log.warning("%s from %s refused: %s", request.path, request.remote, error)
+            text = "%s from %s refused: %s"
+            self._bounded.warning(f"refused {error.status}", text, log(request.path), request.remote, error)
             headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
             return web.Response(status=error.status, text=f"{error}\n", headers=headers)
         except web.HTTPException as error:
@@ -172,14 +201,17 @@ class CodecServer:
     def _answers(self, what: str, coding: _Coding) -> _Handler:
         async def handle(request: web.Request) -> web.Response:
             caller = await self._callers.name(request)
-            payloads = await _read(request)
-            try:
-                coded = Payloads(payloads=await coding(payloads))
-            except CodecError as error:
-                raise _NotServedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+            body = await _read(request)
+            async with self._work:
+                payloads = await asyncio.to_thread(_parse, body)
+                try:
+                    coded = Payloads(payloads=await _in_chunks(coding, payloads))
+                except CodecError as error:
+                    raise _NotServedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+                text = await asyncio.to_thread(json_format.MessageToJson, coded, indent=None)
             _log.info("%s %d payloads for %s", what, len(payloads), caller)
             return web.Response(
-                text=json_format.MessageToJson(coded, indent=None),
+                text=text,
                 content_type="application/json",
                 headers={"Cache-Control": "no-store"},
             )
@@ -200,9 +232,26 @@ def _preflight(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
 
-async def _read(request: web.Request) -> Sequence[Payload]:
+async def _read(request: web.Request) -> bytes:
     try:
-        return json_format.Parse(await request.read(), Payloads(), ignore_unknown_fields=True).payloads
+        async with asyncio.timeout(_PATIENCE):
+            return await request.read()
+    except TimeoutError:
+        raise _NotServedError(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time") from None
+
+
+async def _in_chunks(coding: _Coding, payloads: Sequence[Payload]) -> list[Payload]:
+    """Code some at a time, and let other requests go on in between."""
+    coded: list[Payload] = []
+    for start in range(0, len(payloads), _CHUNK):
+        coded += await coding(payloads[start : start + _CHUNK])
+        await asyncio.sleep(0)
+    return coded
+
+
+def _parse(body: bytes) -> Sequence[Payload]:
+    try:
+        return json_format.Parse(body, Payloads(), ignore_unknown_fields=True).payloads
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         # The error's own text quotes the request.
         raise _NotServedError(

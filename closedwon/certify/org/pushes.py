@@ -149,7 +149,14 @@ async def callout(bench: OrgBench) -> str:
     async with Listener.running(_intake(bench)) as listener:
         found = await _arrival(bench, listener, "callouts", await bench.won_deal())
     try:
-        signature.verify(found.headers, found.body, settings.keys, datetime.now(UTC), signature.SeenSignatures())
+        signature.verify(
+            found.headers,
+            found.body,
+            settings.keys,
+            datetime.now(UTC),
+            signature.SeenSignatures(),
+            path=f"/callouts/{bench.plan.route.name}",
+        )
     except signature.SignatureError as error:
         raise FailedError(f"it came, but its signature is refused: {error}") from None
     if found.path.endswith("/soap"):
