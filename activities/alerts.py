@@ -30,6 +30,7 @@ from closedwon.errors import RetryError
 from closedwon.model.alerts import Need
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
+from closedwon.safe_text import chat
 from closedwon.settings import AlertSettings, Settings
 from closedwon.settings.values import current_value
 
@@ -98,7 +99,7 @@ class AlertActivities:
 def _body(need: Need, settings: AlertSettings, namespace: str) -> dict[str, Any]:
     """The JSON body, as `docs/operate/alert-webhook.md` describes it."""
     body = need.model_dump(mode="json", exclude={"text", "cause"})
-    body |= {"sentence": need.text or need.reason.sentence, "url": None}
+    body |= {"sentence": chat(need.text or need.reason.sentence), "hint": chat(need.hint), "url": None}
     if settings.ui is not None:
         path = f"/namespaces/{quote(namespace, safe='')}/workflows/{quote(need.workflow_id, safe='')}/{need.run_id}"
         body["url"] = f"{settings.ui}{path}"

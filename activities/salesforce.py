@@ -281,8 +281,8 @@ def _says_deleted(request: ReadRecord) -> bool:
 
 async def _is_deleted(client: SalesforceClient, route: Route, record: RecordId) -> bool:
     """Whether a record that cannot be read lies in the recycle bin; one that is only hidden does not."""
-    soql = f"SELECT IsDeleted FROM {route.object} WHERE Id = '{record}'"  # noqa: S608 - SOQL of checked parts
-    return any(each["IsDeleted"] for each in await client.query(soql, deleted=True))
+    found = await client.read(route.object, "IsDeleted", record, deleted=True)
+    return found is not None and bool(found["IsDeleted"])
 
 
 def _wait_until_visible(grace: timedelta) -> None:

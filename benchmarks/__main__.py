@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-ALL = ("throughput", "salesforce_calls", "intake", "backlog", "dead_erp", "failover", "comparison", "codec")
+ALL = ("throughput", "salesforce_calls", "intake", "backlog", "dead_erp", "failover", "comparison", "codec", "hostile")
 
 
 def main() -> int:

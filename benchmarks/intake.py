@@ -30,7 +30,11 @@ from closedwon.model.routes import Channel
 from closedwon.temporal.orders import start_order
 from tests.support.intake import intake_url, soap_message
 
-_UNBOUND = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "1000000", "CLOSEDWON_TELEMETRY__LOG_LEVEL": "WARNING"}
+_NO_LIMITS = {
+    "CLOSEDWON_INTAKE__RECORDS_PER_SECOND": "4000000",
+    "CLOSEDWON_INTAKE__UNPROVEN_RECORDS_PER_HOUR": "100000000",
+}
+_UNBOUND = {**_NO_LIMITS, "CLOSEDWON_TELEMETRY__LOG_LEVEL": "WARNING"}
 _IN_FLIGHT = 16
 """Messages at the same time; Salesforce sends those of one definition one after the other."""
 _SLICE = 20

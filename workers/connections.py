@@ -22,8 +22,20 @@ from closedwon.settings import Settings
 class Connections:
     """Everything remote but Temporal; opened lazily, closed together."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Connect to nothing yet. `clock` yields the seconds by which refused logins are remembered."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        orgs: bool = True,
+        erps: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connect to nothing yet. `clock` yields the seconds by which refused logins are remembered.
+
+        Without `orgs` or `erps` their credentials are not needed, and there are no clients for them.
+        """
+        self._orgs = settings.orgs if orgs else ()
+        self._erps = settings.erps if erps else ()
         self._settings = settings
         self._clock = clock
         self._closing = AsyncExitStack()
@@ -35,14 +47,14 @@ class Connections:
 
     async def __aenter__(self) -> Self:
         """Make the clients."""
-        for org in self._settings.orgs:
+        for org in self._orgs:
             login = TokenSource(org, clock=self._clock)
             self._closing.push_async_callback(login.close)
             self._logins[org.id] = login
             client = SalesforceClient(org, login)
             self._closing.push_async_callback(client.close)
             self.salesforce[org.id] = client
-        for erp_settings in self._settings.erps:
+        for erp_settings in self._erps:
             contact = self.contacts[erp_settings.name] = Contact()
             erp = open_erp(erp_settings, contact=contact)
             self._closing.push_async_callback(erp.close)

@@ -154,7 +154,7 @@ class _Process:
         self._doing = "registering with Temporal"
         await patiently(client, registration.register)
         self._doing = "checking settings and systems"
-        connections = await stack.enter_async_context(Connections(self._settings))
+        connections = await stack.enter_async_context(self._connections())
         for report in (
             report_usage(connections, self._settings, metrics),
             report_limits(client, connections, self._settings, metrics),
@@ -188,6 +188,11 @@ class _Process:
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
         return client
+
+    def _connections(self) -> Connections:
+        """To what the roles need: the settings hold no credential for the others (`closedwon.cli.run`)."""
+        orgs = Role.ORDERS in self._roles or Role.SUBSCRIBER in self._roles
+        return Connections(self._settings, orgs=orgs, erps=Role.ORDERS in self._roles)
 
     async def _start_orders(
         self, stack: AsyncExitStack, client: Client, connections: Connections, holds: Holds, wait: NamespaceWait

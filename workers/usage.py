@@ -20,7 +20,9 @@ async def report_usage(connections: Connections, settings: Settings, metrics: Me
     reported: Counter[str] = Counter()
     while True:
         for org in settings.orgs:
-            client = connections.salesforce[org.id]
+            client = connections.salesforce.get(org.id)
+            if client is None:
+                continue
             metrics.api_calls.add(client.calls - reported[org.name], {"org": org.name})
             reported[org.name] = client.calls
             if client.usage is not None:

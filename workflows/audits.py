@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model.audits import AuditFinding, Compared, CompareRecords, OpenFinding, ScheduledAudit
     from closedwon.model.order_state import Problem
     from closedwon.names import OrderStage
+    from closedwon.safe_text import markdown
     from workflows.alerts import Alerts
     from workflows.patience import Patience
     from workflows.problems import problem_of
@@ -101,7 +102,8 @@ class AuditWorkflow:
         workflow.upsert_search_attributes([_STAGE.value_set(OrderStage.ATTENTION), _REASON.value_set(problem.reason)])
         self._alerts.notify(problem)
         workflow.set_current_details(
-            f"### Needs attention (`{problem.reason}`)\n\n{problem.message}\n\n- **What to do**: {problem.hint}"
+            f"### Needs attention (`{problem.reason}`)\n\n{markdown(problem.message)}\n\n- **What to do**: "
+            f"{markdown(problem.hint)}"
         )
         self._retry = False
         with suppress(TimeoutError):

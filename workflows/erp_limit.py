@@ -13,6 +13,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from closedwon import names
     from closedwon.model.erp import ErpLimit
+    from closedwon.safe_text import markdown
 
 
 @workflow.defn(name=names.ERP_LIMIT_WORKFLOW)
@@ -30,7 +31,7 @@ class ErpLimitWorkflow:
                 f"To send all of them now: `closedwon erp resume {limit.erp}`"
             )
         workflow.set_current_details(
-            f"### {limit.text}\n\n- **Why** {limit.reason}\n- **By** {limit.by}\n"
+            f"### {markdown(limit.text)}\n\n- **Why** {markdown(limit.reason)}\n- **By** {markdown(limit.by)}\n"
             f"- **Since** {workflow.now():%Y-%m-%d %H:%M} UTC\n"
             f"- Orders wait; nothing fails, nothing is lost.\n- {end}"
         )

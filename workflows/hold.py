@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model.alerts import AlertSubject
     from closedwon.model.checks import FailedCheck, Hold
     from closedwon.model.order_state import Problem
+    from closedwon.safe_text import markdown
     from workflows.alerts import Alerts
 
 _SILENCE: Final = timedelta(hours=1)
@@ -80,7 +81,7 @@ class HoldWorkflow:
     def _show(self) -> None:
         failed = self._failed
         workflow.set_current_details(
-            f"### {failed.subject}: the check of its {failed.check} fails\n\n- **What** {failed.text}\n"
-            f"- **Hint** {failed.hint}\n- **Found by** {failed.by}\n"
+            f"### {failed.subject}: the check of its {failed.check} fails\n\n- **What** {markdown(failed.text)}\n"
+            f"- **Hint** {markdown(failed.hint)}\n- **Found by** {failed.by}\n"
             "- Orders wait; they go on by themselves when the check passes. Nothing is lost."
         )

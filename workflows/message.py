@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model.messages import UnparseableMessage
     from closedwon.model.order_state import Problem
     from closedwon.names import OrderStage
+    from closedwon.safe_text import markdown, markdown_block, markdown_code
     from workflows.alerts import Alerts
     from workflows.problems import problem_of
 
@@ -126,7 +127,7 @@ class UnparseableMessageWorkflow:
         reading = workflow.start_activity_method(
             MessageActivities.read_again,
             self._message,
-            summary=f"read message {self._message.id} again",
+            summary=f"read message {markdown(self._message.id)} again",
             start_to_close_timeout=timedelta(minutes=1),
             retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -163,7 +164,7 @@ class UnparseableMessageWorkflow:
         headline = f"Closed: {self._end}" if self._end else "**Needs attention**: a message that cannot be read"
         commands = "\n".join([*self._commands, ""])
         workflow.set_current_details(
-            f"### {headline}\n\n- **From** `{self._message.source}`, "
-            f"{self._message.received_at:%Y-%m-%d %H:%M:%S}\n- **Problem** {self._problem.message}\n"
-            f"- **What to do**: {self._problem.hint}\n{commands}\n```\n{self._message.raw}\n```"
+            f"### {headline}\n\n- **From** {markdown_code(self._message.source)}, "
+            f"{self._message.received_at:%Y-%m-%d %H:%M:%S}\n- **Problem** {markdown(self._problem.message)}\n"
+            f"- **What to do**: {markdown(self._problem.hint)}\n{commands}\n{markdown_block(self._message.raw)}"
         )

@@ -21,6 +21,7 @@ from closedwon import names
 from closedwon.model.order_state import OrderState, Problem
 from closedwon.money import money
 from closedwon.names import OrderStage
+from closedwon.safe_text import markdown, markdown_link
 from closedwon.telemetry.metrics import Metrics
 from workflows.order_table import offered
 from workflows.timeline import Timeline
@@ -112,15 +113,15 @@ def page(state: OrderState, timeline: Timeline, record: str) -> str:
     head = [f"### {_headline(state)}", ""]
     if state.problem is not None:
         problem = state.problem
-        head.append(f"- **Why** (`{problem.reason}`): {problem.reason.sentence} {problem.message.rstrip('.')}.")
-        head.append(f"- **What to do**: {problem.hint}")
+        message = markdown(problem.message.rstrip("."))
+        head.append(f"- **Why** (`{problem.reason}`): {problem.reason.sentence} {message}.")
+        head.append(f"- **What to do**: {markdown(problem.hint)}")
     if state.order is not None:
         order = state.order
         total = money(order.amount, order.currency)
-        head.append(f"- **Deal** {order.name} ({record}), {order.customer.name}, **{total}**")
+        head.append(f"- **Deal** {markdown(order.name)} ({record}), {markdown(order.customer.name)}, **{total}**")
     if state.placed is not None:
-        number = state.placed.number or state.placed.id
-        link = f"[{number}]({state.placed.url})" if state.placed.url else f"**{number}**"
+        link = markdown_link(state.placed.number or state.placed.id, state.placed.url)
         head.append(f"- **Order** {link}, {state.placed.status}")
     if state.stage in _NEXT:
         or_notification = "" if state.deciding else ", or the record is changed in Salesforce"
@@ -136,7 +137,7 @@ def _offered(state: OrderState) -> list[tuple[str, Any]]:
 def _headline(state: OrderState) -> str:
     deciding = state.deciding
     if deciding is not None and state.stage is OrderStage.ORDERING:
-        return f"Using order {deciding.number}, which exists already"
+        return f"Using order {markdown(deciding.number or '')}, which exists already"
     if deciding is not None and deciding.to == names.SIGNAL_SKIP and state.stage is OrderStage.CANCELLING:
         return "Closing it as not needed, unless the ERP has an order"
     return _HEADLINES[state.stage]

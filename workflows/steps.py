@@ -55,6 +55,7 @@ from closedwon.model.records import ReadRecord, WriteBack
 from closedwon.model.routes import Following
 from closedwon.model.snapshot import RecordSnapshot, Wanted
 from closedwon.money import money
+from closedwon.safe_text import markdown
 from workflows.activity_runner import ActivityRunner, never
 from workflows.commands import Commands
 from workflows.presenter import Presenter
@@ -135,7 +136,7 @@ class Steps:
                 request,
                 task_queue=names.erp_queue(state.erp),
                 activity_id="create-order",
-                summary=f"order in {erp}: {order.name[:_SHOWN]}, {money(order.amount, order.currency)}",
+                summary=f"order in {erp}: {markdown(order.name[:_SHOWN])}, {money(order.amount, order.currency)}",
                 interrupt=interrupt,
                 restart_on_retry=not self._is_checking(),
             )
@@ -235,7 +236,7 @@ class Steps:
                 ErpActivities.follow_order,
                 request,
                 activity_id="follow-order",
-                summary=f"follow order {known.number or known.id} of {self._start.record}",
+                summary=f"follow order {markdown(known.number or known.id)} of {self._start.record}",
                 interrupt=interrupt,
                 schedule_to_close_timeout=left,
                 retry_policy=retry,
@@ -269,7 +270,7 @@ class Steps:
             ErpActivities.resolve_order,
             request,
             activity_id="resolve-order",
-            summary=f"use {decision.number} as the order of {self._start.record}",
+            summary=f"use {markdown(str(decision.number))} as the order of {self._start.record}",
         )
 
     async def _asked_for_now(self) -> Order | None:
@@ -291,11 +292,12 @@ class Steps:
         """Write to Salesforce, unless something ends the waiting; return what was written. Fields as in `WriteBack`."""
         request = self._write_request(order=order, status=status, since=since, is_wanted=is_wanted)
         self._state.written = {}  # not known until it is answered: an attempt whose reply is lost may have written
+        written = str(request.order.number if request.order else request.status)
         self._state.written = await self._runner.ask_salesforce(
             SalesforceActivities.write_back,
             request,
             activity_id="write-back",
-            summary=f"write {request.order.number if request.order else request.status} to {request.record}",
+            summary=f"write {markdown(written)} to {request.record}",
             interrupt=interrupt,
             at_once=True,
         )

@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.model.alerts import AlertSubject
     from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed, Subscription
     from closedwon.model.sweeps import Gap
+    from closedwon.safe_text import markdown, markdown_code
     from workflows.alerts import Alerts
     from workflows.problems import problem_of
     from workflows.sweep import sweep_gap
@@ -139,7 +140,10 @@ class SubscriptionWorkflow:
     async def _rest(self, error: ActivityError) -> None:
         """Wait after a refusal that needs a person, then try again."""
         problem = problem_of(error)
-        self._show(f"**Needs attention** (`{problem.reason}`): {problem.message}\n\n- **What to do**: {problem.hint}")
+        self._show(
+            f"**Needs attention** (`{problem.reason}`): {markdown(problem.message)}\n\n- **What to do**: "
+            f"{markdown(problem.hint)}"
+        )
         self._alerts.notify(problem)
         await self._wait(_LOOK_AGAIN)
 
@@ -151,9 +155,10 @@ class SubscriptionWorkflow:
     def _show(self, headline: str) -> None:
         self._headline = headline
         now = self._subscription
-        position = f"`{now.cursor.replay_id}`" if now.cursor.replay_id else "the earliest retained event"
+        position = markdown_code(now.cursor.replay_id) if now.cursor.replay_id else "the earliest retained event"
         gaps = "\n".join(
-            f"- **open gap** {gap.since or 'unknown'} to {gap.until}, `{gap.reason}`: {gap.note}" for gap in now.gaps
+            f"- **open gap** {gap.since or 'unknown'} to {gap.until}, `{gap.reason}`: {markdown(gap.note)}"
+            for gap in now.gaps
         )
         workflow.set_current_details(
             f"### {headline}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "

@@ -43,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
         SweepStart,
     )
     from closedwon.names import OrderStage
+    from closedwon.safe_text import markdown
     from closedwon.telemetry.metrics import Metrics
     from closedwon.temporal.orders import BELOW_LIVE_TRAFFIC
     from closedwon.temporal.sweeps import sweep_attributes
@@ -354,7 +355,9 @@ class SweepWorkflow:
         now, gap = self._progress, self._start.gap
         lines = [f"### {headline}", f"- **Route** `{self._start.route}`" + (", dry run" if self._start.dry_run else "")]
         if gap is not None:
-            lines.append(f"- **Gap** {_moment(gap.since)} to {_moment(gap.until)}, `{gap.reason}`: {gap.note}")
+            lines.append(
+                f"- **Gap** {_moment(gap.since)} to {_moment(gap.until)}, `{gap.reason}`: {markdown(gap.note)}"
+            )
         if now.since is not None:
             lines.append(f"- **Span** {_moment(now.since)} to {_moment(now.until)}")
             total = "" if now.total is None else f" of {now.total}"

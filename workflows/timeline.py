@@ -14,6 +14,7 @@ from closedwon.model.erp import ErpOrder
 from closedwon.model.messages import Message
 from closedwon.model.snapshot import Declined, Deleted, Hidden, NotWanted, Wanted
 from closedwon.money import money
+from closedwon.safe_text import markdown, markdown_code
 
 if TYPE_CHECKING:
     from closedwon.model.records import WriteBack
@@ -33,7 +34,7 @@ class Timeline:
 
     def add(self, at: datetime, text: str, reason: str | None = None) -> None:
         """Add an entry."""
-        entry = f"- `{at:%Y-%m-%d %H:%M:%S}` {text}" + (f": {reason}" if reason else "")
+        entry = f"- `{at:%Y-%m-%d %H:%M:%S}` {text}" + (f": {markdown(reason)}" if reason else "")
         if len(self._first) < _LONGEST // 2:
             self._first.append(entry)
             return
@@ -49,15 +50,15 @@ class Timeline:
         """A notification arrived."""
         what = "deletion" if message.deleted else "notification"
         by = f" for route `{message.route.route}`" if message.route is not None else ""
-        self.add(at, f"{what} by {message.channel}{by} (`{message.id}`)")
+        self.add(at, f"{what} by {message.channel}{by} ({markdown_code(message.id)})")
 
     def commanded(self, at: datetime, name: str, command: Command, refusal: str | None) -> None:
         """A command arrived."""
-        what = f"`{name}{f' {command.number}' if command.number else ''}`"
-        sender = f" by {command.by}" if command.by else ""
+        what = markdown_code(f"{name} {command.number}" if command.number else name)
+        sender = f" by {markdown(command.by)}" if command.by else ""
         self.add(at, f"{what} was sent{sender}", command.reason)
         if refusal:
-            self.add(at, f"it was **not accepted**: {refusal}")
+            self.add(at, f"it was **not accepted**: {markdown(refusal)}")
 
     def read(self, at: datetime, snapshot: Wanted | Declined | NotWanted | Hidden | Deleted) -> None:
         """The record was read."""
@@ -79,20 +80,25 @@ class Timeline:
 
     def placed(self, at: datetime, placed: ErpOrder, erp: str | None) -> None:
         """The ERP has the order."""
-        self.add(at, f"ERP `{erp}` has order **{placed.number or placed.id}** ({placed.status})")
+        self.add(at, f"ERP `{erp}` has order **{_number(placed)}** ({placed.status})")
 
     def kept(self, at: datetime, placed: ErpOrder) -> None:
         """The ERP's order was made of a newer state of the record than the one that was read."""
-        number = placed.number or placed.id
-        self.add(at, f"the notification is older than what order **{number}** was made of: the order is unchanged")
+        self.add(
+            at, f"the notification is older than what order **{_number(placed)}** was made of: the order is unchanged"
+        )
 
     def written(self, at: datetime, request: WriteBack) -> None:
         """Salesforce was written to."""
         status = request.status or (request.order.status if request.order else "")
-        number = f"order **{request.order.number or request.order.id}**, " if request.order else ""
-        self.add(at, f"written to Salesforce: {number}{status}")
+        number = f"order **{_number(request.order)}**, " if request.order else ""
+        self.add(at, f"written to Salesforce: {number}{markdown(status)}")
 
     def cancelled(self, at: datetime, placed: ErpOrder | None) -> None:
         """The order is cancelled."""
-        text = f"order {placed.number or placed.id} was cancelled in the ERP" if placed else "the ERP has no order"
+        text = f"order {_number(placed)} was cancelled in the ERP" if placed else "the ERP has no order"
         self.add(at, text)
+
+
+def _number(placed: ErpOrder) -> str:
+    return markdown(placed.number or placed.id)

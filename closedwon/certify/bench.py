@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
+from closedwon.certify.check import CertificationCheck, FailedError, require
 from closedwon.certify.proxy import Proxy
 from closedwon.erp.comparing import differs, other_customer
 from closedwon.erp.errors import BusyError
@@ -47,18 +48,6 @@ _MAXIMUM_PAUSE: Final = 60.0
 """Seconds."""
 
 _Result = TypeVar("_Result")
-
-
-class FailedError(Exception):
-    """The check has failed; the text says what was observed."""
-
-
-class NotOfferedError(Exception):
-    """The ERP does not offer what is checked. `consequence` says what Closedwon does without it."""
-
-    def __init__(self, facts: str, consequence: str) -> None:
-        super().__init__(facts)
-        self.consequence = consequence
 
 
 class Plan(Frozen):
@@ -259,12 +248,6 @@ def later(order: Order, seconds: int) -> Order:
     return order.model_copy(update={"modified_at": order.modified_at + timedelta(seconds=seconds)})
 
 
-def require(condition: object, otherwise: str) -> None:
-    """Raise `FailedError` unless `condition` holds."""
-    if not condition:
-        raise FailedError(otherwise)
-
-
 def require_content(found: ErpOrder, order: Order, where: str) -> None:
     """Raise `FailedError` unless customer, currency, total, lines and terms are those of `order`."""
     require(not other_customer(found, order), f"{where} names another customer than the order was sent for")
@@ -301,3 +284,10 @@ def require_moment(found: ErpOrder, order: Order, where: str) -> None:
 def require_status(found: ErpOrder, status: ErpStatus, where: str) -> None:
     """Raise `FailedError` for another status."""
     require(found.status is status, f"{where} is {found.status.value}, not {status.value}")
+
+
+def check(
+    name: str, promise: str, *, is_dangerous: bool = False
+) -> Callable[[Callable[[Bench], Awaitable[str]]], CertificationCheck[Bench]]:
+    """Turn a function into a check of an ERP."""
+    return lambda run: CertificationCheck(name, promise, run, is_dangerous)

@@ -5,16 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from closedwon.certify.bench import (
-    Bench,
-    NotOfferedError,
-    later,
-    line,
-    require,
-    require_content,
-    require_moment,
-)
-from closedwon.certify.check import check
+from closedwon.certify.bench import Bench, check, later, line, require_content, require_moment
+from closedwon.certify.check import NotOfferedError, require
 from closedwon.erp.base import find_or_create
 from closedwon.erp.comparing import differs, unlike_terms
 from closedwon.erp.errors import RejectedError

@@ -7,17 +7,8 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import Final
 
-from closedwon.certify.bench import (
-    Bench,
-    FailedError,
-    NotOfferedError,
-    later,
-    require,
-    require_content,
-    require_same,
-    require_status,
-)
-from closedwon.certify.check import check
+from closedwon.certify.bench import Bench, check, later, require_content, require_same, require_status
+from closedwon.certify.check import FailedError, NotOfferedError, require
 from closedwon.certify.orders import amended, cancelled, one_order, require_origin
 from closedwon.certify.proxy import HeldRequest
 from closedwon.erp.base import amend_to, cancel_order, find_or_create

@@ -10,8 +10,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from closedwon.certify.bench import Bench, FailedError, NotOfferedError, later, require, require_same
-from closedwon.certify.check import check
+from closedwon.certify.bench import Bench, check, later, require_same
+from closedwon.certify.check import FailedError, NotOfferedError, require
 from closedwon.certify.orders import one_order
 from closedwon.certify.report import Timing
 from closedwon.erp import ADAPTERS

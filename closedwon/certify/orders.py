@@ -5,18 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from closedwon.certify.bench import (
-    Bench,
-    FailedError,
-    NotOfferedError,
-    later,
-    require,
-    require_content,
-    require_moment,
-    require_same,
-    require_status,
-)
-from closedwon.certify.check import check
+from closedwon.certify.bench import Bench, check, later, require_content, require_moment, require_same, require_status
+from closedwon.certify.check import FailedError, NotOfferedError, require
 from closedwon.erp.base import amend_to, cancel_order, find_or_create
 from closedwon.erp.errors import (
     CannotAmendError,

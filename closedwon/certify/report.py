@@ -1,4 +1,4 @@
-"""The result of `closedwon erp certify`. The names of checks, outcomes and verdicts are stable."""
+"""Results of `erp certify` and `org certify`. The names of checks, outcomes and verdicts are stable."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class CheckOutcome(StrEnum):
 
     OK = "ok"
     FAILED = "failed"
-    """The ERP or its facade breaks the contract."""
+    """What is checked does not do what Closedwon needs."""
     NOT_OFFERED = "not-offered"
-    """The contract does not require it; `Result.consequence` says what Closedwon does without it."""
+    """It is not required, or could not be seen; `Result.consequence` says what Closedwon does without it."""
 
 
 class Verdict(StrEnum):
@@ -38,6 +38,7 @@ class Result(Frozen):
     facts: str
     """What was observed."""
     consequence: str | None = None
+    """What that means, unless it is ok."""
     seconds: float
 
 
@@ -58,21 +59,13 @@ class Left(Frozen):
     why: str
 
 
-class CertificationReport(Frozen):
-    """The complete result."""
+class Report(Frozen):
+    """What all reports have."""
 
-    erp: str
-    kind: str
-    org: str
-    """The made-up org of all idempotency keys."""
     started_at: AwareDatetime
-    timeout_seconds: float
     checks: tuple[Result, ...]
     partial: bool
-    """Not all checks ran: only some were selected, or a dangerous failure ended the run."""
-    timings: tuple[Timing, ...]
-    cancelled: int
-    left: tuple[Left, ...]
+    """Not all checks ran: only some were selected, or the run ended early."""
 
     @computed_field  # type: ignore[prop-decorator] # as pydantic documents it
     @property
@@ -93,6 +86,19 @@ class CertificationReport(Frozen):
             Verdict.NOT_SAFE: f"not safe: {what}",
         }[self.verdict]
         return f"{text} (not all checks were run)" if self.partial else text
+
+
+class CertificationReport(Report):
+    """The complete result for an ERP."""
+
+    erp: str
+    kind: str
+    org: str
+    """The made-up org of all idempotency keys."""
+    timeout_seconds: float
+    timings: tuple[Timing, ...]
+    cancelled: int
+    left: tuple[Left, ...]
 
 
 _DECIDES: Final = {Verdict.RESTRICTED: CheckOutcome.NOT_OFFERED, Verdict.NOT_SAFE: CheckOutcome.FAILED}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from time import monotonic
 from typing import Final
 
 from closedwon.certify import content, faults, lookups, orders
-from closedwon.certify.bench import TEST_ORG, Bench, FailedError, NotOfferedError, Plan
-from closedwon.certify.check import CertificationCheck
+from closedwon.certify.bench import TEST_ORG, Bench, Plan
+from closedwon.certify.check import CertificationCheck, FailedError, outcome_of
 from closedwon.certify.lookups import by_hand, timings
 from closedwon.certify.proxy import Proxy
 from closedwon.certify.report import CertificationReport, CheckOutcome, Left, Result
@@ -25,12 +23,10 @@ from closedwon.settings import ErpSettings
 
 CHECKS: Final = (*orders.ALL, *content.ALL, *faults.ALL, *lookups.ALL[:-1], by_hand, lookups.ALL[-1])
 """In the order in which they run; `time` is last, because it uses the times of all calls."""
-_LONGEST: Final = timedelta(minutes=10)
-"""The maximum for one check."""
 _TRIES: Final = 2
 """Attempts to cancel an order at the end; the report names orders that are left."""
 
-OnProgress = Callable[[CertificationCheck | None, Result | None], None]
+OnProgress = Callable[[CertificationCheck[Bench] | None, Result | None], None]
 """Called with each check that begins, and with each result; with two times None when the cancelling begins."""
 
 
@@ -45,7 +41,7 @@ class UnfitPlanError(ClosedwonError):
         )
 
 
-def no_progress(_check: CertificationCheck | None, _result: Result | None) -> None:
+def no_progress(_check: CertificationCheck[Bench] | None, _result: Result | None) -> None:
     """Show nothing."""
 
 
@@ -96,38 +92,16 @@ async def _try_first(bench: Bench) -> None:
             raise
 
 
-async def _run(bench: Bench, checks: Sequence[CertificationCheck], on_progress: OnProgress) -> list[Result]:
+async def _run(bench: Bench, checks: Sequence[CertificationCheck[Bench]], on_progress: OnProgress) -> list[Result]:
     results = []
     for each in checks:
         on_progress(each, None)
-        result = await _outcome(bench, each)
+        result = await outcome_of(each, bench)
         on_progress(each, result)
         results.append(result)
         if each.is_dangerous and result.outcome is CheckOutcome.FAILED:
             break
     return results
-
-
-async def _outcome(bench: Bench, each: CertificationCheck) -> Result:
-    began, outcome, consequence = monotonic(), CheckOutcome.FAILED, None
-    try:
-        async with asyncio.timeout(_LONGEST.total_seconds()):
-            facts = await each.run(bench)
-        outcome = CheckOutcome.OK
-    except NotOfferedError as error:
-        outcome, facts, consequence = CheckOutcome.NOT_OFFERED, str(error), error.consequence
-    except (FailedError, ClosedwonError) as error:
-        facts = str(error)
-    except TimeoutError:
-        facts = f"the check did not end within {_LONGEST.total_seconds():.0f} s"
-    return Result(
-        name=each.name,
-        promise=each.promise,
-        outcome=outcome,
-        facts=facts,
-        consequence=consequence,
-        seconds=round(monotonic() - began, 2),
-    )
 
 
 async def _tidy_up(bench: Bench) -> tuple[int, list[Left]]:

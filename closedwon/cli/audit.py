@@ -16,11 +16,14 @@ from closedwon.cli.common import (
     Panel,
     complete,
     connect,
+    echo_json,
     moment,
     named_route,
     settings_from,
     span,
 )
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +78,7 @@ def audit(
         raise typer.BadParameter("--until must be later than --since")
     report, started = complete(_audit(config, asked, as_json=as_json))
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _show(report, started)
     raise typer.Exit(0 if report.clean else 1)
@@ -86,7 +89,7 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[AuditRe
     from closedwon.audit.repair import repair  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP)
     if asked.route is not None:
         named_route(settings, asked.route, "--route")
     client = await connect(config)
@@ -108,10 +111,9 @@ async def _audit(config: Path, asked: _Asked, *, as_json: bool) -> tuple[AuditRe
 @contextmanager
 def _progress(*, hidden: bool) -> Iterator[OnProgress]:
     """A line on standard error that counts what was read, if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.status import Status  # noqa: PLC0415
 
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     read: Counter[str] = Counter()
     with Status("asking …", console=console) as status:
 
@@ -125,11 +127,10 @@ def _progress(*, hidden: bool) -> Iterator[OnProgress]:
 
 
 def _show(report: AuditReport, started: int | None) -> None:
-    from rich.console import Console  # noqa: PLC0415
 
     from closedwon.audit.compare import KINDS  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     seen = report.looked_at
     console.print(
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC:  [bold]{seen['records']:,}[/] records in "

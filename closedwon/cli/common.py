@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,18 @@ import typer
 from closedwon import durations
 from closedwon.errors import AttentionError, ClosedwonError
 from closedwon.ids import InvalidIdError, RecordId
-from closedwon.settings import DEFAULT_FILE, ENV_FILE, Route, Settings, SettingsError, load_encryption, load_settings
+from closedwon.safe_text import json_text, terminal
+from closedwon.settings import (
+    DEFAULT_FILE,
+    ENV_FILE,
+    Purpose,
+    Reading,
+    Route,
+    Settings,
+    SettingsError,
+    load_encryption,
+    load_settings,
+)
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -43,10 +54,13 @@ _WIDE = 500
 _Result = TypeVar("_Result")
 
 
-def settings_from(config: Path) -> Settings:
-    """Read the settings or end the command with one line per problem."""
+def settings_from(config: Path, *needed: Purpose, welcome: Iterable[Purpose] = ()) -> Settings:
+    """Read the settings, with the secrets that the command needs, or end the command with one line per problem.
+
+    `welcome` secrets are read where they are there.
+    """
     try:
-        return load_settings(config)
+        return load_settings(config, Reading(frozenset({Purpose.PAYLOADS, *needed}), frozenset(welcome)))
     except SettingsError as error:
         raise _stop(error) from None
 
@@ -108,11 +122,21 @@ async def connect(config: Path) -> Client:
     return client
 
 
+def console(**options: Any) -> Console:
+    """A console that shows texts from outside without obeying them (`closedwon.safe_text`)."""
+    from closedwon.cli.screen import SafeConsole  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    return SafeConsole(**options)
+
+
+def echo_json(text: str) -> None:
+    """Print JSON for programs, which a terminal cannot obey either."""
+    typer.echo(json_text(text))
+
+
 def list_console() -> Console:
     """A console that is wider than any id, so that the terminal wraps lines; rich would cut them."""
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    return Console(highlight=False, width=_WIDE)
+    return console(highlight=False, width=_WIDE)
 
 
 def _stop(error: ClosedwonError, log: logging.Logger | None = None) -> typer.Exit:
@@ -123,6 +147,7 @@ def _exit(text: str, hint: str = "", log: logging.Logger | None = None) -> typer
     if log is not None:
         log.error("%s", f"{text} {hint}".strip())
         return typer.Exit(1)
+    text, hint = terminal(text), terminal(hint)
     typer.secho(text, err=True, fg=typer.colors.RED)
     if hint:
         typer.secho(hint, err=True, fg=typer.colors.YELLOW)

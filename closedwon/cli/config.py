@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
+from closedwon.cli.common import console as new_console
 from closedwon.settings import SettingsError, load_settings, warnings
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
 
 
 async def _check(config: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     wrong = 0
     async for finding in _findings(config):
         _print(console, finding)
@@ -58,6 +58,7 @@ def _print(console: Console, finding: CheckFinding) -> None:
 
 async def _findings(config: Path) -> AsyncIterator[CheckFinding]:
     from closedwon.operations import checks  # noqa: PLC0415
+    from closedwon.operations.unannounced import unannounced  # noqa: PLC0415
     from workers.connections import Connections  # noqa: PLC0415
 
     try:
@@ -73,6 +74,8 @@ async def _findings(config: Path) -> AsyncIterator[CheckFinding]:
         yield checks.CheckFinding("intake", warning, warns=True)
     async with Connections(settings) as connections:
         async for finding in checks.remote(settings, connections):
+            yield finding
+        async for finding in unannounced(settings, connections):
             yield finding
     async for finding in checks.of_temporal(settings):
         yield finding

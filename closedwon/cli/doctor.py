@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from closedwon.operations.troubles import Trouble
@@ -40,7 +42,7 @@ def doctor(
     - `closedwon doctor`
     - `closedwon doctor --json`
     """
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP, welcome=(Purpose.SENDERS,))
     troubles = complete(in_time(settings))
     if as_json:
         typer.echo(json.dumps([trouble._asdict() for trouble in troubles], indent=1))
@@ -67,10 +69,9 @@ async def in_time(settings: Settings) -> list[Trouble]:
 
 
 def _print(troubles: list[Trouble]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console(highlight=False, soft_wrap=True)
     for trouble in troubles:
         harm = (f"{trouble.harm:<8}", _STYLES[trouble.harm])
         console.print(Text.assemble(harm, "  ", (trouble.subject, "bold"), f"  {trouble.text}"))

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, settings_from
+from closedwon.cli import certification
+from closedwon.cli.certification import MISUSED
+from closedwon.cli.common import DEFAULT_CONFIG, Config, echo_json, settings_from
+from closedwon.cli.common import console as new_console
+from closedwon.settings import Purpose
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from closedwon.certify import CertificationReport, Plan
     from closedwon.certify.check import CertificationCheck
     from closedwon.certify.report import Result
     from closedwon.settings import RestErp, Settings, TrytonErp
 
 app = typer.Typer()
-
-_STYLES: Final = {"ok": "green", "failed": "bold red", "not-offered": "yellow"}
-_VERDICTS: Final = {"certified": "bold green", "usable-with-restrictions": "bold yellow", "not-safe": "bold red"}
-_MISUSED: Final = 2
-"""Exit code: nothing was checked."""
 
 
 @app.command()
@@ -58,9 +55,9 @@ def certify(
     - `closedwon erp certify facade --product GC1040 --only unique-key`
     """
     try:
-        settings = settings_from(config)
+        settings = settings_from(config, Purpose.ERP)
     except typer.Exit:
-        raise typer.Exit(_MISUSED) from None
+        raise typer.Exit(MISUSED) from None
     erp = _erp(settings, name, config)
     plan = _plan(product, customer, currency, by_hand)
     _require_checks(only or [], by_hand)
@@ -68,7 +65,7 @@ def certify(
         _ask(erp, plan)
     report = _certify(erp, plan, only or [], show=not as_json)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        echo_json(report.model_dump_json(indent=2))
     else:
         _print(report)
     raise typer.Exit(int(report.verdict == "not-safe"))
@@ -98,11 +95,7 @@ def _plan(products: list[str], customer: str | None, currency: str, by_hand: str
 def _require_checks(only: list[str], by_hand: str | None) -> None:
     from closedwon.certify import CHECKS  # noqa: PLC0415
 
-    known = [check.name for check in CHECKS]
-    for name in only:
-        if name not in known:
-            text = f"there is no check {name!r}; {suggest(name, known)}"
-            raise typer.BadParameter(text, param_hint="--only")
+    certification.require_known(only, CHECKS)
     if "by-hand" in only and by_hand is None:
         raise typer.BadParameter("the check `by-hand` needs `--by-hand NUMBER`", param_hint="--only")
 
@@ -111,39 +104,29 @@ def _ask(erp: RestErp | TrytonErp, plan: Plan) -> None:
     from closedwon.certify import TEST_CUSTOMER, TEST_ORG  # noqa: PLC0415
 
     buyer = "a made-up customer" if plan.customer == TEST_CUSTOMER else f"customer {plan.customer.reference}"
-    typer.echo(
+    text = (
         f"This creates some 30 orders for {buyer} in ERP {erp.name} at {erp.url}, with product(s) "
         f"{', '.join(plan.products)} in {plan.currency}, under keys of the made-up org {TEST_ORG}. Those that can be "
-        "cancelled are cancelled in the end. Do this in a sandbox only.",
-        err=True,
+        "cancelled are cancelled in the end. Do this in a sandbox only."
     )
-    if plan.by_hand:
-        typer.echo(f"Order {plan.by_hand} gets such a key, too, and keeps it.", err=True)
-    try:
-        goes_on = typer.confirm("Go on?", err=True)
-    except typer.Abort:  # Ctrl-C, or no terminal
-        goes_on = False
-    if not goes_on:
-        typer.echo("Nothing was created. `--yes` does not ask.", err=True)
-        raise typer.Exit(_MISUSED)
+    by_hand = f"\nOrder {plan.by_hand} gets such a key, too, and keeps it." if plan.by_hand else ""
+    certification.ask(text + by_hand)
 
 
 def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: bool) -> CertificationReport:
     """Run the checks; what is under way is shown on a terminal, on the error stream."""
     import asyncio  # noqa: PLC0415
 
-    from rich.console import Console  # noqa: PLC0415
-
     from closedwon.certify import UnfitPlanError  # noqa: PLC0415
     from closedwon.certify import certify as run  # noqa: PLC0415
     from closedwon.errors import AttentionError, ClosedwonError  # noqa: PLC0415
 
-    console = Console(stderr=True, highlight=False, quiet=not show)
+    console = new_console(stderr=True, highlight=False, quiet=not show)
     with console.status("Connecting …") as status:
 
-        def on_progress(check: CertificationCheck | None, result: Result | None) -> None:
+        def on_progress(check: CertificationCheck[Any] | None, result: Result | None) -> None:
             if result is not None:
-                _print_result(console, result)
+                certification.print_result(console, result)
             else:
                 status.update(f"{check.name}: {check.promise}" if check else "Cancelling the test orders …")
 
@@ -157,36 +140,17 @@ def _certify(erp: RestErp | TrytonErp, plan: Plan, only: list[str], *, show: boo
                 hint = ""
             problem = f"{error}. Nothing was checked. {hint}".strip()
     typer.secho(problem, err=True, fg=typer.colors.RED)
-    raise typer.Exit(_MISUSED)
-
-
-def _print_result(console: Console, result: Result) -> None:
-    from rich.text import Text  # noqa: PLC0415
-
-    if console.is_terminal:
-        console.print(Text.assemble((f"{result.outcome.value:<12}", _STYLES[result.outcome]), result.name))
+    raise typer.Exit(MISUSED)
 
 
 def _print(report: CertificationReport) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("check", "outcome", "what was seen"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "what was seen")
-    for result in report.checks:
-        seen = Text(result.facts)
-        if result.outcome == "failed":
-            seen = Text(f"{result.promise} But: {result.facts}")
-        if result.consequence:
-            seen.append(f"\n{result.consequence}", style="dim")
-        table.add_row(result.name, Text(result.outcome.value, style=_STYLES[result.outcome]), seen)
-    console.print(table)
+    console = new_console(highlight=False)
+    certification.print_results(console, report.checks)
     console.print(
         f"\n{report.cancelled} test order(s) cancelled, {len(report.left)} left" + (":" if report.left else ".")
     )
     for left in report.left:
         console.print(Text(f"  {left.number or left.idempotency_key}: {left.why}"), soft_wrap=True)
-    console.print(Text(f"ERP {report.erp}: {report.sentence}", style=_VERDICTS[report.verdict]), soft_wrap=True)
+    certification.print_verdict(console, f"ERP {report.erp}", report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, connect, settings_from
+from closedwon.cli.common import console as new_console
 from closedwon.settings.problems import suggest
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ async def _set(config: Path, settings: Settings, name: str, rate: float | None, 
 
 
 async def _status(config: Path, settings: Settings) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from closedwon.facts.queues import erp_queues, queues  # noqa: PLC0415
@@ -95,7 +95,7 @@ async def _status(config: Path, settings: Settings) -> None:
     for queue in erp_queues(await queues(await connect(config), settings), settings):
         if queue.erp is not None or len(settings.erps) > 1:
             table.add_row(*_row(queue))
-    Console(highlight=False).print(table)
+    new_console(highlight=False).print(table)
 
 
 def _row(queue: Queue) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import typer
 from closedwon import names
 from closedwon.cli import orders_command
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect, list_console
+from closedwon.cli.common import console as new_console
 from closedwon.errors import AttentionReason
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ async def _list(config: Path, wanted: Mapping[str, str | None], limit: int) -> N
 
 
 async def _show(config: Path, named: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.markdown import Markdown  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
 
@@ -123,7 +123,7 @@ async def _show(config: Path, named: str) -> None:
     terms = [visibility.equals(names.SALESFORCE_RECORD_ID, as_record_id(named))] if is_id else []
     terms.append(visibility.equals(names.ERP_ORDER_NUMBER, named))
     client = await connect(config)
-    console = Console()
+    console = new_console()
     query = visibility.all_of(visibility.of_type(names.ORDER_WORKFLOW), visibility.any_of(*terms))
     found = [execution async for execution in client.list_workflows(query, limit=10)]
     if not found:
@@ -135,7 +135,7 @@ async def _show(config: Path, named: str) -> None:
         console.print("   ".join(f"[dim]{heading}[/] {cell}" for heading, cell in cells if cell), highlight=False)
         for wait in await _waits(client, execution):
             console.print(f"[bold]waits for[/] {escape(wait)}", highlight=False)
-        console.print(Markdown(await _details(client, execution)))
+        console.print(Markdown(await _details(client, execution), hyperlinks=False))
 
 
 async def _waits(client: Client, execution: WorkflowExecution) -> list[str]:

@@ -11,9 +11,10 @@ import typer
 
 from closedwon import names
 from closedwon.cli.common import DEFAULT_CONFIG, Config, as_record_id, attribute, complete, connect
+from closedwon.cli.common import console as new_console
 from closedwon.errors import AttentionReason
 from closedwon.model.commands import Command
-from closedwon.settings import Route, SettingsError, load_settings
+from closedwon.settings import Reading, Route, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,12 +140,11 @@ def _resolve(
 
 
 async def _run(config: Path, selection: Selection, how: _How) -> None:
-    from rich.console import Console  # noqa: PLC0415
 
     from closedwon.operations import orders  # noqa: PLC0415
 
     client = await connect(config)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = new_console(highlight=False, soft_wrap=True, markup=False)
     found = await orders.find(client, selection, how.command)
     if not found:
         record = selection.record
@@ -177,7 +177,7 @@ async def _run(config: Path, selection: Selection, how: _How) -> None:
 def _routes(config: Path) -> Sequence[Route]:
     """The routes; none where this machine has a part of the settings only, as for `[encryption]`."""
     try:
-        return load_settings(config).routes
+        return load_settings(config, Reading(frozenset())).routes
     except SettingsError:
         return ()
 
@@ -196,11 +196,10 @@ def _show(console: Console, found: list[WorkflowExecution], how: _How) -> None:
 
 
 async def _with_progress(replies: AsyncIterator[CommandReply], total: int, command: str) -> AsyncIterator[CommandReply]:
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=total == 1) as progress:
+    with Progress(*columns, console=new_console(stderr=True), transient=True, disable=total == 1) as progress:
         task = progress.add_task(command, total=total)
         async for reply in replies:
             progress.advance(task)

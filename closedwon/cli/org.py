@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli import org_callout, org_fault, org_messages
+from closedwon.cli import org_callout, org_certify, org_fault, org_messages
+from closedwon.cli.common import console as new_console
 from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="org",
-    help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave.",
+    help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave; certify a real org.",
     no_args_is_help=True,
 )
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
 app.add_typer(org_callout.app)
+app.add_typer(org_certify.app)
 
 
 _Record = Annotated[str, typer.Argument(help="The id of an Opportunity, 15 or 18 characters.")]
@@ -208,7 +210,6 @@ async def _win(client: OrgClient, wanted: Any, count: int) -> list[Deal]:
 
 
 def _show(deals: list[Deal]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -218,7 +219,7 @@ def _show(deals: list[Deal]) -> None:
     for deal in deals:
         amount = "no amount" if deal.amount is None else f"{deal.amount:,.2f} {deal.currency}"
         table.add_row("[green]✔[/green]", escape(deal.name), amount, deal.id)
-    console = Console()
+    console = new_console()
     console.print(table)
     total = sum(deal.amount or 0 for deal in deals)
     console.print(f"[bold]{len(deals)}[/bold] won, {total:,.2f} in total")

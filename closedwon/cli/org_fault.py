@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from closedwon.cli.common import console as new_console
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, talk
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ _COUNTED: Final = {
 _SWITCHED: Final = {
     "split-messages": "Each notification travels alone, the latest first.",
     "down": "Salesforce is down: everything answers 503 until `--off`.",
+    "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
     "mute": "CometD takes requests and never answers until `--off`.",
 }
 """Go on until `--off`."""
@@ -132,6 +134,4 @@ def clock(hours: float, data_dir: DataDir = DEFAULT_DIR) -> None:
 @app.command()
 def state(data_dir: DataDir = DEFAULT_DIR) -> None:
     """Show counters, armed faults and connected clients."""
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
-
-    Console().print_json(data=talk(data_dir, lambda client: client.admin("GET", "state")))
+    new_console().print_json(data=talk(data_dir, lambda client: client.admin("GET", "state")))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, settings_from
+from closedwon.cli.common import DEFAULT_CONFIG, Config, complete, echo_json, settings_from
+from closedwon.cli.common import console as new_console
 from closedwon.money import amount_text, money
+from closedwon.settings import Purpose
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,12 +47,12 @@ def try_route(
     Example:
     - `closedwon route try won-deals 0065g00000XyZabAAF`
     """
-    settings = settings_from(config)
+    settings = settings_from(config, Purpose.ORG)
     from closedwon.operations.trials import try_record  # noqa: PLC0415 - `closedwon --help` stays instant
 
     trial = complete(try_record(settings, route, record_id, payload))
     if as_json:
-        typer.echo(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
+        echo_json(json.dumps(_as_json(trial), indent=2, ensure_ascii=False, default=_plain_number))
     else:
         _show(trial)
     if trial.problem:
@@ -74,10 +76,9 @@ def _as_json(trial: Trial) -> dict[str, Any]:
 
 
 def _show(trial: Trial) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.json import JSON  # noqa: PLC0415
 
-    console = Console()
+    console = new_console()
     console.rule("record", align="left")
     console.print(JSON(json.dumps(_without_attributes(trial.record), default=_plain_number, ensure_ascii=False)))
     console.rule("order", align="left")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
+from closedwon.settings import Purpose, Settings
 
 app = typer.Typer()
 _log = logging.getLogger(__name__)
@@ -52,14 +54,29 @@ def intake(config: Config = DEFAULT_CONFIG) -> None:
     Example:
     - `closedwon intake --config closedwon.toml`
     """
-    if settings_from(config).intake is None:
+    if _settings(config, "intake").intake is None:
         typer.secho(f"{config}: there is no [intake] table; add one to say where to listen", err=True, fg="red")
         raise typer.Exit(1)
     _run(config, "intake")
 
 
+_NEEDED: Final = {
+    "orders": {Purpose.ORG, Purpose.ERP, Purpose.ALERTS},
+    "subscriber": {Purpose.ORG},
+    "intake": {Purpose.SENDERS},
+}
+"""Secrets by role. Intake, which strangers can reach, has none with which orders could be read or made."""
+_WELCOME: Final = {"orders": {Purpose.SENDERS}}
+"""A worker holds the orders of a route whose secret has become weak, if it may read that secret."""
+
+
+def _settings(config: Path, *roles: str) -> Settings:
+    needed = {purpose for role in roles for purpose in _NEEDED[role]}
+    return settings_from(config, *needed, welcome={one for role in roles for one in _WELCOME.get(role, ())})
+
+
 def _run(config: Path, *roles: str) -> None:
-    settings = settings_from(config)
+    settings = _settings(config, *roles)
     from workers import process  # noqa: PLC0415 - `closedwon --help` stays instant
 
     complete(process.run(settings, [process.Role(role) for role in roles]), log=_log)

@@ -21,6 +21,7 @@ from closedwon.cli.common import (
     named_route,
     settings_from,
 )
+from closedwon.cli.common import console as new_console
 from closedwon.errors import ClosedwonError
 from closedwon.model.sweeps import SweepProgress, SweepStart
 
@@ -95,13 +96,12 @@ async def _sweep(config: Path, name: str, since: datetime, until: datetime, dry_
 
 async def _watch(client: Client, workflow_id: str) -> SweepProgress:
     """Show the progress of a sweep until its end."""
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
     from temporalio.client import WorkflowFailureError  # noqa: PLC0415
 
     handle = client.get_workflow_handle(workflow_id, result_type=SweepProgress)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         looking = asyncio.create_task(_show_progress(handle, progress))
         try:

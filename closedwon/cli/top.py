@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, connect, settings_from, span
+from closedwon.cli.common import console as new_console
 from closedwon.tasks import is_cancelled
 
 if TYPE_CHECKING:
@@ -56,10 +57,9 @@ def top(
 
 
 async def _top(pages: AsyncIterator[RenderableType], every: float, *, once: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.live import Live  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     if once or not console.is_terminal:
         console.print(await anext(pages))
         return

@@ -22,8 +22,10 @@ from temporalio.api.common.v1 import Payload, Payloads
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
 from closedwon.encryption.signing_keys import KeysUnavailableError, SigningKeys
 from closedwon.errors import ClosedwonError
+from closedwon.safe_text import log
 from closedwon.settings import Codec, CodecSettings, Tokens
 from closedwon.settings.values import is_loopback
+from closedwon.telemetry.bounded import BoundedLog
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,12 @@ _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 """Asymmetric ones only: with a symmetric one, anyone who can verify a token can also forge one."""
 _EXTRAS: Final = "Authorization-Extras"
 """Temporal's UI sends the id token here, because some identity providers issue access tokens that are not JWTs."""
+_PATIENCE: Final = 10.0
+"""Seconds for a body to arrive."""
+_PARALLEL: Final = 4
+"""Requests that are worked on at the same time: each may take some hundred MB."""
+_CHUNK: Final = 100
+"""Payloads that are coded in one go: about a millisecond."""
 _NO_KEYS: Final = "the keys for tokens are unavailable at the moment"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,6 +61,7 @@ class _Callers:
     """Authenticates the callers of the server."""
 
     def __init__(self, settings: Codec) -> None:
+        self._bounded = BoundedLog(_log)
         self._token = settings.token.get_secret_value() if settings.token else None
         self._tokens = settings.tokens
         self._keys = SigningKeys(settings.tokens.keys) if settings.tokens else None
@@ -84,10 +93,10 @@ class _Callers:
         try:
             return _verified(text, await self._keys.of(text), self._tokens)
         except KeysUnavailableError as error:
-            _log.error("codec.tokens.keys %s", error)
+            self._bounded.warning("keys", "codec.tokens.keys %s", error)
             raise _NotServedError(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEYS) from error
         except jwt.PyJWTError as error:
-            _log.warning("a token was rejected: %s", type(error).__name__)
+            self._bounded.warning("token", "a token was rejected: %s", type(error).__name__)
             return None
 
 
@@ -115,6 +124,8 @@ class CodecServer:
         self._settings = settings.codec
         self._codec: EncryptionCodec = codec(settings.encryption)
         self._callers = _Callers(settings.codec)
+        self._bounded = BoundedLog(_log)
+        self._work = asyncio.Semaphore(_PARALLEL)
         self._runner: web.AppRunner | None = None
         self.address = ""
         """The URL of the server; empty before `start`."""
@@ -153,7 +164,7 @@ class CodecServer:
         """Allow programs (which send no origin) and pages of our UIs. Add CORS headers to all responses."""
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._settings.origins:
-            _log.warning("refused: a page of %r is not one of codec.origins", origin[:200])
+            self._bounded.warning("origin", "refused: a page of %r is not one of codec.origins", origin[:200])
             text = "pages of this origin are not allowed; add it to codec.origins\n"
             return web.Response(status=HTTPStatus.FORBIDDEN, text=text)
         answer = await self._answer(request, handler)
@@ -167,7 +178,8 @@ class CodecServer:
         try:
             return await handler(request)
         except _NotServedError as error:
-            _log.warning("%s from %s refused: %s", request.path, request.remote, error)
+            text = "%s from %s refused: %s"
+            self._bounded.warning(f"refused {error.status}", text, log(request.path), request.remote, error)
             headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
             return web.Response(status=error.status, text=f"{error}\n", headers=headers)
         except web.HTTPException as error:
@@ -176,14 +188,17 @@ class CodecServer:
     def _answers(self, what: str, coding: _Coding) -> _Handler:
         async def handle(request: web.Request) -> web.Response:
             caller = await self._callers.name(request)
-            payloads = await _read(request)
-            try:
-                coded = Payloads(payloads=await coding(payloads))
-            except CodecError as error:
-                raise _NotServedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+            body = await _read(request)
+            async with self._work:
+                payloads = await asyncio.to_thread(_parse, body)
+                try:
+                    coded = Payloads(payloads=await _in_chunks(coding, payloads))
+                except CodecError as error:
+                    raise _NotServedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+                text = await asyncio.to_thread(json_format.MessageToJson, coded, indent=None)
             _log.info("%s %d payloads for %s", what, len(payloads), caller)
             return web.Response(
-                text=json_format.MessageToJson(coded, indent=None),
+                text=text,
                 content_type="application/json",
                 headers={"Cache-Control": "no-store"},
             )
@@ -204,9 +219,26 @@ def _preflight(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
 
-async def _read(request: web.Request) -> Sequence[Payload]:
+async def _read(request: web.Request) -> bytes:
     try:
-        return json_format.Parse(await request.read(), Payloads(), ignore_unknown_fields=True).payloads
+        async with asyncio.timeout(_PATIENCE):
+            return await request.read()
+    except TimeoutError:
+        raise _NotServedError(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time") from None
+
+
+async def _in_chunks(coding: _Coding, payloads: Sequence[Payload]) -> list[Payload]:
+    """Code some at a time, and let other requests go on in between."""
+    coded: list[Payload] = []
+    for start in range(0, len(payloads), _CHUNK):
+        coded += await coding(payloads[start : start + _CHUNK])
+        await asyncio.sleep(0)
+    return coded
+
+
+def _parse(body: bytes) -> Sequence[Payload]:
+    try:
+        return json_format.Parse(body, Payloads(), ignore_unknown_fields=True).payloads
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         # The error's own text quotes the request.
         raise _NotServedError(

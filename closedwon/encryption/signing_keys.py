@@ -33,6 +33,7 @@ class SigningKeys:
         self._lock = asyncio.Lock()
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._read_at: float | None = None
+        self._failure: tuple[float, KeysUnavailableError] | None = None
 
     async def of(self, token: str) -> jwt.PyJWK:
         """Return the key that a token names. Raises `KeysUnavailableError`, or `jwt.PyJWTError` for a wrong token."""
@@ -40,7 +41,7 @@ class SigningKeys:
         async with self._lock:
             age = None if self._read_at is None else time.monotonic() - self._read_at
             if age is None or age > _LIFETIME or (name not in self._keys and age > _PAUSE):
-                self._keys = await self._read()
+                self._keys = await self._read_once()
                 self._read_at = time.monotonic()
         if name not in self._keys:
             raise jwt.InvalidTokenError("its key is not one of the identity provider's")
@@ -49,6 +50,18 @@ class SigningKeys:
     async def close(self) -> None:
         """Release connections."""
         await self._http.close()
+
+    async def _read_once(self) -> dict[str | None, jwt.PyJWK]:
+        """Read the document, but not again within the pause after a failure."""
+        if self._failure is not None and time.monotonic() - self._failure[0] < _PAUSE:
+            raise self._failure[1]
+        try:
+            keys = await self._read()
+        except KeysUnavailableError as error:
+            self._failure = time.monotonic(), error
+            raise
+        self._failure = None
+        return keys
 
     async def _read(self) -> dict[str | None, jwt.PyJWK]:
         try:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -27,7 +28,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDED_FOR: Final = "X-Forwarded-For"
-_FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+_HOST: Final = re.compile(r"^(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::\d{1,5})?$")
+"""An address as some proxies write it: with a port (`192.0.2.1:5678`), in brackets (`[2001:db8::1]:5678`)."""
 
 
 class Access:
@@ -47,8 +49,8 @@ class Access:
         self._tls = intake.tls
         self._forwarded = intake.forwarded_certificate
 
-    def check(self, request: web.Request) -> None:
-        """Raise `MessageRefusedError` unless the sender is allowed."""
+    def check(self, request: web.Request) -> _Address | None:
+        """Return the sender's address. Raises `MessageRefusedError` unless the sender is allowed."""
         peer = _address(request.remote or "")
         is_proxy = peer is not None and _within(peer, self._proxies)
         client = self._behind(request, peer) if is_proxy else peer
@@ -58,6 +60,7 @@ class Access:
             self._check_certificate(_of_connection(request), self._tls)
         if self._forwarded is not None:
             self._check_certificate(self.certificate(request), self._forwarded)
+        return client
 
     def certificate(self, request: web.Request) -> bytes | None:
         """Return the client's certificate in DER form: from a proxy's header if configured, else the connection's.
@@ -71,13 +74,6 @@ class Access:
         forwarded = request.headers.getall(self._forwarded.header, []) if is_proxy else []
         # Of two headers, the sender may have written either.
         return _certificate(forwarded[0]) if len(forwarded) == 1 else None
-
-    def as_called(self, request: web.Request) -> web.Request:
-        """Return the request as its sender made it: with the scheme https if one of our proxies terminated TLS."""
-        peer = _address(request.remote or "")
-        is_proxy = peer is not None and _within(peer, self._proxies)
-        by_https = is_proxy and request.headers.get(_FORWARDED_PROTO) == "https"
-        return request.clone(scheme="https") if by_https else request
 
     def _check_certificate(self, der: bytes | None, wanted: Tls | ForwardedCertificate) -> None:
         """Compare name or fingerprint: all orgs share Salesforce's default client certificate."""
@@ -93,16 +89,21 @@ class Access:
 
     def _behind(self, request: web.Request, peer: _Address | None) -> _Address | None:
         """Return the client behind our proxies. Each proxy appends its peer: only the end of the list is reliable."""
-        hops = ",".join(request.headers.getall(_FORWARDED_FOR, []))
         client = peer
-        for hop in reversed(hops.split(",") if hops else ()):
-            client = _address(hop.strip())
-            if client is None:
+        for hop in reversed(",".join(request.headers.getall(_FORWARDED_FOR, [])).split(",")):
+            text = hop.strip().strip('"')
+            if not text:  # an empty entry of a list means nothing (RFC 9110, section 5.6.1)
+                continue
+            found = _address(_HOST.sub(r"\1\2", text))
+            if found is None and not self._allowed:  # e.g. `unknown`: nothing depends on who it is
+                break
+            if found is None:
                 raise MessageRefusedError(
                     HTTPStatus.BAD_REQUEST,
                     "bad-proxy-header",
                     f"{_FORWARDED_FOR} contains an entry that is not an IP address",
                 )
+            client = found
             if not _within(client, self._proxies):
                 break
         return client

@@ -15,10 +15,12 @@ from aiohttp import web
 
 from closedwon import names
 from closedwon.intake.delivery import Delivery, MessageRefusedError
+from closedwon.intake.limits import CALLER, Caller, Limits
 from closedwon.salesforce.push import callout, callout_contract, soap
 from closedwon.salesforce.push.callout import Accepted, AcceptedRecord, CalloutError, CalloutRequest
 from closedwon.salesforce.push.signature import SeenSignatures, SignatureError, verify
 from closedwon.settings import Route
+from closedwon.telemetry.bounded import BoundedLog
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +33,14 @@ _PROBLEM: Final = "application/problem+json"
 class CalloutEndpoint:
     """Answers for the routes that accept callouts."""
 
-    def __init__(self, routes: dict[str, Route], delivery: Delivery) -> None:
+    def __init__(self, routes: dict[str, Route], delivery: Delivery, limits: Limits) -> None:
         """`routes`: those that accept callouts, by name."""
+        self._limits = limits
         self._routes = routes
         self._delivery = delivery
+        self._log = BoundedLog(_log)
+        self.address = ""
+        """The address of intake for senders; empty before the server has started."""
         self._seen = SeenSignatures()
 
     async def take_json(self, request: web.Request) -> web.Response:
@@ -57,12 +63,11 @@ class CalloutEndpoint:
 
     async def describe(self, request: web.Request) -> web.Response:
         """Serve the WSDL of the SOAP form."""
-        self._route(request)
-        return _soap(callout_contract.wsdl(str(request.url.with_query(None))), HTTPStatus.OK)
+        return _soap(callout_contract.wsdl(f"{self.address}/callouts/{self._route(request).name}/soap"), HTTPStatus.OK)
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """Serve the OpenAPI document of the JSON form."""
-        return web.json_response(callout_contract.openapi(self._routes))
+        return web.json_response(callout_contract.openapi())
 
     def refuse(self, request: web.Request, error: MessageRefusedError) -> web.Response:
         """Refuse a request, in the form of the call: SOAP or JSON."""
@@ -76,18 +81,21 @@ class CalloutEndpoint:
     async def _take(self, request: web.Request, parse: Callable[[bytes], CalloutRequest]) -> Accepted:
         route = self._route(request)
         body = await request.read()
-        self._check_signature(route, request, body)
-        self._delivery.check_rate(route)
-        call = parse(body)
-        notifications = [
-            self._delivery.notification(item.record, item.id, dict(item.payload or {}) or None) for item in call.items
-        ]
-        try:
-            self._delivery.check_org(route, call.org)
-            await self._delivery.deliver(route, notifications)
-        except MessageRefusedError as error:
-            error.ids = tuple(each.record for each in notifications)  # the caller's own ids may contain anything
-            raise
+        caller = self._proven(route, request, body)
+        with self._delivery.admitted(caller, route, body):
+            with self._delivery.parsing(caller, route, body) as count:
+                call = parse(body)
+                count(len(call.items))
+            notifications = [
+                self._delivery.notification(item.record, item.id, dict(item.payload or {}) or None)
+                for item in call.items
+            ]
+            try:
+                self._delivery.check_org(route, call.org)
+                await self._delivery.deliver(caller, route, notifications)
+            except MessageRefusedError as error:
+                error.ids = tuple(each.record for each in notifications)  # the caller's own ids may contain anything
+                raise
         return Accepted(
             accepted=tuple(
                 AcceptedRecord(
@@ -100,22 +108,30 @@ class CalloutEndpoint:
     def _note(self, request: web.Request, error: CalloutError) -> None:
         """Count and log a malformed call. Only the caller gets the list of wrong places."""
         self._delivery.count("malformed")
-        _log.warning("callout to %s is malformed (%s): %s", request.path, error.status.value, error)
+        self._log.warning("malformed", "callout to %s is malformed (%s): %s", request.path, error.status.value, error)
 
-    def _check_signature(self, route: Route, request: web.Request, body: bytes) -> None:
+    def _proven(self, route: Route, request: web.Request, body: bytes) -> Caller:
+        """Return the caller, whose signature proves its org. Raises `MessageRefusedError`."""
         keys = route.callouts.keys if route.callouts is not None else ()
+        caller = request[CALLER]
         try:
-            verify(request.headers, body, keys, datetime.now(UTC), self._seen)
+            verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/callouts/{route.name}")
         except SignatureError as error:
+            self._limits.charge_garbage(caller, len(body))
             raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
+        return caller._replace(is_proven=True)
 
-    def _route(self, request: web.Request) -> Route:
-        route = self._routes.get(request.match_info["route"])
+    def check(self, name: str) -> Route:
+        """Return the route of this name. Raises `MessageRefusedError` if it does not accept callouts."""
+        route = self._routes.get(name)
         if route is None:
             raise MessageRefusedError(
                 HTTPStatus.NOT_FOUND, "no-route", "no route of this name accepts callouts; see `routes.callouts`"
             )
         return route
+
+    def _route(self, request: web.Request) -> Route:
+        return self.check(request.match_info["route"])
 
 
 def _soap(body: bytes, status: HTTPStatus, headers: dict[str, str] | None = None) -> web.Response:

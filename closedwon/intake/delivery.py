@@ -14,12 +14,12 @@ The guarantee: a request is acknowledged only if every notification in it is dur
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -33,10 +33,11 @@ from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
 from closedwon.temporal.orders import TooLargeMessageError
 
+if TYPE_CHECKING:
+    from closedwon.intake.limits import Caller, Limits
+
 answer_until: ContextVar[float] = ContextVar("answer_until")
 """The deadline of the current request, by the clock of the event loop."""
-
-_BURST_SECONDS: Final = 10
 
 
 class IntakeError(ClosedwonError):
@@ -63,25 +64,6 @@ class NotDurableError(MessageRefusedError):
         super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, "not-durable", f"not durable ({cause}); send again")
 
 
-class Rates:
-    """Limits the request rate of each org: a leaky bucket with a capacity of ten seconds at the allowed rate."""
-
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns seconds."""
-        self._per_second = per_second
-        self._clock = clock
-        self._levels: dict[OrgId, tuple[float, float]] = {}
-
-    def admit(self, org: OrgId) -> bool:
-        """Count one request. Return whether it is within the limit; a request beyond it is not counted."""
-        now = self._clock()
-        level, then = self._levels.get(org, (0.0, now))
-        level = max(0.0, level - (now - then) * self._per_second)
-        is_within = level + 1 <= max(1.0, _BURST_SECONDS * self._per_second)
-        self._levels[org] = (level + is_within, now)
-        return is_within
-
-
 OnDurable = Callable[[], Awaitable[None]]
 """Called between Temporal's acceptance of a whole request and the answer; tests use it to kill the process."""
 
@@ -99,24 +81,44 @@ class Delivery:
         client: Client,
         metrics: Metrics,
         channel: Channel,
-        rates: Rates,
+        limits: Limits,
         on_durable: OnDurable = nothing,
     ) -> None:
-        """All channels share the same `rates`."""
-        self._rates = rates
+        """All channels share the same `limits`."""
+        self._limits = limits
         self._on_durable = on_durable
         self._settings = settings
         self._client = client
         self._metrics = metrics
         self._channel = channel
 
-    def check_rate(self, route: Route) -> None:
-        """Raise `MessageRefusedError` if the route's org calls too fast. Call this before you parse a body."""
+    @contextmanager
+    def admitted(self, caller: Caller, route: Route, body: bytes) -> Iterator[None]:
+        """Hold one of the places for work during a block; enter it before you parse the body.
+
+        Raises `MessageRefusedError` if there is none, or if the sender must wait.
+        """
+        self._limits.check(caller, self._settings.org(route.org).id, body)
+        with self._limits.working(caller):
+            yield
+
+    @contextmanager
+    def parsing(self, caller: Caller, route: Route, body: bytes) -> Iterator[Callable[[int], None]]:
+        """Charge for a body that is parsed and checked in a block, which passes on how many records it names.
+
+        If the block raises, a proven sender is charged for one record, and another one for garbage.
+        """
         org = self._settings.org(route.org).id
-        if not self._rates.admit(org):
-            raise MessageRefusedError(
-                HTTPStatus.TOO_MANY_REQUESTS, "rate", f"org {org} sends more requests than `intake.requests_per_second`"
-            )
+        counts: list[int] = []
+        try:
+            yield counts.append
+        except Exception:
+            if caller.is_proven:
+                self._limits.charge(caller, org, 1, len(body))
+            else:
+                self._limits.charge_garbage(caller, len(body))
+            raise
+        self._limits.charge(caller, org, sum(counts), len(body))
 
     def check_org(self, route: Route, org: OrgId) -> None:
         """Raise `MessageRefusedError` unless the org is the route's."""
@@ -131,7 +133,7 @@ class Delivery:
         """Create a notification of this channel, received now."""
         return Notification(record, message_id, self._channel, received_at=datetime.now(UTC), fields=fields, **more)
 
-    async def deliver(self, route: Route, notifications: Sequence[Notification]) -> None:
+    async def deliver(self, caller: Caller, route: Route, notifications: Sequence[Notification]) -> None:
         """Return when every notification is durable.
 
         Raises `MessageRefusedError`, of which a `NotDurableError` may succeed when sent again. The request is validated
@@ -143,6 +145,8 @@ class Delivery:
             raise MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "record", str(error)) from None
         except TooLargeMessageError as error:
             raise _too_large(error) from None
+        org = self._settings.org(route.org).id
+        self._limits.admit_new(caller, org, [each.record for each in notifications])
         try:
             async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
                 for each in prepared:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.intake.delivery import MessageRefusedError, NotDurableError, answer_until
+from closedwon.intake.limits import CALLER, Limits
 from closedwon.model.orders import parse_idempotency_key
 from closedwon.names import OrderStage
 from closedwon.salesforce.push.signature import SeenSignatures, SignatureError, verify
@@ -32,30 +35,42 @@ _NUMBER: Final = re.compile(r"[\w./ -]{1,64}")
 class ErpChanges:
     """Answers for the ERPs that have a webhook."""
 
-    def __init__(self, erps: dict[str, ErpSettings], client: Client) -> None:
+    def __init__(self, erps: dict[str, ErpSettings], client: Client, limits: Limits) -> None:
         """`erps`: by name."""
+        self._limits = limits
         self._erps = erps
         self._client = client
         self._seen = SeenSignatures()
 
     async def take(self, request: web.Request) -> web.Response:
         """Wake the workflows of one order and answer with their number. Zero is not an error: none may follow it."""
-        erp = self._erps.get(request.match_info["erp"])
+        erp, keys = self.check(request.match_info["erp"])
+        body = await request.read()
+        caller = request[CALLER]
+        try:
+            verify(request.headers, body, keys, datetime.now(UTC), self._seen, path=f"/erp/{erp}")
+        except SignatureError as error:
+            self._limits.charge_garbage(caller, len(body))
+            raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
+        caller = caller._replace(is_proven=True)
+        self._limits.check(caller, erp)
+        self._limits.charge(caller, erp, 1)
+        try:
+            with self._limits.working(caller):
+                async with asyncio.timeout_at(answer_until.get()):
+                    woken = [each for each in await self._workflows(body) if await self._wake(each)]
+        except (TimeoutError, RPCError):
+            raise NotDurableError("Temporal did not accept it") from None
+        return web.json_response({"woken": len(woken)}, status=HTTPStatus.ACCEPTED)
+
+    def check(self, name: str) -> tuple[str, Sequence[SecretStr]]:
+        """Return the ERP's name and its keys. Raises `MessageRefusedError` if it has no webhook."""
+        erp = self._erps.get(name)
         if erp is None or erp.webhook is None:
             raise MessageRefusedError(
                 HTTPStatus.NOT_FOUND, "no-route", "no ERP of this name has a webhook; see `erps.webhook`"
             )
-        body = await request.read()
-        try:
-            verify(request.headers, body, erp.webhook.keys, datetime.now(UTC), self._seen)
-        except SignatureError as error:
-            raise MessageRefusedError(HTTPStatus.UNAUTHORIZED, error.reason, str(error)) from None
-        try:
-            async with asyncio.timeout_at(answer_until.get()):
-                woken = [each for each in await self._workflows(body) if await self._wake(each)]
-        except (TimeoutError, RPCError):
-            raise NotDurableError("Temporal did not accept it") from None
-        return web.json_response({"woken": len(woken)}, status=HTTPStatus.ACCEPTED)
+        return erp.name, erp.webhook.keys
 
     async def _workflows(self, body: bytes) -> list[str]:
         change = _object(body)

@@ -85,7 +85,7 @@ class Paths:
         return segment if place < 2 and len(segment) < SHORTEST_SECRET // 2 else MASK  # noqa: PLR2004 - kind and name
 
 
-def endpoint(request: web.Request, route: Route) -> str:
-    """Return the address of the route's outbound messages as its caller sees it, with a placeholder for the secret."""
+def endpoint(base: str, route: Route) -> str:
+    """Return the address of the route's outbound messages below that of intake, with a placeholder for the secret."""
     has_secret = route.outbound is not None and route.outbound.path_secrets
-    return f"{request.url.origin()}/outbound/{route.name}" + (f"/{PLACEHOLDER}" if has_secret else "")
+    return f"{base}/outbound/{route.name}" + (f"/{PLACEHOLDER}" if has_secret else "")

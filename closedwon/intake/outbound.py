@@ -19,6 +19,7 @@ from activities.holds import HeldError, Holds
 from closedwon.acceptance import Notification
 from closedwon.errors import ClosedwonError
 from closedwon.intake.delivery import Delivery, IntakeError, MessageRefusedError
+from closedwon.intake.limits import CALLER
 from closedwon.intake.origin import NOTHING_HERE, check_origin, endpoint
 from closedwon.intake.sessions import Sessions
 from closedwon.mapping.orders import MappingError, deleted_record_of, event_record, qualifies
@@ -27,6 +28,7 @@ from closedwon.salesforce.push import outbound
 from closedwon.salesforce.push.contract import Contract
 from closedwon.salesforce.push.outbound import OutboundMessage, OutboundMessageError
 from closedwon.settings import Route, Tombstone
+from closedwon.telemetry.bounded import BoundedLog
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class OutboundMessages:
         self._routes = routes
         self._sessions = sessions
         self._delivery = delivery
+        self._log = BoundedLog(_log)
+        self.address = ""
+        """The address of intake for senders; empty before the server has started."""
         self._contracts = {
             route.name: _contract(route.outbound.wsdl)
             for route in routes.values()
@@ -70,16 +75,20 @@ class OutboundMessages:
     ) -> web.Response:
         """Answer one message. `parse` raises to refuse it as a whole, before any workflow has started."""
         ids: tuple[str, ...] = ()
-        self._delivery.check_rate(route)
+        caller = request[CALLER]
+        body = await request.read()
         try:
-            message = outbound.parse(await request.read(), request.charset)
-            ids = tuple(found.id for found in message.notifications)
-            self._delivery.check_org(route, message.org)
-            notifications = parse(route, message)
-            await self._delivery.deliver(route, notifications)
+            with self._delivery.admitted(caller, route, body):
+                with self._delivery.parsing(caller, route, body) as count:
+                    message = outbound.parse(body, request.charset)
+                    ids = tuple(found.id for found in message.notifications)
+                    self._delivery.check_org(route, message.org)
+                    count(len(ids))
+                await self._delivery.deliver(caller, route, parse(route, message))
         except OutboundMessageError as error:
             ids = ids or error.notification_ids
-            _log.warning(
+            self._log.warning(
+                "malformed",
                 "outbound message to route %s is malformed: %s; %s",
                 route.name,
                 error,
@@ -96,13 +105,17 @@ class OutboundMessages:
         """Serve the contract as a WSDL."""
         route = self._route(request)
         contract = self._contracts.get(route.name) or Contract(object=route.object, fields=_WITHOUT_CONTRACT)
-        return _answer(contract.wsdl(endpoint(request, route)), HTTPStatus.OK)
+        return _answer(contract.wsdl(endpoint(self.address, route)), HTTPStatus.OK)
 
-    def check_origin(self, request: web.Request, certificate: bytes | None) -> None:
-        """Raise `MessageRefusedError` unless the request comes from the org of its route. Does not read the body."""
+    def check_origin(self, request: web.Request, certificate: bytes | None) -> bool:
+        """Return whether path and certificate prove the route's org. Does not read the body.
+
+        Raises `MessageRefusedError` unless they fit the route.
+        """
         check_origin(self._routes, request, certificate)
         route = self._route(request)
-        if route.outbound is None or not route.outbound.proves_org:
+        is_proven = route.outbound is not None and route.outbound.proves_org
+        if not is_proven:
             try:
                 self._holds.check_push(route)
             except HeldError:
@@ -111,6 +124,7 @@ class OutboundMessages:
                     "held",
                     "this route is on hold (the log of intake says why); send again",
                 ) from None
+        return is_proven
 
     def refuse(self, error: MessageRefusedError) -> web.Response:
         """Refuse a request with a Fault. Its status is 500 for a temporary failure (SOAP 1.1, section 6.2)."""

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, field_validator
 
 from closedwon.model.base import Currency, Frozen
 from closedwon.model.commands import _MAXIMUM_TEXT
+from closedwon.safe_text import is_web_address
 
 
 class ErpLimit(Frozen):
@@ -143,3 +144,9 @@ class ErpOrder(Frozen):
     def _blank_is_none(cls, value: Any) -> Any:
         """Many ERPs keep an empty text where there is none."""
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("url")
+    @classmethod
+    def _only_of_the_web(cls, url: str | None) -> str | None:
+        """People click on it, in Salesforce and in Temporal's UI: another kind of address counts as none."""
+        return url if url is not None and is_web_address(url) else None

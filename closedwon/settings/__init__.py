@@ -40,7 +40,18 @@ from closedwon.settings.routes import (
 )
 from closedwon.settings.sweeps import Audit, Sweep
 from closedwon.settings.systems import ClientCredentials, ErpSettings, JwtBearer, Org, RestErp, TrytonErp, Webhook
-from closedwon.settings.values import Duration, GrowingIntervals, Section, base_folder, shaped, target_of
+from closedwon.settings.values import (
+    EVERYTHING,
+    Duration,
+    GrowingIntervals,
+    Purpose,
+    Reading,
+    Section,
+    base_folder,
+    reading,
+    shaped,
+    target_of,
+)
 
 __all__ = [
     "DEFAULT_FILE",
@@ -66,6 +77,8 @@ __all__ = [
     "OrderMapping",
     "Org",
     "Outbound",
+    "Purpose",
+    "Reading",
     "RestErp",
     "Retry",
     "Route",
@@ -313,12 +326,15 @@ def _second_ones(table: str, key: str, values: Sequence[str]) -> Iterator[Settin
             )
 
 
-def load_settings(file: Path | str = DEFAULT_FILE) -> Settings:
-    """Read and check the file. Raises `SettingsError` with one line per problem."""
+def load_settings(file: Path | str = DEFAULT_FILE, secrets: Reading = EVERYTHING) -> Settings:
+    """Read and check the file, and the `secrets` that the process needs.
+
+    Raises `SettingsError` with one line per problem.
+    """
     unknown = "\n".join(_unknown_sections())
     if unknown:
         raise SettingsError(unknown)
-    return _load(Path(file), Settings)
+    return _load(Path(file), Settings, secrets)
 
 
 def load_encryption(file: Path | str = DEFAULT_FILE) -> Encryption:
@@ -334,9 +350,9 @@ def load_codec(file: Path | str = DEFAULT_FILE) -> CodecSettings:
     return _load(Path(file), CodecSettings)
 
 
-def _load(path: Path, kind: type[_File]) -> _File:
+def _load(path: Path, kind: type[_File], secrets: Reading = EVERYTHING) -> _File:
     data = _read_toml(path)
-    token = base_folder.set(path.parent)
+    token, asked = base_folder.set(path.parent), reading.set(secrets)
     try:
         return kind(**data)
     except ValidationError as error:
@@ -346,6 +362,7 @@ def _load(path: Path, kind: type[_File]) -> _File:
         example = _variable("telemetry.port")
         raise SettingsError(f"environment: {error}; set sections key by key, as in {example}=9464") from None
     finally:
+        reading.reset(asked)
         base_folder.reset(token)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import BeforeValidator, SecretStr
 
-from closedwon.settings.values import Duration, Secret, Section, Token, Url, check_address
+from closedwon.settings.values import AlertSecret, AlertToken, Duration, Section, Url, check, check_address
 
 
 def _as_secret(value: Any) -> Any:
@@ -22,11 +22,11 @@ def _check(secret: SecretStr) -> SecretStr:
 class AlertSettings(Section):
     """Each new need of attention is posted to a webhook. Without this table no alert is sent."""
 
-    webhook: Annotated[Secret, BeforeValidator(_as_secret), AfterValidator(_check)]
+    webhook: Annotated[AlertSecret, BeforeValidator(_as_secret), check(_check)]
     """The address, which may be a secret itself, as those of chat systems are."""
-    token: Token | None = None
+    token: AlertToken | None = None
     """Sent along as `Authorization: Bearer`."""
-    key: Secret | None = None
+    key: AlertSecret | None = None
     """Signs the body (HMAC-SHA256), in the header `Closedwon-Signature`."""
     timeout: Duration = timedelta(seconds=10)
     """The maximum duration of one call."""

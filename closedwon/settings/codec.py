@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from closedwon.settings.values import Secret, Section, Url, shaped, strong
+from closedwon.settings.values import CodecToken, Section, Url, shaped
 
 Origin = Annotated[
     str, shaped(r"https?://[^/\s*]+", 'the address of a UI, without a path, as in "https://ui.example.com"')
@@ -28,7 +28,7 @@ class Codec(Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8086
-    token: Annotated[Secret, strong("codec")] | None = None
+    token: CodecToken | None = None
     """For Temporal's command line: `--codec-auth "Bearer <token>"`."""
     tokens: Tokens | None = None
     """For Temporal's UI, which forwards the token of the user who has signed in."""

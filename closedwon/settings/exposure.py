@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from closedwon.settings.intake import Intake, is_wide
 from closedwon.settings.problems import SettingsProblem
 from closedwon.settings.routes import Route
-from closedwon.settings.values import is_loopback
+from closedwon.settings.values import is_loopback, known
 
 if TYPE_CHECKING:
     from closedwon.settings import Settings
@@ -91,7 +91,7 @@ def _shared_proofs(routes: Sequence[Route]) -> Iterator[SettingsProblem]:
     for place, route in enumerate(routes):
         if route.outbound is None:
             continue
-        for number, secret in enumerate(route.outbound.path_secrets):
+        for number, secret in enumerate(known(route.outbound.path_secrets)):
             first = secrets.setdefault(secret.get_secret_value(), f"routes[{place}] ({route.name})")
             if first != f"routes[{place}] ({route.name})" or secret in route.outbound.path_secrets[:number]:
                 text = f"is a secret of {first} already; each needs its own, from `closedwon secret path`"
@@ -190,7 +190,7 @@ def _limits_senders(intake: Intake) -> bool:
 def _shared_keys(routes: Sequence[Route]) -> Iterator[str]:
     users: dict[str, list[Route]] = {}
     for route in routes:
-        for key in route.callouts.keys if route.callouts is not None else ():
+        for key in known(route.callouts.keys) if route.callouts is not None else ():
             users.setdefault(key.get_secret_value(), []).append(route)
     for sharing in users.values():
         if len({route.org for route in sharing}) > 1:

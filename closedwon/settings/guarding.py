@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from closedwon.settings import ErpSettings, Org, Settings
 from closedwon.settings.exposure import open_routes
-from closedwon.settings.values import FileSecret, check_path_segment, check_strength
+from closedwon.settings.values import FileSecret, check_path_segment, check_strength, known
 
 
 class Unsafe(NamedTuple):
@@ -54,7 +54,7 @@ def intake_of_org(settings: Settings, org: Org) -> Iterator[Unsafe]:
 
 
 def _unsafe(key: str, secrets: Sequence[SecretStr], kind: str) -> Iterator[Unsafe]:
-    for secret in secrets:
+    for secret in known(secrets):
         try:
             now = secret.read_again() if isinstance(secret, FileSecret) else secret
         except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
 from closedwon.settings.problems import ProblemsError, SettingsProblem
-from closedwon.settings.values import Duration, File, Section, is_loopback, shaped
+from closedwon.settings.values import Duration, File, Section, Url, is_loopback, shaped
 
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31}$")]
 """SHA-256 of a certificate in DER form, in hexadecimal; colons are allowed."""
@@ -81,11 +81,12 @@ class Intake(Section):
     insecure: bool = False
     """Accept unencrypted connections from other machines without TLS and `proxies`: for closed networks only."""
     allow: tuple[IPvAnyNetwork, ...] = ()
-    """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all."""
+    """Networks that may connect, e.g. `["13.108.0.0/14"]`; empty: all. Orgs on Hyperforce call from others:
+    https://ip-ranges.salesforce.com/ip-ranges.json."""
     allow_file: File | None = None
     """A file with more networks, one per line, `#` begins a comment; read at start."""
     proxies: tuple[Annotated[IPvAnyNetwork, AfterValidator(_check_proxy)], ...] = ()
-    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted; those of all other senders are ignored."""
+    """Proxies whose `X-Forwarded-For` is trusted; that of all other senders is ignored."""
     forwarded_certificate: ForwardedCertificate | None = None
     """The client's certificate, as one of `proxies` forwards it."""
     deadline: Duration = timedelta(seconds=10)
@@ -93,9 +94,17 @@ class Intake(Section):
     largest_body: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     """Bytes; 100 notifications with many fields are below 1 MiB."""
     concurrent_requests: Annotated[int, Field(ge=1)] = 64
-    """Further requests are refused; Salesforce sends them again."""
-    requests_per_second: Annotated[float, Field(gt=0)] = 50.0
-    """Of one org, on average; ten seconds' worth may arrive at once. Further requests are refused."""
+    """Of a channel, of senders that have proven their org, and as many of the others; further ones are refused, and
+    Salesforce sends them again."""
+    connections: Annotated[int, Field(ge=8)] = 500
+    """Further ones replace the longest idle; fewer if the process may open fewer than twice as many files."""
+    records_per_second: Annotated[float, Field(gt=0)] = 200.0
+    """Of one org and channel, on average; ten seconds' worth may arrive at once. An address that proves no org has a
+    quarter of it. Further requests are refused."""
+    unproven_records_per_hour: Annotated[float, Field(gt=0)] = 1000.0
+    """New records of one org, from senders that prove nothing; one address has a half of it."""
+    url: Url | None = None
+    """The address under which senders reach intake, for the WSDLs that it serves."""
 
     @model_validator(mode="after")
     def _certificates_come_from_a_proxy(self) -> Self:

@@ -28,8 +28,8 @@ from closedwon.settings.values import (
     Name,
     PathSecret,
     Pause,
-    Secret,
     Section,
+    SenderKey,
     strong,
 )
 
@@ -121,7 +121,7 @@ class Outbound(Section):
 class CalloutSettings(Section):
     """Callouts of a route."""
 
-    keys: Annotated[tuple[Annotated[Secret, strong("callout")], ...], Field(min_length=1, max_length=2)]
+    keys: Annotated[tuple[Annotated[SenderKey, strong("callout")], ...], Field(min_length=1, max_length=2)]
     """Shared with Apex, which signs with one of them; two while one replaces the other."""
 
 

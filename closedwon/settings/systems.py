@@ -8,7 +8,18 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from closedwon.ids import OrgId
-from closedwon.settings.values import Duration, Name, Secret, Section, Token, Url, at_most, shaped, strong
+from closedwon.settings.values import (
+    Duration,
+    ErpToken,
+    Name,
+    OrgSecret,
+    Section,
+    SenderKey,
+    Url,
+    at_most,
+    shaped,
+    strong,
+)
 
 _NO_TIME: Final = "one attempt of an activity has no time for longer calls"
 _SalesforceTimeout = Annotated[Duration, at_most(timedelta(minutes=1), _NO_TIME)]
@@ -22,7 +33,7 @@ class ClientCredentials(Section):
 
     flow: Literal["client-credentials"]
     client_id: str
-    client_secret: Secret
+    client_secret: OrgSecret
 
 
 class JwtBearer(Section):
@@ -31,7 +42,7 @@ class JwtBearer(Section):
     flow: Literal["jwt-bearer"]
     client_id: str
     username: str
-    private_key: Secret
+    private_key: OrgSecret
     """The RSA key in PEM form."""
     audience: Url = "https://login.salesforce.com"
 
@@ -52,7 +63,7 @@ class Org(Section):
 class Webhook(Section):
     """Word from the ERP that an order has changed there."""
 
-    keys: Annotated[tuple[Annotated[Secret, strong("webhook")], ...], Field(min_length=1, max_length=2)]
+    keys: Annotated[tuple[Annotated[SenderKey, strong("webhook")], ...], Field(min_length=1, max_length=2)]
     """Shared with the ERP, which signs with one of them as Apex does; two while one replaces the other."""
 
 
@@ -65,7 +76,7 @@ class TrytonErp(Section):
     name: Name
     url: Url
     """Server and database, e.g. `https://erp.example.com/erp`."""
-    key: Token
+    key: ErpToken
     timeout: _ErpTimeout = timedelta(seconds=90)
     """Confirming a sale can take a minute on a busy server."""
     in_doubt_for: Duration = timedelta(minutes=5)
@@ -83,7 +94,7 @@ class RestErp(Section):
     kind: Literal["rest"]
     name: Name
     url: Url
-    token: Token
+    token: ErpToken
     timeout: _ErpTimeout = timedelta(seconds=30)
     in_doubt_for: Duration = timedelta(minutes=5)
     """As above."""

@@ -9,16 +9,19 @@ import ipaddress
 import logging
 import os
 import re
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
 from closedwon import durations, expressions
+from closedwon.errors import ClosedwonError
 from closedwon.files import stamps
 from closedwon.settings.problems import ProblemsError, SettingsProblem
 
@@ -32,6 +35,74 @@ _FEWEST_DIFFERENT: Final = 10
 
 base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
 """The folder of the settings file while it is read: paths of secrets are relative to it."""
+
+
+class Purpose(StrEnum):
+    """What a secret is for. A process reads those of its role only."""
+
+    PAYLOADS = "payloads"
+    """What Temporal stores: every process that talks to it."""
+    ORG = "org"
+    """To log in to Salesforce."""
+    ERP = "erp"
+    """To call ERPs."""
+    SENDERS = "senders"
+    """To know who sends to intake."""
+    ALERTS = "alerts"
+    """To call the webhook."""
+    CODEC = "codec"
+    """To know who may have payloads decoded."""
+
+
+class Reading(NamedTuple):
+    """Which secrets are read."""
+
+    needed: frozenset[Purpose]
+    """One that is missing is an error."""
+    welcome: frozenset[Purpose] = frozenset()
+    """Read where they are there."""
+
+
+EVERYTHING: Final = Reading(frozenset(Purpose))
+reading: ContextVar[Reading] = ContextVar("reading", default=EVERYTHING)
+"""Which secrets are read while the settings file is read."""
+
+
+class UnreadSecretError(ClosedwonError):
+    """A process uses a secret that is not one of its role."""
+
+
+class UnreadSecret(SecretStr):
+    """A secret of another role than that of this process."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def get_secret_value(self) -> str:
+        """Raise `UnreadSecretError`: nothing may go on with an empty secret."""
+        raise UnreadSecretError("A secret of the settings was not read, because this process has no use for it.")
+
+    def __bool__(self) -> bool:
+        """It is set; only its value is not known."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same setting: its value is not known."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """Consistent with equality."""
+        return id(self)
+
+
+def known(secrets: Iterable[SecretStr]) -> list[SecretStr]:
+    """Return those of the secrets that this process has read."""
+    return [secret for secret in secrets if not isinstance(secret, UnreadSecret)]
+
+
+def check(test: Callable[[SecretStr], SecretStr]) -> AfterValidator:
+    """Make a check of a secret; one that was not read passes."""
+    return AfterValidator(lambda secret: secret if isinstance(secret, UnreadSecret) else test(secret))
 
 
 class FileSecret(SecretStr):
@@ -87,19 +158,35 @@ def _text_of(file: Path) -> str:
     return secret
 
 
-def _read_secret(value: object) -> object:
+def _read_secret(purpose: Purpose, value: object) -> object:
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, dict) or len(value) != 1 or not {"env", "file"}.issuperset(value):
         raise ValueError('a secret must not be in the file; write { env = "NAME" } or { file = "path" } instead')
+    asked = reading.get()
+    if purpose not in asked.needed | asked.welcome:
+        return UnreadSecret()
     ((kind, where),) = value.items()
+    try:
+        return _secret_of(kind, str(where))
+    except ValueError:
+        if purpose in asked.needed:
+            raise
+        return UnreadSecret()
+
+
+def _secret_of(kind: str, where: str) -> SecretStr:
     if kind == "env":
-        secret = os.environ.get(str(where), "").strip()
+        secret = os.environ.get(where, "").strip()
         if not secret:
             raise ValueError(f"the environment variable {where} is not set; set it to the secret")
         return SecretStr(secret)
-    path = base_folder.get() / str(where)
+    path = base_folder.get() / where
     return FileSecret(_text_of(path), path)
+
+
+def _of(purpose: Purpose) -> BeforeValidator:
+    return BeforeValidator(partial(_read_secret, purpose))
 
 
 def _check_token(secret: SecretStr) -> SecretStr:
@@ -124,7 +211,7 @@ def check_strength(kind: str, secret: SecretStr) -> SecretStr:
 
 def strong(kind: str) -> AfterValidator:
     """Make a check of a setting that refuses weak secrets."""
-    return AfterValidator(partial(check_strength, kind))
+    return check(partial(check_strength, kind))
 
 
 def check_path_segment(secret: SecretStr) -> SecretStr:
@@ -225,10 +312,15 @@ def _existing(path: Path) -> Path:
 
 File = Annotated[Path, AfterValidator(_existing)]
 """A file that is there; a relative path counts from the settings file."""
-Secret = Annotated[SecretStr, BeforeValidator(_read_secret)]
-Token = Annotated[Secret, AfterValidator(_check_token)]
-"""A secret that travels in the header of a request."""
-PathSecret = Annotated[Secret, strong("path"), AfterValidator(check_path_segment)]
+PayloadKey = Annotated[SecretStr, _of(Purpose.PAYLOADS)]
+OrgSecret = Annotated[SecretStr, _of(Purpose.ORG)]
+ErpToken = Annotated[SecretStr, _of(Purpose.ERP), check(_check_token)]
+"""It travels in the header of a request, as the next one does."""
+AlertToken = Annotated[SecretStr, _of(Purpose.ALERTS), check(_check_token)]
+AlertSecret = Annotated[SecretStr, _of(Purpose.ALERTS)]
+CodecToken = Annotated[SecretStr, _of(Purpose.CODEC), strong("codec")]
+SenderKey = Annotated[SecretStr, _of(Purpose.SENDERS)]
+PathSecret = Annotated[SecretStr, _of(Purpose.SENDERS), strong("path"), check(check_path_segment)]
 """A secret that is one segment of an endpoint's path."""
 Expression = Annotated[str, AfterValidator(_check_expression)]
 """A JMESPath expression, checked when the file is read."""

@@ -16,11 +16,16 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from closedwon import settings
+from closedwon import safe_text, settings
 
 OUR_PACKAGES: Final = ("closedwon", "workflows", "activities", "workers")
 _TALKATIVE: Final = ("aiohttp.access", "aiocometd_noloop", "asyncio", "urllib3")
 
+_TRACES: Final = frozenset({"exception", "stack"})
+"""Keys of an entry that hold tracebacks."""
+_LONGEST_TRACE: Final = 20_000
+"""Characters."""
+_MOST_ITEMS: Final = 100
 MASK: Final = "***"
 _SECRET_KEY: Final = re.compile(
     r"secret|token|passw|authori[sz]ation|cookie|session|private.?key|api.?key|assertion|signature|credential",
@@ -92,6 +97,32 @@ def mask_text(text: str) -> str:
     return text
 
 
+def _for_people(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Take from texts what a terminal would obey, and line breaks but for those of a traceback."""
+    return {key: _shown(key, value) if isinstance(value, str) else _cut(value) for key, value in entry.items()}
+
+
+def _shown(key: str, value: str) -> str:
+    return safe_text.terminal(safe_text.cut(value, _LONGEST_TRACE)) if key in _TRACES else safe_text.log(value)
+
+
+def _bounded(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Bound the texts of an entry; JSON escapes the rest."""
+    return {
+        key: safe_text.cut(value, _LONGEST_TRACE) if key in _TRACES else _cut(value) for key, value in entry.items()
+    }
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return safe_text.cut(value)
+    if isinstance(value, Mapping):
+        return {str(key): _cut(item) for key, item in list(value.items())[:_MOST_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [_cut(item) for item in value[:_MOST_ITEMS]]
+    return value
+
+
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return mask_text(value)
@@ -106,8 +137,9 @@ def _renderer(telemetry: settings.TelemetrySettings, stream: TextIO) -> list[Pro
     if telemetry.log_format == "console" or (telemetry.log_format == "auto" and stream.isatty()):
         # The default would print local variables with a traceback: field values and tokens among them.
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+        return [_for_people, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     return [
+        _bounded,
         structlog.processors.EventRenamer("message"),
         structlog.processors.JSONRenderer(default=lambda value: f"<{type(value).__name__}>"),
     ]

@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.model.erp import ErpLimit
+from closedwon.safe_text import markdown
 
 
 async def note_limit(
@@ -26,7 +27,7 @@ async def note_limit(
         task_queue=names.ORDERS_QUEUE,
         # A summary cannot be changed.
         id_conflict_policy=policy.USE_EXISTING if by_breaker else policy.TERMINATE_EXISTING,
-        static_summary=f"{note.text}: {reason} ({by})" if reason else f"{note.text} ({by})",
+        static_summary=markdown(f"{note.text}: {reason} ({by})" if reason else f"{note.text} ({by})"),
     )
 
 

@@ -18,6 +18,7 @@ from closedwon.ids import OrgId, RecordId
 from closedwon.model.messages import Message
 from closedwon.model.order_state import OrderStart
 from closedwon.model.outcomes import OrderResult
+from closedwon.safe_text import line, markdown
 from closedwon.telemetry import traces
 from closedwon.temporal.errors import ANSWERS, LARGEST_VALUE, Remedy
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
@@ -99,8 +100,8 @@ async def start_order(
                 task_queue=names.ORDERS_QUEUE,
                 start_signal=names.SIGNAL_NOTIFIED,
                 start_signal_args=[message],
-                static_summary=summary,
-                memo={names.DEAL: summary} if summary else None,
+                static_summary=markdown(summary) if summary else None,
+                memo={names.DEAL: line(summary)} if summary else None,
                 search_attributes=attributes,
                 priority=priority,
             )

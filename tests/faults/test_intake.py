@@ -55,7 +55,7 @@ async def test_a_death_between_temporals_acceptance_and_the_ack_makes_no_second_
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 async def test_the_memory_of_intake_does_not_grow_with_acknowledged_messages(tmp_path: Path) -> None:
     """Thirty megabytes of messages leave its memory as it was, but for a few."""
-    many = {"CLOSEDWON_INTAKE__REQUESTS_PER_SECOND": "10000"}
+    many = {"CLOSEDWON_INTAKE__RECORDS_PER_SECOND": "40000"}
     async with siege(tmp_path, via=Via.OUTBOUND, workers=0, environment=many) as world:
         (intake,) = world.stack.intakes
         org, url = world.stack.org.connection["org_id"], intake_url(world.stack)

@@ -320,6 +320,42 @@ async def test_a_key_that_the_server_lacks_is_named() -> None:
     assert "the key '2026-10', which `encryption.keys` does not list" in answer.text
 
 
+async def test_a6_tokens_of_unknown_keys_do_not_ask_the_identity_provider_again_and_again() -> None:
+    """Anyone can name a key in a token; a new key of the provider is found with the first one that names it."""
+    asked = 0
+
+    async def keys(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        public = json.loads(RSAAlgorithm.to_jwk(_RSA.public_key()))
+        return web.json_response({"keys": [{**public, "kid": "k1", "use": "sig", "alg": "RS256"}]})
+
+    async with (
+        serving({"GET /keys": keys}) as address,
+        running(tokens=Tokens(keys=f"{address}/keys", issuer=ISSUER, audience=AUDIENCE)) as server,
+    ):
+        forged = [jwt.encode({"sub": "x"}, _STRANGER, "RS256", {"kid": f"guess-{number}"}) for number in range(10)]
+        statuses = [(await server.decode(Authorization=f"Bearer {token}")).status for token in forged]
+
+    assert {401} == set(statuses)
+    assert 2 >= asked
+
+
+@pytest.mark.parametrize("decodable", [True, False])
+async def test_a6_many_payloads_do_not_hold_the_others(decodable: bool) -> None:  # noqa: FBT001
+    """While 15,000 payloads are read and decoded, or refused, the server answers others."""
+    async with running(lists=None if decodable else keyed(fresh_key("another"))) as server:
+        (stored,) = (await server.stored())["payloads"]
+        asked = asyncio.create_task(server.ask("/decode", {"payloads": [stored] * 15_000}))
+        beside = 0
+        while not asked.done():
+            await server.ask("/livez", b"", method="GET")
+            beside += 1
+
+    assert (200 if decodable else 422) == (await asked).status
+    assert 20 < beside
+
+
 async def test_the_command_serves_until_it_is_stopped(tmp_path: Path) -> None:
     """A process of its own, with a file that has nothing but keys; stopped gently, it ends well."""
     encryption = keyed()

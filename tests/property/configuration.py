@@ -35,7 +35,8 @@ log_format = "console"
 
 [intake]
 port = {intake_port}
-requests_per_second = 10000
+records_per_second = 100000
+unproven_records_per_hour = 1000000
 
 [encryption]
 enabled = false

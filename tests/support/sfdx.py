@@ -49,6 +49,13 @@ def fields(object_name: str) -> set[str]:
     return {path.name.split(".")[0] for path in (DEFAULT / "objects" / object_name / "fields").iterdir()}
 
 
+def manifest(path: Path) -> set[tuple[str, str]]:
+    """Type and name of everything that a manifest names."""
+    package = etree.parse(path).getroot()
+    assert f"{NS}Package" == package.tag
+    return {(text(one, "name"), member) for one in package.iterfind(f"{NS}types") for member in texts(one, "members")}
+
+
 def apex() -> dict[str, str]:
     """The source of every class and trigger by the name of its file."""
     return {

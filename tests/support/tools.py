@@ -25,7 +25,9 @@ def _needs(program: str | None, name: str) -> pytest.MarkDecorator:
 CHROMIUM: Final = _find("chromium", "chromium-browser", "google-chrome")
 PROMTOOL: Final = _find("promtool")
 SALESFORCE_CLI: Final = _find("sf")
+APEX_CHECK: Final = _find("apex-check")
 
 needs_chromium: Final = _needs(CHROMIUM, "Chromium")
 needs_promtool: Final = _needs(PROMTOOL, "promtool")
+needs_apex_check: Final = _needs(APEX_CHECK, "apex-ls, which checks the types of Apex,")
 needs_salesforce_cli: Final = _needs(SALESFORCE_CLI, "the Salesforce CLI")

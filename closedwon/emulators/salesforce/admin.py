@@ -63,6 +63,7 @@ _ARMED = (
     OrgFaults.read_lag,
     OrgFaults.slow_writes,
     OrgFaults.down,
+    OrgFaults.forget_positions,
     OrgFaults.mute,
     OrgFaults.cometd_unauthorized,
     OrgFaults.cometd_error,

@@ -70,6 +70,11 @@ class Flow(_Setting):
     publishes: str
     assignments: dict[str, str]
     or_changes: tuple[str, ...] = ()
+    name: str = "Closedwon_Publish_Order_Requested"
+    active: bool = True
+    """Production orgs deploy flows as inactive unless a setting says otherwise."""
+    user_mode: bool = False
+    """Publish as the user who saves the record, as Apex of API 67.0 does unless it says otherwise."""
 
 
 class Trigger(StrEnum):
@@ -138,8 +143,23 @@ ORDER_REQUESTED = Flow(
 )
 
 
+class Rights(_Setting):
+    """What the org's users lack; by default they lack nothing."""
+
+    salesperson_publishes: bool = True
+    """Whether the salesperson may create events."""
+    read_only_fields: frozenset[str] = frozenset()
+    """Fields that the integration user may not edit, as in `Opportunity.ERP_Order_Link__c`."""
+    finds_deleted: bool = True
+    """Whether the integration user finds deleted records by `queryAll`: it may need View All on the object."""
+    reads_limits: bool = True
+    """Whether `/limits` is answered."""
+
+
 class OrgConfig(_Setting):
     """The whole configuration of one org."""
+
+    rights: Rights = Rights()
 
     flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
     outbound_messages: tuple[OutboundDefinition, ...] = ()

@@ -48,6 +48,7 @@ class OrgFaults:
         self.is_splitting = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
+        self.is_forgetful = False
 
     # What can be armed
 
@@ -128,6 +129,10 @@ class OrgFaults:
         if on:
             self._on_down()
 
+    def forget_positions(self, *, on: bool = True) -> None:
+        """The bus accepts no replay id, only -1 and -2, until `on` is false."""
+        self.is_forgetful = on
+
     def mute(self, *, on: bool = True) -> None:
         """CometD accepts requests and does not respond (a half-open network), until `on` is false."""
         if on:
@@ -164,7 +169,7 @@ class OrgFaults:
         """Turn every fault off."""
         self._left.clear()
         self._audible.set()
-        self.is_down = self.is_splitting = False
+        self.is_down = self.is_splitting = self.is_forgetful = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
 
@@ -209,6 +214,7 @@ class OrgFaults:
             "down": self.is_down,
             "mute": self.is_mute,
             "splitting": self.is_splitting,
+            "forgetful": self.is_forgetful,
             "read_lag_seconds": self.read_lag_seconds,
             "slow_write_seconds": self.slow_write_seconds,
             "advice_interval_ms": self.advice_interval_ms,

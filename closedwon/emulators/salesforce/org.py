@@ -16,7 +16,8 @@ from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.config import ORGANIZATION_ID, WHOLE_DEAL, OrgConfig
 from closedwon.emulators.salesforce.data.records import Records
-from closedwon.emulators.salesforce.data.schema import Schema, SObject
+from closedwon.emulators.salesforce.data.rights import RightsOfUsers
+from closedwon.emulators.salesforce.data.schema import FLOW_VIEW, Schema, SObject
 from closedwon.emulators.salesforce.data.store import Row, Store, random_id, record_id
 from closedwon.emulators.salesforce.errors import ApiError
 from closedwon.emulators.salesforce.faults import OrgFaults
@@ -100,6 +101,7 @@ class EmulatedOrg:
         self.integration_user = record_id("005", _INTEGRATION)
         self.sales_user = record_id("005", _SALES)
         self.outbox.sends_no_messages = self.integration_user
+        self.records.rights = RightsOfUsers(self.config.rights, self.integration_user, self.sales_user)
         users = {
             self.integration_user: ("Closedwon Integration", self.username),
             self.sales_user: ("Sam Sales", f"sales@{domain}"),
@@ -112,6 +114,9 @@ class EmulatedOrg:
             born: Row = {"Id": self.org_id, "Name": "Salesforce Emulator", "OrganizationType": "Developer Edition"}
             born |= {"IsSandbox": 1, "InstanceName": "LOC1"}
             self.records.add_standard_row(self.object("Organization"), born, self.integration_user)
+        for number, flow in enumerate(self.config.flows, 1):
+            about: Row = {"Id": record_id("2aF", number), "ApiName": flow.name, "IsActive": int(flow.active)}
+            self.records.add_standard_row(self.object(FLOW_VIEW), about, self.integration_user)
         ours, theirs = self.credentials.client_id, self.credentials.sales_client_id
         self.oauth.apps = {
             ours: App(ours, self.credentials.client_secret, self.integration_user, self.username, public_key),

@@ -157,8 +157,8 @@ class TokenSource:
             return UnavailableError(failure.message, retry_after=timedelta(seconds=pause))
         return SalesforceAuthFailedError(
             f"{failure.message} (next attempt in {pause:.0f} s)",
-            hint=f"Check `auth` and `url` of org {self._org.name!r} in closedwon.toml, the connected app and its user; "
-            "then send `retry`.",
+            hint=f"Check `auth` and `url` of org {self._org.name!r} in closedwon.toml, the external client app and its "
+            "user; then send `retry`.",
         )
 
     async def _ask(self) -> AccessToken:

@@ -89,7 +89,7 @@ class SalesforceClient:
         self._http = Http(timeout=org.timeout)
         self._adapter = HttpAdapter(self._http, self._counted)
         self._session = self._new_session()
-        self._reads: dict[tuple[str, str], Coalescer[RecordId, dict[str, Any] | None]] = {}
+        self._reads: dict[tuple[str, str, bool], Coalescer[RecordId, dict[str, Any] | None]] = {}
         self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
         self._in_flight = InFlight()
         self._parents = Parents()
@@ -103,9 +103,17 @@ class SalesforceClient:
         """The time of the last response by Salesforce's clock, and by our monotonic clock."""
 
     async def read(
-        self, object_name: str, select: str, record_id: RecordId, *, session: SecretStr | None = None
+        self,
+        object_name: str,
+        select: str,
+        record_id: RecordId,
+        *,
+        session: SecretStr | None = None,
+        deleted: bool = False,
     ) -> dict[str, Any] | None:
         """Read one record; None if it does not exist or the integration user may not see it.
+
+        `deleted` finds records in the recycle bin, too (`queryAll`).
 
         `select` is a SOQL SELECT list and may contain child queries. Returns the record as Salesforce writes it, with
         all pages of child queries, numbers with a fraction as `Decimal` (`json_number`). Raises `ConfigurationError`
@@ -116,10 +124,10 @@ class SalesforceClient:
             found = await _tried(self._read_batch(object_name, select, [record_id], session))
             if found not in ([], [None]):
                 return cast("dict[str, Any]", found[0])
-        group = (object_name, select)
+        group = (object_name, select, deleted)
         if group not in self._reads:
             self._reads[group] = Coalescer(
-                lambda ids: self._read_batch(object_name, select, ids),
+                lambda ids: self._read_batch(object_name, select, ids, deleted=deleted),
                 limit=_READS_PER_CALL,
                 parallel=_PARALLEL_READS,
                 window=self._new_window(),
@@ -243,18 +251,24 @@ class SalesforceClient:
         return not mark or org[:15] == self._org.id.short
 
     async def _read_batch(
-        self, object_name: str, select: str, ids: Sequence[RecordId], session: SecretStr | None = None
+        self,
+        object_name: str,
+        select: str,
+        ids: Sequence[RecordId],
+        session: SecretStr | None = None,
+        *,
+        deleted: bool = False,
     ) -> list[dict[str, Any] | Exception | None]:
         wanted = sorted(set(ids))
         soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         if len(wanted) > 1 and len(quote_plus(soql)) > _LONGEST_QUERY:
             return await _in_halves(lambda half: self._read_batch(object_name, select, half, session), ids)
         try:
-            records = await self.call(lambda salesforce: query_all(salesforce, soql), session)
+            records = await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted), session)
         except TooLargeError:
             if len(wanted) == 1:
                 raise
-            return await _in_halves(lambda half: self._read_batch(object_name, select, half), ids)
+            return await _in_halves(lambda half: self._read_batch(object_name, select, half, deleted=deleted), ids)
         found = {RecordId(record["Id"]): record for record in records}
         for record_id, record in found.items():
             self._parents.note(record_id, record)

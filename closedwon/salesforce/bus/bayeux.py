@@ -7,6 +7,7 @@ may answer in its place, with a REST error array, an object or HTML.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,6 +30,9 @@ from closedwon.salesforce.errors import (
 
 Message = dict[str, Any]
 
+_CODE: Final = re.compile(r"^(\d{3}):[^:]*:")
+"""An error begins with a code, arguments and a text, as in `401:xj3sjdsjdsjad:Authentication invalid`; the arguments
+are mostly empty (Bayeux 1.0, section 4.1.11)."""
 _REPLAY_ID_REJECTED: Final = "400::The replayId "
 """The documented part of that text."""
 _REFUSED: Final = (
@@ -70,7 +74,10 @@ def read_answer(status: int, body: bytes) -> list[Message]:
         raise StreamInterruptedError("The event bus gave a response that is not a list of Bayeux messages")
     entry = answer[0] if isinstance(answer, list) and answer else None
     if isinstance(entry, dict) and "error" in entry:  # without a session the entry may lack a channel
-        raise refusal({"channel": "/meta/handshake", **entry}, {})
+        error = refusal({"channel": "/meta/handshake", **entry}, {})
+        if status == HTTPStatus.UNAUTHORIZED and not isinstance(error, ThrottledError):
+            raise SessionExpiredError(f"The event bus does not accept the token: {shortened(str(entry['error']))}")
+        raise error
     raise classify(Refusal.read(status, answer))
 
 
@@ -79,7 +86,7 @@ def refusal(message: Message, request: Message) -> ClosedwonError:
 
     `ext.sfdc.failureReason` counts first: `error` beside it may contain anything, even 401 for a busy server.
     """
-    error, reason = str(message.get("error") or ""), _failure_reason(message)
+    error, reason = (_CODE.sub(r"\1::", text) for text in (str(message.get("error") or ""), _failure_reason(message)))
     for text in (reason, error):
         for part, meaning in _KNOWN.items():
             if part in text:

@@ -6,7 +6,6 @@ imports, no attributes, no extensions, no choice, no any, and no names that are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from closedwon.salesforce.push.signature import SIGNATURE_HEADER, TIMESTAMP_HEAD
 _REFUSALS: Final = {
     HTTPStatus.BAD_REQUEST: "The body is not valid JSON.",
     HTTPStatus.UNAUTHORIZED: "The signature is missing, wrong, too old, or was used before.",
+    HTTPStatus.NOT_FOUND: "No route of this name accepts callouts.",
     HTTPStatus.FORBIDDEN: "This caller or this org is not allowed.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time; send the call again.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large, or has too many records.",
@@ -38,8 +38,8 @@ _REFUSALS: Final = {
 _RETRY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def openapi(routes: Iterable[str]) -> dict[str, Any]:
-    """Describe `POST /callouts/<route>` for every route by name, as an OpenAPI 3.1 document."""
+def openapi() -> dict[str, Any]:
+    """Describe `POST /callouts/<route>` as an OpenAPI 3.1 document. It names no route: anyone may read it."""
     models = [
         (CalloutCall, "validation"),
         (CalloutRecord, "validation"),
@@ -56,7 +56,7 @@ def openapi(routes: Iterable[str]) -> dict[str, Any]:
             "version": "1",
             "description": "Notify Closedwon of records that may need an order. 202: every record is stored durably.",
         },
-        "paths": {f"/callouts/{route}": {"post": _operation(route)} for route in routes},
+        "paths": {"/callouts/{route}": {"post": _operation()}},
         "components": {
             "schemas": definitions,
             "securitySchemes": {
@@ -64,7 +64,8 @@ def openapi(routes: Iterable[str]) -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "header",
                     "name": SIGNATURE_HEADER,
-                    "description": f"`v1=` and the hexadecimal HMAC-SHA256 of `{TIMESTAMP_HEADER}`, a dot, body.",
+                    "description": "`v2=` and the hexadecimal HMAC-SHA256 of `v2.`, "
+                    f"`{TIMESTAMP_HEADER}`, a dot, the path `/callouts/<route>`, a dot, body.",
                 }
             },
         },
@@ -76,7 +77,7 @@ def wsdl(endpoint: str) -> bytes:
     return _WSDL.format(endpoint=soap.escape(endpoint)).encode()
 
 
-def _operation(route: str) -> dict[str, Any]:
+def _operation() -> dict[str, Any]:
     responses: dict[str, Any] = {
         "202": {
             "description": "Every record is stored durably.",
@@ -91,10 +92,11 @@ def _operation(route: str) -> dict[str, Any]:
         if status in _RETRY:
             responses[str(int(status))]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 0}}}
     return {
-        "operationId": f"submit-{route}",
+        "operationId": "submit",
         "summary": "Submit one record or many",
         "security": [{"signature": []}],
         "parameters": [
+            {"name": "route", "in": "path", "required": True, "schema": {"type": "string"}},
             {
                 "name": TIMESTAMP_HEADER,
                 "in": "header",

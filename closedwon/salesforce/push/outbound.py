@@ -66,8 +66,6 @@ class OutboundMessage(Frozen):
     """One delivery."""
 
     org: OrgId
-    action: RecordId
-    """The outbound message definition (`04k…`)."""
     session: SecretStr | None
     enterprise_url: str | None
     partner_url: str | None
@@ -110,7 +108,6 @@ def _message(root: etree._Element, elements: list[etree._Element]) -> OutboundMe
         raise OutboundMessageError("The message has notifications of more than one object.")
     return OutboundMessage(
         org=_id(OrgId, root, "OrganizationId"),
-        action=_id(RecordId, root, "ActionId"),
         session=SecretStr(session) if session else None,
         enterprise_url=_text(root, "EnterpriseUrl"),
         partner_url=_text(root, "PartnerUrl"),

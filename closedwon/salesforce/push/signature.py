@@ -1,10 +1,16 @@
 """Signatures of callouts: prove who sent a body, and when. HMAC-SHA256 with a shared key, which Apex can compute.
 
     X-Closedwon-Timestamp: 1793700000                      Unix time of signing, in whole seconds
-    X-Closedwon-Signature: v1=<64 hexadecimal digits>      HMAC-SHA256(key, timestamp + "." + body)
+    X-Closedwon-Signature: v2=<64 hexadecimal digits>      HMAC-SHA256(key, "v2." + timestamp + "." + path + "." + body)
+                           v1=<64 hexadecimal digits>      HMAC-SHA256(key, timestamp + "." + body)
 
-Key and timestamp are encoded as UTF-8; the body is the bytes as received. Two keys are valid while one replaces the
-other. A signature is valid once: a caller that sends again must sign again, so a body has an id of its own.
+Key, timestamp and path are encoded as UTF-8; the body is the bytes as received. The path is `/callouts/<route>` (of
+both forms) or `/erp/<name>`, as intake calls it, whatever a proxy makes of it: a signature for one route is not good
+for another one that shares its key. `v1` does not cover it, and is accepted for callers that sign so.
+
+Two keys are valid while one replaces the other. A signature is valid once in a process: a caller that sends again must
+sign again, so a body has an id of its own. That is only the first defense: another process accepts it once more.
+It has no effect there, because what it names is known by the same ids, and the record itself is read again.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ WINDOW: Final = timedelta(minutes=5)
 """Maximum difference between the sender's clock and ours, in either direction."""
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
-_SIGNATURE = re.compile(r"v1=([0-9a-fA-F]{64})", re.ASCII)
+_SIGNATURE = re.compile(r"(v[12])=([0-9a-fA-F]{64})", re.ASCII)
 
 
 class SignatureRefusal(StrEnum):
@@ -74,12 +80,18 @@ class SeenSignatures:
 
 
 def verify(
-    headers: Mapping[str, str], body: bytes, keys: Sequence[SecretStr], now: datetime, seen: SeenSignatures
+    headers: Mapping[str, str],
+    body: bytes,
+    keys: Sequence[SecretStr],
+    now: datetime,
+    seen: SeenSignatures,
+    *,
+    path: str,
 ) -> None:
     """Return if one of `keys` signed `body` within the window around `now` (aware) and `seen` lacks the signature.
 
-    `headers` find their names in any case. Raises `SignatureError` otherwise. Comparing takes the same time for every
-    wrong signature.
+    `path` is that of route or ERP, which signatures of version 2 cover. `headers` find their names in any case.
+    Raises `SignatureError` otherwise. Comparing takes the same time for every wrong signature.
     """
     timestamp, signature = headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER)
     if not timestamp or not signature:
@@ -90,7 +102,7 @@ def verify(
     given = _SIGNATURE.fullmatch(signature)
     if given is None or not _TIMESTAMP.fullmatch(timestamp):
         raise SignatureError(
-            f"{TIMESTAMP_HEADER} must be Unix time in whole seconds, {SIGNATURE_HEADER} 'v1=' and 64 hexadecimal "
+            f"{TIMESTAMP_HEADER} must be Unix time in whole seconds, {SIGNATURE_HEADER} 'v2=' and 64 hexadecimal "
             "digits.",
             reason=SignatureRefusal.MALFORMED,
         )
@@ -99,12 +111,14 @@ def verify(
             f"The request was signed more than {WINDOW.seconds // 60} minutes away from our clock; sign it again.",
             reason=SignatureRefusal.STALE,
         )
-    digest = given[1].lower()
+    digest = given[2].lower()
+    signed = f"{timestamp}." if given[1] == "v1" else f"v2.{timestamp}.{path}."
     # An empty key is ignored: anyone could sign with it.
     secrets = (key.get_secret_value() for key in keys if key.get_secret_value())
-    if not any(hmac.compare_digest(digest, _sign(secret, timestamp, body)) for secret in secrets):
+    if not any(hmac.compare_digest(digest, _sign(secret, signed, body)) for secret in secrets):
         raise SignatureError(
-            "The signature does not match timestamp, body and key; see `routes.callouts.keys` or `erps.webhook.keys`.",
+            "The signature does not match timestamp, path, body and key; see `routes.callouts.keys` or "
+            "`erps.webhook.keys`.",
             reason=SignatureRefusal.WRONG,
         )
     if not seen.add(digest, now):
@@ -113,5 +127,5 @@ def verify(
         )
 
 
-def _sign(key: str, timestamp: str, body: bytes) -> str:
-    return hmac.digest(key.encode(), f"{timestamp}.".encode() + body, "sha256").hex()
+def _sign(key: str, before: str, body: bytes) -> str:
+    return hmac.digest(key.encode(), before.encode() + body, "sha256").hex()

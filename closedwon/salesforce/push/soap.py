@@ -27,6 +27,7 @@ _MOST_ELEMENTS: Final = 200_000
 
 _ENCODINGS: Final = frozenset({"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "cp1252"})
 """Names as returned by `codecs.lookup`. Some other codecs of Python are unsafe or take quadratic time."""
+_UTF8: Final = "utf-8"
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -126,20 +127,40 @@ def escape(text: str) -> str:
 
 
 def _decode(body: bytes, charset: str | None) -> str:
-    encoding = _encoding(body, charset)
+    """Decode by the first bytes, else by the labels of header and document (the default is UTF-8).
+
+    Labels that disagree must not change a text silently. UTF-8 is believed if the bytes are UTF-8, which no other text
+    beyond ASCII is by chance; else a label is believed if it alone can be true, or both mean the same text.
+    """
+    for mark, encoding in _MARKS:
+        if body.startswith(mark):
+            return _decoded(body, encoding)
+    declared = _DECLARED.match(body[:300])
+    labels = {_encoding(label) for label in (charset, declared[1].decode() if declared else None) if label} or {_UTF8}
+    texts: dict[str, str] = {}
+    for encoding in sorted(labels):
+        try:
+            texts[encoding] = _decoded(body, encoding)
+        except SoapError:
+            if len(labels) == 1:
+                raise
+    if _UTF8 in texts:
+        return texts[_UTF8]
+    if len(set(texts.values())) != 1:
+        raise SoapError("The HTTP header and the document name different encodings; send UTF-8, and name it in both.")
+    return next(iter(texts.values()))
+
+
+def _decoded(body: bytes, encoding: str) -> str:
     try:
         return body.decode(encoding)
     except UnicodeDecodeError as error:
         raise SoapError(f"The body is not {encoding.upper()} (byte {error.start}).") from None
 
 
-def _encoding(body: bytes, charset: str | None) -> str:
-    for mark, encoding in _MARKS:
-        if body.startswith(mark):
-            return encoding
-    declared = _DECLARED.match(body[:300])
+def _encoding(label: str) -> str:
     try:
-        encoding = codecs.lookup(charset or (declared[1].decode() if declared else "utf-8")).name
+        encoding = codecs.lookup(label).name
     except (LookupError, ValueError):
         encoding = ""
     if encoding not in _ENCODINGS:

@@ -25,7 +25,9 @@ async def test_a_won_deal_triggers_a_signed_callout() -> None:
         assert item.payload is not None
         assert "Closed Won" == item.payload["StageName"]
         headers = receiver.headers[0]
-        signature.verify(headers, receiver.bodies[0], [SecretStr(KEY)], datetime.now(UTC), signature.SeenSignatures())
+        path = "/call"
+        seen = signature.SeenSignatures()
+        signature.verify(headers, receiver.bodies[0], [SecretStr(KEY)], datetime.now(UTC), seen, path=path)
         assert headers["User-Agent"].startswith("SFDC-Callout/")
 
 
@@ -68,7 +70,12 @@ async def test_the_soap_form_is_accepted() -> None:
         assert item.payload is not None
         assert "Closed Won" == item.payload["StageName"]
         signature.verify(
-            receiver.headers[0], receiver.bodies[0], [SecretStr(KEY)], datetime.now(UTC), signature.SeenSignatures()
+            receiver.headers[0],
+            receiver.bodies[0],
+            [SecretStr(KEY)],
+            datetime.now(UTC),
+            signature.SeenSignatures(),
+            path="",
         )
 
 

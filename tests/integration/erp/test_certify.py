@@ -155,7 +155,7 @@ async def test_each_check_can_be_run_alone(stub: StubErp, name: str) -> None:
     stub.faults.unknown_products = frozenset({NO_PRODUCT})
     seen: list[tuple[str | None, bool]] = []
 
-    def on_progress(check: CertificationCheck | None, result: Result | None) -> None:
+    def on_progress(check: CertificationCheck[Any] | None, result: Result | None) -> None:
         seen.append((check.name if check else None, result is not None))
 
     report = await certify(settings_of(stub), plan(), only=[name], on_progress=on_progress)
@@ -196,7 +196,7 @@ async def test_the_report_is_json_with_stable_keys(stub: StubErp) -> None:
     report = json.loads((await certify(settings_of(stub), plan(), only=["origin"])).model_dump_json())
 
     assert [
-        "erp", "kind", "org", "started_at", "timeout_seconds", "checks", "partial", "timings", "cancelled", "left",
+        "started_at", "checks", "partial", "erp", "kind", "org", "timeout_seconds", "timings", "cancelled", "left",
         "verdict",
     ] == list(report)  # fmt: skip
     assert ["name", "promise", "outcome", "facts", "consequence", "seconds"] == list(report["checks"][0])

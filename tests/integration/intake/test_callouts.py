@@ -130,7 +130,7 @@ async def test_a_call_is_answered_503_with_retry_after_while_temporal_is_away() 
 
 async def test_an_org_that_calls_too_fast_gets_429() -> None:
     """A burst of ten seconds' worth is accepted; the next call gets 429 and a time to wait."""
-    async with handoff(**_ROUTE) as world, intake(world, requests_per_second=0.3) as address:
+    async with handoff(**_ROUTE) as world, intake(world, records_per_second=0.3) as address:
         answers = []
         for number in range(5):
             body = _call(world.org.org_id, [f"00600000000000{number}"])
@@ -142,7 +142,7 @@ async def test_an_org_that_calls_too_fast_gets_429() -> None:
 
 async def test_only_signed_calls_count_against_the_limit() -> None:
     """A sender without a key cannot use up the org's limit; signed nonsense beyond the limit is not parsed."""
-    async with handoff(**_ROUTE) as world, intake(world, requests_per_second=0.2) as address:
+    async with handoff(**_ROUTE) as world, intake(world, records_per_second=0.2) as address:
         url = f"{address}/callouts/won-0"
         unsigned = [(await _post(url, b"{", {}))[0] for _ in range(5)]
         signed = [(await _post(url, body, _signed(body)))[0] for body in (b"{1", b"{2", b"{3")]
@@ -173,7 +173,7 @@ async def test_the_soap_form_is_accepted_and_its_contract_served() -> None:
         assert 500 == refused
         assert "used before" in fault
         assert url in wsdl
-        assert ["/callouts/won-0"] == list(openapi["paths"])
+        assert ["/callouts/{route}"] == list(openapi["paths"])
         assert 404 == outbound.status
 
 

@@ -60,8 +60,9 @@ def _try(address: str, org: str, mode: GenerationMode) -> Counter[int]:
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(schema["/callouts/won-0"]["POST"].as_strategy(generation_mode=mode))
+    @hypothesis.given(schema["/callouts/{route}"]["POST"].as_strategy(generation_mode=mode))
     def one(case: schemathesis.Case[Any]) -> None:
+        case.path_parameters = {"route": "won-0"}
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
             case.body["org"] = org
             _of_the_routes_object(case.body)
@@ -91,7 +92,7 @@ async def test_the_document_and_the_server_agree() -> None:
     """Valid signed calls get a documented status, and invalid ones are refused."""
     async with (
         handoff(events=(), callouts={"keys": [SecretStr(_KEY)]}) as world,
-        intake(world, requests_per_second=10_000) as address,
+        intake(world, records_per_second=10_000) as address,
     ):
         allowed = await asyncio.to_thread(_try, address, str(world.org.org_id), GenerationMode.POSITIVE)
         forbidden = await asyncio.to_thread(_try, address, str(world.org.org_id), GenerationMode.NEGATIVE)

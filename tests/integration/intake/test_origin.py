@@ -130,7 +130,7 @@ async def test_a_route_without_a_secret_accepts_none() -> None:
 
 async def test_a_wrong_secret_is_refused_before_the_body_is_read() -> None:
     """A wrong guess costs no parsing and does not count against the org's limit."""
-    async with handoff(**_event()) as world, intake(world, requests_per_second=0.2) as address:
+    async with handoff(**_event()) as world, intake(world, records_per_second=0.2) as address:
         guesses = [await deliver(address, _body(world), route=f"won-0/{_NEW}") for _ in range(5)]
         host, port = address.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -203,7 +203,7 @@ async def test_no_secret_appears_in_logs_and_metrics(
     async with (
         handoff(**_event(tombstone=_TOMBSTONE)) as world,
         intake(world, meter, largest_body=20_000) as address,
-        intake(world, meter, requests_per_second=0.1) as strict,
+        intake(world, meter, records_per_second=0.1) as strict,
     ):
         good = _body(world)
         bodies = [good, b"<nonsense>", good.replace(world.org.org_id.encode(), b"00D000000000009"), b"x" * 30_000]

@@ -70,7 +70,7 @@ async def test_every_refusal_is_counted_by_its_reason_and_logged_without_values(
     async with (
         handoff(**_EVENT) as world,
         intake(world, meter) as address,
-        intake(world, meter, requests_per_second=0.1) as strict,
+        intake(world, meter, records_per_second=0.1) as strict,
     ):
         good = _with_field(soap_message(world.org.org_id, ["006000000000001AAA"]), "Street__c", _SECRET)
         await deliver(address, good, route=PROVEN_ROUTE)
@@ -112,12 +112,12 @@ async def test_a_sender_cannot_add_lines_to_the_log(caplog: pytest.LogCaptureFix
 
 
 async def test_requests_beyond_the_rate_limit_are_not_parsed() -> None:
-    """The route determines the org, so the limit of one org applies before the body is parsed."""
-    async with handoff(outbound={}, events=()) as world, intake(world, requests_per_second=0.2) as address:
+    """The limit of the address applies before the body is parsed."""
+    async with handoff(outbound={}, events=()) as world, intake(world, records_per_second=0.8) as address:
         answers = [await deliver(address, b"<nonsense>") for _ in range(3)]
 
         assert [500, 500, 429] == [status for status, _ in answers]
-        assert "requests_per_second" in answers[-1][1]
+        assert "records_per_second" in answers[-1][1]
 
 
 async def test_a_record_that_is_too_large_for_temporal_is_refused_permanently() -> None:

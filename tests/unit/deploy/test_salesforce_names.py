@@ -45,6 +45,7 @@ _SEND: Final = "flows/Closedwon_Send_Order_Requested.flow-meta.xml"
 _SEND_DELETED: Final = "flows/Closedwon_Send_Record_Deleted.flow-meta.xml"
 _INTEGRATION: Final = "permissionsets/Closedwon_Integration.permissionset-meta.xml"
 _CALLER: Final = "permissionsets/Closedwon_Caller.permissionset-meta.xml"
+_TOMBSTONES: Final = "permissionsets/Closedwon_Tombstones.permissionset-meta.xml"
 
 
 def _described(name: str) -> SObject:
@@ -220,9 +221,8 @@ def test_the_integration_user_has_the_minimal_permissions() -> None:
 
     assert {f"Opportunity.{field}" for field in {_KEY, *sfdx.route()["write_back"].values()}} == editable
     assert {"ApiEnabled"} == sfdx.texts(rights, "userPermissions/name")
-    assert {"Account", "Opportunity", "Product2", "Order_Requested__e", TOMBSTONE} == _allowed(
-        _INTEGRATION, "allowRead"
-    )
+    assert {"Account", "Opportunity", "Product2", "Order_Requested__e"} == _allowed(_INTEGRATION, "allowRead")
+    assert {TOMBSTONE} == _allowed(_TOMBSTONES, "allowRead")
     assert {"Opportunity"} == _allowed(_INTEGRATION, "allowEdit")
 
 
@@ -252,7 +252,7 @@ def _right_to(path: str, owner: str) -> str:
     return f"{parent if dot else owner}.{field}"
 
 
-@pytest.mark.parametrize("path", [_INTEGRATION, _CALLER])
+@pytest.mark.parametrize("path", [_INTEGRATION, _CALLER, _TOMBSTONES])
 def test_no_permission_set_grants_rights_over_all_records(path: str) -> None:
     """None grants creating, deleting, or more records than the org's sharing."""
     rights = ("allowCreate", "allowDelete", "viewAllRecords", "modifyAllRecords")

@@ -30,6 +30,9 @@ def failed(channel: str, error: str, reason: str | None = None) -> dict[str, Any
     ("reply", "kind"),
     [
         (failed(CONNECT, "401::Authentication invalid"), errors.SessionExpiredError),
+        (failed(CONNECT, "401:/meta/connect,x:Authentication invalid"), errors.SessionExpiredError),
+        (failed(SUBSCRIBE, REPLAY_ID.replace("::", ":/event/X__e:")), errors.ReplayIdRejectedError),
+        (failed(HANDSHAKE, "403:x:Handshake denied"), errors.SessionExpiredError),
         (failed(HANDSHAKE, "403::Handshake denied", "401::Authentication invalid"), errors.SessionExpiredError),
         (
             failed(HANDSHAKE, "403::Handshake denied", "401::Request requires authentication"),
@@ -58,6 +61,7 @@ def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: t
     [
         # Next to any other `error`, even one that looks like a lost login.
         (failed(CONNECT, "401::Authentication invalid", "503::Server is too busy.  Please try again later."), 60, 300),
+        (failed(CONNECT, "503:/meta/connect:Server is too busy."), 60, 300),
         (
             failed(
                 HANDSHAKE,
@@ -109,6 +113,10 @@ def test_messages_are_read_with_any_http_status() -> None:
         (403, b'[{"message":"TotalRequests Limit","errorCode":"REQUEST_LIMIT_EXCEEDED"}]', errors.ThrottledError),
         (403, b'[{"message":"x","errorCode":"API_DISABLED_FOR_ORG"}]', errors.ConfigurationError),
         (401, b"", errors.SessionExpiredError),
+        (401, b'[{"error":"401:a,b:Authentication invalid","successful":false}]', errors.SessionExpiredError),
+        (401, b'[{"error":"Unauthorized","successful":false}]', errors.SessionExpiredError),
+        (401, b'[{"error":"403::Unknown client","successful":false}]', errors.SessionExpiredError),
+        (401, b'[{"error":"503::Server is too busy","successful":false}]', errors.ThrottledError),
         (503, b"<html>Service Unavailable</html>", errors.UnavailableError),
         (404, b"<html>Not Found</html>", errors.ConfigurationError),
         (302, b"", errors.ConfigurationError),

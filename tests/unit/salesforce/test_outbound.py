@@ -24,7 +24,7 @@ def test_all_parts_of_a_message_are_read() -> None:
     """Org, action, addresses, object and every field have the sent values, ids in their long form."""
     message = parse(sent.message([DEAL]))
 
-    assert (sent.ORG, sent.ACTION, "Opportunity") == (message.org, message.action, message.object)
+    assert (sent.ORG, "Opportunity") == (message.org, message.object)
     assert isinstance(message.org, OrgId)
     assert sent.URL.format(kind="c") == message.enterprise_url
     assert sent.URL.format(kind="u") == message.partner_url
@@ -176,7 +176,6 @@ def test_the_object_is_none_without_a_type() -> None:
         (("<OrganizationId>00D5g000004uZcXEAU</OrganizationId>", ""), "OrganizationId is missing"),
         (("00D5g000004uZcXEAU", "0065g000004uZcX"), "OrganizationId is not a Salesforce id"),
         (("00D5g000004uZcXEAU", "00D5g000004uZcXAAA"), "checksum"),
-        (("<ActionId>04k5g0000008OqpAAE</ActionId>", "<ActionId/>"), "ActionId is missing"),
         (("<Id>04l5g0000000001</Id>", ""), "Notification/Id is missing"),
         (("<Id>04l5g0000000001</Id>", "<Id>04l</Id>"), "Notification/Id is not a Salesforce id"),
         (("<sf:Id>0065g0000000001</sf:Id>", ""), "select the field Id"),

@@ -37,7 +37,7 @@ def refusal(
 ) -> SignatureRefusal | None:
     """Why a request is refused, or None."""
     try:
-        verify(headers, body, keys, now, SeenSignatures() if seen is None else seen)
+        verify(headers, body, keys, now, SeenSignatures() if seen is None else seen, path="/callouts/won")
     except SignatureError as error:
         return error.reason
     return None
@@ -54,6 +54,22 @@ def test_the_signature_matches_the_documentation() -> None:
     now = datetime.fromtimestamp(1793700000, tz=UTC)
 
     assert refusal(headers, body=b'{"a":1}', keys=[SecretStr("key")], now=now) is None
+
+
+def test_a6_the_second_version_covers_the_path() -> None:
+    """A call to one route is not good for another one that shares its key, nor is it a signature of version 1."""
+    timestamp = str(int(NOW.timestamp()))
+    signed_text = f"v2.{timestamp}./callouts/won.".encode() + BODY
+    digest = hmac.new(OLD.get_secret_value().encode(), signed_text, hashlib.sha256).hexdigest()
+
+    def given(version: str) -> CIMultiDict[str]:
+        return CIMultiDict({"X-Closedwon-Timestamp": timestamp, "X-Closedwon-Signature": f"{version}={digest}"})
+
+    assert refusal(given("v2")) is None
+    assert SignatureRefusal.WRONG == refusal(given("v1"))
+    for path in ("/callouts/lost", "/erp/won", "/callouts/won.", ""):
+        with pytest.raises(SignatureError):
+            verify(given("v2"), BODY, [OLD], NOW, SeenSignatures(), path=path)
 
 
 def test_both_keys_are_valid_during_rotation() -> None:
@@ -74,7 +90,7 @@ def test_an_old_or_early_signature_is_refused(seconds: int) -> None:
     headers = signed(at=NOW + timedelta(seconds=seconds))
     assert SignatureRefusal.STALE == refusal(headers)
     with pytest.raises(SignatureError, match="signed more than 5 minutes away from our clock"):
-        verify(headers, BODY, [NEW], NOW, SeenSignatures())
+        verify(headers, BODY, [NEW], NOW, SeenSignatures(), path="/callouts/won")
 
 
 def test_a_signature_is_accepted_once() -> None:
@@ -141,7 +157,7 @@ def test_an_unsigned_request_is_refused(name: str, value: str | None) -> None:
         ("X-Closedwon-Timestamp", "9" * 5000),
         ("X-Closedwon-Timestamp", "١٧٩٣٧٠٠٠٠٠"),
         ("X-Closedwon-Signature", "v1="),
-        ("X-Closedwon-Signature", "v2=" + "0" * 64),
+        ("X-Closedwon-Signature", "v3=" + "0" * 64),
         ("X-Closedwon-Signature", "0" * 64),
         ("X-Closedwon-Signature", "v1=" + "0" * 63 + "ö"),
         ("X-Closedwon-Signature", "v1=" + "0" * 64 + ",v1=" + "0" * 64),
@@ -194,6 +210,6 @@ def test_a_refusal_contains_neither_key_nor_signature() -> None:
     """Neither the caller nor the log gets information for guessing."""
     right = signed()["X-Closedwon-Signature"][3:]
     with pytest.raises(SignatureError) as caught:
-        verify(signed(NEW), BODY, [OLD], NOW, SeenSignatures())
+        verify(signed(NEW), BODY, [OLD], NOW, SeenSignatures(), path="/callouts/won")
 
     assert not any(secret in str(caught.value) for secret in (right, OLD.get_secret_value()))

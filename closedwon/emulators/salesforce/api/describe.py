@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from closedwon.emulators.salesforce.data.rights import RightsOfUsers
 from closedwon.emulators.salesforce.data.schema import Schema, SField, SObject
 
 
@@ -13,13 +14,16 @@ def describe_global(schema: Schema, base: str) -> dict[str, Any]:
     return {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": listed}
 
 
-def describe_object(owner: SObject, base: str) -> dict[str, Any]:
-    """The body of `/sobjects/<Object>/describe`."""
+def describe_object(owner: SObject, base: str, rights: RightsOfUsers | None = None, user: str = "") -> dict[str, Any]:
+    """The body of `/sobjects/<Object>/describe`, by the rights of `user`."""
+    rights = rights or RightsOfUsers()
     children = [
         {"relationshipName": name, "childSObject": child, "field": lookup}
         for name, (child, lookup) in owner.children.items()
     ]
     fields = [describe_field(one) for one in owner.fields]
+    for one in fields:
+        one["updateable"] = one["updateable"] and rights.may_edit(owner, one["name"], user)
     return {**_summary(owner, base), "fields": fields, "childRelationships": children}
 
 

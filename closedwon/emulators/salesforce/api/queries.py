@@ -35,7 +35,7 @@ class Queries:
 
     def first_with_deleted(self, call: ApiRequest) -> ApiResponse:
         """`/queryAll?q=`."""
-        return self._first(call, include_deleted=True)
+        return self._first(call, include_deleted=self._records.rights.finds_deleted(call.user))
 
     def more(self, call: ApiRequest, locator: str) -> ApiResponse:
         """`/query/<locator>-<offset>`."""

@@ -35,7 +35,7 @@ class RestApi:
         self._limits = limits
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._resources},
-            "/limits": {"GET": lambda _: ApiResponse(200, self._limits())},
+            "/limits": {"GET": self._read_limits},
             "/query": {"GET": self._queries.first},
             "/queryAll": {"GET": self._queries.first_with_deleted},
             "/query/([^/]+)": {"GET": self._queries.more},
@@ -85,6 +85,10 @@ class RestApi:
     def _resources(self, call: ApiRequest) -> ApiResponse:
         return ApiResponse(200, {name: f"{call.base}/{name}" for name in ("sobjects", "query", "limits", "composite")})
 
+    def _read_limits(self, _: ApiRequest) -> ApiResponse:
+        self._records.rights.require_limits()
+        return ApiResponse(200, self._limits())
+
     def _object(self, name: str) -> SObject:
         found = self._records.schema.find(name)
         if found is None:
@@ -97,7 +101,11 @@ class RestApi:
         return ApiResponse(200, {"objectDescribe": {key: whole[key] for key in keys}, "recentItems": []})
 
     def _describe(self, call: ApiRequest, name: str) -> ApiResponse:
-        return ApiResponse(200, describe_object(self._object(name), call.base))
+        owner, rights = self._object(name), self._records.rights
+        if owner.is_event and not rights.may_create(owner, call.user):  # to such a user, the event does not exist
+            raise not_found()
+        described = describe_object(owner, call.base, rights, call.user)
+        return ApiResponse(200, described)
 
     def _create(self, call: ApiRequest, name: str) -> ApiResponse:
         owner = self._object(name)

@@ -18,7 +18,7 @@ from typing import Any
 from closedwon.emulators.salesforce.api.oauth import OAuth
 from closedwon.emulators.salesforce.bus import bayeux
 from closedwon.emulators.salesforce.bus.bayeux import Message
-from closedwon.emulators.salesforce.bus.eventbus import EventBus
+from closedwon.emulators.salesforce.bus.eventbus import ALL_EVENTS, NEW_EVENTS, EventBus
 from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.data.schema import Schema
 from closedwon.emulators.salesforce.faults import OrgFaults
@@ -208,6 +208,8 @@ class Cometd:
         if error is None:
             replay = bayeux.replay_option(message, str(channel))
             position = self._bus.position(replay) if isinstance(replay, int) else None
+            if self._faults.is_forgetful and replay not in (NEW_EVENTS, ALL_EVENTS):
+                position = None
             if position is not None:
                 client.positions[str(channel)] = position
                 _log.info("CometD: %s subscribed to %s with replay %s", client.client_id[:6], channel, replay)

@@ -18,6 +18,7 @@ from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields
 from closedwon.emulators.salesforce.data.lines import Lines
 from closedwon.emulators.salesforce.data.locks import RowLocks
+from closedwon.emulators.salesforce.data.rights import RightsOfUsers
 from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
 from closedwon.emulators.salesforce.data.soql import Record, Soql
 from closedwon.emulators.salesforce.data.store import Row, Store, record_id
@@ -80,6 +81,8 @@ class Records:
         self._after_commit: list[_Publication] = []
         self._at_once: list[_Publication] = []
         self._has_faults = True
+        self.rights = RightsOfUsers()
+        """Set when the org has its users."""
         self.locks = RowLocks()
         self.commits = 0
         """Counts transactions that changed something."""
@@ -200,6 +203,7 @@ class Records:
         """
         if not owner.is_event:
             return {"id": self.create(owner, body, actor=actor), "success": True, "errors": []}
+        self.rights.require_create(owner, actor)
         event_uuid = self.publish(owner, body, actor=actor)
         enqueued = {"statusCode": "OPERATION_ENQUEUED", "message": event_uuid, "fields": []}
         return {"id": record_id(owner.prefix, 1), "success": True, "errors": [enqueued]}
@@ -212,6 +216,7 @@ class Records:
             if self._has_faults:
                 self.locks.lock(before)
             values = checked(owner, body, self._exists, is_new=False)
+            self.rights.require_edit(owner, values, actor)
             cleared = [
                 one.name for one in owner.fields if one.required and one.name in values and values[one.name] is None
             ]
@@ -343,6 +348,8 @@ class Records:
         for flow in self._flows.triggered(owner, before, after):
             event = self.schema.find(flow.publishes)
             assert event is not None, "checked when the org started"
+            if flow.user_mode and not self.rights.may_create(event, actor):
+                continue
             self.publish(event, self._flows.payload(flow, str(after["Id"]), self._soql), actor=actor)
         self._outbox.fire(owner, before, after, actor)
 

@@ -198,6 +198,9 @@ _ORGANIZATION = (
     SField("IsSandbox", FieldType.BOOLEAN),
     SField("InstanceName", length=5),
 )
+_FLOW = (SField("ApiName", label="API Name"), SField("IsActive", FieldType.BOOLEAN))
+FLOW_VIEW = "FlowDefinitionView"
+"""Read-only, as in a real org: which flows there are, and which of them are active."""
 TOMBSTONE = "Deleted_Record__c"
 """Records a deletion, so that an outbound message can report it."""
 _TOMBSTONE = (
@@ -236,6 +239,7 @@ class Schema:
                 ("OpportunityLineItem", "00k", _LINE_ITEM, {}),
                 (TOMBSTONE, "a00", _TOMBSTONE, {}),
                 ("User", "005", _USER, {}),
+                (FLOW_VIEW, "2aF", _FLOW, {}),
                 ("Organization", "00D", _ORGANIZATION, {}),
             )
         )

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from lxml import etree
 
@@ -49,12 +50,14 @@ def callout(
     write = _soap_body if definition.soap else _json_body
     body = write(org, notifications, fields)
     timestamp = str(int(time.time()))
-    digest = hmac.new(definition.key.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    path = urlsplit(definition.endpoint).path.removesuffix("/soap")
+    signed = f"v2.{timestamp}.{path}.".encode() + body
+    digest = hmac.new(definition.key.encode(), signed, hashlib.sha256).hexdigest()
     headers = {
         **_APEX,
         **(SOAP_HEADERS if definition.soap else {"Content-Type": "application/json"}),
         "X-Closedwon-Timestamp": timestamp,
-        "X-Closedwon-Signature": f"v1={digest}",
+        "X-Closedwon-Signature": f"v2={digest}",
     }
     return Push(body, headers, _soap_problem if definition.soap else _json_problem)
 

@@ -35,7 +35,7 @@ class Flows:
     def triggered(self, owner: SObject, before: Row | None, after: Row) -> Iterator[Flow]:
         """The flows that a write from `before` to `after` triggers."""
         for flow in self._flows:
-            if flow.on == owner.name and _is_triggered(flow, before, after):
+            if flow.active and flow.on == owner.name and _is_triggered(flow, before, after):
                 yield flow
 
     def payload(self, flow: Flow, record: str, soql: Soql) -> dict[str, Any]:
