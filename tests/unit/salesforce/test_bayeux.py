@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from closedwon.errors import AttentionError, RetryError
+from closedwon.errors import AttentionError, DoubtfulError, RetryError
 from closedwon.salesforce import errors
 from closedwon.salesforce.bus.bayeux import read_answer, refusal
 
@@ -110,7 +110,7 @@ def test_messages_are_read_with_any_http_status() -> None:
         (403, b'[{"message":"x","errorCode":"API_DISABLED_FOR_ORG"}]', errors.ConfigurationError),
         (401, b"", errors.SessionExpiredError),
         (503, b"<html>Service Unavailable</html>", errors.UnavailableError),
-        (404, b"<html>Not Found</html>", errors.ConfigurationError),
+        (404, b"<html>Not Found</html>", DoubtfulError),
         (302, b"", errors.ConfigurationError),
         (400, b'[{"error":"400::API version in the URI is mandatory.","successful":false}]', errors.StreamRefusedError),
         (200, b'[{"channel":"/meta/conn', errors.StreamInterruptedError),
