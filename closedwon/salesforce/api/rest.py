@@ -91,6 +91,8 @@ class SalesforceClient:
         """What the last response said about the org's API calls, for metrics."""
         self.key_prefixes: dict[str, str] = {}
         """The first characters of record ids, by object, for the objects described so far."""
+        self.lengths: dict[str, dict[str, int]] = {}
+        """The lengths of fields in characters, by object, for the objects described so far; fields without one lack."""
         self._clock: tuple[datetime, float] | None = None
         """The time of the last response by Salesforce's clock, and by our monotonic clock."""
 
@@ -181,6 +183,7 @@ class SalesforceClient:
             described = Description.read(body or {})
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UnavailableError(f"Salesforce described {object_name} without its fields") from None
+        self.lengths[object_name] = {field.name: field.length for field in described.fields.values() if field.length}
         if described.key_prefix:
             self.key_prefixes[object_name] = described.key_prefix
         return described
