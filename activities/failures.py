@@ -40,7 +40,7 @@ def errors_as_failures(attempt: Attempt | None = None) -> Iterator[None]:
             raise _for_good(error.attention, attempt) from None
         raise _to_retry(error, attempt, pause) from None
     except AttentionError as error:
-        _doubts.end(_this_activity())
+        end_doubt()
         raise _for_good(error, attempt) from None
     except RetryError as error:
         raise _to_retry(error, attempt, error.retry_after) from None
@@ -54,7 +54,12 @@ def errors_as_failures(attempt: Attempt | None = None) -> Iterator[None]:
             f"Unexpected {kind} in {place.name}, {Path(place.filename).name}:{place.lineno}", type=kind
         ) from None
     else:
-        _doubts.end(_this_activity())
+        end_doubt()
+
+
+def end_doubt() -> None:
+    """What may have been permanent has ended: the next doubt of this activity has the whole time again."""
+    _doubts.end(_this_activity())
 
 
 def _this_activity() -> tuple[str | None, str | None, str] | None:

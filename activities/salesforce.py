@@ -255,7 +255,7 @@ def _is_about_rights(error: AttentionError) -> bool:
 
 
 async def _lengths(client: SalesforceClient, route: Route, request: WriteBack) -> Mapping[str, int]:
-    """The lengths of the record's fields. The checks of the worker have asked for them; else an error is worth a call."""
+    """The lengths of the record's fields. The worker's checks have asked for them; else an error is worth a call."""
     if route.object not in client.lengths and request.error is not None and route.write_back.error is not None:
         with suppress(ClosedwonError):  # then a text that is too long is refused for its own field
             await run_to_completion(client.describe(route.object))
