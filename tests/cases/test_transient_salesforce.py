@@ -12,6 +12,7 @@ from closedwon.ids import RecordId
 from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.errors import AutomationError, LockedError, MaintenanceError, UnavailableError
 from tests.integration.salesforce.test_org_records import org_and_client
+from tests.support.handoff import handoff
 
 SPANISH = 'No podemos guardar este registro porque se produjo un error en el proceso "Pedidos ERP".'
 TO_MANY = ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER", "LIMIT_EXCEEDED", "A_CODE_OF_2031")
@@ -38,6 +39,19 @@ async def test_p1_what_fails_for_many_records_at_once_succeeds_for_fewer(code: s
         assert [None] * 30 == await write_all(client, deals[:30])
         assert 8 >= first
         assert 1 == client.calls - first
+
+
+async def test_p1_no_order_needs_a_person_because_others_are_written_with_it() -> None:
+    """The whole product before an org whose trigger fails above ten records in one transaction."""
+    async with handoff() as world, world.working():
+        world.org.seed(60)
+        world.org.faults.fail_automation(10)
+        deals = world.org.win_next(60)
+        await world.until_written_back(*deals)
+
+        assert 60 == len({world.org.get("Opportunity", deal)["ERP_Order_Number__c"] for deal in deals})
+        outcomes = [await world.order(deal).result() for deal in deals]
+        assert {"completed"} == {outcome.stage for outcome in outcomes}
 
 
 async def test_p1_a_record_that_fails_alone_is_its_own_failure_only() -> None:
