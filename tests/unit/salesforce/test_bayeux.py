@@ -55,7 +55,7 @@ def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: t
     assert kind is type(refusal(reply, SUBSCRIPTION))
 
 
-def test_p2_a_channel_that_is_refused_from_the_start_is_no_matter_of_its_position() -> None:
+def test_p2_a_channel_that_is_refused_without_a_position_is_wrong() -> None:
     """Without a replay id, 400 means the channel: a person is asked at once."""
     error = refusal(
         failed(SUBSCRIBE, "400::El canal no existe"), {**SUBSCRIPTION, "ext": {"replay": {"/event/X__e": -2}}}

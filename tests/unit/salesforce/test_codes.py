@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -90,3 +92,33 @@ def test_p2_only_what_a_person_can_correct_is_asked_of_a_person_at_once() -> Non
 def test_the_codes_that_a_text_quotes_are_found(text: str, expected: set[CodeClass]) -> None:
     """Whole published codes only; other words of a text, in any language, are ignored."""
     assert expected == quoted_classes(text)
+
+
+REMOTE = re.compile(r"\b(text|message|reason|description|error|body)\b(?!\.fields)")
+"""Variables that hold what Salesforce says in words."""
+REFINED = {"closedwon/salesforce/bus/bayeux.py": ["part in text"]}
+"""Documented texts of the event bus refine what its codes say; `test_bayeux.py` shows that other texts do no harm."""
+
+
+def searched_texts(file: Path) -> list[str]:
+    """The comparisons `... in text` of a module."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            if not isinstance(node.left, ast.Constant | ast.Name) or isinstance(
+                node.comparators[0], ast.Set | ast.Tuple
+            ):
+                continue
+            if REMOTE.search(ast.unparse(node.comparators[0])):
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_p2_no_decision_depends_on_words() -> None:
+    """No module that talks to Salesforce looks for a part of its texts."""
+    root = Path(__file__).parents[3]
+    files = sorted((root / "closedwon/salesforce").rglob("*.py"))
+    found = {str(file.relative_to(root)): searched_texts(file) for file in files}
+
+    assert REFINED == {file: texts for file, texts in found.items() if texts}
+    assert 20 < len(files)
