@@ -31,6 +31,9 @@ SENT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("SENT", default=
 _PARTS: Final = 4
 """Into how many a batch is split: with 4, a batch whose items all fail alone costs 4/3 calls an item; with 2, 2."""
 
+_MOST_BY_ONE: Final = 6
+"""Batches that one item makes fail one after the other, from 200 items to itself alone, and one more."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -83,6 +86,7 @@ class Coalescer(Generic[Item, Result]):
     `send` gets the items and returns, in the same order, a result or an error for each; an error that it raises goes
     to every caller of the batch. `keys` says what an item has in common with others, also with those of other
     coalescers with the same `in_flight`. `splits` names the errors of a batch that need not be those of its items.
+    Those that `outages` names, too, are not split while more batches fail in a row than a single item can make fail.
     """
 
     def __init__(
@@ -95,11 +99,15 @@ class Coalescer(Generic[Item, Result]):
         keys: Callable[[Item], Keys] | None = None,
         in_flight: InFlight | None = None,
         splits: tuple[type[Exception], ...] = (),
+        outages: tuple[type[Exception], ...] = (),
     ) -> None:
         """Send nothing yet."""
         self._send = send
         self._most = self._limit = limit
         self._splits = splits
+        self._outages = outages
+        self._failed_in_a_row = 0
+        """Batches without any result since the last one that had one."""
         self._slots = asyncio.Semaphore(parallel)
         self._keys = keys
         self._in_flight = in_flight or InFlight()
@@ -221,20 +229,21 @@ class Coalescer(Generic[Item, Result]):
     ) -> dict[asyncio.Future[Result], _Caller[Item, Result]]:
         """Put what must be sent again in smaller batches before what waits; return it."""
         size = len(batch)
-        failed = [
-            caller
-            for caller, result in zip(batch, results, strict=False)
-            if size > 1 and isinstance(result, self._splits)
-        ]
-        if 2 * len(failed) >= size > 1:
-            self._limit = max(1, size // _PARTS)
-        elif size >= self._limit:
+        smaller = -(-size // _PARTS)
+        errors = [result for result in results if isinstance(result, self._splits)]
+        self._failed_in_a_row = self._failed_in_a_row + 1 if len(errors) == size else 0
+        kinds = self._splits
+        may_be_outage = any(isinstance(error, self._outages) for error in errors)
+        if may_be_outage and self._failed_in_a_row > _MOST_BY_ONE:
+            kinds = ()
+        failed = [caller for caller, result in zip(batch, results, strict=False) if isinstance(result, kinds)]
+        if 2 * len(failed) >= size > 1 and not may_be_outage:
+            self._limit = smaller
+        elif not errors and size >= self._limit:
             self._limit = min(self._limit + max(1, self._limit // _PARTS), self._most)
-        again = {
-            caller.future: caller._replace(limit=max(1, size // _PARTS))
-            for caller in failed
-            if not caller.future.done()
-        }
+        if size == 1:
+            return {}
+        again = {caller.future: caller._replace(limit=smaller) for caller in failed if not caller.future.done()}
         if again:
             self._waiting = again | self._waiting
             self._stirred.set()

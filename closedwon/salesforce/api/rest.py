@@ -42,6 +42,7 @@ from closedwon.salesforce.api.window import Window
 from closedwon.salesforce.errors import (
     SPLITS,
     ConfigurationError,
+    FaultError,
     RecordGoneError,
     Refusal,
     SalesforceAuthFailedError,
@@ -118,6 +119,7 @@ class SalesforceClient:
                 parallel=_PARALLEL_READS,
                 window=self._new_window(),
                 splits=SPLITS,
+                outages=(FaultError,),
             )
         return await self._submit(self._reads[group], record_id)
 
@@ -146,6 +148,7 @@ class SalesforceClient:
                 keys=lambda update: Keys(update.record_id, self._parents.of(object_name, update.record_id)),
                 in_flight=self._in_flight,
                 splits=SPLITS,
+                outages=(FaultError,),
             )
         await self._submit(self._updates[group], _Update(record_id, fields))
 
