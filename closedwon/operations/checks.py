@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from closedwon.encryption.codec import KmsError
-from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.errors import AttentionError, ClosedwonError, DoubtfulError
 from closedwon.expressions import paths
 from closedwon.ids import OrgId
 from closedwon.salesforce.api.fields import Complaint, complaints_of
@@ -200,6 +200,8 @@ async def _temporal(client: Client, settings: Settings) -> str:
 async def _found(subject: str, key: str, probe: Callable[[], Awaitable[str]]) -> CheckFinding:
     try:
         return CheckFinding(subject, await probe())
+    except DoubtfulError as error:  # a person is at hand, so nothing is tried for a while
+        return CheckFinding(subject, str(error), wrong=True, hint=error.attention.hint)
     except (AttentionError, WrongOrgError) as error:
         return CheckFinding(subject, str(error), wrong=True, hint=error.hint)
     except KmsError as error:

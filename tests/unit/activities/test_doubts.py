@@ -96,3 +96,15 @@ def test_a_local_activity_leaves_the_doubt_to_its_regular_one(clock: Clock) -> N
     failure = failure_of(error, local=True)
     assert isinstance(error, RetryError)
     assert (False, ()) == (failure.non_retryable, failure.details)
+
+
+def test_the_oldest_doubts_are_forgotten() -> None:
+    """10,000 are kept, so that an outage of many orders fills no memory."""
+    clock = Clock()
+    doubts = Doubts(clock)
+    for activity in range(10_001):
+        doubts.pause(activity)
+    clock.now += 100
+
+    assert timedelta(seconds=100) == doubts.pause(1)
+    assert timedelta(seconds=1) == doubts.pause(0)

@@ -102,6 +102,27 @@ def test_a_lock_inside_a_triggers_failure_is_a_lock() -> None:
     assert isinstance(classify(Refusal(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", text)), errors.LockedError)
 
 
+def test_a_code_quoted_by_a_rule_changes_nothing() -> None:
+    """Only an automation fails because of another error; the text of a rule may have any content."""
+    for code in ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "SOMETHING_NEW"):
+        assert not isinstance(classify(Refusal(400, code, "no UNABLE_TO_LOCK_ROW here")), errors.LockedError)
+
+
+def test_a_401_without_a_code_may_be_from_a_server_in_between() -> None:
+    """The error says so, for a fresh token that is not accepted either."""
+    for refusal, expected in ((Refusal(401), False), (Refusal(401, "INVALID_SESSION_ID"), True)):
+        error = classify(refusal)
+        assert isinstance(error, errors.SessionExpiredError)
+        assert (expected, None) == (error.is_salesforces, error.retry_after)
+
+
+def test_an_unknown_code_with_a_server_error_is_a_server_error() -> None:
+    """So is one of Salesforce's edge, which has a status of its own."""
+    for status in (420, 500):
+        assert isinstance(classify(Refusal(status, "SOMETHING_NEW")), errors.UnavailableError)
+    assert isinstance(classify(Refusal(421, "SOMETHING_NEW")), DoubtfulError)
+
+
 def test_the_daily_limit_waits_an_hour_and_the_concurrent_limit_seconds() -> None:
     """REQUEST_LIMIT_EXCEEDED has two meanings, distinguished by the org's count of calls; neither raises an alert."""
     daily = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Limite dépassée.", calls_are_used_up=True))
@@ -179,6 +200,8 @@ def test_error_bodies_of_any_form_are_read() -> None:
     assert Refusal(400, "A", "b", ("c",)) == Refusal.read(
         400, [{"errorCode": "A", "message": "b", "fields": ["c"]}, {"errorCode": "Z", "message": ""}]
     )
+    several = [{"errorCode": "A", "fields": ["c", "d"]}, "strange", {"fields": 3}, {"fields": ["d", "e"]}]
+    assert Refusal(400, "A", "", ("c", "d", "e")) == Refusal.read(400, several)
     assert Refusal(400, "A", "b") == Refusal.read(400, {"statusCode": "A", "message": "b"})
     strange: tuple[object, ...] = (None, [], "<html>", [1], {}, [{"fields": 3}])
     for body in strange:
