@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -17,16 +18,21 @@ from activities.heartbeats import run_to_completion
 from activities.holds import Holds
 from activities.passing import not_here
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
-from closedwon.errors import AttentionError, AttentionReason, BenignError
+from closedwon.errors import AttentionError, AttentionReason, BenignError, ClosedwonError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.orders import check_prefix
 from closedwon.mapping.record import Erps, Record, gone, snapshot, until_quiet
-from closedwon.mapping.write_back import fields_without_order, is_kept, kept_fields, write_back_fields
+from closedwon.mapping.write_back import fields_without_order, fitting, is_kept, kept_fields, write_back_fields
 from closedwon.model.orders import idempotency_key
 from closedwon.model.records import ReadRecord, WriteBack
 from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values, Wanted
 from closedwon.salesforce.api.rest import SalesforceClient
-from closedwon.salesforce.errors import ConfigurationError, RefusedError, SalesforceAuthFailedError
+from closedwon.salesforce.errors import (
+    ConfigurationError,
+    RefusedError,
+    SalesforceAuthFailedError,
+    ValidationError,
+)
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
 from closedwon.temporal.errors import LARGEST_AT_ONCE, LARGEST_VALUE
@@ -156,10 +162,12 @@ class SalesforceActivities:
         process. If another process takes over and a third write, with other values, follows before the first one takes
         effect, then that first one is the last, until the record is read again; that takes a write that is under way
         for longer than two others, which only a connection that hangs can be.
+
+        **One field's refusal is not the others'.** What the org accepts is written first; then the refusal counts.
         """
         with errors_as_failures(), self._promptness.expected(request.org):
-            route = self._route(request.route)
-            wanted = _wanted(route, request)
+            route, client = self._route(request.route), self._client(request.org)
+            wanted = fitting(route, _wanted(route, request), await _lengths(client, route, request))
             differing = {
                 field: value
                 for field, value in wanted.items()
@@ -167,8 +175,7 @@ class SalesforceActivities:
             }
             if differing:
                 session = self._session(route, request.session)
-                client = self._client(request.org)
-                update = client.update(route.object, request.record, differing, session=session)
+                update = _update(client, route, request.record, differing, session)
                 await run_to_completion(self._held_where_refused(update, route, request.org))
                 await self._on_written()
                 if request.since is not None and request.order is not None:
@@ -273,6 +280,37 @@ def _check_size(record: RecordId, found: RecordSnapshot) -> None:
         raise TooLargeOrderError(record, size, len(found.order.lines))
     if is_local() and size > LARGEST_AT_ONCE:
         raise NotAtOnceError("The order is too large to be read within a workflow task")
+
+
+async def _lengths(client: SalesforceClient, route: Route, request: WriteBack) -> Mapping[str, int]:
+    """The lengths of the record's fields. The worker's checks have asked for them; else an error is worth a call."""
+    if route.object not in client.lengths and request.error is not None and route.write_back.error is not None:
+        with suppress(ClosedwonError):  # then a text that is too long is refused for its own field
+            await run_to_completion(client.describe(route.object))
+    return client.lengths.get(route.object, {})
+
+
+async def _update(
+    client: SalesforceClient, route: Route, record: RecordId, fields: Values, session: SecretStr | None
+) -> None:
+    """Write fields. What the org refuses is left out, so that it takes the others; then the first refusal is raised.
+
+    Without its number, an order's key is not written either: it would prove a number that a person types in later.
+    """
+    refusal: AttentionError | None = None
+    while fields:
+        try:
+            await client.update(route.object, record, fields, session=session)
+            break
+        except (ValidationError, RefusedError) as error:
+            refusal, refused = refusal or error, {*error.fields}
+            if refused.isdisjoint(fields):
+                break
+            if route.write_back.number in refused:
+                refused.add(route.write_back.key or "")
+            fields = {field: value for field, value in fields.items() if field not in refused}
+    if refusal is not None:
+        raise refusal
 
 
 def _says_deleted(request: ReadRecord) -> bool:

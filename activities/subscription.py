@@ -24,6 +24,8 @@ crash makes the next reader read again what came since, and one that stands stil
 The gap begins at the last moment at which no event was missing (`Cursor.complete_until`). While there is no replay id,
 `caught_up_at` is the only such moment; for a new subscription it is the beginning of the subscription.
 
+A failure that no retry can help ends the activity, and carries the cursor to the workflow.
+
 **Errors.** An interrupted connection that had worked is routine: it is retried at once, after a short random delay so
 that not all readers of an org reconnect together. Any other error is retried at growing intervals, which the attempt
 itself asks for: those of the workflow's retry policy are short, because they count when a reader was killed, however
@@ -44,7 +46,7 @@ from typing import Any, Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.failures import errors_as_failures
+from activities.failures import end_doubt, errors_as_failures
 from activities.heartbeats import heartbeating
 from activities.messages import MessageActivities
 from closedwon.errors import BenignError
@@ -204,7 +206,8 @@ class SubscriptionActivities:
         with growing_intervals(activity.info().attempt), errors_as_failures():
             route = self._messages.route_of(request.org, request.channel)
             reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
-            return await reading.run(self._open_stream(request.org), self._stopping)
+            with reading.with_cursor():
+                return await reading.run(self._open_stream(request.org), self._stopping)
 
 
 class _Reading:
@@ -223,6 +226,22 @@ class _Reading:
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
         self._lag = timedelta(0)
+
+    @contextmanager
+    def with_cursor(self) -> Iterator[None]:
+        """Let the cursor travel with a failure that ends the activity: its heartbeats end with it."""
+        try:
+            with errors_as_failures():
+                try:
+                    yield
+                finally:
+                    if self._alive:
+                        end_doubt()
+        except ApplicationError as error:
+            if not error.non_retryable:
+                raise
+            details = (*error.details, self._prefix.cursor)
+            raise ApplicationError(error.message, *details, type=error.type, non_retryable=True) from None
 
     async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
         lost = self._lost_by_time()

@@ -3,7 +3,8 @@
     ClosedwonError
     ├── RetryError              temporary: try again, at growing intervals
     │   ├── UnknownOutcomeError     it may have happened: look before doing it again
-    │   └── BenignError             expected (throttling, maintenance, not visible yet): retry, raise no alarm
+    │   ├── BenignError             expected (throttling, maintenance, not visible yet): retry, raise no alarm
+    │   └── DoubtfulError           it may be permanent: retry for a while, then ask a person
     └── AttentionError          no retry can help: a person must correct something; has a reason
 
 The errors of one system are in that system's module (`closedwon.salesforce.errors`, `closedwon.erp.base`) and derive
@@ -185,6 +186,15 @@ class UnknownOutcomeError(RetryError):
 
 class BenignError(RetryError):
     """An expected refusal: throttling, announced maintenance, a record that is not visible yet. No alarm."""
+
+
+class DoubtfulError(RetryError):
+    """Nothing says whether a retry can help. It is retried for a quarter of an hour; then `attention` is raised."""
+
+    def __init__(self, attention: AttentionError) -> None:
+        """`attention` is what a person is asked if it does not end by itself."""
+        super().__init__(str(attention))
+        self.attention = attention
 
 
 class AttentionError(ClosedwonError):

@@ -2,8 +2,9 @@
 
 `closedwon config check` asks once, before the start; orgs and ERPs change afterwards: a sandbox is refreshed, a field
 is renamed, a right is taken away. So each process that works on orders asks the same at its start and every 15 minutes
-(`of_systems`). Processes that work on orders or take messages also check what is theirs (`of_settings`): whether the
-file of a secret holds a weak one by now, and whether any sender can push to a route. A check has three results:
+(`of_systems`); while a check fails, it is repeated after 10 seconds, then at doubling intervals of at most 5 minutes.
+Processes that work on orders or take messages also check what is theirs (`of_settings`): whether the file of a secret
+holds a weak one by now, and whether any sender can push to a route. A check has three results:
 
 - *passed*: orders go on;
 - *failed*: the system answers, and a person must correct something. The routes of that org, or the orders for that
@@ -54,7 +55,9 @@ _log = logging.getLogger(__name__)
 
 INTERVAL: Final = timedelta(minutes=15)
 _SOON: Final = timedelta(minutes=1)
-"""From a round in which something was not known, began to fail, or could not be reported, to the next."""
+"""From a round in which something was not known, or could not be reported, to the next."""
+_FAILING: Final = (timedelta(seconds=10), timedelta(minutes=5))
+"""From a round in which something fails to the next: the first pause, from which it doubles, and the longest."""
 _LONGEST: Final = 10.0
 """Seconds for one check. All run side by side, so that this is also how long they can delay a worker's start."""
 NO_RECORD: Final = RecordId("000000000000000")
@@ -107,7 +110,7 @@ async def checking(checks: Checks, *, wait: Wait = pause) -> AsyncIterator[None]
 
 async def _go_on(checks: Checks, wait: Wait) -> None:
     while True:
-        await wait(INTERVAL if checks.all_is_known else _SOON)
+        await wait(checks.pause())
         await checks.round()
 
 
@@ -121,6 +124,7 @@ class Checks:
         self._verdicts: dict[str, bool] = {}
         """By workflow id: whether the check has passed when it was last known, and was reported."""
         self._groups = groups
+        self._failing_rounds = 0
         self._in_doubt: dict[str, tuple[float, asyncio.Task[None]]] = {}
         """By org and ERP: when it was last checked for a refused order, and that check."""
         self.all_is_known = False
@@ -129,6 +133,14 @@ class Checks:
     async def round(self) -> None:
         """Check everything once, in at most about ten seconds per check of an org."""
         self.all_is_known = all(await asyncio.gather(*(self._group(group) for group in self._groups)))
+        self._failing_rounds = self._failing_rounds + 1 if False in self._verdicts.values() else 0
+
+    def pause(self) -> timedelta:
+        """The time from the last round to the next: orders that are held go on soon after the cause is gone."""
+        if self._failing_rounds:
+            first, longest = _FAILING
+            return min(first * (1 << min(self._failing_rounds - 1, 10)), longest)
+        return INTERVAL if self.all_is_known else _SOON
 
     async def recheck(self, org: OrgId) -> None:
         """Check an org at once: it has refused an order as a failed check would. At most once a minute; callers share.
@@ -155,18 +167,14 @@ class Checks:
                 await self._group(group)
 
     async def _group(self, group: Group) -> bool:
-        """Return whether each check had a known result that has not changed.
-
-        A check that begins to fail counts as not known yet: it is repeated soon, in case that it failed by chance.
-        """
+        """Return whether each check had a known result that has not changed."""
         for check in group:
             try:
                 failed = await _result(check)
             except _NoResultError as error:
                 _log.info("the check %s of %s has no result (%s)", check.name, check.subject, error)
                 return False
-            is_news = failed is not None and self._verdicts.get(check.workflow_id) is not False
-            if not await self._note(check, failed) or is_news:
+            if not await self._note(check, failed):
                 return False
             if failed is not None:
                 return True

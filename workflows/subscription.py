@@ -12,7 +12,8 @@ and reacts to what the reader cannot resolve:
 5. Before the history grows too long, continue as a new run with cursor, gaps and alert.
 
 The cursor is stored twice: in the heartbeats of the activity, which is newer, and here, which survives the end of the
-activity. A new activity begins with the one stored here; a new attempt of the same activity begins with its heartbeat.
+activity. An activity that ends brings it along, as its result or with its failure. A new activity begins with the one
+stored here; a new attempt of the same activity begins with its heartbeat.
 
 The first cursor of a new subscription has no replay id, but the time at which the subscription began. Without that
 time, events that expire before the first reader connects would be lost without a gap.
@@ -24,9 +25,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.subscription import SubscriptionActivities
@@ -45,8 +47,10 @@ _RETRY: Final = RetryPolicy(
 """For a reader that was killed, after its heartbeat timeout. The maximum interval is short, since attempts are counted
 from one hand-over of the cursor to the next: after some routine interruptions, even the first crash of a reader is
 followed by the maximum pause. A failure of the reader itself brings its own delay (`activities.subscription`)."""
-_LOOK_AGAIN: Final = timedelta(minutes=5)
-"""How long a refused subscription rests, unless `retry` is sent: an administrator may correct the cause meanwhile."""
+_FIRST_REST: Final = timedelta(seconds=10)
+_LONGEST_REST: Final = timedelta(minutes=5)
+"""How long a refused subscription rests, unless `retry` is sent: an administrator may correct the cause meanwhile. The
+time doubles from one refusal to the next, until a reader has read."""
 
 
 @workflow.defn(name=names.SUBSCRIPTION_WORKFLOW)
@@ -58,6 +62,7 @@ class SubscriptionWorkflow:
         """Take over what the previous run carried."""
         self._subscription = subscription
         self._retry = False
+        self._refusals = 0
         self._alerts = Alerts(
             AlertSubject(kind="subscription", org=subscription.org, channel=subscription.channel), subscription
         )
@@ -121,6 +126,7 @@ class SubscriptionWorkflow:
             await self._rest(error)
             return
         self._alerts.over()
+        self._refusals = 0
         await self._take_over(result)
 
     async def _take_over(self, result: Subscribed) -> None:
@@ -138,14 +144,21 @@ class SubscriptionWorkflow:
         return names.gap_workflow_id(self._subscription.org, gap.route or "", gap.since, gap.until)
 
     async def _rest(self, error: ActivityError) -> None:
-        """Wait after a refusal that needs a person, then try again."""
+        """Wait after a refusal that needs a person, then try again from where the reader was."""
+        cursor = _cursor_in(error)
+        if cursor is not None:
+            if _position(cursor) != _position(self._subscription.cursor):
+                self._refusals = 0
+            self._subscription = self._subscription.model_copy(update={"cursor": cursor})
         problem = problem_of(error)
         self._show(
             f"**Needs attention** (`{problem.reason}`): {markdown(problem.message)}\n\n- **What to do**: "
             f"{markdown(problem.hint)}"
         )
         self._alerts.notify(problem)
-        await self._wait(_LOOK_AGAIN)
+        rest = min(_FIRST_REST * 2 ** min(self._refusals, 10), _LONGEST_REST)
+        self._refusals += 1
+        await self._wait(rest)
 
     async def _wait(self, longest: timedelta) -> None:
         self._retry = False
@@ -164,3 +177,16 @@ class SubscriptionWorkflow:
             f"### {headline}\n\n- **Channel** `{now.channel}`\n- **Cursor** (handed over) {position}, "
             f"{now.cursor.count} events\n- The live cursor: heartbeat of the pending activity `subscribe`.\n{gaps}"
         )
+
+
+def _position(cursor: Cursor) -> tuple[object, ...]:
+    """What changes only when a reader has read."""
+    return cursor.replay_id, cursor.count, cursor.caught_up_at
+
+
+def _cursor_in(error: ActivityError) -> Cursor | None:
+    """The cursor that a failed reader has left, if it had begun to read."""
+    if isinstance(error.cause, ApplicationError):
+        with suppress(ValidationError, IndexError):
+            return Cursor.model_validate(error.cause.details[1])
+    return None

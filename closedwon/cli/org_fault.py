@@ -32,6 +32,7 @@ _COUNTED: Final = {
     "drop-events": "Events are lost for good: they never come on the bus. Only a sweep finds their records.",
     "double-events": "Events are published twice, with one EventUuid and two replay ids.",
     "cometd-unauthorized": "CometD answers HTTP 401 with a REST-style error list.",
+    "edge-page": 'Requests get the page "Access Declined" of Salesforce\'s edge, with status 400.',
     "broken-json": "CometD answers end in the middle of their JSON text.",
 }
 """Strike `--times` n."""
@@ -39,6 +40,7 @@ _SWITCHED: Final = {
     "split-messages": "Each notification travels alone, the latest first.",
     "down": "Salesforce is down: everything answers 503 until `--off`.",
     "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
+    "unauthorized": "A proxy before the org answers everything with 401 and a page, until `--off`.",
     "mute": "CometD takes requests and never answers until `--off`.",
 }
 """Go on until `--off`."""
@@ -93,9 +95,23 @@ def rest_error(code: str, times: Times = 1, status: int | None = None, data_dir:
 
 
 @app.command()
-def record_error(code: str, times: Times = 1, data_dir: DataDir = DEFAULT_DIR) -> None:
+def record_error(
+    code: str, times: Times = 1, message: str = "refused by a fault", data_dir: DataDir = DEFAULT_DIR
+) -> None:
     """Record writes answer CODE, each record of a collection for itself."""
-    _arm(data_dir, "record-error", code=code, times=times)
+    _arm(data_dir, "record-error", code=code, message=message, times=times)
+
+
+@app.command()
+def fail_automation(
+    above: Annotated[int, typer.Argument(min=0)],
+    code: str = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+    message: str | None = None,
+    data_dir: DataDir = DEFAULT_DIR,
+) -> None:
+    """A trigger or flow fails for each record of a call that updates more than ABOVE records, until `clear`."""
+    texts = {} if message is None else {"message": message}
+    _arm(data_dir, "fail-automation", above=above, code=code, **texts)
 
 
 @app.command()

@@ -3,10 +3,14 @@
 Salesforce copies number, status, link and error with a record, so they may be about another deal's order. The key
 field (`write_back.key`) proves which record they are about: it is written together with them, and contains the
 idempotency key of that record. A value counts only beside the record's own key.
+
+A text that is longer than its field is cut, so that it does not keep the other values from the record (`fitting`). Only
+the error is such a text. A part of a number, status or key would be another one, and a part of a link leads nowhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -131,6 +135,30 @@ def write_back_fields(
     if names.stage and ordered:
         fields["StageName"] = names.stage
     return fields
+
+
+def fitting(route: Route, values: Values, lengths: Mapping[str, int]) -> Values:
+    """Cut the error to the length of its field, and leave out a link that is longer than its own.
+
+    `lengths` are in characters as Salesforce counts them (UTF-16 units), by field; a field without one has no limit.
+    """
+    names, fit = route.write_back, dict(values)
+    for field in filter(None, (names.error, names.link)):
+        value, length = values.get(field), lengths.get(field, 0)
+        if value is not None and 0 < length < _units(value):
+            fit[field] = _cut(value, length) if field == names.error else None
+    return fit
+
+
+def _cut(text: str, length: int) -> str:
+    kept = text[: length - 1]
+    while _units(kept) >= length:
+        kept = kept[:-1]
+    return f"{kept}…"
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def fields_without_order(

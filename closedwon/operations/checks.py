@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from closedwon.encryption.codec import KmsError
-from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.errors import AttentionError, ClosedwonError, DoubtfulError
 from closedwon.expressions import paths
 from closedwon.facts.reach import Endpoint, Obstacle, blocked
 from closedwon.ids import OrgId
@@ -229,6 +229,8 @@ async def _found(
     began = time.monotonic()
     try:
         return CheckFinding(subject, await probe())
+    except DoubtfulError as error:  # a person is at hand, so nothing is tried for a while
+        return CheckFinding(subject, str(error), wrong=True, hint=error.attention.hint)
     except (AttentionError, WrongOrgError) as error:
         return CheckFinding(subject, str(error), wrong=True, hint=error.hint)
     except KmsError as error:

@@ -2,33 +2,39 @@
 
     RetryError
     ├── UnknownOutcomeError
-    │   └── UnavailableError           no response, or one that reports a server error (timeout, 420, 5xx)
+    │   └── UnavailableError           no response, one that is not Salesforce's, or a server error (timeout, 420, 5xx)
+    │       └── FaultError             Salesforce's program has failed, perhaps because of one record of the call
     ├── BenignError
     │   ├── ThrottledError             a limit is used up or the server is busy; carries the time to wait
-    │   │   └── DeliveryLimitError     the event bus delivers nothing more for hours
+    │   │   ├── DeliveryLimitError     the event bus delivers nothing more for hours
+    │   │   └── MaintenanceError       the org is read-only, locked or moved for an announced time
     │   ├── LockedError                another transaction holds the record
     │   └── WrongOrgError              the login is for another org than `orgs.id`; its token is never used
+    ├── DoubtfulError                  a code that is new, or that says nothing about this record: retried for a while
     ├── SessionExpiredError            the token is no longer accepted; the clients replace it once themselves
-    ├── TooLargeError                  the call is too large or too slow; the clients split it in halves themselves
+    ├── TooLargeError                  the call is too large or too slow; the clients split it themselves
     ├── StreamInterruptedError         a connection to the event bus has ended; open a new one from the last position
     └── ReplayIdRejectedError          the event bus no longer knows the position
     AttentionError
     ├── SalesforceAuthFailedError      login rejected, or a fresh token not accepted
     ├── ValidationError                a rule of the org rejects the values
+    │   └── AutomationError            a trigger or flow of the org has failed
     ├── RefusedError                   no permission, no storage, a duplicate: rejected for another business reason
     ├── RecordGoneError                the record is deleted or hidden
     └── ConfigurationError             a name, version or address in our settings does not match the org
+        ├── MalformedRequestError     Salesforce cannot parse the call
         └── StreamRefusedError         the event bus rejects the subscription
 
-`classify` maps Salesforce's error codes to these. A message quotes Salesforce's text only for codes whose text contains
-no field value (`STRING_TOO_LONG`, for example, quotes the value). The text of a validation rule is written by the org's
-administrator for people, so it is quoted, shortened.
+`classify` maps Salesforce's error codes to these, by their classes in `closedwon.salesforce.codes`. Codes, HTTP
+statuses and the form of the body decide; texts never do. A message quotes Salesforce's text only for codes whose text
+contains no field value (`STRING_TOO_LONG`, for example, quotes the value). The texts of validation rules and flows are
+written by the org's administrator for people, so they are quoted, shortened.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, NamedTuple
@@ -38,9 +44,11 @@ from closedwon.errors import (
     AttentionReason,
     BenignError,
     ClosedwonError,
+    DoubtfulError,
     RetryError,
     UnknownOutcomeError,
 )
+from closedwon.salesforce.codes import CodeClass, class_of, quoted_classes
 
 _LONGEST_QUOTE: Final = 200
 """Maximum length of a quoted remote text, in characters."""
@@ -57,6 +65,10 @@ class UnavailableError(UnknownOutcomeError):
     """No response, or one that reports a server error. Our reads and updates are safe to repeat."""
 
 
+class FaultError(UnavailableError):
+    """Salesforce's program has failed. One record may be enough to make a call of many fail."""
+
+
 class ThrottledError(BenignError):
     """A limit is used up or the server is busy. `retry_after` is random, so that callers do not retry together."""
 
@@ -69,6 +81,10 @@ class ThrottledError(BenignError):
 
 class DeliveryLimitError(ThrottledError):
     """The org's subscribers have received as many events as its edition allows in 24 hours."""
+
+
+class MaintenanceError(ThrottledError):
+    """The org is read-only, locked or moved for a time that Salesforce announces."""
 
 
 class LockedError(BenignError):
@@ -90,6 +106,11 @@ class WrongOrgError(BenignError):
 
 class SessionExpiredError(RetryError):
     """INVALID_SESSION_ID, or any other response with status 401."""
+
+    def __init__(self, message: str, *, is_salesforces: bool = True) -> None:
+        """`is_salesforces`: the response has an error code; else it may be from a server in between."""
+        super().__init__(message)
+        self.is_salesforces = is_salesforces
 
 
 class TooLargeError(RetryError):
@@ -113,10 +134,14 @@ class ReplayIdRejectedError(RetryError):
 class _SalesforceAttentionError(AttentionError):
     default_reason: ClassVar[AttentionReason]
 
-    def __init__(self, message: str, *, hint: str, code: str = "") -> None:
-        """`message` contains no field values, `hint` is one sentence, `code` is Salesforce's error code."""
+    def __init__(self, message: str, *, hint: str, code: str = "", fields: tuple[str, ...] = ()) -> None:
+        """`message` contains no field values, `hint` is one sentence, `code` is Salesforce's error code.
+
+        `fields` are those that Salesforce names, if it does.
+        """
         super().__init__(message, reason=self.default_reason, hint=hint)
         self.code = code
+        self.fields = fields
 
 
 class SalesforceAuthFailedError(_SalesforceAttentionError):
@@ -129,6 +154,10 @@ class ValidationError(_SalesforceAttentionError):
     """A validation rule, a trigger, a picklist or a field's length rejects the values."""
 
     default_reason = AttentionReason.SALESFORCE_VALIDATION
+
+
+class AutomationError(ValidationError):
+    """A trigger, flow or process of the org has failed: for one record, or for too many in one transaction."""
 
 
 class RefusedError(_SalesforceAttentionError):
@@ -149,6 +178,10 @@ class ConfigurationError(_SalesforceAttentionError):
     default_reason = AttentionReason.CONFIGURATION
 
 
+class MalformedRequestError(ConfigurationError):
+    """Salesforce cannot parse the call, because of one value in it for instance."""
+
+
 class StreamRefusedError(ConfigurationError):
     """The event bus rejects the subscription, and will reject it again."""
 
@@ -162,19 +195,22 @@ class Refusal(NamedTuple):
     """`errorCode` or `statusCode`; empty if the body was not Salesforce's."""
     text: str = ""
     fields: tuple[str, ...] = ()
+    calls_are_used_up: bool | None = None
+    """Whether the org has used its calls of 24 hours, as far as a response has said (`Sforce-Limit-Info`)."""
 
     @classmethod
     def read(cls, status: int, body: Any) -> Refusal:
-        """Read the first error of a parsed error body; any other body yields a refusal without a code."""
-        entry = body[0] if isinstance(body, list) and body else body
+        """Read the first error of a parsed body, and the fields of all; other bodies yield a refusal without a code."""
+        entries = body if isinstance(body, list) and body else [body]
+        entry = entries[0]
         if not isinstance(entry, dict):
             return cls(status)
-        fields = entry.get("fields")
+        lists = [one["fields"] for one in entries if isinstance(one, dict) and isinstance(one.get("fields"), list)]
         return cls(
             status,
             str(entry.get("errorCode") or entry.get("statusCode") or ""),
             str(entry.get("message") or ""),
-            tuple(str(field) for field in fields) if isinstance(fields, list) else (),
+            tuple(dict.fromkeys(str(field) for fields in lists for field in fields)),
         )
 
 
@@ -182,6 +218,10 @@ def shortened(text: str) -> str:
     """Put a remote text on one line of at most 200 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"
+
+
+SPLITS: Final = (TooLargeError, LockedError, FaultError, DoubtfulError, AutomationError, MalformedRequestError)
+"""Errors of a call that need not be those of each of its records: fewer records are tried, and at last each alone."""
 
 
 class _Permanent(NamedTuple):
@@ -194,124 +234,141 @@ class _Permanent(NamedTuple):
 _RULE: Final = _Permanent(
     ValidationError, "Correct the record, or the rule or trigger, in Salesforce; then send `retry`."
 )
-_VALUE: Final = _Permanent(
-    ValidationError,
-    "Let the field accept the value (length, picklist entries, required or not) in Salesforce; then send `retry`.",
-    quoted=False,
-)
-_ACCESS: Final = _Permanent(
-    RefusedError, "Let the integration user see and edit the record and its fields in Salesforce; then send `retry`."
-)
-_GONE: Final = _Permanent(
-    RecordGoneError, "Restore the record or share it with the integration user and send `retry`; or send `cancel`."
-)
 _NAMES: Final = _Permanent(
     ConfigurationError,
     "Correct the route's `object`, `select` or `write_back`, or let the integration user see the field; "
     "then send `retry`.",
 )
-_TYPES: Final = _NAMES._replace(quoted=False)
-_API: Final = _Permanent(
-    ConfigurationError, "Let the org and the integration user use the API (edition, profile); then send `retry`."
-)
 _VERSION: Final = _Permanent(ConfigurationError, "Set `orgs.api_version` to a version that the org offers.")
-_LOGIN: Final = _Permanent(
-    SalesforceAuthFailedError,
-    "Correct the integration user in Salesforce or `orgs.auth` in closedwon.toml; then send `retry`.",
-)
-
-_PERMANENT: Final[Mapping[str, _Permanent]] = {
-    "FIELD_CUSTOM_VALIDATION_EXCEPTION": _RULE,
-    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": _RULE,
-    "FIELD_INTEGRITY_EXCEPTION": _RULE,
-    "REQUIRED_FIELD_MISSING": _VALUE,
-    "STRING_TOO_LONG": _VALUE,
-    "NUMBER_OUTSIDE_VALID_RANGE": _VALUE,
-    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": _VALUE,
-    "DUPLICATE_VALUE": _Permanent(
-        RefusedError, "Another record holds the value of a unique field: clear it there, then send `retry`."
-    ),
-    "DUPLICATES_DETECTED": _Permanent(
-        RefusedError, "Resolve the duplicate or relax the duplicate rule in Salesforce; then send `retry`."
-    ),
-    "INVALID_CROSS_REFERENCE_KEY": _ACCESS,
-    "INSUFFICIENT_ACCESS_OR_READONLY": _ACCESS,
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": _ACCESS,
-    "INVALID_FIELD_FOR_INSERT_UPDATE": _ACCESS,
-    "ENTITY_IS_LOCKED": _Permanent(
-        RefusedError, "Unlock the record (approval process) in Salesforce; then send `retry`."
-    ),
-    "STORAGE_LIMIT_EXCEEDED": _Permanent(RefusedError, "Free storage in the org, then send `retry`."),
-    "ENTITY_IS_DELETED": _GONE,
-    "NOT_FOUND": _GONE,
-    "INVALID_FIELD": _NAMES,
-    "INVALID_TYPE": _NAMES,
-    "MALFORMED_QUERY": _NAMES,
-    "JSON_PARSER_ERROR": _TYPES,
-    "MALFORMED_ID": _TYPES,
-    "INVALID_TYPE_ON_FIELD_IN_RECORD": _TYPES,
-    "API_DISABLED_FOR_ORG": _API,
-    "API_CURRENTLY_DISABLED": _API,
-    "UNSUPPORTED_API_VERSION": _VERSION,
-    "INVALID_OPERATION_WITH_EXPIRED_PASSWORD": _LOGIN,
-    "INVALID_LOGIN": _LOGIN,
-}
-
 _UNKNOWN: Final = _Permanent(
     RefusedError, "Look up the code in Salesforce's documentation, correct the cause, then send `retry`.", quoted=False
 )
+
+_PERMANENT: Final[Mapping[CodeClass | None, _Permanent]] = {
+    CodeClass.RULE: _RULE,
+    CodeClass.AUTOMATION: _RULE._replace(
+        error=AutomationError,
+        hint="Correct the record, or the flow or trigger that the message names, in Salesforce; then send `retry`.",
+    ),
+    CodeClass.VALUE: _Permanent(
+        ValidationError,
+        "Let the field accept the value (length, picklist entries, required or not) in Salesforce; then send `retry`.",
+        quoted=False,
+    ),
+    CodeClass.DUPLICATE_VALUE: _Permanent(
+        RefusedError, "Another record holds the value of a unique field: clear it there, then send `retry`."
+    ),
+    CodeClass.DUPLICATE_RULE: _Permanent(
+        RefusedError, "Resolve the duplicate or relax the duplicate rule in Salesforce; then send `retry`."
+    ),
+    CodeClass.APPROVAL: _Permanent(
+        RefusedError, "Unlock the record (approval process) in Salesforce; then send `retry`."
+    ),
+    CodeClass.ACCESS: _Permanent(
+        RefusedError,
+        "Let the integration user see and edit the record and its fields in Salesforce; then send `retry`.",
+    ),
+    CodeClass.STORAGE: _Permanent(RefusedError, "Free storage in the org, then send `retry`."),
+    CodeClass.GONE: _Permanent(
+        RecordGoneError,
+        "Restore the record or share it with the integration user and send `retry`; or send `cancel`.",
+    ),
+    CodeClass.NAMES: _NAMES,
+    CodeClass.REQUEST: _NAMES._replace(error=MalformedRequestError, quoted=False),
+    CodeClass.API: _Permanent(
+        ConfigurationError, "Let the org and the integration user use the API (edition, profile); then send `retry`."
+    ),
+    CodeClass.VERSION: _VERSION,
+    CodeClass.LOGIN: _Permanent(
+        SalesforceAuthFailedError,
+        "Correct the integration user in Salesforce or `orgs.auth` in closedwon.toml; then send `retry`.",
+    ),
+}
+_SERVER_ERROR: Final = "Salesforce reports a server error"
+_TEMPORARY: Final[Mapping[CodeClass | None, Callable[[str], RetryError]]] = {
+    CodeClass.LOCK: lambda code: LockedError(f"Salesforce: {code}, another transaction holds the record or its parent"),
+    CodeClass.BUSY: lambda code: ThrottledError(f"Salesforce: {code}", between=MINUTES),
+    CodeClass.MAINTENANCE: lambda code: MaintenanceError(
+        f"Salesforce: {code}, the org is in maintenance", between=MINUTES
+    ),
+    CodeClass.TROUBLE: lambda code: UnavailableError(f"{_SERVER_ERROR}: {code}"),
+    CodeClass.POSITION: lambda code: UnavailableError(f"Salesforce: {code}, a position in a result has expired"),
+    CodeClass.FAULT: lambda code: FaultError(f"{_SERVER_ERROR}: {code}"),
+}
+_DOUBTFUL: Final[Mapping[CodeClass | None, _Permanent]] = {
+    CodeClass.OTHERS_FAULT: _UNKNOWN,
+    CodeClass.LIMIT: _UNKNOWN._replace(hint="Find the limit that the org has reached, then send `retry`."),
+    CodeClass.FOREIGN: _UNKNOWN._replace(hint="Correct the automation of the org that fails so, then send `retry`."),
+    CodeClass.ACCEPTED: _UNKNOWN,
+    None: _UNKNOWN,
+}
+"""What a person is asked when it does not end by itself."""
 _BY_STATUS: Final[Mapping[int, _Permanent]] = {
     HTTPStatus.NOT_FOUND: _Permanent(ConfigurationError, "Check `orgs.url` and `orgs.api_version` in closedwon.toml."),
     HTTPStatus.GONE: _VERSION,
 }
 
-_TOO_LARGE: Final = frozenset({"QUERY_TIMEOUT", "OPERATION_TOO_LARGE", "EXCEEDED_ID_LIMIT"})
 _TOO_LARGE_STATUSES: Final = frozenset(
     {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE}
 )
-_IN_TROUBLE: Final = frozenset({"SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION"})
 _BUSY_STATUSES: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.CONFLICT})
 NO_ROUTING: Final = 420
 """Salesforce's edge has no routing to the instance (REST API guide, "Status Codes")."""
 
 
 def classify(refusal: Refusal) -> ClosedwonError:
-    """Map a refusal to an error, by Salesforce's status codes (REST and SaveResult)."""
-    temporary = _lock_or_limit(refusal) or _technical(refusal)
+    """Map a refusal to an error: by the HTTP status where it says what to do, then by the class of the code.
+
+    A response without a code is not Salesforce's own (its edge, a proxy), and says nothing about the record.
+    """
+    meaning = class_of(refusal.code)
+    if meaning is CodeClass.AUTOMATION and CodeClass.LOCK in quoted_classes(refusal.text):
+        meaning = CodeClass.LOCK
+    if meaning is CodeClass.SESSION or refusal.status == HTTPStatus.UNAUTHORIZED:
+        text = f"Salesforce: {_named(refusal)}, the session has expired or was revoked"
+        return SessionExpiredError(text, is_salesforces=bool(refusal.code))
+    if meaning is CodeClass.TOO_LARGE or refusal.status in _TOO_LARGE_STATUSES:
+        return TooLargeError(f"Salesforce: {_named(refusal)}, the call is too large")
+    temporary = _temporary(meaning, refusal)
     if temporary is not None:
         return temporary
-    rule = _PERMANENT.get(refusal.code) or _BY_STATUS.get(refusal.status, _UNKNOWN)
-    message = f"Salesforce: {refusal.code or f'HTTP {refusal.status}'}"
+    if meaning in _PERMANENT:
+        return _attention(_PERMANENT[meaning], refusal)
+    is_trouble = refusal.status == NO_ROUTING or refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    by_status = _BY_STATUS.get(refusal.status)
+    if by_status is None and (is_trouble or not refusal.code):
+        return UnavailableError(f"{_SERVER_ERROR}: {_named(refusal)}")
+    return DoubtfulError(_attention(by_status or _DOUBTFUL[meaning], refusal))
+
+
+def _temporary(meaning: CodeClass | None, refusal: Refusal) -> RetryError | None:
+    """The error of a refusal that ends by itself."""
+    if refusal.status in _BUSY_STATUSES:
+        return ThrottledError(f"Salesforce: HTTP {refusal.status}", between=SOON)
+    if meaning is CodeClass.CALLS:
+        return _calls_refused(refusal)
+    if meaning in _TEMPORARY:
+        return _TEMPORARY[meaning](refusal.code)
+    return None
+
+
+def _calls_refused(refusal: Refusal) -> ThrottledError:
+    """One code has two meanings; what the org says about its calls distinguishes them."""
+    if refusal.calls_are_used_up:
+        text = f"Salesforce: {refusal.code}, the org has used up its API calls of 24 hours"
+        return ThrottledError(text, between=HOURS)
+    between = MINUTES if refusal.calls_are_used_up is None else SOON
+    return ThrottledError(f"Salesforce: {refusal.code}, too many calls at the same time", between=between)
+
+
+def _attention(rule: _Permanent, refusal: Refusal) -> _SalesforceAttentionError:
+    message = f"Salesforce: {_named(refusal)}"
     if refusal.fields:
         message += f" on {', '.join(refusal.fields)}"
     if rule.quoted and refusal.text:
         message += f": {shortened(refusal.text)}"
-    return rule.error(message, hint=rule.hint, code=refusal.code)
+    return rule.error(message, hint=rule.hint, code=refusal.code, fields=refusal.fields)
 
 
-def _lock_or_limit(refusal: Refusal) -> RetryError | None:
-    code, text = refusal.code, refusal.text
-    if "UNABLE_TO_LOCK_ROW" in f"{code} {text}":  # a trigger's failure may wrap it
-        return LockedError("Salesforce: UNABLE_TO_LOCK_ROW, another transaction holds the record or its parent")
-    if code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in text.lower():
-        return ThrottledError(f"Salesforce: {code}, too many long-running calls at the same time", between=SOON)
-    if code == "REQUEST_LIMIT_EXCEEDED":
-        return ThrottledError(f"Salesforce: {code}, the org has used up its API calls of 24 hours", between=HOURS)
-    if code == "TXN_SECURITY_METERING_ERROR":
-        return ThrottledError(f"Salesforce: {code}", between=MINUTES)
-    if refusal.status in _BUSY_STATUSES:
-        return ThrottledError(f"Salesforce: HTTP {refusal.status}", between=SOON)
-    return None
-
-
-def _technical(refusal: Refusal) -> RetryError | None:
-    status, name = refusal.status, refusal.code or f"HTTP {refusal.status}"
-    if refusal.code == "INVALID_SESSION_ID" or status == HTTPStatus.UNAUTHORIZED:
-        return SessionExpiredError(f"Salesforce: {name}, the session has expired or was revoked")
-    if refusal.code in _TOO_LARGE or status in _TOO_LARGE_STATUSES:
-        return TooLargeError(f"Salesforce: {name}, the call is too large")
-    if refusal.code in _PERMANENT:
-        return None  # e.g. UNSUPPORTED_API_VERSION comes with 500
-    if refusal.code in _IN_TROUBLE or status == NO_ROUTING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(f"Salesforce reports a server error: {name}")
-    return None
+def _named(refusal: Refusal) -> str:
+    return refusal.code or f"HTTP {refusal.status}"

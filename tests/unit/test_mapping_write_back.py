@@ -14,6 +14,7 @@ from closedwon.mapping.write_back import (
     Proof,
     claims,
     fields_without_order,
+    fitting,
     is_kept,
     is_placed,
     kept_fields,
@@ -69,6 +70,32 @@ def test_only_named_fields_are_written_and_the_stage_only_for_an_order(changed: 
     )
     assert "Ordered" == done["StageName"]
     assert "StageName" not in failed
+
+
+@pytest.mark.parametrize(
+    ("error", "length", "expected"),
+    [
+        ("12345", 5, "12345"),
+        ("123456", 5, "1234…"),
+        ("12🙂45", 5, "12🙂…"),
+        ("123🙂5", 5, "123…"),
+        ("123456", 0, "123456"),
+        (None, 5, None),
+    ],
+)
+def test_p7_an_error_is_cut_to_its_field(route: Route, error: str | None, length: int, expected: str | None) -> None:
+    """In Salesforce's units, of which an emoji has two; 0 means no limit."""
+    values = {"ERP_Order_Error__c": error, "ERP_Order_Number__c": "SO-1234567"}
+
+    fit = fitting(route, values, {"ERP_Order_Error__c": length, "ERP_Order_Number__c": 5})
+    assert {"ERP_Order_Error__c": expected, "ERP_Order_Number__c": "SO-1234567"} == fit
+
+
+def test_p7_a_link_that_does_not_fit_is_left_out(route: Route) -> None:
+    """A part of it leads elsewhere."""
+    lengths = {"ERP_Order_Link__c": 9}
+    assert {"ERP_Order_Link__c": None} == fitting(route, {"ERP_Order_Link__c": "https://e/7"}, lengths)
+    assert {"ERP_Order_Link__c": "https://e"} == fitting(route, {"ERP_Order_Link__c": "https://e"}, lengths)
 
 
 def test_equal_values_compare_equal(route: Route, record: dict[str, Any]) -> None:

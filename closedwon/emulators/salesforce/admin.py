@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 _ARMED = (
     OrgFaults.lock_rows,
     OrgFaults.record_error,
+    OrgFaults.fail_automation,
     OrgFaults.request_limit,
     OrgFaults.rest_error,
     OrgFaults.lose_answers,
@@ -64,6 +65,8 @@ _ARMED = (
     OrgFaults.slow_writes,
     OrgFaults.down,
     OrgFaults.forget_positions,
+    OrgFaults.unauthorized,
+    OrgFaults.edge_page,
     OrgFaults.mute,
     OrgFaults.cometd_unauthorized,
     OrgFaults.cometd_error,

@@ -56,6 +56,10 @@ class _Dispatcher:
         if self._org.faults.is_down:
             down = ApiError("SERVER_UNAVAILABLE", "Service Unavailable")
             return web.json_response(down.rest_body(), status=down.status)
+        if self._org.faults.is_unauthorized:
+            return _page(401, "Unauthorized")
+        if self._org.faults.strikes(Fault.EDGE_PAGE):
+            return _page(400, "Access Declined")
         for prefix, part in self._parts:
             if path.startswith(prefix):
                 return await part(request, path)
@@ -217,6 +221,12 @@ def _drop(request: web.Request) -> None:
     """Abort the connection: a later response does not arrive."""
     if request.transport is not None:
         request.transport.abort()
+
+
+def _page(status: int, title: str) -> web.Response:
+    """A page of what stands before an org: it is not JSON and has no error code."""
+    text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return web.Response(status=status, text=text, content_type="text/html")
 
 
 def _origin(request: web.Request) -> str:

@@ -10,9 +10,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from closedwon.emulators.salesforce.errors import ApiError
+
+_TOO_MANY_QUERIES: Final = (
+    "DealTrigger: execution of AfterUpdate caused by: System.LimitException: Too many SOQL queries: 101 "
+    "Class.DealHandler.afterUpdate: line 27, column 1"
+)
 
 
 class Fault(StrEnum):
@@ -27,10 +32,18 @@ class Fault(StrEnum):
     COMETD_UNAUTHORIZED = "cometd_unauthorized"
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
+    EDGE_PAGE = "edge_page"
     LOST_ACK = "lost_ack"
     DUPLICATE_MESSAGE = "duplicate_message"
     OVERTAKEN_MESSAGE = "overtaken_message"
     STALLED_MESSAGE = "stalled_message"
+
+
+class _Automation(NamedTuple):
+    """A trigger or flow that fails for every record of a transaction with more than `above` records."""
+
+    above: int
+    error: ApiError
 
 
 class OrgFaults:
@@ -44,7 +57,8 @@ class OrgFaults:
         self._cometd_reply: dict[str, Any] = {}
         self._audible = asyncio.Event()
         self._audible.set()
-        self.is_down = False
+        self._automation: _Automation | None = None
+        self.is_down = self.is_unauthorized = False
         self.is_splitting = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
@@ -61,6 +75,16 @@ class OrgFaults:
         """The next `times` record writes (each record of a collection counts) fail with `code`."""
         self._record_error = ApiError(code, message, fields=())
         self._left[Fault.RECORD_ERROR] = times
+
+    def fail_automation(
+        self, above: int = 0, *, code: str = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message: str = _TOO_MANY_QUERIES
+    ) -> None:
+        """Every record of a call that updates more than `above` records fails with `code`, until `clear`.
+
+        As a trigger does that queries once for each record (governor limit), or with `above` 0 a flow that is wrong.
+        The real `message` of CANNOT_EXECUTE_FLOW_TRIGGER names the flow, in the language of the user.
+        """
+        self._automation = _Automation(above, ApiError(code, message, fields=()))
 
     def request_limit(self, times: int = 1) -> None:
         """The next `times` REST calls fail with 403 REQUEST_LIMIT_EXCEEDED."""
@@ -133,6 +157,14 @@ class OrgFaults:
         """The bus accepts no replay id, only -1 and -2, until `on` is false."""
         self.is_forgetful = on
 
+    def unauthorized(self, *, on: bool = True) -> None:
+        """Every response except those of `/_admin` is a 401 with an HTML page (a proxy), until `on` is false."""
+        self.is_unauthorized = on
+
+    def edge_page(self, times: int = 1) -> None:
+        """The next `times` requests are answered with 400 and the HTML page "Access Declined" of Salesforce's edge."""
+        self._left[Fault.EDGE_PAGE] = times
+
     def mute(self, *, on: bool = True) -> None:
         """CometD accepts requests and does not respond (a half-open network), until `on` is false."""
         if on:
@@ -169,7 +201,8 @@ class OrgFaults:
         """Turn every fault off."""
         self._left.clear()
         self._audible.set()
-        self.is_down = self.is_splitting = self.is_forgetful = False
+        self.is_down = self.is_unauthorized = self.is_splitting = self.is_forgetful = False
+        self._automation = None
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
 
@@ -192,6 +225,11 @@ class OrgFaults:
         if self.strikes(Fault.RECORD_ERROR):
             raise self._record_error
 
+    def refuse_automation(self, together: int) -> None:
+        """Raise the error of the automation, if it fails with so many records in one transaction."""
+        if self._automation is not None and together > self._automation.above:
+            raise self._automation.error
+
     def failed_reply(self, channel: str) -> dict[str, Any] | None:
         """The failed reply for a meta channel, if one is armed for it and applies now."""
         if self._cometd_reply.get("channel") != channel or not self.strikes(Fault.COMETD_ERROR):
@@ -211,7 +249,9 @@ class OrgFaults:
         """The armed faults, for `/_admin/state`."""
         return {
             **{fault.value: self._left[fault] for fault in Fault},
+            "automation_fails_above": self._automation.above if self._automation else None,
             "down": self.is_down,
+            "unauthorized": self.is_unauthorized,
             "mute": self.is_mute,
             "splitting": self.is_splitting,
             "forgetful": self.is_forgetful,

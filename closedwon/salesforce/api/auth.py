@@ -1,10 +1,16 @@
 """Login: one access token per org and process, fetched once for all callers that wait for it.
 
 Two OAuth flows run without a person, and both are supported: client credentials and JWT bearer. Salesforce does not
-state a lifetime, so a token is used until Salesforce rejects it (`invalidate`). After a rejected or failed login,
-callers get the same failure at once, without a new request, for a pause that doubles from one second to one minute. So
-the login is not overloaded, and a corrected configuration takes effect within about a minute. Secrets and tokens are
-sent to the configured My Domain host only.
+state a lifetime, so a token is used until Salesforce rejects it (`invalidate`). After a refused or failed login,
+callers get the same failure at once, without a new request, for a pause that doubles. So the login is not overloaded.
+
+A login is *refused* only by an error of OAuth: a JSON object with `error`, and a status below 500. Then a person must
+correct something, or is doing it now, so the pause doubles from ten seconds to five minutes. Any other answer is
+trouble of a server, perhaps of a proxy in between, and the pause doubles from one second to one minute. A success ends
+both. A login that has worked in this process is tried for a minute before a person is asked: too many logins in an hour
+are refused by the same error as a wrong secret, and only the text differs.
+
+Secrets and tokens are sent to the configured My Domain host only.
 
 A login counts only if it is for the org of `orgs.id`. With settings for another org (a file copied from production to a
 sandbox, a refreshed sandbox), every record would be ordered a second time under another key. The response names the org
@@ -26,6 +32,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from closedwon.errors import ClosedwonError
 from closedwon.ids import InvalidIdError, OrgId
@@ -43,12 +52,17 @@ from closedwon.settings.values import current_value
 
 _JWT_LIFETIME: Final = 180
 """Seconds. Salesforce accepts at most about five minutes; three allow for clocks that differ."""
-_FIRST_PAUSE: Final = 1.0
-_MAXIMUM_PAUSE: Final = 60.0
-"""Seconds between logins after failures, doubling from the first pause to the maximum."""
+_IN_TROUBLE: Final = (1.0, 60.0)
+_REFUSED: Final = (10.0, 300.0)
+"""Seconds between logins after failures: the first pause, from which it doubles, and the longest."""
+_TRIED_AGAIN: Final = 60.0
+"""Seconds for which the refusal of a login that has worked in this process counts as trouble."""
 _YOUNG: Final = 5.0
 """Seconds. From the second time on, a token rejected at this age counts as a failed login: maybe all are rejected."""
-_NOT_THE_LOGINS_FAULT: Final = frozenset({"server_error", "temporarily_unavailable", "unknown_error"})
+_NOT_THE_LOGINS_FAULT: Final = frozenset(
+    {"server_error", "temporarily_unavailable", "unknown_error", "slow_down", "rate_limit_exceeded"}
+)
+"""Values of `error` that are about the server (RFC 6749 and 8628; Salesforce Help, "OAuth 2.0 Error Codes")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,8 @@ class TokenSource:
         self._token: AccessToken | None = None
         self._born = 0.0
         self._young_deaths = 0
+        self._has_worked = False
+        self._refused_since: float | None = None
         self._failures = 0
         self._failure: _LoginFailedError | None = None
         self._not_before = 0.0
@@ -134,15 +150,20 @@ class TokenSource:
         try:
             token = await self._ask()
         except _LoginFailedError as failure:
-            self._failures += 1
+            is_same = self._failure is not None and self._failure.refused is failure.refused
+            self._failures = self._failures + 1 if is_same else 1
+            if failure.refused and self._refused_since is None:
+                self._refused_since = self._clock()
             self._remember(failure, failures=self._failures)
             raise self._error(failure) from failure.__cause__
         self._failures = 0
-        self._failure = None
+        self._failure = self._refused_since = None
+        self._has_worked = True
         return token
 
     def _remember(self, failure: _LoginFailedError, *, failures: int) -> None:
-        pause = min(_FIRST_PAUSE * 2.0 ** (failures - 1), _MAXIMUM_PAUSE)
+        first, longest = _REFUSED if failure.refused else _IN_TROUBLE
+        pause = min(first * 2.0 ** min(failures - 1, 10), longest)
         self._failure = failure
         self._not_before = self._clock() + pause * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
 
@@ -153,7 +174,8 @@ class TokenSource:
             return WrongOrgError(
                 self._org.name, self._org.url, found=failure.found, wanted=self._org.id, retry_after=later
             )
-        if not failure.refused:
+        since = self._refused_since
+        if not failure.refused or (self._has_worked and since is not None and self._clock() - since < _TRIED_AGAIN):
             return UnavailableError(failure.message, retry_after=timedelta(seconds=pause))
         return SalesforceAuthFailedError(
             f"{failure.message} (next attempt in {pause:.0f} s)",
@@ -202,12 +224,32 @@ class TokenSource:
             "exp": int(time.time()) + _JWT_LIFETIME,
         }
         try:
-            assertion = jwt.encode(claims, current_value(auth.private_key), algorithm="RS256")
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise _LoginFailedError(
-                f"`auth.private_key` of org {self._org.name!r} is not an RSA key in PEM format", refused=True
-            ) from error
+            key = _signing_key(current_value(auth.private_key))
+        except ValueError as error:
+            text = f"`auth.private_key` of org {self._org.name!r} {error}"
+            raise _LoginFailedError(text, refused=True) from None
+        assertion = jwt.encode(claims, key, algorithm="RS256")
         return {}, {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+
+
+def _signing_key(text: str) -> RSAPrivateKey:
+    r"""Read a private key. Raises `ValueError`, whose text says what it is instead, and never contains it.
+
+    Variables of CI systems often have the two characters `\n` for each line end; those are line ends, too.
+    """
+    pem = text.replace("\\r", "").replace("\\n", "\n").strip()
+    label = re.match(r"-----BEGIN ([A-Z0-9 ]+)-----", pem)
+    if label is not None and not label[1].endswith("PRIVATE KEY"):
+        raise ValueError(f"is a {label[1].lower()}, not the private key that belongs to it")
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise ValueError("is encrypted with a passphrase; remove the passphrase (`openssl pkey`)") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is not an RSA key in PEM format") from None
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("is not an RSA key: Salesforce accepts RS256 only")  # noqa: TRY004 - the value is wrong
+    return key
 
 
 def _json(reply: Reply) -> Any:
@@ -236,14 +278,15 @@ def _read_token(status: int, body: Any) -> AccessToken:
     answer = body if isinstance(body, dict) else {}
     if status == HTTPStatus.OK and isinstance(answer.get("access_token"), str):
         return AccessToken(answer["access_token"])
-    code = str(answer.get("error") or f"HTTP {status}")
+    error = answer.get("error")
+    code = error if isinstance(error, str) and error else ""
     text = str(answer.get("error_description") or "")
-    in_trouble = (
-        status < HTTPStatus.MULTIPLE_CHOICES
-        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, NO_ROUTING)
-        or code in _NOT_THE_LOGINS_FAULT
-        or "rate exceeded" in text
+    is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    refused = is_redirect or (
+        bool(code)
+        and HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and status not in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, NO_ROUTING)
+        and code not in _NOT_THE_LOGINS_FAULT
     )
     reason = f": {shortened(text)}" if text else ""
-    raise _LoginFailedError(f"Salesforce's login responds with {code}{reason}", refused=not in_trouble)
+    raise _LoginFailedError(f"Salesforce's login responds with {code or f'HTTP {status}'}{reason}", refused=refused)

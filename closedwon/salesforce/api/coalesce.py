@@ -7,6 +7,12 @@ Salesforce.
 **What is in flight.** Some items must not be sent while certain others are in flight. Their `Keys` say which, and an
 `InFlight`, which several coalescers may share, knows the keys of all unanswered requests. An item that must wait for
 one of them stays behind; the other items leave without it. So a slow request holds only what is related to it.
+
+**A batch's failure is not an item's.** An error that `splits` names may come of what the items of a batch are together,
+or of another one of them. So their callers get no answer yet: the items are sent again, at once, in batches of a
+quarter of the size, until each is answered or has failed alone. If at least half of a batch fails so, later batches are
+as small from the start, and grow again with each one that succeeds: an org whose automation fails above 50 records
+costs a few calls, not a few for each batch.
 """
 
 from __future__ import annotations
@@ -17,10 +23,16 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from closedwon.salesforce.api.window import Window
+from closedwon.salesforce.api.window import NORMAL, Window
 
 SENT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("SENT", default=None)
 """Called when the request with the caller's item is sent, if the caller has set it."""
+
+_PARTS: Final = 4
+"""Into how many a batch is split: with 4, a batch whose items all fail alone costs 4/3 calls an item; with 2, 2."""
+
+_MOST_BY_ONE: Final = 6
+"""Batches that one item makes fail one after the other, from 200 items to itself alone, and one more."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,6 +76,8 @@ class _Caller(NamedTuple, Generic[Item, Result]):
     keys: Keys | None
     future: asyncio.Future[Result]
     on_sent: Callable[[], None] | None
+    limit: int | None = None
+    """The most items of a request with this one, after a larger request has failed."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -71,7 +85,8 @@ class Coalescer(Generic[Item, Result]):
 
     `send` gets the items and returns, in the same order, a result or an error for each; an error that it raises goes
     to every caller of the batch. `keys` says what an item has in common with others, also with those of other
-    coalescers with the same `in_flight`.
+    coalescers with the same `in_flight`. `splits` names the errors of a batch that need not be those of its items.
+    Those that `outages` names, too, are not split while more batches fail in a row than a single item can make fail.
     """
 
     def __init__(
@@ -83,10 +98,16 @@ class Coalescer(Generic[Item, Result]):
         window: Window,
         keys: Callable[[Item], Keys] | None = None,
         in_flight: InFlight | None = None,
+        splits: tuple[type[Exception], ...] = (),
+        outages: tuple[type[Exception], ...] = (),
     ) -> None:
         """Send nothing yet."""
         self._send = send
-        self._limit = limit
+        self._most = self._limit = limit
+        self._splits = splits
+        self._outages = outages
+        self._failed_in_a_row = 0
+        """Batches without any result since the last one that had one."""
         self._slots = asyncio.Semaphore(parallel)
         self._keys = keys
         self._in_flight = in_flight or InFlight()
@@ -139,8 +160,10 @@ class Coalescer(Generic[Item, Result]):
             self._pump = None
 
     async def _until_due(self) -> None:
-        """Wait until the window is over, or the batch is full."""
+        """Wait until the window is over, or the batch is full; what is sent again waits only if the org lacks calls."""
         while len(self._waiting) - self._held_back < self._limit and (delay := self.window.delay()) > 0:
+            if self.window.length <= NORMAL.longest and any(caller.limit for caller in self._waiting.values()):
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._until_stirred()
@@ -158,11 +181,11 @@ class Coalescer(Generic[Item, Result]):
         """Take what may be sent now, in order; what must stay behind lets later items pass, except those like it."""
         batch: list[_Caller[Item, Result]] = []
         seen: set[Hashable] = set()
-        self._held_back = 0
+        self._held_back, room = 0, self._limit
         for caller in self._waiting.values():
-            if len(batch) == self._limit:
+            if len(batch) >= room:
                 break
-            if caller.future.done():  # cancelled a moment ago
+            if caller.future.done() or len(batch) >= (caller.limit or room):  # cancelled, or not with these
                 continue
             if caller.keys is not None:
                 may_leave = caller.keys.own not in seen and self._in_flight.is_free(caller.keys)
@@ -171,6 +194,7 @@ class Coalescer(Generic[Item, Result]):
                     self._held_back += 1
                     continue
             batch.append(caller)
+            room = min(room, caller.limit or room)
         for caller in batch:
             del self._waiting[caller.future]
         self._in_flight.add(caller.keys for caller in batch if caller.keys)
@@ -191,13 +215,41 @@ class Coalescer(Generic[Item, Result]):
             # Cancelled, or too few results: no caller waits indefinitely.
             for caller in batch[len(results) :]:
                 caller.future.cancel()
+        again = self._to_split(batch, results)
         for caller, result in zip(batch, results, strict=False):
-            if caller.future.done():
+            if caller.future.done() or caller.future in again:
                 continue
             if isinstance(result, Exception):
                 caller.future.set_exception(result)
             else:
                 caller.future.set_result(result)
+
+    def _to_split(
+        self, batch: list[_Caller[Item, Result]], results: Sequence[Result | Exception]
+    ) -> dict[asyncio.Future[Result], _Caller[Item, Result]]:
+        """Put what must be sent again in smaller batches before what waits; return it."""
+        size = len(batch)
+        smaller = -(-size // _PARTS)
+        errors = [result for result in results if isinstance(result, self._splits)]
+        self._failed_in_a_row = self._failed_in_a_row + 1 if len(errors) == size else 0
+        kinds = self._splits
+        may_be_outage = any(isinstance(error, self._outages) for error in errors)
+        if may_be_outage and self._failed_in_a_row > _MOST_BY_ONE:
+            kinds = ()
+        failed = [caller for caller, result in zip(batch, results, strict=False) if isinstance(result, kinds)]
+        if 2 * len(failed) >= size > 1 and not may_be_outage:
+            self._limit = smaller
+        elif not errors and size >= self._limit:
+            self._limit = min(self._limit + max(1, self._limit // _PARTS), self._most)
+        if size == 1:
+            return {}
+        again = {caller.future: caller._replace(limit=smaller) for caller in failed if not caller.future.done()}
+        if again:
+            self._waiting = again | self._waiting
+            self._stirred.set()
+            if self._pump is None:
+                self._pump = self._spawn(self._run())
+        return again
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

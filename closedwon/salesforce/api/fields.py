@@ -27,7 +27,7 @@ _KEY_LENGTH: Final = 37
 """Characters of an idempotency key, `<org id>:<record id>`; a shorter field cannot hold a key."""
 _NUMBER_LENGTH: Final = 20
 _LINK_LENGTH: Final = 255
-_ERROR_LENGTH: Final = 255
+_ERROR_LENGTH: Final = 1000
 """In shorter fields a value may be cut or rejected; the ERP decides how long its numbers and links are."""
 STATUSES: Final = frozenset(
     {*ErpStatus, *DECLINED_STATUSES, KEPT_UNQUALIFIED, CANCELLED_UNQUALIFIED, "needs attention"}
@@ -220,7 +220,8 @@ def _does_not_fit(key: str, field: Field) -> str | None:
     needed = {"key": _KEY_LENGTH, "number": _NUMBER_LENGTH, "status": longest_status, "link": _LINK_LENGTH}
     length = needed.get(key, _ERROR_LENGTH)
     if 0 < field.length < length and field.type != "picklist":
-        return f"holds {field.length} characters; the {key} may need {length}"
+        consequence = {"error": "; a longer one is cut", "link": "; a longer one is left out"}.get(key, "")
+        return f"holds {field.length} characters; the {key} may need {length}{consequence}"
     return None
 
 

@@ -29,20 +29,22 @@ from pydantic import SecretStr
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceError
 
-from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.errors import AttentionError, DoubtfulError
 from closedwon.expressions import json_number
 from closedwon.ids import RecordId
 from closedwon.network.blocking import HttpAdapter
 from closedwon.network.http import Http
 from closedwon.salesforce.api.auth import AccessToken, TokenSource, is_local
-from closedwon.salesforce.api.coalesce import Coalescer, InFlight, Keys, own
+from closedwon.salesforce.api.coalesce import Coalescer, InFlight, Keys
 from closedwon.salesforce.api.describe import Description
 from closedwon.salesforce.api.pages import query_all
 from closedwon.salesforce.api.parents import Parents
-from closedwon.salesforce.api.quota import Usage, check_turn, pace, usage_in
+from closedwon.salesforce.api.quota import ORDERS_WAIT_FROM, Usage, check_turn, pace, usage_in
 from closedwon.salesforce.api.window import Window
 from closedwon.salesforce.errors import (
+    SPLITS,
     ConfigurationError,
+    FaultError,
     RecordGoneError,
     Refusal,
     SalesforceAuthFailedError,
@@ -65,8 +67,6 @@ _PARALLEL_READS: Final = 4
 _PARALLEL_UPDATES: Final = 2
 """Of the same fields: a slow call does not hold the others, and few calls compete for locks that we do not know of."""
 _THREADS: Final = 8
-_SPOILS_ALL: Final = frozenset({"JSON_PARSER_ERROR", "MALFORMED_ID"})
-"""One record with such an error makes Salesforce reject the whole collection."""
 
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
@@ -99,6 +99,8 @@ class SalesforceClient:
         """What the last response said about the org's API calls, for metrics."""
         self.key_prefixes: dict[str, str] = {}
         """The first characters of record ids, by object, for the objects described so far."""
+        self.lengths: dict[str, dict[str, int]] = {}
+        """The lengths of fields in characters, by object, for the objects described so far; fields without one lack."""
         self._clock: tuple[datetime, float] | None = None
         """The time of the last response by Salesforce's clock, and by our monotonic clock."""
 
@@ -131,6 +133,8 @@ class SalesforceClient:
                 limit=_READS_PER_CALL,
                 parallel=_PARALLEL_READS,
                 window=self._new_window(),
+                splits=SPLITS,
+                outages=(FaultError,),
             )
         return await self._submit(self._reads[group], record_id)
 
@@ -158,6 +162,8 @@ class SalesforceClient:
                 window=self._new_window(),
                 keys=lambda update: Keys(update.record_id, self._parents.of(object_name, update.record_id)),
                 in_flight=self._in_flight,
+                splits=SPLITS,
+                outages=(FaultError,),
             )
         await self._submit(self._updates[group], _Update(record_id, fields))
 
@@ -195,6 +201,7 @@ class SalesforceClient:
             described = Description.read(body or {})
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UnavailableError(f"Salesforce described {object_name} without its fields") from None
+        self.lengths[object_name] = {field.name: field.length for field in described.fields.values() if field.length}
         if described.key_prefix:
             self.key_prefixes[object_name] = described.key_prefix
         return described
@@ -262,13 +269,8 @@ class SalesforceClient:
         wanted = sorted(set(ids))
         soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         if len(wanted) > 1 and len(quote_plus(soql)) > _LONGEST_QUERY:
-            return await _in_halves(lambda half: self._read_batch(object_name, select, half, session), ids)
-        try:
-            records = await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted), session)
-        except TooLargeError:
-            if len(wanted) == 1:
-                raise
-            return await _in_halves(lambda half: self._read_batch(object_name, select, half, deleted=deleted), ids)
+            raise TooLargeError("The query is longer than servers and proxies accept")
+        records = await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted), session)
         found = {RecordId(record["Id"]): record for record in records}
         for record_id, record in found.items():
             self._parents.note(record_id, record)
@@ -279,14 +281,9 @@ class SalesforceClient:
     ) -> list[Exception | None]:
         records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
         body = {"allOrNone": False, "records": records}
-        try:
-            results = await self.call(
-                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
-            )
-        except (TooLargeError, ConfigurationError) as error:
-            if len(updates) == 1 or (isinstance(error, ConfigurationError) and error.code not in _SPOILS_ALL):
-                raise
-            return await _in_halves(lambda half: self._update_batch(object_name, half), updates)
+        results = await self.call(
+            lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
+        )
         if not isinstance(results, list) or len(results) != len(updates):
             raise UnavailableError("Salesforce responded to an sObject collection without one result per record")
         if not all(_is_about(update, result) for update, result in zip(updates, results, strict=True)):
@@ -310,6 +307,8 @@ class SalesforceClient:
             return await self._in_thread(work, token)
         except SessionExpiredError as error:
             self._tokens.invalidate(token)
+            if not error.is_salesforces:
+                raise UnavailableError(str(error)) from None
             raise SalesforceAuthFailedError(
                 f"{error}, and so was a fresh token",
                 hint=f"Let the user of `orgs.auth` of org {self._org.name!r} use the API; then send `retry`.",
@@ -333,7 +332,9 @@ class SalesforceClient:
             return work(salesforce)
         except SalesforceError as error:
             # The error's own text contains the whole remote body.
-            raise classify(Refusal.read(error.status, error.content)) from None
+            refusal = Refusal.read(error.status, error.content)
+            used_up = None if self.usage is None else self.usage.share > ORDERS_WAIT_FROM
+            raise classify(refusal._replace(calls_are_used_up=used_up)) from None
         except requests.TooManyRedirects:
             raise ConfigurationError(
                 f"{self._org.url} redirects to another address",
@@ -387,7 +388,7 @@ async def _tried(batch: Awaitable[list[Any]]) -> list[Any]:
     """Return the results that a message's own session id obtains; [] if it has expired or lacks permission."""
     try:
         return await batch
-    except (SessionExpiredError, AttentionError):
+    except (SessionExpiredError, AttentionError, DoubtfulError):
         return []
 
 
@@ -403,14 +404,3 @@ def _outcome(result: Any) -> Exception | None:
         return None
     errors = result.get("errors") if isinstance(result, dict) else None
     return classify(Refusal.read(HTTPStatus.BAD_REQUEST, errors))
-
-
-async def _in_halves(send: Callable[[Sequence[_T]], Awaitable[list[Any]]], items: Sequence[_T]) -> list[Any]:
-    results: list[Any] = []
-    middle = len(items) // 2
-    for half in (items[:middle], items[middle:]):
-        try:
-            results += await send(half)
-        except ClosedwonError as error:
-            results += [own(error) for _ in half]
-    return results

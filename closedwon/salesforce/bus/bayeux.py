@@ -2,6 +2,10 @@
 
 Salesforce answers a poll with a JSON array of Bayeux messages, with any HTTP status. But its edge and its REST layer
 may answer in its place, with a REST error array, an object or HTML.
+
+An error of Bayeux is `code:arguments:text`. Code, arguments and channel decide whether it may be permanent. Several
+causes share the codes 400 and 403; the server's documented texts only refine them: a text that is not known here, in
+another language for instance, is doubtful, which ends by itself or asks a person after a while.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from closedwon.errors import ClosedwonError
+from closedwon.errors import ClosedwonError, DoubtfulError
 from closedwon.salesforce.errors import (
     HOURS,
     MINUTES,
@@ -55,7 +59,8 @@ _KNOWN: Final[Mapping[str, Callable[[str], ClosedwonError]]] = {
         f"The event bus no longer knows the session: {text}"
     ),
 }
-"""By a part of the text (Streaming API guide, "Streaming API Error Codes" and "Handling Streaming API Errors")."""
+"""By a part of the text (Streaming API guide, "Streaming API Error Codes" and "Handling Streaming API Errors"): all of
+these are tried again."""
 
 
 def read_answer(status: int, body: bytes) -> list[Message]:
@@ -91,15 +96,26 @@ def refusal(message: Message, request: Message) -> ClosedwonError:
         for part, meaning in _KNOWN.items():
             if part in text:
                 return meaning(shortened(text))
+    channel = str(request.get("subscription"))
+    position = str(request.get("ext", {}).get("replay", {}).get(channel))
     if error.startswith(_REPLAY_ID_REJECTED):
-        channel = str(request.get("subscription"))
-        return ReplayIdRejectedError(channel, str(request.get("ext", {}).get("replay", {}).get(channel)), error)
+        return ReplayIdRejectedError(channel, position, error)
     text = shortened(reason or error) or "no reason given"
     if message["channel"] == "/meta/handshake" and error.startswith("403") and not reason:
         return SessionExpiredError(f"The event bus rejects the handshake: {text}")
     if message["channel"] in ("/meta/handshake", "/meta/subscribe") and (reason or error).startswith("4"):
-        return StreamRefusedError(f"The event bus rejects the subscription: {text}", hint=_REFUSED)
+        refused = StreamRefusedError(f"The event bus rejects the subscription: {text}", hint=_REFUSED)
+        is_subscribe = message["channel"] == "/meta/subscribe"
+        return refused if _is_certain(reason or error, position if is_subscribe else "") else DoubtfulError(refused)
     return StreamInterruptedError(f"The event bus rejects {message['channel']}: {text}")
+
+
+def _is_certain(error: str, position: str) -> bool:
+    """Whether an error cannot be about a limit (403 without arguments) or a position (400 with a replay id)."""
+    code, _, arguments = error.partition(":")
+    if code == "403":
+        return not arguments.startswith(":")
+    return code != "400" or not position.isdecimal()
 
 
 def _is_message(entry: Any) -> bool:

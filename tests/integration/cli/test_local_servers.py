@@ -129,6 +129,7 @@ async def test_every_fault_of_the_org_has_its_command(tmp_path: Path) -> None:
     given = {
         "rest-error": ["UNKNOWN_EXCEPTION"],
         "record-error": ["UNABLE_TO_LOCK_ROW"],
+        "fail-automation": ["50"],
         "read-lag": ["1.5"],
         "slow-writes": ["0.5"],
         "cometd-error": ["/meta/connect", "403::Oops"],

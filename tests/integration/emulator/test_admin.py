@@ -41,6 +41,7 @@ async def test_the_state_counts(wire: Wire, subscriber: Subscriber) -> None:
     [
         ("lock-rows", {"times": 2}),
         ("record-error", {"code": "UNABLE_TO_LOCK_ROW"}),
+        ("fail-automation", {"above": 50}),
         ("request-limit", {}),
         ("rest-error", {"code": "UNKNOWN_EXCEPTION", "status": None}),
         ("lose-answers", {"times": 2}),
@@ -54,6 +55,8 @@ async def test_the_state_counts(wire: Wire, subscriber: Subscriber) -> None:
         ("read-lag", {"seconds": 1.5}),
         ("slow-writes", {"seconds": 0.5}),
         ("down", {}),
+        ("unauthorized", {}),
+        ("edge-page", {}),
         ("mute", {"on": True}),
         ("cometd-unauthorized", {}),
         ("cometd-error", {"channel": "/meta/connect", "error": "403::Oops"}),

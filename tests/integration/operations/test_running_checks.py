@@ -222,7 +222,7 @@ async def test_a_round_costs_five_calls_per_org_and_the_next_ones_as_many() -> N
 
 
 async def test_rounds_go_on_and_a_check_that_breaks_stops_nothing() -> None:
-    """Every 15 minutes; sooner while something is not known, or has just begun to fail."""
+    """Every 15 minutes; each minute while something is not known; after 10, 20, 40 seconds while it fails."""
     waited: list[timedelta] = []
     go_on = asyncio.Event()
 
@@ -251,8 +251,10 @@ async def test_rounds_go_on_and_a_check_that_breaks_stops_nothing() -> None:
             with support.changed(world.org, "Opportunity", "ERP_Order_Link__c"):
                 await next_round()
                 await next_round()
+            await next_round()
         minute = timedelta(minutes=1)
-        assert [INTERVAL, minute, INTERVAL, minute, INTERVAL] == waited
+        ten, twenty = timedelta(seconds=10), timedelta(seconds=20)
+        assert [INTERVAL, minute, INTERVAL, ten, twenty, INTERVAL] == waited
         holds.check_erp("stub")
 
 

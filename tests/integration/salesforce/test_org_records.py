@@ -180,7 +180,7 @@ async def test_a_lock_fails_only_the_record_that_is_locked() -> None:
     """Of three updates in one call one meets a lock; the others are written, and the repetition succeeds."""
     async with org_and_client() as (org, client):
         deals = org.seed(3)
-        org.faults.lock_rows(1)
+        org.faults.lock_rows(3 + 1)  # each in the batch, and the first that is tried alone
         outcomes = await asyncio.gather(
             *(client.update("Opportunity", deal, {"ERP_Order_Number__c": "1"}) for deal in deals),
             return_exceptions=True,

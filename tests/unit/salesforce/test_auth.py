@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from closedwon.errors import RetryError
 from closedwon.salesforce.api.auth import AccessToken, TokenSource
@@ -80,6 +81,47 @@ async def test_an_invalid_private_key_names_its_setting() -> None:
     assert "no key at all" not in str(raised.value)
 
 
+def pem_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, passphrase: bytes = b"") -> str:
+    """A private key in PEM format."""
+    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption).decode()
+
+
+def public_pem_of(key: rsa.RSAPrivateKey) -> str:
+    """The public key that belongs to a key, in PEM format."""
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, spki).decode()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (public_pem_of, "is a public key, not the private key that belongs to it"),
+        (lambda _: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "is a certificate, not the private"),
+        (lambda key: pem_of(key, passphrase=b"geheim"), "is encrypted with a passphrase"),
+        (lambda _: pem_of(ec.generate_private_key(ec.SECP256R1())), "is not an RSA key"),
+        (lambda key: pem_of(key)[:300], "is not an RSA key in PEM format"),
+        (lambda _: "", "is not an RSA key in PEM format"),
+    ],
+)
+async def test_p10_a_key_that_cannot_sign_is_named(make: Callable[[rsa.RSAPrivateKey], str], expected: str) -> None:
+    """The error says what the setting holds instead of the private key."""
+    source = TokenSource(with_jwt(org_at("http://localhost:1"), make(rsa.generate_private_key(65537, 2048))))
+
+    with pytest.raises(SalesforceAuthFailedError, match=expected) as raised:
+        await source.token()
+    assert str(raised.value).startswith("`auth.private_key` of org 'test' ")
+
+
+@pytest.mark.parametrize("line_end", ["\\n", "\\r\\n", "\r\n"])
+async def test_p10_a_key_with_other_line_ends_is_taken(line_end: str) -> None:
+    """Variables of CI systems write them as the characters backslash and n."""
+    pem = pem_of(rsa.generate_private_key(65537, 2048)).replace("\n", line_end)
+    logins = Logins()
+    async with serving(logins.handlers) as url:
+        assert "00D!token-1" == (await TokenSource(with_jwt(org_at(url), pem)).token()).access_token
+
+
 async def test_rejected_credentials_are_not_sent_again_at_once() -> None:
     """After a rejected login, many callers get the same error, and Salesforce gets one request."""
     logins = Logins(*[REFUSED] * 10)
@@ -92,24 +134,48 @@ async def test_rejected_credentials_are_not_sent_again_at_once() -> None:
     assert 1 == len(logins.requests)
 
 
-async def test_pauses_between_rejected_logins_grow_to_one_minute() -> None:
-    """The pause doubles while logins are rejected; a corrected configuration takes effect within about a minute."""
-    logins = Logins(*[REFUSED] * 40)
-    clock = Clock()
-    moments = []
+async def moments_of_logins(logins: Logins, *, seconds: int) -> list[int]:
+    """The seconds at which a source logs in that is asked for a token each second."""
+    clock, moments = Clock(), []
     async with serving(logins.handlers) as url:
         source = TokenSource(org_at(url), clock=clock)
-        for second in range(600):
+        for second in range(seconds):
             clock.now = 1000.0 + second
             before = len(logins.requests)
-            with pytest.raises(SalesforceAuthFailedError):
+            with pytest.raises((SalesforceAuthFailedError, UnavailableError)):
                 await source.token()
             if len(logins.requests) > before:
                 moments.append(second)
+    return moments
 
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(REFUSED, [10, 20, 40, 80, 160, 300, 300]), ((401, None), [1, 2, 4, 8, 16, 32, 60, 60])],
+)
+async def test_p4_pauses_between_logins_grow(answer: tuple[int, object], expected: list[int]) -> None:
+    """From ten seconds to five minutes after a refusal, from one second to one minute after trouble."""
+    moments = await moments_of_logins(Logins(*[answer] * 40), seconds=int(1.25 * sum(expected)) + len(expected))
     pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    assert pauses == sorted(pauses[:6]) + pauses[6:]
-    assert 60 <= max(pauses) <= 76
+
+    assert len(pauses) >= len(expected)
+    assert all(least <= pause <= 1.25 * least + 1 for least, pause in zip(expected, pauses, strict=False))
+
+
+async def test_p4_a_login_that_has_worked_is_tried_for_a_minute() -> None:
+    """Then a person is asked: a limit on logins is refused as a wrong secret is."""
+    clock = Clock()
+    logins = Logins((200, {"access_token": "t", "id": f"https://x/id/{ORG_ID}/005"}), *[REFUSED] * 5)
+    async with serving(logins.handlers) as url:
+        source = TokenSource(org_at(url), clock=clock)
+        clock.now += 9.0
+        source.invalidate(await source.token())
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="invalid_client"):
+                await source.token()
+            clock.now += 20.0
+        with pytest.raises(SalesforceAuthFailedError):
+            await source.token()
 
 
 async def test_a_successful_login_ends_the_pauses() -> None:
@@ -120,7 +186,7 @@ async def test_a_successful_login_ends_the_pauses() -> None:
         source = TokenSource(org_at(url), clock=clock)
         with pytest.raises(SalesforceAuthFailedError):
             await source.token()
-        clock.now += 2.0
+        clock.now += 12.6
         assert "00D!token-2" == (await source.token()).access_token
 
 
@@ -132,7 +198,11 @@ async def test_a_successful_login_ends_the_pauses() -> None:
         (420, None),  # Salesforce's edge has no routing to the instance, for example while an org is moved
         (200, {"no": "token"}),
         (400, {"error": "server_error"}),
-        (400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
+        (400, None),
+        (401, None),
+        (403, {"no": "error"}),
+        (400, {"error": {"not": "OAuth"}}),
+        (503, {"error": "invalid_grant"}),
     ],
 )
 async def test_a_failing_login_server_is_retried_later(answer: tuple[int, object]) -> None:

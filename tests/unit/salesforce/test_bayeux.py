@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from closedwon.errors import AttentionError, RetryError
+from closedwon.errors import AttentionError, DoubtfulError, RetryError
 from closedwon.salesforce import errors
 from closedwon.salesforce.bus.bayeux import read_answer, refusal
 
@@ -45,15 +45,26 @@ def failed(channel: str, error: str, reason: str | None = None) -> dict[str, Any
         (failed(CONNECT, "402::Something new"), errors.StreamInterruptedError),
         (failed(CONNECT, ""), errors.StreamInterruptedError),
         (failed(SUBSCRIBE, REPLAY_ID), errors.ReplayIdRejectedError),
-        (failed(SUBSCRIBE, "400::The channel you requested to subscribe to does not exist"), errors.StreamRefusedError),
-        (failed(SUBSCRIBE, "403::Restricted channel"), errors.StreamRefusedError),
-        (failed(HANDSHAKE, "403::Handshake denied", "403::User not enabled for streaming"), errors.StreamRefusedError),
+        (failed(SUBSCRIBE, "400::El canal o la posición no existe"), DoubtfulError),
+        (failed(SUBSCRIBE, "403::Límite diario de eventos alcanzado"), DoubtfulError),
+        (failed(HANDSHAKE, "403::Handshake denied", "403::User not enabled for streaming"), DoubtfulError),
+        (failed(SUBSCRIBE, "403:denied_by_security_policy:create_denied"), errors.StreamRefusedError),
+        (failed(SUBSCRIBE, "404::Unknown channel"), errors.StreamRefusedError),
         (failed(HANDSHAKE, "400::Unsupported API version, only versions '37.0' and above"), errors.StreamRefusedError),
     ],
 )
 def test_every_documented_refusal_has_its_meaning(reply: dict[str, Any], kind: type) -> None:
     """Each refusal in the Streaming API guide maps to the error that determines the reaction."""
     assert kind is type(refusal(reply, SUBSCRIPTION))
+
+
+def test_p2_a_channel_that_is_refused_without_a_position_is_wrong() -> None:
+    """Without a replay id, 400 means the channel: a person is asked at once."""
+    error = refusal(
+        failed(SUBSCRIBE, "400::El canal no existe"), {**SUBSCRIPTION, "ext": {"replay": {"/event/X__e": -2}}}
+    )
+
+    assert isinstance(error, errors.StreamRefusedError)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +129,7 @@ def test_messages_are_read_with_any_http_status() -> None:
         (401, b'[{"error":"403::Unknown client","successful":false}]', errors.SessionExpiredError),
         (401, b'[{"error":"503::Server is too busy","successful":false}]', errors.ThrottledError),
         (503, b"<html>Service Unavailable</html>", errors.UnavailableError),
-        (404, b"<html>Not Found</html>", errors.ConfigurationError),
+        (404, b"<html>Not Found</html>", DoubtfulError),
         (302, b"", errors.ConfigurationError),
         (400, b'[{"error":"400::API version in the URI is mandatory.","successful":false}]', errors.StreamRefusedError),
         (200, b'[{"channel":"/meta/conn', errors.StreamInterruptedError),

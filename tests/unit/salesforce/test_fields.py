@@ -252,14 +252,25 @@ async def test_a_related_object_that_cannot_be_described_passes() -> None:
         (Field("ERP_Order_Number__c", type="picklist", values=frozenset({"a"})), True),
         (Field("ERP_Order_Link__c", type="url", length=254), False),
         (Field("ERP_Order_Link__c", type="url", length=255), True),
-        (Field("ERP_Order_Error__c", type="textarea", length=254), False),
-        (Field("ERP_Order_Error__c", type="textarea", length=255), True),
+        (Field("ERP_Order_Error__c", type="textarea", length=255), False),
+        (Field("ERP_Order_Error__c", type="textarea", length=999), False),
+        (Field("ERP_Order_Error__c", type="textarea", length=1000), True),
         (Field("ERP_Order_Error__c", type="boolean"), False),
     ],
 )
 def test_the_required_length_is_exact(field: Field, *, fits: bool) -> None:
     """The length of a picklist is not that of its values; 0 means no limit."""
     assert fits is (not check_fields(route(), _with(field))[0])
+
+
+def test_p7_what_happens_to_a_value_that_is_too_long_is_said() -> None:
+    """A Text(255) takes the beginning of an error; that is advice, and holds no order."""
+    (found,) = check_fields(route(), _with(Field("ERP_Order_Error__c", length=255)))[0]
+    assert (
+        "Opportunity.ERP_Order_Error__c holds 255 characters; the error may need 1000; a longer one is cut"
+        == found.text
+    )
+    assert not found.holds
 
 
 def test_the_missing_statuses_of_a_picklist_are_named() -> None:

@@ -234,8 +234,13 @@ async def test_each_update_gets_its_own_outcome() -> None:
         [{"statusCode": "ENTITY_IS_DELETED", "message": "entity is deleted", "fields": []}],
         [{"statusCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded.", "fields": []}],
     ]
-    body = [{"success": not found, "errors": found} for found in errors]
-    async with Rest(on_collection=lambda _: web.json_response(body)).client() as client:
+    by_id = dict(zip(record_ids(5), errors, strict=True))
+
+    def outcomes_of(records: list[dict[str, Any]]) -> web.Response:
+        found = [by_id[record["id"]] for record in records]
+        return web.json_response([{"success": not one, "errors": one} for one in found])
+
+    async with Rest(on_collection=outcomes_of).client() as client:
         outcomes = await asyncio.gather(
             *(client.update("Opportunity", record_id, {"N__c": "1"}) for record_id in record_ids(5)),
             return_exceptions=True,

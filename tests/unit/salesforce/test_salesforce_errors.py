@@ -6,7 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from closedwon.errors import AttentionError, AttentionReason, BenignError, RetryError, UnknownOutcomeError
+from closedwon.errors import (
+    AttentionError,
+    AttentionReason,
+    BenignError,
+    DoubtfulError,
+    RetryError,
+    UnknownOutcomeError,
+)
 from closedwon.salesforce import errors
 from closedwon.salesforce.errors import Refusal, classify
 
@@ -15,21 +22,21 @@ PERMANENT = [
     ("REQUIRED_FIELD_MISSING", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
     ("STRING_TOO_LONG", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
     ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
-    ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", errors.ValidationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", errors.AutomationError, AttentionReason.SALESFORCE_VALIDATION),
+    ("CANNOT_EXECUTE_FLOW_TRIGGER", errors.AutomationError, AttentionReason.SALESFORCE_VALIDATION),
     ("INVALID_CROSS_REFERENCE_KEY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("INSUFFICIENT_ACCESS_OR_READONLY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("STORAGE_LIMIT_EXCEEDED", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("DUPLICATE_VALUE", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("DUPLICATES_DETECTED", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
-    ("SOMETHING_NEW", errors.RefusedError, AttentionReason.SALESFORCE_REJECTED),
     ("ENTITY_IS_DELETED", errors.RecordGoneError, AttentionReason.RECORD_NOT_FOUND),
     ("NOT_FOUND", errors.RecordGoneError, AttentionReason.RECORD_NOT_FOUND),
     ("INVALID_FIELD", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("INVALID_TYPE", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("MALFORMED_QUERY", errors.ConfigurationError, AttentionReason.CONFIGURATION),
-    ("JSON_PARSER_ERROR", errors.ConfigurationError, AttentionReason.CONFIGURATION),
-    ("MALFORMED_ID", errors.ConfigurationError, AttentionReason.CONFIGURATION),
+    ("JSON_PARSER_ERROR", errors.MalformedRequestError, AttentionReason.CONFIGURATION),
+    ("MALFORMED_ID", errors.MalformedRequestError, AttentionReason.CONFIGURATION),
     ("API_DISABLED_FOR_ORG", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     ("API_CURRENTLY_DISABLED", errors.ConfigurationError, AttentionReason.CONFIGURATION),
     (
@@ -67,7 +74,11 @@ def test_a_permanent_error_needs_attention(code: str, kind: type, reason: Attent
         (Refusal(403, "TXN_SECURITY_METERING_ERROR"), errors.ThrottledError),
         (Refusal(429), errors.ThrottledError),
         (Refusal(503, "SERVER_UNAVAILABLE"), errors.UnavailableError),
-        (Refusal(500, "UNKNOWN_EXCEPTION"), errors.UnavailableError),
+        (Refusal(500, "UNKNOWN_EXCEPTION"), errors.FaultError),
+        (Refusal(200, "ORG_IN_MAINTENANCE"), errors.MaintenanceError),
+        (Refusal(200, "SERVICE_UNAVAILABLE"), errors.UnavailableError),
+        (Refusal(400), errors.UnavailableError),
+        (Refusal(403), errors.UnavailableError),
         *((Refusal(status), errors.UnavailableError) for status in (420, 500, 502, 503, 504)),
     ],
 )
@@ -91,10 +102,31 @@ def test_a_lock_inside_a_triggers_failure_is_a_lock() -> None:
     assert isinstance(classify(Refusal(400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", text)), errors.LockedError)
 
 
+def test_a_code_quoted_by_a_rule_changes_nothing() -> None:
+    """Only an automation fails because of another error; the text of a rule may have any content."""
+    for code in ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "SOMETHING_NEW"):
+        assert not isinstance(classify(Refusal(400, code, "no UNABLE_TO_LOCK_ROW here")), errors.LockedError)
+
+
+def test_a_401_without_a_code_may_be_from_a_server_in_between() -> None:
+    """The error says so, for a fresh token that is not accepted either."""
+    for refusal, expected in ((Refusal(401), False), (Refusal(401, "INVALID_SESSION_ID"), True)):
+        error = classify(refusal)
+        assert isinstance(error, errors.SessionExpiredError)
+        assert (expected, None) == (error.is_salesforces, error.retry_after)
+
+
+def test_an_unknown_code_with_a_server_error_is_a_server_error() -> None:
+    """So is one of Salesforce's edge, which has a status of its own."""
+    for status in (420, 500):
+        assert isinstance(classify(Refusal(status, "SOMETHING_NEW")), errors.UnavailableError)
+    assert isinstance(classify(Refusal(421, "SOMETHING_NEW")), DoubtfulError)
+
+
 def test_the_daily_limit_waits_an_hour_and_the_concurrent_limit_seconds() -> None:
-    """REQUEST_LIMIT_EXCEEDED has two meanings, distinguished by its text; neither raises an alert."""
-    daily = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
-    short = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."))
+    """REQUEST_LIMIT_EXCEEDED has two meanings, distinguished by the org's count of calls; neither raises an alert."""
+    daily = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Limite dépassée.", calls_are_used_up=True))
+    short = classify(Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Limite dépassée.", calls_are_used_up=False))
 
     assert isinstance(daily, BenignError)
     assert isinstance(short, BenignError)
@@ -102,6 +134,27 @@ def test_the_daily_limit_waits_an_hour_and_the_concurrent_limit_seconds() -> Non
     assert short.retry_after is not None
     assert timedelta(minutes=30) <= daily.retry_after <= timedelta(hours=2)
     assert timedelta(seconds=1) <= short.retry_after <= timedelta(minutes=1)
+
+
+def test_a_new_code_is_doubtful_and_then_a_persons_matter() -> None:
+    """It is not permanent because it is unknown; what a person is asked later is known from the start."""
+    error = classify(Refusal(400, "SOMETHING_NEW", "Jane", ("A__c",)))
+
+    assert isinstance(error, DoubtfulError)
+    assert isinstance(error.attention, errors.RefusedError)
+    assert ("SOMETHING_NEW", ("A__c",)) == (error.attention.code, error.attention.fields)
+    assert AttentionReason.SALESFORCE_REJECTED == error.attention.reason
+    assert "Look up the code" in error.attention.hint
+
+
+def test_p3_the_text_of_a_flow_is_quoted_like_that_of_a_rule() -> None:
+    """In any language: it names the flow."""
+    text = 'No podemos guardar este registro porque se produjo un error en el proceso "Asignacion de Lead".'
+    error = classify(Refusal(400, "CANNOT_EXECUTE_FLOW_TRIGGER", text))
+
+    assert f"Salesforce: CANNOT_EXECUTE_FLOW_TRIGGER: {text}" == str(error)
+    assert isinstance(error, errors.ValidationError)
+    assert "the flow or trigger that the message names" in error.hint
 
 
 def test_throttled_callers_do_not_retry_together() -> None:
@@ -112,9 +165,10 @@ def test_throttled_callers_do_not_retry_together() -> None:
 
 
 def test_a_retired_version_is_a_configuration_error() -> None:
-    """A 500 with UNSUPPORTED_API_VERSION and a 410 are permanent."""
+    """A 500 with UNSUPPORTED_API_VERSION is; 404 and 410 without a code are after a while."""
     for refusal in (Refusal(500, "UNSUPPORTED_API_VERSION"), Refusal(410), Refusal(404)):
         error = classify(refusal)
+        error = error.attention if isinstance(error, DoubtfulError) else error
         assert isinstance(error, errors.ConfigurationError)
         assert "orgs." in error.hint
 
@@ -146,6 +200,8 @@ def test_error_bodies_of_any_form_are_read() -> None:
     assert Refusal(400, "A", "b", ("c",)) == Refusal.read(
         400, [{"errorCode": "A", "message": "b", "fields": ["c"]}, {"errorCode": "Z", "message": ""}]
     )
+    several = [{"errorCode": "A", "fields": ["c", "d"]}, "strange", {"fields": 3}, {"fields": ["d", "e"]}]
+    assert Refusal(400, "A", "", ("c", "d", "e")) == Refusal.read(400, several)
     assert Refusal(400, "A", "b") == Refusal.read(400, {"statusCode": "A", "message": "b"})
     strange: tuple[object, ...] = (None, [], "<html>", [1], {}, [{"fields": 3}])
     for body in strange:
@@ -158,9 +214,6 @@ def test_an_attention_error_keeps_salesforces_code_and_hint() -> None:
     assert isinstance(error, errors.RefusedError)
     assert ("ENTITY_IS_LOCKED", "Salesforce: ENTITY_IS_LOCKED") == (error.code, str(error))
     assert "approval process" in error.hint
-    unknown = classify(Refusal(400))
-    assert isinstance(unknown, errors.RefusedError)
-    assert ("", "Salesforce: HTTP 400") == (unknown.code, str(unknown))
 
 
 @pytest.mark.parametrize(("length", "expected"), [(199, "x" * 199), (200, "x" * 200), (201, "x" * 199 + "…")])
@@ -193,8 +246,9 @@ def test_the_time_to_wait_is_between_two_times(
         (Refusal(429), errors.SOON),
         (Refusal(409), errors.SOON),
         (Refusal(403, "TXN_SECURITY_METERING_ERROR"), errors.MINUTES),
-        (Refusal(403, "REQUEST_LIMIT_EXCEEDED"), errors.HOURS),
-        (Refusal(403, "REQUEST_LIMIT_EXCEEDED", "Concurrent"), errors.SOON),
+        (Refusal(403, "REQUEST_LIMIT_EXCEEDED", calls_are_used_up=True), errors.HOURS),
+        (Refusal(403, "REQUEST_LIMIT_EXCEEDED", calls_are_used_up=False), errors.SOON),
+        (Refusal(403, "REQUEST_LIMIT_EXCEEDED"), errors.MINUTES),
     ],
 )
 def test_each_limit_has_its_own_time_to_wait(refusal: Refusal, between: tuple[timedelta, timedelta]) -> None:
@@ -208,10 +262,11 @@ def test_each_limit_has_its_own_time_to_wait(refusal: Refusal, between: tuple[ti
 @pytest.mark.parametrize(
     ("refusal", "kind"),
     [
-        (Refusal(499), errors.RefusedError),
-        (Refusal(400, "SOMETHING", "concurrent"), errors.RefusedError),
-        (Refusal(419), errors.RefusedError),
-        (Refusal(421), errors.RefusedError),
+        (Refusal(499), errors.UnavailableError),
+        (Refusal(400, "SOMETHING", "concurrent"), DoubtfulError),
+        (Refusal(503, "SOMETHING"), errors.UnavailableError),
+        (Refusal(419), errors.UnavailableError),
+        (Refusal(421), errors.UnavailableError),
         (Refusal(413), errors.TooLargeError),
         (Refusal(500, "INVALID_FIELD"), errors.ConfigurationError),
         (Refusal(500, "UNSUPPORTED_API_VERSION"), errors.ConfigurationError),
@@ -221,8 +276,8 @@ def test_each_limit_has_its_own_time_to_wait(refusal: Refusal, between: tuple[ti
         (Refusal(413, "ENTITY_IS_LOCKED"), errors.TooLargeError),
         (Refusal(200, "INVALID_SESSION_ID"), errors.SessionExpiredError),
         (Refusal(404, "NOT_FOUND"), errors.RecordGoneError),
-        (Refusal(404), errors.ConfigurationError),
-        (Refusal(410, "SOMETHING"), errors.ConfigurationError),
+        (Refusal(404), DoubtfulError),
+        (Refusal(410, "SOMETHING"), DoubtfulError),
     ],
 )
 def test_code_and_status_count_in_this_order(refusal: Refusal, kind: type) -> None:

@@ -102,17 +102,21 @@ class Composite:
         return self._collection(call.json(), one)
 
     def update(self, call: ApiRequest) -> ApiResponse:
-        """`PATCH /composite/sobjects`: records with their ids."""
+        """`PATCH /composite/sobjects`: records with their ids, in one transaction."""
+        body = call.json()
+        listed = body.get("records")
+        together = len(listed) if isinstance(listed, list) else 1
 
         def one(record: dict[str, Any]) -> dict[str, Any]:
             fields = {name: value for name, value in record.items() if name.lower() != "id"}
             given = record.get("id", record.get("Id"))
             if not given:
                 raise ApiError("MISSING_ARGUMENT", "Id not specified in an update call", fields=("Id",))
-            changed = self._records.update(self._type_of(record), str(given), fields, actor=call.user)
+            owner = self._type_of(record)
+            changed = self._records.update(owner, str(given), fields, actor=call.user, together=together)
             return {"id": changed, "success": True, "errors": []}
 
-        return self._collection(call.json(), one)
+        return self._collection(body, one)
 
     def delete(self, call: ApiRequest) -> ApiResponse:
         """`DELETE /composite/sobjects?ids=`."""

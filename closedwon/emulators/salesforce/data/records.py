@@ -208,8 +208,13 @@ class Records:
         enqueued = {"statusCode": "OPERATION_ENQUEUED", "message": event_uuid, "fields": []}
         return {"id": record_id(owner.prefix, 1), "success": True, "errors": [enqueued]}
 
-    def update(self, owner: SObject, record: str, body: Mapping[str, Any], *, actor: str) -> RecordId:
-        """Change fields of a record. Raises NOT_FOUND, ENTITY_IS_DELETED and the errors of invalid values."""
+    def update(
+        self, owner: SObject, record: str, body: Mapping[str, Any], *, actor: str, together: int = 1
+    ) -> RecordId:
+        """Change fields of a record, one of `together` in its transaction.
+
+        Raises NOT_FOUND, ENTITY_IS_DELETED and the errors of invalid values and of automations.
+        """
         with self.transaction():
             before = self._existing(owner, record)
             self._apply_fault()
@@ -224,6 +229,8 @@ class Records:
                 raise missing_fields(cleared)
             if owner.name == _OPPORTUNITY:
                 _keep_currency(before, values)
+            if self._has_faults:
+                self._faults.refuse_automation(together)
             is_line = owner.name == _LINE
             after = self._lines.changed(before, values) if is_line else {**before, **values}
             self._write(owner, before, after, actor)
