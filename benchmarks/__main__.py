@@ -9,7 +9,18 @@ import argparse
 import subprocess
 import sys
 
-ALL = ("throughput", "salesforce_calls", "intake", "backlog", "dead_erp", "failover", "comparison", "codec")
+ALL = (
+    "throughput",
+    "salesforce_calls",
+    "intake",
+    "backlog",
+    "memory",
+    "commands",
+    "dead_erp",
+    "failover",
+    "comparison",
+    "codec",
+)
 
 
 def main() -> int:

@@ -1,11 +1,12 @@
-"""Where a worker's time goes while it carries orders: its threads, then whose Python code ran.
+"""Where a worker's time goes while it carries orders: its threads, then what ran in Python.
 
     python -m benchmarks.profile --orders 600 [--label NAME]
 
-The deals lie on the bus before the subscriber starts, as in `throughput`. Processor time of each thread is the kernel's:
-the main thread is Python, the others are mostly the SDK's core. py-spy samples the Python threads that are busy; a
-sample belongs to the innermost package that is ours or, without one, to the outermost known library, and beside that
-counts for each function that is on its stack. Needs py-spy (`pip install py-spy`), and the right to trace processes.
+The deals lie on the bus before the subscriber starts, as in `throughput`. The processor time of each thread is the
+kernel's: the main thread runs the activities, threads named `closedwon` run workflow code and calls to Salesforce, and
+the others are the SDK's core. Below that are py-spy's samples of the Python threads that are busy. A sample counts
+for the innermost of our modules on its stack or, without one, for the library that runs; and for each function on its
+stack. Needs py-spy (`pip install py-spy`) and the right to trace processes.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from typing import Final, NamedTuple
 from benchmarks.report import KEPT, LATEST, server_version
 from benchmarks.world import ORDERS, until_closed, world
 
-_RATE: Final = 200
-"""Samples a second."""
+_RATE: Final = 100
+"""Samples a second; the process stands still for each."""
 _OURS: Final = ("closedwon/", "workflows/", "activities/", "workers/")
-_IDLE: Final = "_worker (concurrent/futures/thread.py)"
-"""A thread of a pool that waits for work, which py-spy takes for a busy one."""
+_STEP: Final = "Handle._run (asyncio/events.py)"
+"""Frames outside it are those of the process and of its loop."""
+_IDLE: Final = ("_worker (concurrent/futures/thread.py)", "EpollSelector.select (selectors.py)")
+"""Threads that wait, which py-spy may take for busy ones."""
 _MODULES: Final = 24
 _FUNCTIONS: Final = 45
 
@@ -52,7 +55,18 @@ async def profile(orders: int) -> str:
         async with world() as product:
             await product.pile_up(orders)
             pid = product.stack.workers[0].pid
-            words = (program, "record", "--format", "raw", "--rate", str(_RATE), "--output", str(file), "--pid", str(pid))
+            words = (
+                program,
+                "record",
+                "--format",
+                "raw",
+                "--rate",
+                str(_RATE),
+                "--output",
+                str(file),
+                "--pid",
+                str(pid),
+            )
             before = _threads(pid)
             sampler = await asyncio.create_subprocess_exec(
                 *words, "--full-filenames", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
@@ -64,7 +78,7 @@ async def profile(orders: int) -> str:
             sampler.send_signal(2)  # it writes what it has
             await sampler.wait()
             server = await server_version(product.client)
-        import shutil as sh; sh.copy(file, "/tmp/stacks.txt")
+
         stacks = list(_stacks(file.read_text(encoding="utf-8")))
     head = (
         f"closedwon {metadata.version('closedwon')}, temporalio {metadata.version('temporalio')}, server {server}, "
@@ -88,22 +102,24 @@ def _threads(pid: int) -> Counter[str]:
 def _stacks(text: str) -> Iterator[Stack]:
     for line in text.splitlines():
         frames, _, samples = line.rpartition(" ")
-        found = tuple(_short(frame) for frame in frames.split(";"))
-        if frames and found[-1] != _IDLE:
-            yield Stack(found, int(samples))
+        found = [_short(frame) for frame in frames.split(";")]
+        if not frames or found[-1] in _IDLE:
+            continue
+        inner = found[found.index(_STEP) + 1 :] if _STEP in found else found
+        yield Stack(tuple(inner or found[-1:]), int(samples))
 
 
 def _short(frame: str) -> str:
     """Without what the path has of this machine, and without the line."""
     function, _, place = frame.partition(" (")
     path = place.rstrip(")").rpartition(":")[0] or place.rstrip(")")
-    for root in ("site-packages/", "python3.11/", f"{Path.cwd()}/"):
+    for root in ("site-packages/", f"python{sys.version_info.major}.{sys.version_info.minor}/", f"{Path.cwd()}/"):
         path = path.rpartition(root)[2]
     return f"{function} ({path})"
 
 
 def _owner(stack: Stack) -> str:
-    """The innermost of our modules, else the outermost library that is not the loop."""
+    """The innermost of our modules, else the library that runs."""
     for frame in reversed(stack.frames):
         path = frame.partition(" (")[2].rstrip(")")
         if path.startswith(_OURS):
@@ -121,7 +137,9 @@ def _of_owners(stacks: list[Stack]) -> str:
     owners: Counter[str] = Counter()
     for stack in stacks:
         owners[_owner(stack)] += stack.samples
-    return "\n".join(["samples by owner: our innermost module, else the library", *_shares(owners, owners.total(), _MODULES)])
+    return "\n".join(
+        ["samples by owner: our innermost module, else the library", *_shares(owners, owners.total(), _MODULES)]
+    )
 
 
 def _of_functions(stacks: list[Stack]) -> str:
