@@ -59,7 +59,7 @@ async def _kill_holder(world: Handoff, running: dict[str, Process]) -> str:
 
 
 @pytest.mark.slow
-async def test_the_breaker_is_opened_by_whoever_is_left(tmp_path: Path) -> None:
+async def test_the_breaker_is_opened_by_the_process_that_is_left(tmp_path: Path) -> None:
     """Killed with SIGKILL: the process that has limited the queue, and the one that has begun to open it."""
     async with handoff() as world:
         retry = Retry(initial_interval=_SECOND, maximum_interval=_SECOND)

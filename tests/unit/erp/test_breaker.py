@@ -24,7 +24,7 @@ class _Worker:
     """What one worker sees, on a clock that a test moves."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 100_000.0
         self.contact = Contact(lambda: self.now)
 
     def fails(self, seconds: float, calls: int = 20) -> None:
@@ -180,7 +180,7 @@ def _answered(worker: _Worker) -> None:
 
 def _failed_before(worker: _Worker) -> None:
     worker.contact.failed()
-    worker.now += 3600
+    worker.now += 7200
 
 
 def _reached_meanwhile(worker: _Worker) -> None:
