@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -54,11 +54,12 @@ async def at_once(call: Awaitable[_Result], *, longest: float = _CALL, after_sen
     A call that still waits for others to share a request is then not sent; one that was sent goes on unobserved.
     """
     loop = asyncio.get_running_loop()
+    until = loop.time() + longest
     try:
-        async with asyncio.timeout(longest) as limit:
+        async with asyncio.timeout_at(until) as limit:
 
             def sent() -> None:
-                limit.reschedule(min(limit.when() or loop.time(), loop.time() + after_sent))
+                limit.reschedule(min(until, loop.time() + after_sent))
 
             token = SENT.set(sent)
             try:
@@ -72,8 +73,9 @@ async def at_once(call: Awaitable[_Result], *, longest: float = _CALL, after_sen
 class Promptness:
     """Which systems answer promptly; of one process."""
 
-    def __init__(self) -> None:
-        """Believe so of all."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Believe so of all. `clock` returns seconds."""
+        self._clock = clock
         self._slow_until: dict[Hashable, float] = {}
 
     @contextmanager
@@ -85,10 +87,10 @@ class Promptness:
         if not is_local():
             yield
             return
-        if time.monotonic() < self._slow_until.get(system, 0.0):
+        if self._clock() < self._slow_until.get(system, 0.0):
             raise NotAtOnceError("The system did not answer promptly a moment ago")
         try:
             yield
         except NotAtOnceError:
-            self._slow_until[system] = time.monotonic() + _REST
+            self._slow_until[system] = self._clock() + _REST
             raise

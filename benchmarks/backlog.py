@@ -19,7 +19,7 @@ from temporalio.client import WorkflowExecution
 
 from benchmarks.processes import resident_bytes
 from benchmarks.report import Options, Table, run, server_version
-from benchmarks.world import ORDERS, World, until_closed, world
+from benchmarks.world import ORDERS, World, until_closed, until_counted, world
 from closedwon.demo.parts import program
 
 _CACHED: Final = 1000
@@ -101,9 +101,7 @@ def _commands(idle: Sequence[float], crowded: Sequence[float]) -> dict[str, list
 
 
 async def _until_open(product: World, orders: int) -> None:
-    query = f"{ORDERS} AND ExecutionStatus = 'Running'"
-    while (await product.client.count_workflows(query)).count < orders:  # noqa: ASYNC110 - Temporal sets no event of ours
-        await asyncio.sleep(0.5)
+    await until_counted(product.client, f"{ORDERS} AND ExecutionStatus = 'Running'", orders)
 
 
 async def _seconds(product: World, command: Sequence[str]) -> float:

@@ -13,8 +13,10 @@ from typing import Any, Final
 from temporalio.client import Client
 
 from benchmarks.processes import processor_seconds
+from closedwon.demo import TemporalKind
+from closedwon.demo.cluster.cluster import Cluster
 from closedwon.demo.parts import Guard, Part, Ports
-from closedwon.demo.temporal import DevelopmentServer
+from closedwon.demo.temporal import DevelopmentServer, Temporal
 
 _MODULE: Final = "benchmarks.bare_workflow"
 
@@ -22,14 +24,14 @@ _MODULE: Final = "benchmarks.bare_workflow"
 class BareWorker(Part):
     """One worker process with the SDK's defaults: the sandbox is on."""
 
-    def __init__(self, address: str, **how: Any) -> None:
-        """Of the server at this address."""
+    def __init__(self, server: Temporal, **how: Any) -> None:
+        """Of this server."""
         super().__init__("bare-worker", **how)
-        self._address = address
+        self._server = server
 
     def command(self) -> list[str]:
         """The worker."""
-        return [sys.executable, "-m", _MODULE, "worker", self._address]
+        return [sys.executable, "-m", _MODULE, "worker", self._server.address]
 
     async def is_ready(self) -> bool:
         """Whether it polls."""
@@ -39,7 +41,7 @@ class BareWorker(Part):
 class BareTemporal:
     """A server with a fresh database and a worker; make it with `bare_temporal`."""
 
-    def __init__(self, server: DevelopmentServer, worker: BareWorker, client: Client) -> None:
+    def __init__(self, server: Temporal, worker: BareWorker, client: Client) -> None:
         """Of running processes."""
         self.server = server
         self.worker = worker
@@ -47,7 +49,8 @@ class BareTemporal:
 
     def processor(self) -> dict[str, float]:
         """Seconds of processor time of the server and of the worker until now."""
-        return {"server": processor_seconds(self.server.pid), "worker": processor_seconds(self.worker.pid)}
+        server = sum(processor_seconds(part.pid) for part in self.server.parts)
+        return {"server": server, "worker": processor_seconds(self.worker.pid)}
 
     async def start(self, orders: int, kind: str) -> float:
         """Start workflows by a process of its own; the seconds of processor time that it has used."""
@@ -59,24 +62,23 @@ class BareTemporal:
 
 
 @asynccontextmanager
-async def bare_temporal() -> AsyncIterator[BareTemporal]:
+async def bare_temporal(kind: TemporalKind = TemporalKind.DEVELOPMENT) -> AsyncIterator[BareTemporal]:
     """The same server as the product's, and nothing else on it."""
     with tempfile.TemporaryDirectory(prefix="closedwon-bare-") as name:
         folder, guard = Path(name), Guard()
         ports = Ports(folder / "ports.json")
         how: dict[str, Any] = {"log_dir": folder, "ports": ports, "guard": guard}
-        server = DevelopmentServer(folder, **how)
-        server.search_attributes = ()
+        server: Temporal = (Cluster if kind is TemporalKind.CLUSTER else DevelopmentServer)(folder, **how)
+        if isinstance(server, DevelopmentServer):
+            server.search_attributes = ()
+        worker = BareWorker(server, **how)
         guard.start()
-        parts: list[Part] = [server]
         try:
             await server.start()
-            worker = BareWorker(server.address, **how)
-            parts.append(worker)
             await worker.start()
             yield BareTemporal(server, worker, await server.client())
         finally:
-            for part in reversed(parts):
-                await part.stop()
+            await worker.stop()
+            await server.stop()
             guard.close()
             ports.release()

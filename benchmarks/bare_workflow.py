@@ -1,7 +1,7 @@
 """Bare Temporal, to compare with: a workflow with three activities that do nothing, on the SDK's defaults.
 
     python -m benchmarks.bare_workflow worker ADDRESS
-    python -m benchmarks.bare_workflow starter ADDRESS WORKFLOWS regular|local
+    python -m benchmarks.bare_workflow starter ADDRESS WORKFLOWS regular|local|waiting
 
 The worker writes `ready` when it polls. The starter starts 32 workflows at a time, and writes the seconds of processor
 time that it has used. The sandbox imports this file again for each workflow, so it imports nothing that it can omit.
@@ -19,16 +19,20 @@ from typing import Final
 
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 QUEUE: Final = "bare"
 _AT_A_TIME: Final = 32
 _LIMIT: Final = timedelta(minutes=1)
+_LATER: Final = timedelta(minutes=15)
 
 
 @activity.defn
 async def nothing(text: str) -> str:
-    """Return what comes in."""
+    """Return what comes in; `waiting` fails, and its next attempt is far away."""
+    if text == "waiting":
+        raise ApplicationError(text, next_retry_delay=_LATER)
     return text
 
 

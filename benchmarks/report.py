@@ -23,6 +23,8 @@ from typing import Any, Final, NamedTuple
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 
+from closedwon.demo import TemporalKind
+
 LATEST: Final = Path(".closedwon/bench")
 KEPT: Final = Path(__file__).parent / "results"
 _NAME: Final = 44
@@ -33,6 +35,7 @@ class Options(NamedTuple):
 
     orders: int
     rounds: int
+    temporal: TemporalKind = TemporalKind.DEVELOPMENT
 
 
 class Table(NamedTuple):
@@ -87,10 +90,17 @@ def percentile(figures: Sequence[float], percent: int) -> float:
     return sorted(figures)[-(-len(figures) * percent // 100) - 1]
 
 
-def run(measure: Callable[[Options], Awaitable[tuple[str, Sequence[Table]]]], *, orders: int, rounds: int = 0) -> None:
+def run(
+    measure: Callable[[Options], Awaitable[tuple[str, Sequence[Table]]]],
+    *,
+    orders: int,
+    rounds: int = 0,
+    any_server: bool = False,
+) -> None:
     """Measure, print and store. `measure` returns the version of the server and its tables; its module is its name.
 
-    `orders` and `rounds` are the defaults of the options; without `rounds` a benchmark has one.
+    `orders` and `rounds` are the defaults of the options; without `rounds` a benchmark has one. With `any_server` it
+    runs on a cluster, too.
     """
     module = sys.modules[measure.__module__]
     name = Path(str(module.__file__)).stem
@@ -98,9 +108,18 @@ def run(measure: Callable[[Options], Awaitable[tuple[str, Sequence[Table]]]], *,
     parser.add_argument("--orders", type=int, default=orders, help="default: %(default)s")
     if rounds:
         parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    if any_server:
+        parser.add_argument(
+            "--temporal",
+            type=TemporalKind,
+            choices=list(TemporalKind),
+            default=TemporalKind.DEVELOPMENT,
+            help="default: %(default)s; `cluster` is processes with PostgreSQL (`make cluster ARGS=--build`)",
+        )
     parser.add_argument("--label", help=f"also store the figures in benchmarks/results/{name}-LABEL.json")
     given = parser.parse_args()
-    options = Options(given.orders, given.rounds if rounds else 1)
+    temporal = given.temporal if any_server else TemporalKind.DEVELOPMENT
+    options = Options(given.orders, given.rounds if rounds else 1, temporal)
     load = os.getloadavg()[0]
     server, tables = asyncio.run(_to_the_end(measure(options)))
     print("\n\n".join(map(str, tables)))

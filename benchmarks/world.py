@@ -19,15 +19,17 @@ from closedwon import names
 from closedwon.demo import TemporalKind
 from closedwon.demo.parts import Part
 from closedwon.demo.stack import Stack
-from closedwon.demo.temporal import DevelopmentServer
+from closedwon.demo.temporal import DevelopmentServer, Temporal
 from closedwon.emulators.salesforce.client import OrgClient
 from closedwon.emulators.salesforce.connection import Connection
 from closedwon.ids import RecordId
-from tests.support.actions import HEARTBEAT, billed_actions, settled_actions
+from tests.support import actions
 
 ORDERS: Final = f"WorkflowType = '{names.ORDER_WORKFLOW}'"
 _POLL: Final = 0.5
 """Seconds: looking costs the server a little, so this is not too often."""
+_PATIENCE: Final = 300.0
+"""Seconds without progress until a benchmark fails."""
 
 
 class _Stack(Stack):
@@ -113,16 +115,17 @@ class World:
     async def actions(self) -> Counter[str]:
         """Billed actions as the server has published them, which it does every second."""
         temporal = self.stack.temporal
-        assert isinstance(temporal, DevelopmentServer)
-        return await billed_actions(temporal.metrics_port)
+        return (
+            await actions.billed_actions(temporal.metrics_port)
+            if isinstance(temporal, DevelopmentServer)
+            else Counter()
+        )
 
     async def settled_actions(self) -> Counter[str]:
         """Billed actions until now, when no more are made; without heartbeats, which a reader sends all the time."""
-        temporal = self.stack.temporal
-        assert isinstance(temporal, DevelopmentServer)
-        actions = await settled_actions(temporal.metrics_port)
-        del actions[HEARTBEAT]
-        return actions
+        settled = await settled_actions(self.stack.temporal)
+        del settled[actions.HEARTBEAT]
+        return settled
 
     async def erp(self) -> dict[str, int]:
         """How many calls the ERP has had, and how many orders it has."""
@@ -143,13 +146,17 @@ class World:
 
 @asynccontextmanager
 async def world(
-    *, workers: int = 1, subscribers: int = 1, environment: Mapping[str, str] | None = None
+    *,
+    workers: int = 1,
+    subscribers: int = 1,
+    environment: Mapping[str, str] | None = None,
+    temporal: TemporalKind = TemporalKind.DEVELOPMENT,
 ) -> AsyncIterator[World]:
-    """A stack on Temporal's development server with a fresh database, the emulator and the stub ERP."""
+    """A stack on a Temporal server with a fresh database, the emulator and the stub ERP."""
     quiet = {"CLOSEDWON_TELEMETRY__LOG_LEVEL": "WARNING"}
     with tempfile.TemporaryDirectory(prefix="closedwon-bench-") as folder:
         stack = _Stack(
-            Path(folder), workers=workers, subscribers=subscribers, temporal=TemporalKind.DEVELOPMENT,
+            Path(folder), workers=workers, subscribers=subscribers, temporal=temporal,
             environment=quiet | dict(environment or {}),
         )  # fmt: skip
         async with (
@@ -160,10 +167,31 @@ async def world(
             yield World(stack, people, http, await stack.temporal.client())
 
 
+async def settled_actions(temporal: Temporal) -> Counter[str]:
+    """Billed actions of a server when no more are made; empty for a cluster, which publishes no metrics."""
+    if isinstance(temporal, DevelopmentServer):
+        return await actions.settled_actions(temporal.metrics_port)
+    return Counter()
+
+
 async def until_closed(client: Client, query: str, number: int) -> list[WorkflowExecution]:
-    """Wait until so many workflows have completed and return them in the order of their ends."""
+    """Wait until so many workflows have completed and return them in the order of their ends.
+
+    Raises `TimeoutError` when none has completed for some minutes.
+    """
     query = f"{query} AND ExecutionStatus = 'Completed'"
-    while (await client.count_workflows(query)).count < number:  # noqa: ASYNC110 - Temporal sets no event of ours
-        await asyncio.sleep(_POLL)
+    await until_counted(client, query, number)
     found = [one async for one in client.list_workflows(query)]
     return sorted(found, key=lambda one: one.close_time or one.start_time)
+
+
+async def until_counted(client: Client, query: str, number: int) -> None:
+    """Wait until a query finds so many workflows. Raises `TimeoutError` when their number has not grown for minutes."""
+    found, grew = -1, time.monotonic()
+    while found < number:
+        counted = (await client.count_workflows(query)).count
+        if counted > found:
+            found, grew = counted, time.monotonic()
+        elif time.monotonic() - grew > _PATIENCE:
+            raise TimeoutError(f"{found} of {number} workflows, and no more for {_PATIENCE} s: {query}")
+        await asyncio.sleep(_POLL)

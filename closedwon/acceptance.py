@@ -67,7 +67,11 @@ class Start(NamedTuple):
 
 def order_start(settings: Settings, route: Route, record: RecordId) -> OrderStart:
     """The input of the order workflow of one of the route's records."""
-    return OrderStart.of_route(_route_start(settings, route), org=settings.org(route.org).id, record=record)
+    return _of_route(settings, route, _route_start(settings, route), record)
+
+
+def _of_route(settings: Settings, route: Route, start: RouteStart, record: RecordId) -> OrderStart:
+    return OrderStart.of_route(start, org=settings.org(route.org).id, record=record)
 
 
 def _route_start(settings: Settings, route: Route) -> RouteStart:
@@ -94,6 +98,7 @@ def prepare(settings: Settings, route: Route, notification: Notification) -> Sta
     content = _content(route, fields)
     if content is not None:
         check_record(route, notification.record, content)
+    of_route = _route_start(settings, route)
     # The record's own time outranks the channel's, so that all channels are compared by the same clock.
     stamped_at = aware((content or {}).get("SystemModstamp"))
     message = Message(
@@ -105,11 +110,11 @@ def prepare(settings: Settings, route: Route, notification: Notification) -> Sta
         stamped_at=believable(stamped_at, notification.received_at),
         session=notification.session,
         deleted=notification.deleted,
-        route=_route_start(settings, route),
+        route=of_route,
     )
     check_size(notification.record, message)
     summary = summary_of(route, fields) if fields else None
-    return Start(order_start(settings, route, notification.record), message, summary or notification.summary)
+    return Start(_of_route(settings, route, of_route, notification.record), message, summary or notification.summary)
 
 
 async def accept(

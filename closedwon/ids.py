@@ -17,6 +17,9 @@ from pydantic_core import CoreSchema, core_schema
 _ALPHABET = frozenset(string.ascii_letters + string.digits)
 _CHECKSUM_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _SHORT, _LONG, _GROUP, _PREFIX = 15, 18, 5, 3
+_CASES: Final = str.maketrans({char: "1" if char in string.ascii_uppercase else "0" for char in sorted(_ALPHABET)})
+_CHECKSUMS: Final = {f"{bits:05b}"[::-1]: char for bits, char in enumerate(_CHECKSUM_ALPHABET)}
+"""By a group of five, as zeros and ones: ids are checked wherever they are decoded, so this is a table."""
 
 KEY_PREFIXES: Final = {
     "Account": "001",
@@ -60,11 +63,8 @@ def checksum(short: str) -> str:
     In each group of five, bit j (from the left, least significant first) says whether character j is an upper-case
     letter; the number indexes A-Z0-5.
     """
-    groups = (short[start : start + _GROUP] for start in range(0, _SHORT, _GROUP))
-    return "".join(
-        _CHECKSUM_ALPHABET[sum(1 << place for place, char in enumerate(group) if char in string.ascii_uppercase)]
-        for group in groups
-    )
+    cases = short.translate(_CASES)
+    return "".join([_CHECKSUMS[cases[start : start + _GROUP]] for start in range(0, _SHORT, _GROUP)])
 
 
 def _restored(short: str, suffix: str) -> str | None:

@@ -1,20 +1,19 @@
-"""In what workflow code runs: the SDK's sandbox, which takes modules from the process and imports none again.
+"""In what workflow code runs: in the process itself, without the SDK's sandbox.
 
-By default the SDK imports the module of a workflow again for each run of the workflow, and compiles it where no
-compiled file can be written (`PYTHONDONTWRITEBYTECODE`, a read-only file system). That costs a third of a worker's CPU,
-and each cached workflow keeps a copy of its module. Copies only isolate runs that change globals: ours are constants.
+The sandbox would import the module of a workflow again for each run of the workflow, and compile it where no compiled
+file can be written (`PYTHONDONTWRITEBYTECODE`, a read-only file system). Even if it takes all modules from the process,
+it is entered for each task and several times for each value: a sixth of a worker's own CPU. What it isolates are runs
+that change globals: ours are constants.
 
-The default also finds calls that are not deterministic. Those are found before production: `workflows/ruff.toml` bans
-them in the whole package, and the tests of workflows and the replay of recorded histories keep the default.
+It also finds calls that are not deterministic. Those are found before production: `workflows/ruff.toml` bans them in
+the whole package, and the tests of workflows and the replay of recorded histories run in the sandbox.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner
 
-WORKFLOW_RUNNER: Final = SandboxedWorkflowRunner(
-    restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-)
+WORKFLOW_RUNNER: Final = UnsandboxedWorkflowRunner()
 """For every worker that has workflows."""

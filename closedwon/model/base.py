@@ -52,9 +52,12 @@ class Frozen(Model):
 
 
 def _refuse_unknown(model: type[BaseModel], fields: Iterable[str]) -> None:
+    known = model.__pydantic_fields__  # `model_fields` is a descriptor that costs more than the comparison
+    if known.keys() >= set(fields):
+        return
     for field in fields:
-        if field not in model.model_fields:
-            close = get_close_matches(field, model.model_fields, n=1)
+        if field not in known:
+            close = get_close_matches(field, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             message = f"{model.__name__} has no field {field!r}{hint}"
             raise TypeError(message)

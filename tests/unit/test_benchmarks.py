@@ -58,3 +58,17 @@ def test_the_processor_time_of_a_group_is_that_of_its_processes() -> None:
         assert 0.25 <= processor_seconds(process.pid) <= 1
         process.communicate(b"\n")
     assert 0 == processor_seconds(process.pid)
+
+
+_STARTS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_WORKS!r}], start_new_session=True)"
+
+
+def test_the_processor_time_of_a_group_includes_what_its_processes_have_started() -> None:
+    """PostgreSQL's processes leave the group of their first one."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTS], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert 0.3 <= processor_seconds(process.pid) <= 1
+        process.communicate(b"\n")

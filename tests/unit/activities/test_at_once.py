@@ -11,7 +11,8 @@ import pytest
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 
-from activities.at_once import NotAtOnceError, Promptness, at_once
+from activities import at_once as limits
+from activities.at_once import NotAtOnceError, Promptness, at_once, is_local
 from activities.heartbeats import run_to_completion
 from closedwon.salesforce.api.coalesce import Coalescer
 from closedwon.salesforce.api.window import Window
@@ -88,12 +89,12 @@ async def test_a_local_activity_sends_no_heartbeat() -> None:
 
         return await run_to_completion(call())
 
-    for is_local in (False, True):
+    for local in (False, True):
         beaten.clear()
-        env = _environment(is_local=is_local)
+        env = _environment(is_local=local)
         env.info = replace(env.info, heartbeat_timeout=timedelta(seconds=_SOON))
         env.on_heartbeat = lambda *_: beaten.set()
-        if is_local:
+        if local:
             with pytest.raises(NotAtOnceError):
                 await env.run(work)
         else:
@@ -124,3 +125,38 @@ async def test_a_system_that_was_slow_gets_no_local_activities_for_a_while() -> 
     await _environment(is_local=False).run(prompt, "a")
 
     assert ["a", "b", "a"] == entered
+
+
+async def test_a_slow_system_is_tried_again_after_ten_seconds() -> None:
+    """By the clock of the process, which may be young; no sooner, and no later."""
+    now = 0.5
+    promptness = Promptness(lambda: now)
+
+    @activity.defn
+    async def slow() -> None:
+        with promptness.expected("a"):
+            raise NotAtOnceError("slow")
+
+    @activity.defn
+    async def prompt() -> None:
+        with promptness.expected("a"):
+            pass
+
+    await _environment().run(prompt)
+    with pytest.raises(NotAtOnceError):
+        await _environment().run(slow)
+    now = 10.4
+    with pytest.raises(NotAtOnceError):
+        await _environment().run(prompt)
+    now = 10.5
+    await _environment().run(prompt)
+
+
+def test_outside_an_activity_nothing_is_local() -> None:
+    """Checks of a process use the same clients."""
+    assert not is_local()
+
+
+def test_a_call_gives_up_before_temporal_does_and_temporal_before_a_heartbeat() -> None:
+    """The SDK sends a heartbeat for the workflow's task after 8 seconds: it would then be scheduled again and again."""
+    assert limits._AFTER_SENT < limits._CALL < limits.LONGEST.total_seconds() < 8

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,9 @@ from closedwon.erp.breaker import PROBE, STEPS, Change, Entry, Pace, Phase, next
 from closedwon.erp.contact import Contact
 from closedwon.erp.errors import BusyError, RejectedError, UnknownError, UnreachableError
 
+_DECISION = Path("docs/decisions/0030-workers-agree-on-a-breaker-without-a-process-that-decides.md")
 _PACE = Pace()
+_WORDS = {10: "ten"}
 _SUSPECTED = Entry(None, "suspected: a worker cannot connect", "worker-1")
 _DENIED = Entry(None, "denied: another worker reaches the ERP", "worker-2")
 _PROBING = Entry(PROBE, "no worker can connect to the ERP", "worker-1")
@@ -20,7 +24,7 @@ class _Worker:
     """What one worker sees, on a clock that a test moves."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 100_000.0
         self.contact = Contact(lambda: self.now)
 
     def fails(self, seconds: float, calls: int = 20) -> None:
@@ -92,6 +96,21 @@ def test_a_success_before_the_suspicion_denies_nothing() -> None:
     assert worker.writes(_SUSPECTED) is None
 
 
+def test_a_success_at_the_moment_of_the_suspicion_denies_nothing() -> None:
+    """Which of both came first is not known."""
+    worker = _Worker()
+    worker.contact.reached()
+    assert worker.writes(_SUSPECTED) is None
+
+
+def test_a_worker_whose_last_call_failed_denies_nothing() -> None:
+    """It has reached the ERP since the suspicion, and cannot any more."""
+    worker = _Worker()
+    worker.reaches()
+    worker.contact.failed()
+    assert worker.writes(_SUSPECTED, seen_for=1) is None
+
+
 def test_what_no_worker_denies_in_time_limits_the_queue() -> None:
     """One attempt in ten seconds."""
     worker = _failing()
@@ -154,9 +173,57 @@ def test_a_step_in_which_all_fails_goes_back() -> None:
     assert _Worker().writes(step, seen_for=3600) is None  # no calls: nothing is known
 
 
+def _answered(worker: _Worker) -> None:
+    worker.contact.failed()
+    worker.contact.answered()
+
+
+def _failed_before(worker: _Worker) -> None:
+    worker.contact.failed()
+    worker.now += 7200
+
+
+def _reached_meanwhile(worker: _Worker) -> None:
+    worker.reaches()
+    worker.contact.failed()
+
+
+@pytest.mark.parametrize("sees", [_answered, _failed_before, _reached_meanwhile])
+def test_a_step_goes_back_for_nothing_but_failures_within_it(sees: Callable[[_Worker], None]) -> None:
+    """An answer of any kind, failures of the time before, and a success that another one followed do not count."""
+    worker = _Worker()
+    sees(worker)
+    assert worker.writes(Entry(STEPS[0], "steps"), seen_for=3600) is None
+
+
+def test_a_step_goes_back_although_the_erp_was_reached_before_it() -> None:
+    """It has died again."""
+    worker = _Worker()
+    worker.reaches()
+    worker.now += 3600
+    worker.contact.failed()
+    assert Phase.PROBING is worker.writes(Entry(STEPS[0], "steps"), seen_for=3600)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"fails for {_PACE.fails_for} seconds and {_WORDS[_PACE.failures]} calls",
+        f"not denied for {_PACE.objection} seconds",
+        f"becomes a limit of one attempt every {_WORDS[round(1 / PROBE)]} seconds",
+        f"in steps of {_PACE.step} seconds: {', '.join(f'{step:g}' for step in STEPS)} a second, no limit",
+        f"one request per ERP every {_PACE.look} seconds",
+    ],
+)
+def test_the_times_are_those_of_the_decision(sentence: str) -> None:
+    """Operators plan by them, and so do the computed costs of an outage."""
+    assert sentence in _DECISION.read_text(encoding="utf-8")
+
+
 def test_a_limit_is_read_as_temporal_keeps_it() -> None:
     """In single precision."""
     assert Phase.PROBING is Entry(0.10000000149011612).phase
+    assert Phase.PROBING is Entry(PROBE / 2).phase
     assert Phase.STEP is Entry(STEPS[0]).phase
     assert ["not reached", "reopening, at most 5/s", ""] == [Entry(one).status for one in (PROBE, 5.0, None)]
 

@@ -143,3 +143,8 @@ def test_a_trickle_is_never_delayed_for_long(events: list[tuple[float, int]]) ->
         window.left(size)
 
     assert NORMAL.first == lengths(window, clock, *[1] * 8, apart=1.0)[-1]
+
+
+def test_a_window_begins_with_its_shortest_length() -> None:
+    """The first caller of a process opens it."""
+    assert NORMAL.first == Window().length
