@@ -205,12 +205,14 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
     """The end: what was counted, and whether all is well."""
     well = good(summary, deals)
     style = "bold green" if well else "bold red"
+    waiting = f"   waiting {summary.waiting}" if summary.waiting else ""
     sign = " =" if summary.won == summary.ordered == summary.written_back else ","
     lines = [
         Text.assemble(
             (f"{_DONE} " if well else "✘ ", style),
             (f"won {summary.won}{sign} ordered {summary.ordered}{sign} written back {summary.written_back}", style),
-            f"   totals right {summary.totals_right}   duplicates {summary.duplicates}   missing {summary.missing}",
+            f"   totals right {summary.totals_right}   duplicates {summary.duplicates}{waiting}"
+            f"   missing {summary.missing}",
         )
     ]
     if summary.median_s is not None:
@@ -223,7 +225,7 @@ def result(summary: Summary, *, deals: int, erp: str, file: str) -> RenderableTy
             Text(
                 f"  all runs: won {whole.won}, ordered {whole.ordered}, "
                 f"written back {whole.written_back}, cancelled {whole.cancelled}, duplicates {whole.duplicates}, "
-                f"missing {whole.missing}"
+                f"waiting {whole.waiting}, missing {whole.missing}"
             )
         )
     if not summary.clean:

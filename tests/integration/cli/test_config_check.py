@@ -147,8 +147,8 @@ def test_servers_that_are_away_are_reported_with_their_key(
     )
     found = lines(result.output)
     assert 1 == result.exit_code
-    assert "`orgs.url` is its address" in found["org production"]
-    assert "`erps.url` is its address" in found["erp stub"]
+    assert "correct the port in `orgs.url`" in found["org production"]
+    assert "correct the port in `erps.url`" in found["erp stub"]
     assert "TEMPORAL_ADDRESS" in found["temporal"]
     assert "4 problems to fix." in result.output
     assert "Traceback" not in result.output

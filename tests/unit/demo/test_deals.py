@@ -56,8 +56,8 @@ def test_a_run_is_counted_by_itself_and_beside_all_runs() -> None:
 
     assert (1, 1, 2, False) == (summary.won, summary.totals_right, summary.all_runs.won, summary.clean)
     assert {
-        "won", "ordered", "written_back", "cancelled", "duplicates", "missing", "totals_right", "median_s", "p95_s",
-        "all_runs", "clean",
+        "won", "ordered", "written_back", "cancelled", "duplicates", "waiting", "missing", "totals_right", "median_s",
+        "p95_s", "all_runs", "clean",
     } == set(summary.model_dump())  # fmt: skip
 
 

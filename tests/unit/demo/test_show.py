@@ -147,7 +147,7 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
     Screen().say(result(summary, deals=2, erp="Tryton", file="summary.json"))
 
     said = capsys.readouterr().out
-    assert "all runs: won 5, ordered 4, written back 4, cancelled 1, duplicates 0, missing 0" in said
+    assert "all runs: won 5, ordered 4, written back 4, cancelled 1, duplicates 0, waiting 0, missing 0" in said
     assert good(summary, 2)
 
 
