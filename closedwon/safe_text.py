@@ -30,7 +30,7 @@ _HIDDEN: Final = re.compile(
 _BREAKS: Final = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _MARKUP: Final = re.compile(r"[\\`*\[\]<>~|&!]|(?<!\w)_|_(?!\w)")
 _AT_THE_START: Final = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([#+=.)-])")
-_LINKED: Final = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?=@)", re.IGNORECASE)
+_LINKED: Final = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?=@[-\w]+\.[-\w])", re.IGNORECASE)
 """Where addresses that need no markup can be divided."""
 _UNSAFE_IN_JSON: Final = re.compile(f"{_HIDDEN.pattern}|[\u2028\u2029]")
 
@@ -87,7 +87,7 @@ def is_web_address(url: str) -> bool:
 def chat(text: str) -> str:
     """Make a text safe for a chat that gets an alert: one line without links, mentions or tags."""
     joined = line(text, _LONGEST_IN_CHAT)
-    return re.sub(r"(?<=<)|(?<=\])(?=\()", _JOINER, _LINKED.sub(_JOINER, joined))
+    return re.sub(r"(?<=<)|(?<=@)|(?<=\])(?=\()", _JOINER, _LINKED.sub(_JOINER, joined))
 
 
 def log(text: str, longest: int = _LONGEST_IN_LOG) -> str:
