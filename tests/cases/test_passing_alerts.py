@@ -52,7 +52,7 @@ async def test_many_orders_with_one_cause_are_one_alert_and_one_line() -> None:
 
 
 def _problem(message: str, reason: AttentionReason = AttentionReason.ERP_REJECTED, erp: str = "stub") -> Problem:
-    return Problem(reason=reason, message=message, hint="Mend it.", erp=erp)
+    return Problem(reason=reason, message=message, hint="Fix it.", erp=erp)
 
 
 @pytest.mark.parametrize(
