@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Final
 
 from temporalio import activity
@@ -31,6 +32,8 @@ from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.settings import Settings
 from closedwon.temporal.audits import audit_attributes
 
+_DATE: Final = timedelta(seconds=1)
+"""The precision of Salesforce's clock as its answers say it."""
 _MOST_KNOWN: Final = 2000
 """The most records that the next audit is given: some 50 kB of a history."""
 _EXAMPLES: Final = 5
@@ -70,7 +73,7 @@ class AuditActivities:
             self._holds.check_erp(erp.name)
         schedule, now = settings.audit, await self._connections.salesforce[request.org].ask_now()
         # A mark in the future was set by a clock that was ahead: what lies between was never looked at.
-        mark = request.mark if request.mark is not None and request.mark <= now else None
+        mark = request.mark if request.mark is not None and request.mark <= now + _DATE else None
         report = await audit(
             settings,
             self._connections,

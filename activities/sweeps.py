@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from temporalio import activity
@@ -32,6 +32,8 @@ _PAGE: Final = 1000
 _MANY: Final = 10_000
 """Records above which a query job of the Bulk API is cheaper than pages."""
 _BULK_PAGE: Final = 1000
+_DATE: Final = timedelta(seconds=1)
+"""What Salesforce's clock may be ahead of its `Date`, which has whole seconds."""
 _JOB_POLL: Final = 2.0
 """Seconds between looks at a query job."""
 
@@ -99,7 +101,7 @@ class SweepActivities:
         self._holds.check(route)
         where = _where(route)
         # By Salesforce's clock, which stamps the records: one of ours that is ahead would leave out what comes next.
-        now = await self._clients[request.org].ask_now()
+        now = await self._clients[request.org].ask_now() + _DATE
         until = now - sweep.lag
         if request.gap is not None and until < request.gap.until:
             wait = request.gap.until - until

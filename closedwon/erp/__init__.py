@@ -14,6 +14,7 @@ The other modules apply to every adapter, so an adapter never implements them it
     checking    rejects answers about other orders    resolving   orders that a person has named
     fencing     stops writes of replaced attempts     advancing   from a draft to a confirmed order
     blanking    removes customer data from refusals     contact     whether calls find a connection
+    statuses    what an HTTP status means               refusals    how long what has worked is tried again
 
 To add an adapter, change these places (the page above has the details):
 

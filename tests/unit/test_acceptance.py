@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from temporalio.common import Priority
 
+from closedwon import acceptance
 from closedwon.acceptance import Notification, accept, in_place_of_event, order_start, prepare
 from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.orders import MappingError
+from closedwon.model.messages import UnparseableMessage
 from closedwon.model.routes import Channel, RetrySettings
 from closedwon.settings import Settings
+from closedwon.temporal.orders import FullError
 
 RECORD = RecordId("006000000000001AAA")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -211,3 +214,31 @@ def test_content_without_any_field_is_none(settings: Load) -> None:
     """It would replace what an earlier notification says of the record."""
     whole = by_event(settings())
     assert prepare(whole, whole.routes[0], notified(fields={})).message.payload is None
+
+
+async def test_a_notification_whose_workflow_is_full_is_held(settings: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Complete, once for each message of the record, with the channel and what to do."""
+    whole = by_event(settings())
+    prepared = prepare(whole, whole.routes[0], notified(fields={"Payload__c": {"Name": "Roof"}}))
+    held: list[UnparseableMessage] = []
+
+    async def full(*_given: Any, **_more: Any) -> None:
+        raise FullError(prepared.order.record)
+
+    async def park(_client: Any, message: UnparseableMessage) -> None:
+        held.append(message)
+
+    monkeypatch.setattr(acceptance, "start_order", full)
+    monkeypatch.setattr(acceptance, "park_unparseable", park)
+    await acceptance.start(cast("Any", None), prepared)
+    (message,) = held
+    assert message.is_held
+    assert message.id.startswith(f"{prepared.order.record}-")
+    assert (prepared.order.org, prepared.message.channel, prepared.message.received_at) == (
+        message.org, message.channel, message.received_at,
+    )  # fmt: skip
+    assert f"route {prepared.order.route}" == message.source
+    assert prepared.order.record in message.problem
+    assert "`retry`" in str(message.hint)
+    kept = acceptance.HeldNotification.model_validate_json(message.raw)
+    assert prepared == (kept.order, kept.message, kept.summary)

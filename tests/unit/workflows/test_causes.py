@@ -1,0 +1,41 @@
+"""What orders that need attention have in common."""
+
+from __future__ import annotations
+
+import pytest
+
+from closedwon.errors import AttentionReason
+from closedwon.model.order_state import Problem
+from closedwon.operations.causes import by_cause
+
+
+def _problem(message: str, reason: AttentionReason = AttentionReason.ERP_REJECTED, erp: str = "stub") -> Problem:
+    return Problem(reason=reason, message=message, hint="Fix it.", erp=erp)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (_problem("refuses with 422: order S0042"), _problem("refuses with 422: order S0043"), 1),
+        (_problem("refuses: credit limit"), _problem("refuses: period closed"), 2),
+        (_problem("refuses: credit limit"), _problem("refuses: credit limit", erp="other"), 2),
+        (
+            _problem("record 0065g00000AbCdEAAV has no name", AttentionReason.MAPPING_FAILED),
+            _problem("record 0065g00000XyZaBAAV has no name", AttentionReason.MAPPING_FAILED),
+            1,
+        ),
+        (
+            _problem("has no product 'X-1'", AttentionReason.UNKNOWN_PRODUCT),
+            _problem("has no product 'X-2'", AttentionReason.UNKNOWN_PRODUCT),
+            2,
+        ),
+    ],
+)
+def test_what_counts_as_one_cause(one: Problem, other: Problem, expected: int) -> None:
+    """What one correction puts right: ids and numbers of orders make no difference, ERPs and products do."""
+    assert expected == len(by_cause([one, other]))
+
+
+def test_what_each_order_is_decided_by_itself_has_no_common_cause() -> None:
+    """Its alert is its own."""
+    assert _problem("differs", AttentionReason.AMOUNT_DIFFERS).cause is None
