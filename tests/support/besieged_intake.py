@@ -48,12 +48,15 @@ async def besieged(data_dir: Path) -> AsyncIterator[Siege]:
 
 
 @asynccontextmanager
-async def attacked(world: Siege, seconds: float) -> AsyncIterator[dict[str, int]]:
-    """Hostile traffic during a block, for so many seconds; the block may be longer. What was sent, at its end."""
+async def attacked(world: Siege, seconds: float, *kinds: str) -> AsyncIterator[dict[str, int]]:
+    """Hostile traffic of these kinds (default: all) during a block, for so many seconds; the block may be longer.
+
+    What was sent, at its end.
+    """
     parts = urlsplit(intake_url(world.stack))
     run = [f"{parts.scheme}://127.0.0.1:{parts.port}", "won-deals", str(world.stack.org.connection["org_id"])]
     attacker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.hostile_traffic", *run, str(seconds), stdout=PIPE
+        sys.executable, "-m", "tests.support.hostile_traffic", *run, str(seconds), *kinds, stdout=PIPE
     )
     sent: dict[str, int] = {}
     yield sent

@@ -1,8 +1,9 @@
 """Hostile traffic of every kind against a running intake, from one process of its own.
 
-    python -m tests.support.hostile_traffic ADDRESS ROUTE ORG SECONDS
+    python -m tests.support.hostile_traffic ADDRESS ROUTE ORG SECONDS [KIND ...]
 
-Nothing that it sends proves anything. Prints how many of each kind it has sent, as JSON.
+Nothing that it sends proves anything. Without kinds, all of them are sent. Prints how many of each kind it has sent,
+as JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -41,7 +42,7 @@ class Traffic:
         self._open: list[asyncio.StreamWriter] = []
         self.sent: Counter[str] = Counter()
 
-    async def run(self, seconds: float) -> Mapping[str, int]:
+    async def run(self, seconds: float, only: Sequence[str] = ()) -> Mapping[str, int]:
         """Attack for so long; return how many requests of each kind were sent."""
         kinds: dict[Callable[[], Awaitable[None]], float] = {
             self._garbage: 10,
@@ -58,7 +59,8 @@ class Traffic:
         }
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*(self._again(kind, rate) for kind, rate in kinds.items()))
+                chosen = {kind: rate for kind, rate in kinds.items() if not only or _named(kind) in only}
+                await asyncio.gather(*(self._again(kind, rate) for kind, rate in chosen.items()))
         for writer in self._open:
             writer.close()
         return self.sent
@@ -69,7 +71,7 @@ class Traffic:
             with suppress(*_FAILS):
                 await kind()
             count += 1
-            self.sent[getattr(kind, "__name__", "").removeprefix("_")] += 1
+            self.sent[_named(kind)] += 1
             await asyncio.sleep(max(0.0, began + count / rate - time.monotonic()))
 
     async def _post(self, path: str, body: bytes, headers: str = "", method: str = "POST") -> None:
@@ -153,8 +155,12 @@ class Traffic:
             self._open.pop(0).close()
 
 
+def _named(kind: Callable[[], Awaitable[None]]) -> str:
+    return getattr(kind, "__name__", "").removeprefix("_")
+
+
 if __name__ == "__main__":
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    address, route, org, seconds = sys.argv[1:]
-    json.dump(asyncio.run(Traffic(address, route, org).run(float(seconds))), sys.stdout)
+    address, route, org, seconds, *only = sys.argv[1:]
+    json.dump(asyncio.run(Traffic(address, route, org).run(float(seconds), only)), sys.stdout)
