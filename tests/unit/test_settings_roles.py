@@ -183,11 +183,13 @@ def test_a6_the_codec_server_needs_keys_and_its_token_only(file: Path, monkeypat
     assert load_encryption(file).keys
 
 
-def test_a_secret_that_was_not_read_cannot_be_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_secret_that_was_not_read_cannot_be_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No request is ever made with an empty one, and the checks of secrets do not stumble over it."""
     _give(monkeypatch, set())
     settings = load_settings(file, Reading(frozenset({Purpose.PAYLOADS})))
 
+    erp = open_erp(settings.erps[0])
     with pytest.raises(UnreadSecretError):
-        open_erp(settings.erps[0])
+        await erp.check()
+    await erp.close()
     assert [] == [*secrets_of_org(settings, settings.orgs[0]), *secrets_of_erp(settings.erps[0])]

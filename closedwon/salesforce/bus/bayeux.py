@@ -91,6 +91,7 @@ def refusal(message: Message, request: Message) -> ClosedwonError:
 
     `ext.sfdc.failureReason` counts first: `error` beside it may contain anything, even 401 for a busy server.
     """
+    whole = _failure_reason(message) or str(message.get("error") or "")
     error, reason = (_CODE.sub(r"\1::", text) for text in (str(message.get("error") or ""), _failure_reason(message)))
     for text in (reason, error):
         for part, meaning in _KNOWN.items():
@@ -106,7 +107,7 @@ def refusal(message: Message, request: Message) -> ClosedwonError:
     if message["channel"] in ("/meta/handshake", "/meta/subscribe") and (reason or error).startswith("4"):
         refused = StreamRefusedError(f"The event bus rejects the subscription: {text}", hint=_REFUSED)
         is_subscribe = message["channel"] == "/meta/subscribe"
-        return refused if _is_certain(reason or error, position if is_subscribe else "") else DoubtfulError(refused)
+        return refused if _is_certain(whole, position if is_subscribe else "") else DoubtfulError(refused)
     return StreamInterruptedError(f"The event bus rejects {message['channel']}: {text}")
 
 
