@@ -63,7 +63,7 @@ class _Calls:
         assert b"<Ack>true</Ack>" in await self._post(body)
 
     async def _post(self, body: bytes) -> bytes:
-        """Post by a kept connection, and return the body of the answer. Without a library, whose own cost would count as ours."""
+        """Post by a kept connection, and return the body of the answer. A library would add a cost of its own."""
         url = self._url
         reader, writer = self._kept.pop() if self._kept else await asyncio.open_connection(url.hostname, url.port)
         head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: text/xml; charset=utf-8\r\n"
