@@ -25,6 +25,7 @@ from closedwon.erp.errors import (
     RefusedForNowError,
     UnknownError,
     UnreachableError,
+    UnusableAnswerError,
     WrongAnswerError,
     concerns_erp,
 )
@@ -84,7 +85,7 @@ class Contact:
         except Exception as error:
             if isinstance(error, AttentionError) and concerns_erp(error):
                 self.answered()
-                left = self.refusals.refused(kind)
+                left = self.refusals.refused(kind, is_answer=isinstance(error, UnusableAnswerError))
                 if left:
                     raise RefusedForNowError(error, left) from None
                 raise

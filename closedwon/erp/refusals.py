@@ -38,7 +38,11 @@ class Refusals:
         self._has_worked.add(call)
         self._streaks.end(call)
 
-    def refused(self, call: Call) -> timedelta:
-        """Note a refusal that concerns the ERP; return for how long it is still tried again."""
-        left = self._streaks.left(call, WHILE if call in self._has_worked else UNPROVEN)
-        return left if self._has_worked else timedelta(0)
+    def refused(self, call: Call, *, is_answer: bool = False) -> timedelta:
+        """Note a refusal that concerns the ERP; return for how long it is still tried again.
+
+        `is_answer`: it is an answer off the contract. That a facade has answered other calls right says nothing of it.
+        """
+        has_worked = call in self._has_worked
+        left = self._streaks.left(call, WHILE if has_worked else UNPROVEN)
+        return left if has_worked or (self._has_worked and not is_answer) else timedelta(0)

@@ -75,6 +75,13 @@ def test_a_right_that_was_never_used_is_tried_again_for_a_minute() -> None:
     assert _REFUSED is worker.meets(_REFUSED, "create")
 
 
+def test_an_answer_off_the_contract_needs_a_person_unless_the_same_call_has_worked() -> None:
+    """A facade that looks up right and has never created anything is wrong, and not being deployed."""
+    worker = _Worker()
+    worker.meets(None)
+    assert _OFF is worker.meets(_OFF, "create")
+
+
 @pytest.mark.parametrize("answer", [None, RejectedError("no such product")])
 def test_a_success_or_a_business_reason_ends_it(answer: Exception | None) -> None:
     """Both show that credential and path are good; the next refusal is a new one."""
