@@ -129,7 +129,7 @@ def _state(state: ChannelState, settings: Settings, proved_at: datetime | None, 
     if state.unclaimed_since is not None:
         return ReaderState.NO_READER if now - state.unclaimed_since > _TAKEN_WITHIN else ReaderState.CONNECTING
     if not state.is_reading:
-        return ReaderState.REFUSED
+        return ReaderState.CONNECTING if state.is_deciding else ReaderState.REFUSED
     if state.heartbeat is not None and now - state.heartbeat > _SILENT * settings.subscriber.heartbeat_timeout:
         return ReaderState.NO_READER
     return _connection(state, settings, proved_at, now=now)

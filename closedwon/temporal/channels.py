@@ -37,6 +37,8 @@ class ChannelState(NamedTuple):
     """Its activity is with a worker, or scheduled; otherwise it waits for a worker, or rests after a refusal."""
     unclaimed_since: datetime | None = None
     """Since when a task of the workflow or of the activity waits for a worker to take it; None if none does."""
+    is_deciding: bool = False
+    """A worker has its workflow task, so that it is about to read, or to rest."""
     heartbeat: datetime | None = None
     """The time of the reader's last heartbeat, by Temporal's clock; None before the first one of an attempt."""
     cursor: Cursor | None = None
@@ -74,8 +76,11 @@ async def channel_state(client: Client, org: OrgId, channel: str) -> ChannelStat
     reading = [one for one in raw.pending_activities if one.activity_id == _READER]  # others raise alerts
     if reading:
         state = await _reading(client, reading[0])
-    elif raw.HasField("pending_workflow_task") and not raw.pending_workflow_task.HasField("started_time"):
-        state = state._replace(unclaimed_since=raw.pending_workflow_task.scheduled_time.ToDatetime(UTC))
+    elif raw.HasField("pending_workflow_task"):
+        task = raw.pending_workflow_task
+        is_deciding = task.HasField("started_time")
+        since = None if is_deciding else task.scheduled_time.ToDatetime(UTC)
+        state = state._replace(is_deciding=is_deciding, unclaimed_since=since)
     if state.cursor is None:
         state = await _with_history(client, handle.id, state)
     return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from closedwon.names import OrderStage
 from closedwon.operations import doctor, erps, waiting
 from closedwon.operations.troubles import Harm
 from closedwon.temporal import queues
+from closedwon.temporal.channels import ChannelState
 from closedwon.temporal.key_checks import ensure_key_checks
 from closedwon.temporal.queues import write_breaker_entry
 from tests.support.breaker import until_phase
@@ -30,6 +31,7 @@ from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
 from tests.support.witnesses import Witnesses, alerting, ask
 
+_NOW = datetime.now(UTC)
 _EVENTS = "events of org-0"
 _BUS = f"org-0 {CHANNEL}"
 
@@ -137,6 +139,20 @@ async def test_n3_a_channel_that_salesforce_refuses_says_why(world: Handoff) -> 
         subscription = names.subscription_workflow_id(world.org.org_id, CHANNEL)
         await world.client.get_workflow_handle(subscription).signal(names.SIGNAL_RETRY)
         await _until_reader(world, ReaderState.READING)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (ChannelState(is_started=True, is_deciding=True), ReaderState.CONNECTING),
+        (ChannelState(is_started=True, unclaimed_since=_NOW - timedelta(seconds=1)), ReaderState.CONNECTING),
+        (ChannelState(is_started=True, unclaimed_since=_NOW - timedelta(seconds=9)), ReaderState.NO_READER),
+        (ChannelState(is_started=True), ReaderState.REFUSED),
+    ],
+)
+def test_n3_a_hand_over_is_not_a_refusal(world: Handoff, state: ChannelState, expected: ReaderState) -> None:
+    """Between two activities nothing reads, for a moment: no person is called for that."""
+    assert expected is readers.reader(world.settings.orgs[0], CHANNEL, state, world.settings, now=_NOW).state
 
 
 async def test_r10_a_poller_that_is_dead_is_not_a_worker(world: Handoff, monkeypatch: pytest.MonkeyPatch) -> None:
