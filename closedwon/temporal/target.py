@@ -106,9 +106,10 @@ def explain(error: RuntimeError, target: Target) -> NetworkError:
         )
     if proxy is not None and kind is not FailureKind.CERTIFICATE:
         kind, text = FailureKind.PROXY, f"{text} (proxy {proxy.address} of {proxy.variable})"
-    return NetworkError(kind, text)
+    return NetworkError(kind, text, hint=_UNTRUSTED if "UnknownIssuer" in said else "")
 
 
+_UNTRUSTED: Final = "If it is your own authority, set SSL_CERT_FILE, or TEMPORAL_TLS_SERVER_CA_CERT_PATH."
 _SIGNS: Final = (
     ("dns error", FailureKind.NAME, "its name has no address"),
     ("failed to lookup", FailureKind.NAME, "its name has no address"),
@@ -119,8 +120,7 @@ _SIGNS: Final = (
     ("InvalidContentType", FailureKind.TLS, "it does not speak TLS"),
 )
 _CERTIFICATES: Final = {
-    "UnknownIssuer": "its certificate is from an authority that is not trusted here: set SSL_CERT_FILE, or "
-    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "UnknownIssuer": "its certificate is from an authority that is not trusted here",
     "NotValidForName": "its certificate is for another name",
     "NotValidForNameContext": "its certificate is for another name",
     "NotValidYet": "its certificate is not valid yet",
