@@ -104,20 +104,7 @@ def run(
     """
     module = sys.modules[measure.__module__]
     name = Path(str(module.__file__)).stem
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=module.__doc__)
-    parser.add_argument("--orders", type=int, default=orders, help="default: %(default)s")
-    if rounds:
-        parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
-    if any_server:
-        parser.add_argument(
-            "--temporal",
-            type=TemporalKind,
-            choices=list(TemporalKind),
-            default=TemporalKind.DEVELOPMENT,
-            help="default: %(default)s; `cluster` is processes with PostgreSQL (`make cluster ARGS=--build`)",
-        )
-    parser.add_argument("--label", help=f"also store the figures in benchmarks/results/{name}-LABEL.json")
-    given = parser.parse_args()
+    given = _arguments(name, module.__doc__, orders, rounds, any_server=any_server)
     temporal = given.temporal if any_server else TemporalKind.DEVELOPMENT
     options = Options(given.orders, given.rounds if rounds else 1, temporal)
     load = os.getloadavg()[0]
@@ -142,6 +129,23 @@ def run(
         _store(report, KEPT / f"{name}-{given.label}.json")
     sys.stdout.flush()
     os._exit(0)  # the Temporal SDK may crash the interpreter's exit
+
+
+def _arguments(name: str, description: str | None, orders: int, rounds: int, *, any_server: bool) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--orders", type=int, default=orders, help="default: %(default)s")
+    if rounds:
+        parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    if any_server:
+        parser.add_argument(
+            "--temporal",
+            type=TemporalKind,
+            choices=list(TemporalKind),
+            default=TemporalKind.DEVELOPMENT,
+            help="default: %(default)s; `cluster` is processes with PostgreSQL (`make cluster ARGS=--build`)",
+        )
+    parser.add_argument("--label", help=f"also store the figures in benchmarks/results/{name}-LABEL.json")
+    return parser.parse_args()
 
 
 async def _to_the_end(measuring: Awaitable[tuple[str, Sequence[Table]]]) -> tuple[str, Sequence[Table]]:

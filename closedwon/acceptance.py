@@ -65,13 +65,10 @@ class Start(NamedTuple):
     summary: str | None
 
 
-def order_start(settings: Settings, route: Route, record: RecordId) -> OrderStart:
-    """The input of the order workflow of one of the route's records."""
-    return _of_route(settings, route, _route_start(settings, route), record)
-
-
-def _of_route(settings: Settings, route: Route, start: RouteStart, record: RecordId) -> OrderStart:
-    return OrderStart.of_route(start, org=settings.org(route.org).id, record=record)
+def order_start(settings: Settings, route: Route, record: RecordId, of_route: RouteStart | None = None) -> OrderStart:
+    """The input of the order workflow of one of the route's records; `of_route` is its part of the route, if made."""
+    made = of_route or _route_start(settings, route)
+    return OrderStart.of_route(made, org=settings.org(route.org).id, record=record)
 
 
 def _route_start(settings: Settings, route: Route) -> RouteStart:
@@ -114,7 +111,8 @@ def prepare(settings: Settings, route: Route, notification: Notification) -> Sta
     )
     check_size(notification.record, message)
     summary = summary_of(route, fields) if fields else None
-    return Start(_of_route(settings, route, of_route, notification.record), message, summary or notification.summary)
+    order = order_start(settings, route, notification.record, of_route)
+    return Start(order, message, summary or notification.summary)
 
 
 async def accept(

@@ -155,11 +155,7 @@ class _Process:
         await patiently(client, registration.register)
         self._doing = "checking settings and systems"
         connections = await stack.enter_async_context(self._connections())
-        for report in (
-            report_usage(connections, self._settings, metrics),
-            report_limits(client, connections, self._settings, metrics),
-        ):
-            stack.callback(asyncio.create_task(report).cancel)
+        self._report(stack, client, connections)
         holds, wait = Holds(), NamespaceWait(client)
         queues = []
         if Role.INTAKE in self._roles or Role.ORDERS in self._roles:
@@ -188,6 +184,15 @@ class _Process:
         metrics.started_at.set(time.time())
         self._client, self.is_running = client, True
         return client
+
+    def _report(self, stack: AsyncExitStack, client: Client, connections: Connections) -> None:
+        """Report what is used, and what runs short, until the stack ends."""
+        settings, metrics = self._settings, self._telemetry.metrics
+        for report in (
+            report_usage(connections, settings, metrics),
+            report_limits(client, connections, settings, metrics),
+        ):
+            stack.callback(asyncio.create_task(report).cancel)
 
     def _connections(self) -> Connections:
         """To what the roles need: the settings hold no credential for the others (`closedwon.cli.run`)."""

@@ -104,14 +104,19 @@ def network_error_in(error: BaseException | None) -> NetworkError | None:
     return error
 
 
-def explain(error: BaseException, url: str, proxy: Proxy | None, seconds: float) -> NetworkError:
-    """Turn an error of aiohttp, or a `TimeoutError` after `seconds`, into ours. Not for certificates."""
+def explain(
+    error: BaseException, url: str, proxy: Proxy | None, seconds: float, *, during: FailureKind | None = None
+) -> NetworkError:
+    """Turn an error of aiohttp, or a `TimeoutError` after `seconds`, into ours. Not for certificates.
+
+    `during` is what the call waited for when `seconds` had passed, if it was not the answer.
+    """
     host = urlsplit(url).hostname or "the host"
     kind, text = (
         (_of_proxy(error, proxy, host) if proxy else None)
         or _of_connecting(error, host)
         or (
-            (FailureKind.NO_ANSWER, f"{host} gave no whole answer within {seconds:g} s")
+            _of_waiting(host, seconds, during)
             if isinstance(error, TimeoutError)
             else (FailureKind.BROKEN, f"the connection to {host} broke{_tls_reason(error)}")
             if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, OSError))
@@ -155,6 +160,16 @@ def _of_connecting(error: BaseException, host: str) -> tuple[FailureKind, str] |
             return _refusal(error.os_error, host)
         case _:
             return None
+
+
+def _of_waiting(host: str, seconds: float, during: FailureKind | None) -> tuple[FailureKind, str]:
+    match during:
+        case FailureKind.NAME:
+            return during, f"no name server answers for {host} within {seconds:g} s"
+        case FailureKind.CONNECT_TIMEOUT:
+            return during, f"{host} takes no connection within {seconds:g} s"
+        case _:
+            return FailureKind.NO_ANSWER, f"{host} gave no whole answer within {seconds:g} s"
 
 
 def explain_certificate(

@@ -16,10 +16,10 @@ import json as jsons
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
@@ -100,6 +100,7 @@ class Http:
         address = str(url)
         seconds = (deadline or self._timeout).total_seconds()
         proxy, context = _rules(address)
+        progress = _Progress()
         try:
             async with asyncio.timeout(seconds):
                 async with self._open().request(
@@ -113,13 +114,14 @@ class Http:
                     ssl=context,
                     proxy=proxy.url if proxy is not None else None,
                     proxy_headers=proxy.headers if proxy is not None else None,
+                    trace_request_ctx=progress,
                 ) as response:
                     body = await response.read()
                 return Reply(response.status, response.headers, body, response.reason or "")
         except aiohttp.ClientConnectorCertificateError as error:
             reason, cause = error.certificate_error, error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            raise explain(error, address, proxy, seconds) from error
+            raise explain(error, address, proxy, seconds, during=progress.waits_for) from error
         shown = await shown_by(self._open(), address, proxy)
         raise explain_certificate(_as_certificate_error(reason), address, proxy, shown) from cause
 
@@ -145,6 +147,7 @@ class Http:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT.total_seconds()),
                 auto_decompress=self._decompress,
                 middlewares=(_once,),
+                trace_configs=[_traces()],
                 trust_env=False,
             )
         return self._session
@@ -171,6 +174,31 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         if request.method in _SAFE_TO_REPEAT:
             raise
         raise aiohttp.ClientPayloadError(type(error).__name__) from error
+
+
+class _Progress:
+    """How far a call is."""
+
+    waits_for: FailureKind | None = None
+    """What has failed if the deadline passes now, and nothing was sent; None otherwise."""
+
+
+def _traces() -> aiohttp.TraceConfig:
+    """Let aiohttp note the progress of each call."""
+
+    def note(kind: FailureKind | None) -> Callable[[aiohttp.ClientSession, SimpleNamespace, Any], Awaitable[None]]:
+        async def noted(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+            if context.trace_request_ctx is not None:
+                context.trace_request_ctx.waits_for = kind
+
+        return noted
+
+    traces = aiohttp.TraceConfig()
+    traces.on_connection_create_start.append(note(FailureKind.CONNECT_TIMEOUT))
+    traces.on_dns_resolvehost_start.append(note(FailureKind.NAME))
+    traces.on_dns_resolvehost_end.append(note(FailureKind.CONNECT_TIMEOUT))
+    traces.on_connection_create_end.append(note(None))
+    return traces
 
 
 def _new_socket(address: Any) -> socket.socket:

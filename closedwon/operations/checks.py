@@ -5,7 +5,6 @@ The running workers (`workers.checks`) use the same functions and texts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -16,8 +15,8 @@ from temporalio.service import RPCError
 from closedwon.encryption.codec import KmsError
 from closedwon.errors import AttentionError, ClosedwonError, DoubtfulError
 from closedwon.expressions import paths
-from closedwon.facts.reach import Endpoint, Obstacle, blocked
 from closedwon.ids import OrgId
+from closedwon.network.failures import network_error_in
 from closedwon.salesforce.api.fields import Complaint, complaints_of
 from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.api.scan import pages
@@ -29,6 +28,7 @@ from closedwon.settings.guarding import intake_of_org
 from closedwon.temporal.client import connect
 from closedwon.temporal.key_checks import KeyCheck, key_checks
 from closedwon.temporal.search_attributes import missing_search_attributes
+from closedwon.temporal.target import TemporalUnavailableError
 from workers.checks import NO_RECORD, as_error, read_nothing
 from workers.connections import Connections
 
@@ -36,12 +36,8 @@ WRONG_KEY: Final = (
     "Configure the key with the fingerprint that Temporal knows; no process starts with another one. If the configured "
     'key is the right one, see "When a key is wrong" in docs/operate/encryption.md.'
 )
-
-
-_STEP_SECONDS: Final = 2.0
-"""For the connection that says which step fails."""
-_NEARLY: Final = 0.9
-"""Share of its time-out from which on a call that failed was one without an answer."""
+_TEMPORAL: Final = timedelta(seconds=10)
+"""For the connection to Temporal and its first answer."""
 
 
 class CheckFinding(NamedTuple):
@@ -80,12 +76,12 @@ def open_routes_of(settings: Settings, org: Org) -> Iterator[CheckFinding]:
 
 async def of_org(org: Org, connections: Connections) -> CheckFinding:
     """Log in, and ask the org who it is."""
-    return await _found(f"org {org.name}", "orgs.url", connections.salesforce[org.id].check, of=org)
+    return await _found(f"org {org.name}", "orgs.url", connections.salesforce[org.id].check)
 
 
 async def of_erp(erp: ErpSettings, connections: Connections) -> CheckFinding:
     """Ask an ERP whether it is there and knows us."""
-    return await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check, of=erp)
+    return await _found(f"erp {erp.name}", "erps.url", connections.erps[erp.name].check)
 
 
 async def of_temporal(settings: Settings) -> AsyncIterator[CheckFinding]:
@@ -94,7 +90,7 @@ async def of_temporal(settings: Settings) -> AsyncIterator[CheckFinding]:
 
     async def try_temporal() -> str:
         nonlocal keys
-        client = await connect(settings.encryption, patience=timedelta())
+        client = await connect(settings.encryption, patience=timedelta(), each=_TEMPORAL)
         text = await _temporal(client, settings)
         keys = await key_checks(client)
         return text
@@ -222,35 +218,30 @@ async def _temporal(client: Client, settings: Settings) -> str:
     return f"{where}, with all search attributes"
 
 
-async def _found(
-    subject: str, key: str, probe: Callable[[], Awaitable[str]], *, of: Org | ErpSettings | None = None
-) -> CheckFinding:
-    """Ask, and say what is wrong; of a system without an answer, which step of the connection to it fails."""
-    began = time.monotonic()
+async def _found(subject: str, setting: str, probe: Callable[[], Awaitable[str]]) -> CheckFinding:
+    """Ask, and say what is wrong; `setting` has the address."""
     try:
         return CheckFinding(subject, await probe())
-    except DoubtfulError as error:  # a person is at hand, so nothing is tried for a while
-        return CheckFinding(subject, str(error), wrong=True, hint=error.attention.hint)
-    except (AttentionError, WrongOrgError) as error:
-        return CheckFinding(subject, str(error), wrong=True, hint=error.hint)
-    except KmsError as error:
-        return CheckFinding(subject, str(error), wrong=True, hint="Correct `encryption.kms`, or what it names.")
     except ClosedwonError as error:
-        if of is None:
-            hint = f"See that it runs and that `{key}` is its address."
-            return CheckFinding(subject, str(error), wrong=True, hint=hint)
-        took = timedelta(seconds=time.monotonic() - began)
-        return await _unanswered(subject, key, of, str(error), is_slow=took >= _NEARLY * of.timeout)
+        return of_error(subject, setting, error)
 
 
-async def _unanswered(subject: str, key: str, of: Org | ErpSettings, said: str, *, is_slow: bool) -> CheckFinding:
-    endpoint = Endpoint.of(of.url)
-    found = await blocked(endpoint, patience=_STEP_SECONDS)
-    if found is not None:
-        return CheckFinding(subject, f"no connection: {found.text}", wrong=True, hint=found.obstacle.hint(key))
-    if is_slow:
-        seconds = of.timeout.total_seconds()
-        text = f"time-out: {endpoint.where} takes connections, but has not answered within {seconds:g} s"
-        return CheckFinding(subject, text, wrong=True, hint=Obstacle.TIMEOUT.hint(key))
-    hint = f"It can be reached, and does not answer as it should: see its log, and that `{key}` is its address."
-    return CheckFinding(subject, said, wrong=True, hint=hint)
+def of_error(subject: str, setting: str, error: ClosedwonError) -> CheckFinding:
+    """What is to be said of a system that did not answer as it should; `setting` has its address."""
+    text = str(error)
+    hint = f"It can be reached, and does not answer as it should: see its log, and that `{setting}` is its address."
+    match error:
+        case DoubtfulError():  # a person is at hand, so nothing is tried for a while
+            hint = error.attention.hint
+        case AttentionError() | WrongOrgError():
+            hint = error.hint
+        case TemporalUnavailableError():
+            text, hint = error.text, error.hint
+        case KmsError():
+            hint = "Correct `encryption.kms`, or what it names."
+        case _:
+            why = network_error_in(error)
+            if why is not None:
+                text = f"{'no answer' if why.was_sent else 'no connection'}: {why}"
+                hint = f"{why.hint} Its address is in `{setting}`."
+    return CheckFinding(subject, text, wrong=True, hint=hint)

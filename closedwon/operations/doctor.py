@@ -26,9 +26,9 @@ from closedwon.errors import ClosedwonError
 from closedwon.facts import overview
 from closedwon.facts.expiries import key_ages
 from closedwon.facts.queues import QueueMap, erp_queues, queues
-from closedwon.facts.reach import Endpoint, blocked
 from closedwon.facts.readers import Reader, ReaderState, readers
 from closedwon.facts.waits import example
+from closedwon.network.failures import FailureKind, NetworkError
 from closedwon.operations import checks, systems
 from closedwon.operations.causes import needing_attention
 from closedwon.operations.questions import PATIENCE, RECOVER, Question, all_of, answers
@@ -43,17 +43,17 @@ from closedwon.temporal.client import NO_NAMESPACE, connect, is_namespace_missin
 from closedwon.temporal.key_checks import key_checks
 from closedwon.temporal.queues import WORKFLOWS
 from closedwon.temporal.search_attributes import missing_search_attributes
-from closedwon.temporal.target import TemporalUnavailableError
+from closedwon.temporal.target import WHERE
 
 _RETENTION: Final = timedelta(hours=72)
 """The event bus redelivers for so long; a closed workflow that is still known makes a late duplicate cheap."""
 _ANY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104 - where it listens, not where we do
 _BY_ITSELF: Final = "A running process registers {} within a minute"
 """The hint for what Temporal has lost (`workers.registration`)."""
-_PATIENCE: Final = 3.0
-"""Seconds for a connection."""
-_STEP_SECONDS: Final = 2.0
-"""For the connection that says which step fails."""
+_CONNECTION: Final = timedelta(seconds=3)
+"""For the connection to Temporal and its first answer."""
+_PATIENCE: Final = 4.0
+"""Seconds for what must be known of Temporal before all else, with its connection; and for a connection to intake."""
 _SAMPLE: Final = 20
 """Wedged workflows whose histories are read."""
 _SLOW: Final = "Temporal is slow: check its load, then ask again."
@@ -89,11 +89,11 @@ class _Temporal:
         """Connect, then ask all the rest side by side."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                client = await connect(self._settings.encryption, patience=timedelta())
+                client = await connect(self._settings.encryption, patience=timedelta(), each=_CONNECTION)
                 missing = await missing_search_attributes(client)
                 checked = await key_checks(client)
         except (ClosedwonError, RPCError, TimeoutError) as error:
-            return [await _unreachable(error)]
+            return [_unreachable(error)]
         if missing:
             text = f"the namespace {client.namespace} lacks the search attributes {', '.join(missing)}"
             hint = f"{_BY_ITSELF.format('them')}, or its log says who must. If none runs, start `closedwon worker`."
@@ -144,20 +144,20 @@ class _Temporal:
         return [*slow, *await needing_attention(client, await overview.reasons_of(client, counted))]
 
 
-async def _unreachable(error: Exception) -> Trouble:
-    """Temporal does not answer as it should: say which step fails."""
-    hint = "Start it, or set TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE to where it is."
-    if isinstance(error, RPCError) and is_namespace_missing(error):
-        hint = f"{NO_NAMESPACE} Processes that run continue by themselves when it exists."
-    if isinstance(error, TemporalUnavailableError | TimeoutError | RPCError):
-        with suppress(TemporalUnavailableError):  # its own settings are wrong, as `error` says
-            found = await blocked(Endpoint.of_temporal(), patience=_STEP_SECONDS)
-            if found is not None:
-                text = f"Temporal cannot be reached: {found.text}"
-                return Trouble(Harm.STOPPED, "temporal", text, found.obstacle.hint("TEMPORAL_ADDRESS"))
-    text = str(error)
-    if isinstance(error, TimeoutError):
-        text = f"time-out: Temporal takes connections, but has not answered within {_PATIENCE:g} s"
+def _unreachable(error: Exception) -> Trouble:
+    """Temporal does not answer as it should: say why, as its client does."""
+    if isinstance(error, ClosedwonError):
+        found = checks.of_error("temporal", "TEMPORAL_ADDRESS", error)
+        return Trouble(Harm.STOPPED, "temporal", found.text, found.hint)
+    if isinstance(error, RPCError):
+        text, hint = f"Temporal answers {error.status.name}: {error.message.removesuffix('.')}", WHERE
+        if is_namespace_missing(error):
+            hint = f"{NO_NAMESPACE} Processes that run continue by themselves when it exists."
+    else:
+        why = NetworkError(
+            FailureKind.NO_ANSWER, f"Temporal takes connections, but gave no answer within {_PATIENCE:g} s"
+        )
+        text, hint = str(why), f"{why.hint} {WHERE}"
     return Trouble(Harm.STOPPED, "temporal", text, hint)
 
 

@@ -15,6 +15,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon.encryption import codec
+from closedwon.network.failures import FailureKind, NetworkError
 from closedwon.settings.encryption import Encryption
 from closedwon.temporal.errors import PASSING
 from closedwon.temporal.target import WHERE, TemporalUnavailableError, explain, read_target
@@ -23,6 +24,9 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 _PATIENCE = timedelta(seconds=60)
+_ATTEMPT = timedelta(seconds=25)
+"""For one connection and the first answer. The SDK has no limit of its own for a TLS handshake (seen: 1.35), and one of
+30 s for the answer."""
 _FIRST_PAUSE = 0.2
 
 
@@ -33,7 +37,11 @@ NO_NAMESPACE = (
 
 
 class _AwayError(Exception):
-    """No connection. Its text says why, and what to check."""
+    """No connection. Its cause is the `NetworkError`."""
+
+    def __init__(self, why: NetworkError) -> None:
+        super().__init__(str(why))
+        self.hint = why.hint
 
 
 async def connect(
@@ -43,8 +51,9 @@ async def connect(
     identity: str | None = None,
     plugins: Sequence[Plugin] = (),
     patience: timedelta = _PATIENCE,
+    each: timedelta = _ATTEMPT,
 ) -> Client:
-    """Connect, trying for as long as `patience`.
+    """Connect, trying for as long as `patience`; each attempt may last so long, two thirds of it for the connection.
 
     Raises `TemporalUnavailableError` with the hint, or `closedwon.encryption.codec.KmsError`.
     """
@@ -53,15 +62,20 @@ async def connect(
 
     async def attempt() -> Client:
         target = read_target()  # again each time: a certificate may have been renewed
+        target["connect_timeout"] = min(target["connect_timeout"], each * 2 / 3)
         try:
-            return await Client.connect(
-                **target, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
-            )
+            async with asyncio.timeout(each.total_seconds()):
+                return await Client.connect(
+                    **target, data_converter=converter, runtime=runtime, identity=identity, plugins=plugins
+                )
         except ValueError as error:
-            raise TemporalUnavailableError(f"{address!r} is not a valid address: {error}. {WHERE}") from error
+            raise TemporalUnavailableError(f"{address!r} is not a valid address: {error}") from error
+        except TimeoutError:
+            text = f"it takes connections, but gave no answer within {each.total_seconds():g} s"
+            why = NetworkError(FailureKind.NO_ANSWER, text)
         except RuntimeError as error:  # what the SDK raises when the first connection fails
             why = explain(error, target)
-            raise _AwayError(f"{why}. {why.hint}") from why
+        raise _AwayError(why) from why
 
     return await _patiently(attempt, address, patience)
 
@@ -98,15 +112,15 @@ async def _patiently(step: Callable[[], Awaitable[_Result]], address: str, patie
                 if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
                     raise
                 said = f" ({error.status.name}: {error.message})" if isinstance(error, RPCError) else ""
-                text = f"cannot be reached{said}. Is it running? {WHERE}"
+                text, hint = f"cannot be reached{said}", f"Is it running? {WHERE}"
                 if isinstance(error, _AwayError):
-                    text = f"cannot be reached: {error} {WHERE}"
+                    text, hint = f"cannot be reached: {error}", f"{error.hint} {WHERE}"
                 if is_lacking:
-                    text = f"has no such namespace{said}. {NO_NAMESPACE}"
-                raise TemporalUnavailableError(f"Temporal at {address} {text}") from error
+                    text, hint = f"has no such namespace{said}", NO_NAMESPACE
+                raise TemporalUnavailableError(f"Temporal at {address} {text}", hint=hint) from error
             if pause == _FIRST_PAUSE:
                 what = "has no such namespace yet" if is_lacking else "cannot be reached yet"
-                why = "" if isinstance(error, RPCError) else f" ({error.__cause__})"
+                why = "" if isinstance(error, RPCError) else f" ({error})"
                 _log.warning("Temporal at %s %s%s; trying for %s s", address, what, why, patience.seconds)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
 from closedwon.errors import ClosedwonError
-from closedwon.temporal.client import _log, is_namespace_missing
+from closedwon.temporal.client import NO_NAMESPACE, _log, is_namespace_missing
 from closedwon.temporal.errors import PASSING
 from closedwon.temporal.target import TemporalUnavailableError
 
@@ -42,7 +42,8 @@ async def check_namespace(client: Client) -> None:
         missing = await missing_search_attributes(client)
     except RPCError as error:
         if is_namespace_missing(error):
-            raise TemporalUnavailableError(f"the namespace {client.namespace!r} does not exist") from error
+            text = f"the namespace {client.namespace!r} does not exist"
+            raise TemporalUnavailableError(text, hint=NO_NAMESPACE) from error
         raise TemporalUnavailableError(f"Temporal answers {error.status.name}") from error
     if missing:
         raise SearchAttributesMissingError(f"search attributes missing: {', '.join(missing)}")

@@ -38,7 +38,13 @@ Target = dict[str, Any]
 
 
 class TemporalUnavailableError(ClosedwonError):
-    """Temporal cannot be reached."""
+    """Temporal cannot be reached. `str` is `text` and `hint` together."""
+
+    def __init__(self, text: str, *, hint: str = WHERE) -> None:
+        """`text` is what is wrong, without a full stop; `hint` is what to do about it, in whole sentences."""
+        super().__init__(f"{text}. {hint}")
+        self.text = text
+        self.hint = hint
 
 
 def read_target() -> Target:
@@ -49,7 +55,8 @@ def read_target() -> Target:
         proxy = proxy_of(target)
         tls = _with_authorities(target.get("tls", bool(target.get("api_key"))))
     except (ProxySettingError, TrustSettingError) as error:
-        raise TemporalUnavailableError(f"Temporal cannot be reached: {error}") from error
+        why = NetworkError(FailureKind.SETTING, str(error))
+        raise TemporalUnavailableError(f"Temporal cannot be reached: {why}", hint=why.hint) from error
     if proxy is not None:
         pair = (proxy.user, proxy.password) if proxy.user else None
         target["http_connect_proxy_config"] = HttpConnectProxyConfig(proxy.address, pair)
@@ -99,9 +106,10 @@ def explain(error: RuntimeError, target: Target) -> NetworkError:
         )
     if proxy is not None and kind is not FailureKind.CERTIFICATE:
         kind, text = FailureKind.PROXY, f"{text} (proxy {proxy.address} of {proxy.variable})"
-    return NetworkError(kind, text)
+    return NetworkError(kind, text, hint=_UNTRUSTED if "UnknownIssuer" in said else "")
 
 
+_UNTRUSTED: Final = "If it is your own authority, set SSL_CERT_FILE, or TEMPORAL_TLS_SERVER_CA_CERT_PATH."
 _SIGNS: Final = (
     ("dns error", FailureKind.NAME, "its name has no address"),
     ("failed to lookup", FailureKind.NAME, "its name has no address"),
@@ -112,8 +120,7 @@ _SIGNS: Final = (
     ("InvalidContentType", FailureKind.TLS, "it does not speak TLS"),
 )
 _CERTIFICATES: Final = {
-    "UnknownIssuer": "its certificate is from an authority that is not trusted here: set SSL_CERT_FILE, or "
-    "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "UnknownIssuer": "its certificate is from an authority that is not trusted here",
     "NotValidForName": "its certificate is for another name",
     "NotValidForNameContext": "its certificate is for another name",
     "NotValidYet": "its certificate is not valid yet",
@@ -140,7 +147,7 @@ def own_settings() -> ClientConnectConfig:
         what = f"{error.filename} cannot be read ({error.strerror})"
     except RuntimeError as error:
         what = str(error).splitlines()[0]  # the others quote the file, which may hold an API key
-    raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}. {WHERE}")
+    raise TemporalUnavailableError(f"Temporal's own settings are wrong: {what}")
 
 
 def _with_authorities(tls: bool | TLSConfig) -> bool | TLSConfig:  # noqa: FBT001 - the SDK's own type
@@ -167,11 +174,10 @@ def _check_pair(tls: TLSConfig) -> None:
         certificate = x509.load_pem_x509_certificate(tls.client_cert)
         key = load_pem_private_key(tls.client_private_key, password=None)
     except (ValueError, TypeError) as error:
-        text = "Temporal's client certificate or its key is not valid PEM; correct TEMPORAL_TLS_CLIENT_CERT_PATH and "
-        raise TemporalUnavailableError(f"{text}TEMPORAL_TLS_CLIENT_KEY_PATH") from error
+        text = "Temporal's client certificate or its key is not valid PEM"
+        hint = "Correct TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH."
+        raise TemporalUnavailableError(text, hint=hint) from error
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
-        raise TemporalUnavailableError(
-            "Temporal's client certificate and its key do not belong together: compare the files of "
-            "TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
-        )
+        hint = "Compare the files of TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH."
+        raise TemporalUnavailableError("Temporal's client certificate and its key do not belong together", hint=hint)

@@ -201,6 +201,22 @@ async def test_n7_an_expired_client_certificate_is_named(
     assert "our client certificate has expired on 20" in said
 
 
+@pytest.mark.parametrize("tls", ["false", "true"])
+async def test_n8_a_temporal_that_is_silent_ends_the_attempt(tls: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing, in TLS not even a handshake; the SDK alone would wait on."""
+    kept = []
+    async with await asyncio.start_server(lambda *streams: kept.append(streams), "127.0.0.1", 0) as server:
+        _use(monkeypatch, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        monkeypatch.setenv("TEMPORAL_TLS", tls)
+        with pytest.raises(TemporalUnavailableError, match=r"gave no answer within 0\.5 s") as failed:
+            await connect(PLAIN, patience=timedelta(0), each=timedelta(seconds=0.5))
+        for _, writer in kept:
+            writer.close()
+    why = network_error_in(failed.value)
+    assert why is not None
+    assert FailureKind.NO_ANSWER is why.kind
+
+
 async def test_n8_a_temporal_that_takes_no_connection_ends_the_attempt_in_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -147,8 +147,11 @@ def test_servers_that_are_away_are_reported_with_their_key(
     )
     found = lines(result.output)
     assert 1 == result.exit_code
-    assert "correct the port in `orgs.url`" in found["org production"]
-    assert "correct the port in `erps.url`" in found["erp stub"]
+    assert (
+        "that its port is right, and that no firewall refuses it. Its address is in `orgs.url`"
+        in found["org production"]
+    )
+    assert "Its address is in `erps.url`" in found["erp stub"]
     assert "TEMPORAL_ADDRESS" in found["temporal"]
     assert "4 problems to fix." in result.output
     assert "Traceback" not in result.output

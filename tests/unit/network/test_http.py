@@ -89,6 +89,14 @@ async def test_n8_a_host_that_takes_no_connection_ends_the_call_after_the_connec
     assert "127.0.0.1 takes no connection in time" == str(failed)
 
 
+async def test_n8_a_deadline_that_passes_before_there_is_a_connection_has_sent_nothing(http: Http) -> None:
+    """The client's deadline may be shorter than the connect timeout; then, too, the outcome is known."""
+    with black_hole() as port:
+        failed = await _failure(http, f"http://127.0.0.1:{port}")
+    assert (FailureKind.CONNECT_TIMEOUT, False) == (failed.kind, failed.was_sent)
+    assert "127.0.0.1 takes no connection within 0.5 s" == str(failed)
+
+
 async def test_n8_a_dead_first_address_does_not_delay_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next address is tried before the first one has failed: that would be after the connect timeout."""
 
