@@ -69,8 +69,6 @@ class Metrics:
 
     def __init__(self, meter: MetricMeter) -> None:
         """Create the instruments; the same names on another meter are the same metrics."""
-        self._limits(meter)
-        self._observed(meter)
         self.messages = meter.create_counter("closedwon_messages", "Messages taken in [channel, outcome]")
         self.ack_latency = meter.create_histogram_timedelta(
             ACK_LATENCY, "From a request's arrival at intake to its answer [channel, outcome]"
@@ -90,22 +88,16 @@ class Metrics:
             WON_TO_WRITTEN_BACK, "From the event or the change of the record to the order number in Salesforce"
         )
         self.erp_latency = meter.create_histogram_timedelta(ERP_LATENCY, "Duration of calls to the ERP [erp, outcome]")
+        self.api_used = meter.create_gauge("closedwon_salesforce_api_used", "API calls used of the last 24 h [org]")
+        self.api_limit = meter.create_gauge("closedwon_salesforce_api_limit", "API calls allowed in 24 h [org]")
+        self.api_saving = meter.create_gauge(
+            "closedwon_salesforce_api_saving", "1 while this is done because API calls run out [org, measure]"
+        )
         self.cursor_lag = meter.create_gauge_float(
             "closedwon_cursor_lag_seconds", "How far the reader is behind the event bus [org, channel]"
         )
         self.started_at = meter.create_gauge_float(
             "closedwon_started_timestamp_seconds", "When this process began to work, Unix time"
-        )
-        self.check_failed = meter.create_gauge(
-            "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"
-        )
-
-    def _limits(self, meter: MetricMeter) -> None:
-        """What runs short (`workers.usage`, `workers.limits`)."""
-        self.api_used = meter.create_gauge("closedwon_salesforce_api_used", "API calls used of the last 24 h [org]")
-        self.api_limit = meter.create_gauge("closedwon_salesforce_api_limit", "API calls allowed in 24 h [org]")
-        self.api_saving = meter.create_gauge(
-            "closedwon_salesforce_api_saving", "1 while this is done because API calls run out [org, measure]"
         )
         self.certificate_expires_at = meter.create_gauge_float(
             "closedwon_certificate_expires_timestamp_seconds", "When a certificate expires, Unix time [link, side]"
@@ -120,9 +112,10 @@ class Metrics:
         self.clock_ahead = meter.create_gauge_float(
             "closedwon_clock_ahead_seconds", "By how much this machine's clock is ahead of the org's [org]"
         )
-
-    def _observed(self, meter: MetricMeter) -> None:
-        """What the observer sees (`workers.observer`); every process that observes reports the same."""
+        self.check_failed = meter.create_gauge(
+            "closedwon_check_failed", "1 while a safety check of this process fails and orders wait [check, subject]"
+        )
+        # What the observer sees (workers.observer); every process that observes reports the same.
         self.open_orders = meter.create_gauge("closedwon_open_orders", "Open orders, now [stage]")
         self.oldest_order = meter.create_gauge_float(
             "closedwon_oldest_open_order_seconds", "Age of the oldest unfinished order [stage]"

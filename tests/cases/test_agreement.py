@@ -130,7 +130,7 @@ async def test_r10_a_reader_that_was_stopped_counts_as_stopped_and_not_as_refuse
 
 async def test_n3_a_channel_that_salesforce_refuses_says_why(world: Handoff) -> None:
     """It rests; that is neither a lack of readers nor of a connection."""
-    world.org.faults.cometd_error("/meta/subscribe", "403::Handler denied: no such channel", times=1000)
+    world.org.faults.cometd_error("/meta/subscribe", "404::Unknown channel", times=1000)
     async with world.working():
         seen = await _until_reader(world, ReaderState.REFUSED)
         assert Harm.LOSS is seen.doctor[_EVENTS].harm

@@ -137,7 +137,7 @@ async def test_n6_the_authorities_of_the_environment_count_for_temporal(
         _use(monkeypatch, f"localhost:{temporal.port}")
         expired = await _failure()
     assert (FailureKind.CERTIFICATE, FailureKind.CERTIFICATE) == (untrusted[0], expired[0])
-    assert "from an authority that is not trusted here: set SSL_CERT_FILE" in untrusted[1]
+    assert "not trusted here. If it is your own authority, set SSL_CERT_FILE" in untrusted[1]
     assert "its certificate has expired on 20" in expired[1]
 
 
