@@ -45,7 +45,6 @@ async def test_the_other_reports_go_on(
     orgs: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An org without a client, one that fails, and errors that no one expects."""
-
     hidden = "what a customer wrote"
 
     async def fails(*_: object, **__: object) -> Any:
