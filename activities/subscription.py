@@ -255,10 +255,11 @@ class _Reading:
         try:
             pace = CursorPace(activity.info().heartbeat_timeout or self._pace.heartbeat_timeout)
             async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
-                if await self._subscribed(stream, stop):
+                has_connected = await self._subscribed(stream, stop)
+                if has_connected:
                     self._prefix.is_connected(datetime.now(UTC))
                     await self._read_until(stream, stop, heartbeat.task)
-                return Subscribed(cursor=await self._complete())
+                return Subscribed(cursor=await self._complete(), has_connected=has_connected)
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
             if cursor.replay_id is None:

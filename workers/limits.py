@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -46,15 +47,17 @@ class Limits:
         self._metrics = metrics
 
     async def report(self) -> None:
-        """Set all gauges; what gives no answer keeps its value."""
+        """Set all gauges; what gives no answer keeps its value. Ends with no error."""
         answers = await asyncio.gather(
             self._certificates(), self._keys(), self._orgs(), self._clocks(), return_exceptions=True
         )
         for error in answers:
             if isinstance(error, ClosedwonError | RPCError | OSError):
                 _log.info("a limit is not known: %s", error if isinstance(error, ClosedwonError) else type(error))
-            elif isinstance(error, BaseException):
-                raise error
+            elif isinstance(error, Exception):
+                # Frames only: the text of an unexpected exception may contain field values.
+                frames = "".join(traceback.format_tb(error.__traceback__))
+                _log.error("limits are not known: %s\n%s", type(error).__name__, frames)
 
     async def _certificates(self) -> None:
         theirs = await their_certificates(self._settings, patience=_PATIENCE)
@@ -67,8 +70,17 @@ class Limits:
             self._metrics.key_age.set(max((now - one.since).total_seconds(), 0.0), {"key": one.name})
 
     async def _orgs(self) -> None:
+        """Of the orgs to which this process logs in: one that gives no answer hides no other."""
         for org in self._settings.orgs:
-            for limit in await org_limits(self._connections.salesforce[org.id]):
+            client = self._connections.salesforce.get(org.id)
+            if client is None:
+                continue
+            try:
+                limits = await org_limits(client)
+            except ClosedwonError as error:
+                _log.info("the limits of %s are not known: %s", org.name, error)
+                continue
+            for limit in limits:
                 labels = {"org": org.name, "limit": limit.name}
                 self._metrics.org_limit_used.set(limit.used, labels)
                 self._metrics.org_limit_max.set(limit.max, labels)

@@ -135,6 +135,7 @@ class _Process:
                     await self._keys.until_right(client)
 
     async def _start(self, stack: AsyncExitStack) -> Client:
+        self._doing = "connecting to Temporal"
         self._target.note()
         client = await connect(
             self._settings.encryption,
@@ -254,10 +255,12 @@ class _Process:
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of several waits is over."""
+    """Wait until one of several waits is over. Raises its error."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        over, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in over:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()

@@ -125,8 +125,9 @@ class SubscriptionWorkflow:
                 raise
             await self._rest(error)
             return
-        self._alerts.over()
-        self._refusals = 0
+        if result.has_connected:
+            self._alerts.over()
+            self._refusals = 0
         await self._take_over(result)
 
     async def _take_over(self, result: Subscribed) -> None:

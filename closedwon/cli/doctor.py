@@ -42,7 +42,7 @@ def doctor(
     - `closedwon doctor`
     - `closedwon doctor --json`
     """
-    settings = settings_from(config, Purpose.ORG, Purpose.ERP, welcome=(Purpose.SENDERS,))
+    settings = settings_from(config, Purpose.ORG, Purpose.ERP, welcome=(Purpose.SENDERS, Purpose.ALERTS))
     troubles = complete(in_time(settings))
     if as_json:
         typer.echo(json.dumps([trouble._asdict() for trouble in troubles], indent=1))

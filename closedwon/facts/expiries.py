@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,9 +21,9 @@ from temporalio.service import TLSConfig
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
 from closedwon.settings import Settings
-from closedwon.settings.values import FileSecret
+from closedwon.settings.values import FileSecret, known
 from closedwon.temporal.key_checks import KeyCheck
-from closedwon.temporal.target import own_settings, read_target
+from closedwon.temporal.target import TemporalUnavailableError, own_settings, read_target
 
 SOON: Final = timedelta(days=21)
 """How long before its end a certificate is reported."""
@@ -109,16 +110,20 @@ def _push_secrets(settings: Settings) -> Iterator[tuple[str, Sequence[SecretStr]
 
 
 def _peers(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Yield the https addresses that this deployment calls: link, address, and the setting that has it."""
+    """Yield the https addresses that this deployment calls: link, address, and the setting that has it.
+
+    An address that is the secret of another role is left out, and Temporal's if its settings cannot be read.
+    """
     peers = [
         *((f"org {org.name}", org.url, "orgs.url") for org in settings.orgs),
         *((f"erp {erp.name}", erp.url, "erps.url") for erp in settings.erps),
     ]
     if settings.alerts is not None:
-        peers.append(("alerts", settings.alerts.webhook.get_secret_value(), "alerts.webhook"))
-    target = read_target()
-    if target["tls"]:
-        peers.append(("temporal", f"https://{target['target_host']}", "TEMPORAL_ADDRESS"))
+        peers += [("alerts", one.get_secret_value(), "alerts.webhook") for one in known([settings.alerts.webhook])]
+    with suppress(TemporalUnavailableError):  # said where Temporal is asked
+        target = read_target()
+        if target["tls"]:
+            peers.append(("temporal", f"https://{target['target_host']}", "TEMPORAL_ADDRESS"))
     yield from (peer for peer in peers if peer[1].startswith("https:"))
 
 

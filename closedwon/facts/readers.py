@@ -46,7 +46,7 @@ class ReaderState(StrEnum):
     NO_READER = "no-reader"
     """No process reads: it was stopped, or it died."""
     REFUSED = "refused"
-    """Salesforce refuses the channel, and the subscription rests."""
+    """Salesforce refuses the channel: the subscription rests, or the reader asks again at growing intervals."""
     CUT_OFF = "cut-off"
     """A process tries to read, but the bus gives no proof."""
     CONNECTING = "connecting"
@@ -130,17 +130,19 @@ def _state(state: ChannelState, settings: Settings, proved_at: datetime | None, 
         return ReaderState.NO_READER if now - state.unclaimed_since > _TAKEN_WITHIN else ReaderState.CONNECTING
     if not state.is_reading:
         return ReaderState.CONNECTING if state.is_deciding else ReaderState.REFUSED
-    if state.heartbeat is not None and now - state.heartbeat > _SILENT * settings.subscriber.heartbeat_timeout:
+    is_silent = state.heartbeat is not None and now - state.heartbeat > _SILENT * settings.subscriber.heartbeat_timeout
+    if is_silent and not state.backs_off:
         return ReaderState.NO_READER
     return _connection(state, settings, proved_at, now=now)
 
 
 def _connection(state: ChannelState, settings: Settings, proved_at: datetime | None, *, now: datetime) -> ReaderState:
-    """Of a reader that lives."""
+    """Of a reader that lives, or that is to try again."""
     cursor = state.cursor or Cursor()
     if cursor.connecting_since is not None:
         tried_for = now - _ours(cursor.connecting_since, state)
-        return ReaderState.CUT_OFF if tried_for > _CONNECTING else ReaderState.CONNECTING
+        failed = ReaderState.REFUSED if state.is_refused else ReaderState.CUT_OFF
+        return failed if tried_for > _CONNECTING else ReaderState.CONNECTING
     if proved_at is None:
         return ReaderState.CONNECTING
     is_silent = now - proved_at > settings.subscriber.silence + _HEARTBEATS

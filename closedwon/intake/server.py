@@ -175,7 +175,7 @@ class IntakeServer:
         accepted = False
         try:
             response = await self._answer(request, handler)
-            accepted = response.status < HTTPStatus.BAD_REQUEST
+            accepted = response.status < HTTPStatus.BAD_REQUEST and request.method == "POST"
         finally:
             self._connections.ended(peer, accepted=accepted)
         response.headers["X-Content-Type-Options"] = "nosniff"  # no browser makes a page of what a sender wrote

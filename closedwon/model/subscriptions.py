@@ -52,6 +52,8 @@ class Subscribed(Frozen):
     gap: Gap | None = None
     rest: timedelta | None = None
     """How long to wait before the next reader: the bus delivers nothing."""
+    has_connected: bool = True
+    """False if the reader was stopped before it had an answer: what was wrong before may still be."""
 
 
 class Subscription(AlertState):

@@ -49,7 +49,7 @@ def proxy_for(url: str) -> Proxy | None:
     parts = urlsplit(url)
     settings = getproxies_environment()
     scheme = next((one for one in (parts.scheme, "all") if settings.get(one)), None)
-    if scheme is None or is_loopback(parts.hostname or "") or should_bypass_proxies(url, settings.get("no")):
+    if scheme is None or is_loopback(parts.hostname or "") or should_bypass_proxies(url, None):
         return None
     return _read(settings[scheme], f"{scheme.upper()}_PROXY")
 

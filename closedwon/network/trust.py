@@ -43,8 +43,16 @@ def authorities_pem() -> bytes | None:
     if not named:
         return None
     client_context()  # validates the files
-    files = [file for path in named.values() for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    return b"\n".join(dict.fromkeys(file.read_bytes() for file in files if file.is_file()))
+    try:
+        return b"\n".join(dict.fromkeys(file.read_bytes() for path in named.values() for file in _files(path)))
+    except OSError as error:
+        names = ", ".join(named)
+        text = f"the authorities of {names} cannot be read: {error.filename}: {error.strerror}"
+        raise TrustSettingError(text) from error
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 class _Contexts:

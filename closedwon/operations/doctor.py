@@ -226,7 +226,7 @@ def _reader(reader: Reader) -> Trouble:
             harm, hint = Harm.STOPPED, "Start `closedwon subscriber`; events wait in Salesforce until then."
         case ReaderState.REFUSED:
             workflow_id = names.subscription_workflow_id(reader.org.id, reader.channel)
-            hint = f"Its details in Temporal's UI say why ({workflow_id}); it tries again every 5 minutes."
+            hint = f"Its details in Temporal's UI say why ({workflow_id}); it tries again at least every 5 minutes."
     return Trouble(harm, f"events of {reader.org.name}", reader.text, f"{hint} {kept}")
 
 

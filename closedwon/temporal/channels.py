@@ -18,6 +18,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
+from closedwon.errors import DoubtfulError
 from closedwon.ids import OrgId
 from closedwon.model.subscriptions import Cursor, Subscribe, Subscribed
 from closedwon.temporal.client import is_namespace_missing
@@ -47,6 +48,10 @@ class ChannelState(NamedTuple):
     problem: str = ""
     """Why the workflow is not running, or why the reader's last attempt failed; holds no customer's data."""
     attempt: int = 0
+    backs_off: bool = False
+    """The next attempt is due later: no process has it, and none sends a heartbeat."""
+    is_refused: bool = False
+    """The last attempt failed by a refusal that may be permanent; it is repeated for a while (`DoubtfulError`)."""
 
 
 async def is_known(client: Client, org: OrgId, channel: str) -> bool:
@@ -90,14 +95,17 @@ async def _reading(client: Client, pending: PendingActivityInfo) -> ChannelState
     heartbeats = pending.heartbeat_details.payloads
     is_scheduled = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
     due = max(at.ToDatetime(UTC) for at in (pending.scheduled_time, pending.next_attempt_schedule_time))
+    is_due = due <= datetime.now(UTC)
     return ChannelState(
         is_started=True,
         is_reading=True,
-        unclaimed_since=due if is_scheduled and due <= datetime.now(UTC) else None,
+        unclaimed_since=due if is_scheduled and is_due else None,
         heartbeat=pending.last_heartbeat_time.ToDatetime(UTC) if pending.HasField("last_heartbeat_time") else None,
         cursor=(await client.data_converter.decode(heartbeats, [Cursor]))[0] if heartbeats else None,
         problem=await failure_text(client, pending) if pending.HasField("last_failure") else "",
         attempt=pending.attempt,
+        backs_off=is_scheduled and not is_due,
+        is_refused=pending.last_failure.application_failure_info.type == DoubtfulError.__name__,
     )
 
 

@@ -52,3 +52,4 @@ async def test_r9_a_reader_that_is_to_stop_while_it_connects_returns_its_cursor_
         stopping.set()
         found: Subscribed = await asyncio.wait_for(reading, 10)
     assert (before.replay_id, before.count, None) == (found.cursor.replay_id, found.cursor.count, found.gap)
+    assert not found.has_connected  # an alert that was raised before still applies

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from closedwon.cli.main import app
 from closedwon.cli.run import _settings
 from closedwon.erp import open_erp
+from closedwon.facts.expiries import _peers
 from closedwon.settings import (
     ClientCredentials,
     Purpose,
@@ -193,3 +194,21 @@ async def test_a_secret_that_was_not_read_cannot_be_used(file: Path, monkeypatch
         await erp.check()
     await erp.close()
     assert [] == [*secrets_of_org(settings, settings.orgs[0]), *secrets_of_erp(settings.erps[0])]
+
+
+@pytest.mark.parametrize("welcome", [frozenset(), frozenset({Purpose.ALERTS})])
+def test_certificates_are_asked_for_without_the_address_of_alerts_and_without_temporal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, welcome: frozenset[Purpose]
+) -> None:
+    """The address may be a secret of another role, and Temporal's settings unusable: the other systems are asked."""
+    for name, value in (pair for secrets in _SECRETS.values() for pair in secrets.items()):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(tmp_path / "missing.pem"))
+    file = tmp_path / "closedwon.toml"
+    file.write_text(_FILE, encoding="utf-8")
+
+    settings = load_settings(file, Reading(frozenset({Purpose.PAYLOADS, Purpose.ORG, Purpose.ERP}), welcome))
+
+    links = [link for link, *_ in _peers(settings)]
+    assert ("alerts" in links) is bool(welcome)
+    assert "org acme" in links

@@ -40,6 +40,16 @@ def test_the_environment_decides(
     assert expected == (proxy.url if proxy is not None else None)
 
 
+def test_the_environment_is_only_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads read it meanwhile, and a change of it may crash them."""
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    monkeypatch.setenv("NO_PROXY", ".example.com")
+    changed: list[object] = []
+    monkeypatch.setattr("os.putenv", lambda *pair: changed.append(pair))
+    proxy_for("https://acme.my.salesforce.com")
+    assert [] == changed
+
+
 def test_a_credential_is_sent_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may hold characters that an address cannot."""
     monkeypatch.setenv("HTTPS_PROXY", "http://me:p%40ss@proxy.example.com:3128")
