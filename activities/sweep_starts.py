@@ -12,19 +12,23 @@ from temporalio.client import Client
 
 from activities.failures import errors_as_failures
 from activities.heartbeats import heartbeating
+from activities.messages import as_text
 from activities.sweeps import check_api_quota, swept_route
 from closedwon import names
 from closedwon.acceptance import Notification, accept, in_place_of_event
+from closedwon.errors import AttentionError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.orders import MappingError, event_record, verdict
 from closedwon.mapping.reader import open_reader
 from closedwon.model.erp import DECLINED_STATUSES
+from closedwon.model.messages import UnparseableMessage
 from closedwon.model.routes import Channel
 from closedwon.model.sweeps import OrdersStarted, SeenRecord, StartOrders
 from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
 from closedwon.temporal import visibility
+from closedwon.temporal.messages import park_unparseable
 from closedwon.temporal.orders import BELOW_LIVE_TRAFFIC, is_declined, is_kept, route_of_workflow
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 
@@ -152,9 +156,30 @@ class SweepStarts:
             deleted=one.deleted,
             summary="found by a sweep",
         )
-        await accept(self._temporal, self._settings, route, notification, priority=BELOW_LIVE_TRAFFIC)
+        try:
+            await accept(self._temporal, self._settings, route, notification, priority=BELOW_LIVE_TRAFFIC)
+        except AttentionError as error:  # of this record alone: the others of the page go on
+            await self._park(request.org, route, notification, error)
+            return False
         self._metrics.messages.add(1, {"channel": Channel.SWEEP, "outcome": "accepted"})
         return True
+
+    async def _park(self, org: OrgId, route: Route, notification: Notification, error: AttentionError) -> None:
+        """Keep a record that cannot be made durable for a person; later sweeps that find it so change nothing."""
+        await park_unparseable(
+            self._temporal,
+            UnparseableMessage(
+                id=f"{notification.record}-{notification.id}",
+                org=org,
+                channel=Channel.SWEEP,
+                source=route.events[0] if route.events else f"route {route.name}",
+                received_at=notification.received_at,
+                problem=f"record {notification.record}, found by a sweep of route {route.name}: {error}",
+                hint=error.hint,
+                raw=as_text({"payload": notification.fields}),
+            ),
+        )
+        self._metrics.messages.add(1, {"channel": Channel.SWEEP, "outcome": "unparseable"})
 
     async def _payload(self, org: OrgId, route: Route, record: RecordId) -> dict[str, Any] | None:
         """The record in the event's place."""

@@ -88,7 +88,7 @@ def prepare(settings: Settings, route: Route, notification: Notification) -> Sta
     """Check a notification and build what starts its workflow, without any effect.
 
     Raises `MappingError` for a record that cannot be the route's, and for content that is another record's, and
-    `TooLargeMessageError`. Content without any field is none: it must not replace what an earlier notification said.
+    `UnstorableError`. Content without any field is none: it must not replace what an earlier notification said.
     """
     check_prefix(route, notification.record)
     fields = notification.fields or None

@@ -108,7 +108,7 @@ class HttpClient:
                 raise UnknownError(f"{self._erp}: {method} {path} got no answer: {error}") from error
             raise UnreachableError(f"{self._erp}: no connection to the ERP: {error}") from error
         self._refuse(reply, f"{self._erp}: {method} {path} answered {reply.status}")
-        return HttpReply(reply.status, self._parse(reply.body, ok=reply.ok))
+        return HttpReply(reply.status, self._parse(reply.body, ok=reply.ok, is_look=method == "GET"))
 
     async def close(self) -> None:
         """Release connections; a later call opens new ones."""
@@ -147,7 +147,7 @@ class HttpClient:
             hint=f"Check the url of erps[{self._erp}], and what the proxies before the ERP refuse; then send `retry`.",
         )
 
-    def _parse(self, content: bytes, *, ok: bool) -> Any:
+    def _parse(self, content: bytes, *, ok: bool, is_look: bool) -> Any:
         if not content:
             return None
         try:
@@ -155,7 +155,11 @@ class HttpClient:
         except ValueError as error:
             if not ok:
                 return None  # an error page; the status is enough
-            raise UnknownError(f"{self._erp}: an answer is not valid JSON") from error
+            text = f"{self._erp}: an answer is not valid JSON"
+            if is_look:  # nothing may have happened: a login page or a proxy's, at a wrong address perhaps
+                hint = f"Set the url of ERP {self._erp} to the address of its API, not of a page; then send `retry`."
+                raise UnusableAnswerError(text, reason=AttentionReason.CONFIGURATION, hint=hint) from error
+            raise UnknownError(text) from error
 
 
 def value_batches(values: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:

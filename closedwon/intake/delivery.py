@@ -31,7 +31,7 @@ from closedwon.mapping.orders import MappingError
 from closedwon.model.routes import Channel
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
-from closedwon.temporal.orders import TooLargeMessageError
+from closedwon.temporal.orders import TooLargeMessageError, UnstorableError
 
 if TYPE_CHECKING:
     from closedwon.intake.limits import Caller, Limits
@@ -143,8 +143,8 @@ class Delivery:
             prepared = [prepare(self._settings, route, each) for each in notifications]
         except MappingError as error:
             raise MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "record", str(error)) from None
-        except TooLargeMessageError as error:
-            raise _too_large(error) from None
+        except UnstorableError as error:
+            raise _unfit(error) from None
         org = self._settings.org(route.org).id
         self._limits.admit_new(caller, org, [each.record for each in notifications])
         try:
@@ -163,14 +163,15 @@ class Delivery:
         self._metrics.messages.add(messages, {"channel": self._channel, "outcome": outcome})
 
 
-def _too_large(error: TooLargeMessageError) -> MessageRefusedError:
-    return MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", f"{error}; send fewer fields")
+def _unfit(error: UnstorableError) -> MessageRefusedError:
+    remedy = "send fewer fields" if isinstance(error, TooLargeMessageError) else "correct the text"
+    return MessageRefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", f"{error}; {remedy}")
 
 
 def _refusal(error: Exception) -> Exception:
     """Map the failure of a start to a refusal; return an unexpected error unchanged."""
-    if isinstance(error, TooLargeMessageError):  # the namespace has a lower limit than usual
-        return _too_large(error)
+    if isinstance(error, UnstorableError):  # the namespace has a lower limit than usual
+        return _unfit(error)
     if isinstance(error, RPCError):
         return NotDurableError(f"Temporal responded with {error.status.name}")
     return error

@@ -34,7 +34,8 @@ written by the org's administrator for people, so they are quoted, shortened.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, NamedTuple
@@ -184,6 +185,32 @@ class MalformedRequestError(ConfigurationError):
 
 class StreamRefusedError(ConfigurationError):
     """The event bus rejects the subscription, and will reject it again."""
+
+
+def of_setting(error: ClosedwonError, *, hint: str) -> DoubtfulError:
+    """The error of a call as a whole, where it says nothing about a record: retried for a while, then a setting's."""
+    code = error.code if isinstance(error, _SalesforceAttentionError) else ""
+    return DoubtfulError(ConfigurationError(str(error), hint=hint, code=code))
+
+
+@contextmanager
+def about_whole_call(size: int) -> Iterator[None]:
+    """Raise `DoubtfulError` where a call for `size` records is refused as a whole: that says nothing about a record.
+
+    A record's own refusal stands in the call's results. `TooLargeError` stays as it is while the call can be split.
+    """
+    try:
+        yield
+    except (RecordGoneError, RefusedError) as error:
+        raise of_setting(
+            error, hint="Check `orgs.url`, `orgs.api_version` and the integration user's rights; then send `retry`."
+        ) from None
+    except TooLargeError as error:
+        if size > 1:
+            raise
+        raise of_setting(
+            error, hint="Let the route's `select` ask for less, or the org's automation do less; then send `retry`."
+        ) from None
 
 
 class Refusal(NamedTuple):

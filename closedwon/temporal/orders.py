@@ -114,10 +114,13 @@ async def start_order(
 
 
 def check_size(record: RecordId, message: Message) -> None:
-    """Raise `TooLargeMessageError` for a message that no Temporal stores; one that only names the record is small."""
+    """Raise `UnstorableError` for a message that no Temporal stores; one that only names the record is small."""
     if message.payload is None:
         return
-    size = len(message.model_dump_json().encode())
+    try:
+        size = len(message.model_dump_json().encode())
+    except PydanticSerializationError:
+        raise UnstorableError from None
     if size > LARGEST_VALUE:
         raise TooLargeMessageError(record, size, LARGEST_VALUE)
 

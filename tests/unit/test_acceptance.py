@@ -18,7 +18,7 @@ from closedwon.mapping.orders import MappingError
 from closedwon.model.messages import UnparseableMessage
 from closedwon.model.routes import Channel, RetrySettings
 from closedwon.settings import Settings
-from closedwon.temporal.orders import FullError
+from closedwon.temporal.orders import FullError, UnstorableError
 
 RECORD = RecordId("006000000000001AAA")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -242,3 +242,11 @@ async def test_a_notification_whose_workflow_is_full_is_held(settings: Load, mon
     assert "`retry`" in str(message.hint)
     kept = acceptance.HeldNotification.model_validate_json(message.raw)
     assert prepared == (kept.order, kept.message, kept.summary)
+
+
+def test_half_a_character_is_found_before_anything_is_sent(settings: Load) -> None:
+    """Apex may cut a text within an emoji; JSON cannot hold the half, so the notification is refused as unstorable."""
+    changed = by_event(settings())
+
+    with pytest.raises(UnstorableError, match="half a surrogate pair"):
+        prepare(changed, changed.routes[0], notified(fields={"Note__c": "cut \ud83d"}))

@@ -51,6 +51,7 @@ from closedwon.salesforce.errors import (
     SessionExpiredError,
     TooLargeError,
     UnavailableError,
+    about_whole_call,
     classify,
 )
 from closedwon.settings import Org
@@ -134,7 +135,7 @@ class SalesforceClient:
                 parallel=_PARALLEL_READS,
                 window=self._new_window(),
                 splits=SPLITS,
-                outages=(FaultError,),
+                outages=(FaultError, DoubtfulError),
             )
         return await self._submit(self._reads[group], record_id)
 
@@ -163,7 +164,7 @@ class SalesforceClient:
                 keys=lambda update: Keys(update.record_id, self._parents.of(object_name, update.record_id)),
                 in_flight=self._in_flight,
                 splits=SPLITS,
-                outages=(FaultError,),
+                outages=(FaultError, DoubtfulError),
             )
         await self._submit(self._updates[group], _Update(record_id, fields))
 
@@ -270,7 +271,8 @@ class SalesforceClient:
         soql = f"SELECT {with_fields(object_name, select, 'Id')} FROM {object_name} WHERE Id IN ({_quoted(wanted)})"  # noqa: S608 - names from our settings, checked ids
         if len(wanted) > 1 and len(quote_plus(soql)) > _LONGEST_QUERY:
             raise TooLargeError("The query is longer than servers and proxies accept")
-        records = await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted), session)
+        with about_whole_call(len(wanted)):
+            records = await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted), session)
         found = {RecordId(record["Id"]): record for record in records}
         for record_id, record in found.items():
             self._parents.note(record_id, record)
@@ -281,9 +283,10 @@ class SalesforceClient:
     ) -> list[Exception | None]:
         records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
         body = {"allOrNone": False, "records": records}
-        results = await self.call(
-            lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
-        )
+        with about_whole_call(len(updates)):
+            results = await self.call(
+                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
+            )
         if not isinstance(results, list) or len(results) != len(updates):
             raise UnavailableError("Salesforce responded to an sObject collection without one result per record")
         if not all(_is_about(update, result) for update, result in zip(updates, results, strict=True)):

@@ -25,7 +25,7 @@ from pydantic import AwareDatetime
 from closedwon.ids import RecordId
 from closedwon.model.base import Frozen
 from closedwon.salesforce.api.rest import SalesforceClient, with_fields
-from closedwon.salesforce.errors import TooLargeError
+from closedwon.salesforce.errors import TooLargeError, of_setting
 
 PAGE: Final = 2000
 """Records per query: as many as one response of the REST API holds."""
@@ -77,9 +77,9 @@ async def pages(
         )
         try:
             records = await client.query(soql, deleted=deleted)
-        except TooLargeError:
+        except TooLargeError as error:
             if size <= _SMALLEST_PAGE:
-                raise
+                raise of_setting(error, hint="Let the route's `select` or `where` ask for less.") from None
             size //= 2
             continue
         if not records:

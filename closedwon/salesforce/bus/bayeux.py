@@ -22,13 +22,16 @@ from closedwon.salesforce.errors import (
     MINUTES,
     ConfigurationError,
     DeliveryLimitError,
+    RecordGoneError,
     Refusal,
+    RefusedError,
     ReplayIdRejectedError,
     SessionExpiredError,
     StreamInterruptedError,
     StreamRefusedError,
     ThrottledError,
     classify,
+    of_setting,
     shortened,
 )
 
@@ -83,7 +86,10 @@ def read_answer(status: int, body: bytes) -> list[Message]:
         if status == HTTPStatus.UNAUTHORIZED and not isinstance(error, ThrottledError):
             raise SessionExpiredError(f"The event bus does not accept the token: {shortened(str(entry['error']))}")
         raise error
-    raise classify(Refusal.read(status, answer))
+    error = classify(Refusal.read(status, answer))
+    if isinstance(error, (RecordGoneError, RefusedError)):
+        raise of_setting(error, hint=_REFUSED)
+    raise error
 
 
 def refusal(message: Message, request: Message) -> ClosedwonError:

@@ -141,6 +141,16 @@ async def test_a_page_instead_of_json_is_not_a_success() -> None:
             await erp.create(new_order())
 
 
+async def test_a_page_for_a_look_up_is_a_setting() -> None:
+    """A login page at the ERP's address is held for a person after a while, not asked again for a month."""
+    async with rest_before("<html>please log in</html>") as erp:
+        with pytest.raises(RejectedError, match="not valid JSON") as caught:
+            await erp.find("key")
+
+    assert AttentionReason.CONFIGURATION is caught.value.reason
+    assert "ERP facade" in caught.value.hint
+
+
 _ENDLESS = FOUND.model_dump(mode="json") | {"number": "L" * 501}
 
 

@@ -130,6 +130,8 @@ def test_messages_are_read_with_any_http_status() -> None:
         (401, b'[{"error":"503::Server is too busy","successful":false}]', errors.ThrottledError),
         (503, b"<html>Service Unavailable</html>", errors.UnavailableError),
         (404, b"<html>Not Found</html>", DoubtfulError),
+        (404, b'[{"message":"x","errorCode":"NOT_FOUND"}]', DoubtfulError),
+        (403, b'[{"message":"x","errorCode":"INSUFFICIENT_ACCESS"}]', DoubtfulError),
         (302, b"", errors.ConfigurationError),
         (400, b'[{"error":"400::API version in the URI is mandatory.","successful":false}]', errors.StreamRefusedError),
         (200, b'[{"channel":"/meta/conn', errors.StreamInterruptedError),

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from closedwon.errors import DoubtfulError
 from closedwon.salesforce.api.auth import TokenSource
 from closedwon.salesforce.api.quota import Usage
 from closedwon.salesforce.api.rest import SalesforceClient
@@ -22,7 +23,6 @@ from closedwon.salesforce.errors import (
     RecordGoneError,
     SalesforceAuthFailedError,
     ThrottledError,
-    TooLargeError,
     UnavailableError,
     ValidationError,
 )
@@ -179,7 +179,7 @@ async def test_a_query_that_is_too_large_is_split() -> None:
         )
 
     assert [heavy] == [
-        record_id for record_id, result in zip(record_ids(8), results, strict=True) if isinstance(result, TooLargeError)
+        record_id for record_id, result in zip(record_ids(8), results, strict=True) if isinstance(result, DoubtfulError)
     ]
     assert 7 == sum(isinstance(result, dict) for result in results)
 
