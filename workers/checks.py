@@ -111,7 +111,10 @@ async def checking(checks: Checks, *, wait: Wait = pause) -> AsyncIterator[None]
 async def _go_on(checks: Checks, wait: Wait) -> None:
     while True:
         await wait(checks.pause())
-        await checks.round()
+        try:
+            await checks.round()
+        except Exception:  # noqa: BLE001 - whatever it is, rounds must go on
+            _log.exception("a round of safety checks breaks; the next one is made as usual")
 
 
 class Checks:
@@ -123,7 +126,8 @@ class Checks:
         self._metrics = metrics
         self._verdicts: dict[str, bool] = {}
         """By workflow id: whether the check has passed when it was last known, and was reported."""
-        self._groups = groups
+        self._groups = [(group, asyncio.Lock()) for group in groups]
+        """A round and a recheck may want the same group at the same time: it is checked by one after the other."""
         self._failing_rounds = 0
         self._in_doubt: dict[str, tuple[float, asyncio.Task[None]]] = {}
         """By org and ERP: when it was last checked for a refused order, and that check."""
@@ -132,7 +136,7 @@ class Checks:
 
     async def round(self) -> None:
         """Check everything once, in at most about ten seconds per check of an org."""
-        self.all_is_known = all(await asyncio.gather(*(self._group(group) for group in self._groups)))
+        self.all_is_known = all(await asyncio.gather(*(self._group(group, lock) for group, lock in self._groups)))
         self._failing_rounds = self._failing_rounds + 1 if False in self._verdicts.values() else 0
 
     def pause(self) -> timedelta:
@@ -162,12 +166,16 @@ class Checks:
         await asyncio.shield(task)
 
     async def _check_those(self, is_meant: Callable[[RunningCheck], bool]) -> None:
-        for group in self._groups:
+        for group, lock in self._groups:
             if any(is_meant(check) for check in group):
-                await self._group(group)
+                await self._group(group, lock)
 
-    async def _group(self, group: Group) -> bool:
-        """Return whether each check had a known result that has not changed."""
+    async def _group(self, group: Group, lock: asyncio.Lock) -> bool:
+        """Return whether each check had a known result, and it was reported."""
+        async with lock:
+            return await self._check_in_turn(group)
+
+    async def _check_in_turn(self, group: Group) -> bool:
         for check in group:
             try:
                 failed = await _result(check)
@@ -195,9 +203,11 @@ class Checks:
                 await self._report(check, failed.model_copy(update={"by": self._client.identity}))
             elif before is not True:
                 await self._report_passed(check)
-        except RPCError as error:
-            _log.warning("cannot report the check %s of %s: %s", check.name, check.subject, error.status.name)
-            self._verdicts.pop(check.workflow_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported again
+            is_rpc = isinstance(error, RPCError)
+            why = error.status.name if isinstance(error, RPCError) else type(error).__name__
+            _log.warning("cannot report the check %s of %s: %s", check.name, check.subject, why, exc_info=not is_rpc)
+            self._verdicts.pop(check.workflow_id, None)
             return False
         return True
 
