@@ -13,31 +13,36 @@ from temporalio.common import MetricMeter
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.holds import Holds
+from closedwon.errors import AttentionError, AttentionReason
 from closedwon.telemetry.metrics import Metrics
 from workers.checks import Checks, RunningCheck, checking
 
 
-class _Unreachable:
-    """A Temporal that answers no request."""
+class _Temporal:
+    """A Temporal that answers no request with anything but `error`; without one it takes every report."""
 
     identity = "a test"
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception | None) -> None:
         self._error = error
 
-    def get_workflow_handle(self, _workflow_id: str) -> _Unreachable:
+    def get_workflow_handle(self, _workflow_id: str) -> _Temporal:
         return self
 
     async def signal(self, _name: str) -> None:
         await asyncio.sleep(0)
-        raise self._error
+        if self._error is not None:
+            raise self._error
 
-    async def describe(self) -> None:
+    async def start_workflow(self, *_arguments: object, **_options: object) -> None:
         await self.signal("")
 
+    async def describe(self) -> None:
+        raise self._error or RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
 
-def _checks(run: Callable[[], Awaitable[object]], error: Exception) -> Checks:
-    client = cast("Client", cast("Any", _Unreachable(error)))
+
+def _checks(run: Callable[[], Awaitable[object]], error: Exception | None) -> Checks:
+    client = cast("Client", cast("Any", _Temporal(error)))
     check = RunningCheck("erp", None, "stub", run)
     return Checks(client, [(check,)], Holds(), Metrics(MetricMeter.noop))
 
@@ -100,3 +105,32 @@ async def test_rounds_go_on_after_a_break_outside_of_any_check(monkeypatch: pyte
     async with asyncio.timeout(10), checking(checks, wait=at_once):
         for _ in range(3):
             await rounds.get()
+
+
+async def test_what_a_recheck_holds_between_two_rounds_is_checked_again_soon() -> None:
+    """Its orders go on some seconds after the cause is gone, not after the pause of a quarter of an hour."""
+    is_wrong = False
+    pauses: asyncio.Queue[tuple[timedelta, asyncio.Event]] = asyncio.Queue()
+
+    async def run() -> None:
+        if is_wrong:
+            raise AttentionError("stub: 401", reason=AttentionReason.CONFIGURATION, hint="Check the token.")
+
+    async def wait(time: timedelta) -> None:
+        over = asyncio.Event()
+        pauses.put_nowait((time, over))
+        await over.wait()
+
+    checks = _checks(run, None)
+    async with asyncio.timeout(10), checking(checks, wait=wait):
+        assert timedelta(minutes=15) == (await pauses.get())[0]
+        is_wrong = True
+        await checks.recheck_erp("stub")
+        for seconds in (10, 20):
+            pause, over = await pauses.get()
+            assert timedelta(seconds=seconds) == pause
+            over.set()
+        is_wrong = False
+        pause, over = await pauses.get()
+        over.set()
+        assert timedelta(minutes=15) == (await pauses.get())[0]
