@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Final
 
 from temporalio import activity
@@ -22,6 +23,8 @@ from closedwon.streaks import WHILE, Streaks
 
 _STREAKS: Final = Streaks()
 """Of this process."""
+_SOON: Final = timedelta(minutes=1)
+"""The longest pause between two attempts: retries of hours would make each occurrence a trouble of its own."""
 
 
 class NotHereError(RetryError):
@@ -41,7 +44,8 @@ def not_here(kind: str, name: str, key: str, *, otherwise: str = "") -> Closedwo
         minutes = WHILE.seconds // 60
         return NotHereError(
             f"{text}, so its settings are older or newer than those of others; for {minutes} minutes the next attempt "
-            f"may be another worker's. If none has it: {hint}"
+            f"may be another worker's. If none has it: {hint}",
+            retry_after=min(left, _SOON),
         )
     return AttentionError(text, reason=AttentionReason.CONFIGURATION, hint=f"{hint}, then send `retry`{otherwise}.")
 
@@ -88,5 +92,11 @@ class RefusalsOfErp:
         raise refusal
 
     def _wait_for_a_reason(self, error: AttentionError, trouble: Hashable) -> None:
-        if isinstance(error, RejectedError) and not error.is_explained and self._streaks.left(trouble):
-            raise UnexplainedError(f"{error}; that may be a proxy's answer, so it is tried again for a while") from None
+        if not isinstance(error, RejectedError) or error.is_explained:
+            return
+        left = self._streaks.left(trouble)
+        if left:
+            raise UnexplainedError(
+                f"{error}; that may be a proxy's answer, so it is tried again for a while",
+                retry_after=min(left, _SOON),
+            ) from None

@@ -110,8 +110,11 @@ async def checking(checks: Checks, *, wait: Wait = pause) -> AsyncIterator[None]
 
 async def _go_on(checks: Checks, wait: Wait) -> None:
     while True:
-        await wait(checks.pause())
-        await checks.round()
+        await checks.until_next(wait)
+        try:
+            await checks.round()
+        except Exception:  # noqa: BLE001 - whatever it is, rounds must go on
+            _log.exception("a round of safety checks breaks; the next one is made as usual")
 
 
 class Checks:
@@ -123,8 +126,11 @@ class Checks:
         self._metrics = metrics
         self._verdicts: dict[str, bool] = {}
         """By workflow id: whether the check has passed when it was last known, and was reported."""
-        self._groups = groups
+        self._groups = [(group, asyncio.Lock()) for group in groups]
+        """A round and a recheck may want the same group at the same time: it is checked by one after the other."""
         self._failing_rounds = 0
+        self._held_anew = asyncio.Event()
+        """Set when a check begins to fail; the next pause is then short."""
         self._in_doubt: dict[str, tuple[float, asyncio.Task[None]]] = {}
         """By org and ERP: when it was last checked for a refused order, and that check."""
         self.all_is_known = False
@@ -132,8 +138,15 @@ class Checks:
 
     async def round(self) -> None:
         """Check everything once, in at most about ten seconds per check of an org."""
-        self.all_is_known = all(await asyncio.gather(*(self._group(group) for group in self._groups)))
+        self.all_is_known = all(await asyncio.gather(*(self._group(group, lock) for group, lock in self._groups)))
         self._failing_rounds = self._failing_rounds + 1 if False in self._verdicts.values() else 0
+        self._held_anew.clear()
+
+    async def until_next(self, wait: Wait) -> None:
+        """Wait until it is time for a round. What a recheck holds meanwhile is checked again as soon as a round's."""
+        while await _is_cut_short(wait(self.pause()), self._held_anew):
+            self._held_anew.clear()
+            self._failing_rounds = 1
 
     def pause(self) -> timedelta:
         """The time from the last round to the next: orders that are held go on soon after the cause is gone."""
@@ -145,7 +158,7 @@ class Checks:
     async def recheck(self, org: OrgId) -> None:
         """Check an org at once: it has refused an order as a failed check would. At most once a minute; callers share.
 
-        Never raises, and leaves the rounds as they are.
+        Never raises. If the check fails, the next round comes soon.
         """
         await self._recheck(org, lambda check: check.org is not None and check.org.id == org)
 
@@ -162,12 +175,16 @@ class Checks:
         await asyncio.shield(task)
 
     async def _check_those(self, is_meant: Callable[[RunningCheck], bool]) -> None:
-        for group in self._groups:
+        for group, lock in self._groups:
             if any(is_meant(check) for check in group):
-                await self._group(group)
+                await self._group(group, lock)
 
-    async def _group(self, group: Group) -> bool:
-        """Return whether each check had a known result that has not changed."""
+    async def _group(self, group: Group, lock: asyncio.Lock) -> bool:
+        """Return whether each check had a known result, and it was reported."""
+        async with lock:
+            return await self._check_in_turn(group)
+
+    async def _check_in_turn(self, group: Group) -> bool:
         for check in group:
             try:
                 failed = await _result(check)
@@ -187,6 +204,7 @@ class Checks:
         before = self._verdicts.get(check.workflow_id)
         if failed is not None and before is not False:
             _log.error("held: %s: %s (%s)", check.subject, failed.text, failed.hint)
+            self._held_anew.set()
         if failed is None and before is False:
             _log.info("%s is held no more: the check %s passes", check.subject, check.name)
         self._verdicts[check.workflow_id] = failed is None
@@ -195,9 +213,11 @@ class Checks:
                 await self._report(check, failed.model_copy(update={"by": self._client.identity}))
             elif before is not True:
                 await self._report_passed(check)
-        except RPCError as error:
-            _log.warning("cannot report the check %s of %s: %s", check.name, check.subject, error.status.name)
-            self._verdicts.pop(check.workflow_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported again
+            is_rpc = isinstance(error, RPCError)
+            why = error.status.name if isinstance(error, RPCError) else type(error).__name__
+            _log.warning("cannot report the check %s of %s: %s", check.name, check.subject, why, exc_info=not is_rpc)
+            self._verdicts.pop(check.workflow_id, None)
             return False
         return True
 
@@ -257,6 +277,17 @@ class Checks:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+
+
+async def _is_cut_short(pausing: Awaitable[object], by: asyncio.Event) -> bool:
+    """Return whether the event came before the end of the pause."""
+    waiting = {asyncio.ensure_future(pausing), asyncio.create_task(by.wait())}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return by.is_set()
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 class _NoResultError(Exception):

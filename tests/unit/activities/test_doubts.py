@@ -10,10 +10,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities import failures
-from activities.doubts import PATIENCE, Doubts
+from activities.doubts import Doubts
 from activities.failures import errors_as_failures
 from closedwon.errors import ClosedwonError, RetryError
 from closedwon.salesforce.errors import Refusal, classify
+from closedwon.streaks import WHILE
 
 
 class Clock:
@@ -56,7 +57,7 @@ def test_p2_an_unknown_code_is_retried_for_a_quarter_of_an_hour(clock: Clock) ->
         pauses.append(failure.next_retry_delay)
         clock.now += failure.next_retry_delay.total_seconds()
 
-    assert PATIENCE == sum(pauses, timedelta())
+    assert WHILE == sum(pauses, timedelta())
     assert [1, 1, 2, 4, 8, 16, 32, 64, 120, 120] == [pause.total_seconds() for pause in pauses[:10]]
     assert 15 >= len(pauses)
     assert ("RefusedError", "salesforce-rejected") == (failure.type, failure.details[0].reason)
@@ -75,7 +76,7 @@ def test_a_success_ends_the_doubt(clock: Clock) -> None:
     """The next doubt has the whole time again."""
     error = classify(Refusal(400, "SOMETHING_NEW"))
     failure_of(error)
-    clock.now += PATIENCE.total_seconds() - 1
+    clock.now += WHILE.total_seconds() - 1
 
     def succeed() -> None:
         with errors_as_failures():
@@ -91,20 +92,17 @@ def test_a_local_activity_leaves_the_doubt_to_its_regular_one(clock: Clock) -> N
     """It fails without asking a person, whatever the time."""
     error = classify(Refusal(400, "SOMETHING_NEW"))
     failure_of(error, local=True)
-    clock.now += PATIENCE.total_seconds()
+    clock.now += WHILE.total_seconds()
 
     failure = failure_of(error, local=True)
     assert isinstance(error, RetryError)
     assert (False, ()) == (failure.non_retryable, failure.details)
 
 
-def test_the_oldest_doubts_are_forgotten() -> None:
-    """10,000 are kept, so that an outage of many orders fills no memory."""
-    clock = Clock()
-    doubts = Doubts(clock)
-    for activity in range(10_001):
-        doubts.pause(activity)
-    clock.now += 100
+def test_a_doubt_of_a_later_day_is_a_new_one(clock: Clock) -> None:
+    """Another worker may have ended the earlier one, and a long-lived workflow repeats the ids of its activities."""
+    error = classify(Refusal(400, "SOMETHING_NEW"))
+    failure_of(error)
+    clock.now += timedelta(days=1).total_seconds()
 
-    assert timedelta(seconds=100) == doubts.pause(1)
-    assert timedelta(seconds=1) == doubts.pause(0)
+    assert timedelta(seconds=1) == failure_of(error).next_retry_delay

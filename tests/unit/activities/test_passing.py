@@ -67,6 +67,16 @@ async def test_an_order_that_waited_for_days_has_a_while_of_its_own(error: Excep
     assert (error.refusal if isinstance(error, RefusedForNowError) else error) is await process.meets(error)
 
 
+async def test_a_refusal_without_a_reason_is_tried_again_soon() -> None:
+    """However long the route's intervals are: what is met after hours only is taken for a new trouble each time."""
+    process = _Process()
+    for left, pause in [(WHILE, timedelta(minutes=1)), (timedelta(seconds=20), timedelta(seconds=20))]:
+        process.waits(timedelta(0) if left == WHILE else WHILE - left)
+        error = await process.meets(_PAGE)
+        assert isinstance(error, UnexplainedError)
+        assert pause == error.retry_after
+
+
 async def test_a_success_ends_the_while() -> None:
     """The next refusal is a new one."""
     process = _Process()
@@ -106,7 +116,9 @@ async def test_a_name_that_this_worker_does_not_know_is_looked_for_elsewhere(mon
     async def ask() -> None:
         raise not_here("ERP", "new", "erps")
 
-    assert isinstance(await _outcome(ask), NotHereError)
+    meanwhile = await _outcome(ask)
+    assert isinstance(meanwhile, NotHereError)
+    assert timedelta(minutes=1) == meanwhile.retry_after
     now = WHILE.total_seconds()
     error = await _outcome(ask)
     assert isinstance(error, AttentionError)
