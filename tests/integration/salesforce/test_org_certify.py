@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import SecretStr
 
 from closedwon.certify.org import CHECKS, OrgPlan, OrgReport, UnfitOrgError, certify
-from closedwon.certify.org.listener import Listener
+from closedwon.certify.org.listener import Listener, Own
 from closedwon.certify.report import CheckOutcome, Verdict
 from closedwon.emulators.ports import free_port
 from closedwon.emulators.salesforce.config import (
@@ -31,14 +32,18 @@ from closedwon.emulators.salesforce.config import (
     Trigger,
 )
 from closedwon.emulators.salesforce.server import SalesforceEmulator
+from closedwon.ids import OrgId, RecordId
 from closedwon.settings import Intake, Route
 from tests.support import sfdx
-from tests.support.intake import Authority
+from tests.support.intake import Authority, soap_message, tombstones
 from tests.support.salesforce import org_at
 from tests.support.waiting import until
 
 _SECRET: Final = "c2VjcmV0-of-one-test_4fGz81QwLmNpX7Yh"
 _KEY: Final = "a key that both ends know, made for one test"
+_ORG: Final = OrgId("00D000000000001EAA")
+_OURS: Final = RecordId("006000000000001AAA")
+_THEIRS: Final = RecordId("006000000000002AAA")
 _SHORT: Final = timedelta(seconds=1.5)
 """How long a check waits for what never comes."""
 
@@ -56,6 +61,10 @@ def _route(**changes: Any) -> Route:
         }
         | changes
     )
+
+
+def _own() -> Own:
+    return Own(_ORG, _route(), {_OURS})
 
 
 def _config(endpoint: str, **changes: Any) -> OrgConfig:
@@ -174,7 +183,11 @@ _FAILURES: Final[dict[str, tuple[dict[str, Any], Arm | None, str]]] = {
     "deleted": (_lacking(finds_deleted=False), None, "does not find it after it was deleted"),
     "outbound": ({"outbound_messages": ()}, None, "nothing about the deal came to /outbound/won-deals"),
     "outbound-certificate": ({}, None, "without a client certificate"),
-    "tombstone": ({"tombstones_of": frozenset()}, None, "nothing about the deletion came"),
+    "tombstone": (
+        {"tombstones_of": frozenset()},
+        None,
+        "nothing about the deletion, with the deal in Record_Id__c, came",
+    ),
     "callout": ({}, None, "its signature is refused"),
 }
 """What the org lacks, or which fault it has, and what the check reports."""
@@ -243,14 +256,65 @@ async def test_a_certificate_that_a_proxy_forwards_is_seen(port: int, tls: dict[
     der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     header = {"rfc9440": f":{b64encode(der).decode()}:", "pem": quote(pem)}[form]
     intake = Intake.model_validate({"port": port, "proxies": ["127.0.0.1"], "forwarded_certificate": {}})
-    async with Listener.running(intake) as listener, aiohttp.ClientSession() as http:
+    async with Listener.running(intake, _own()) as listener, aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{port}/outbound/won-deals"
-        async with http.post(url, data=b"006", headers={"Client-Cert": header}) as response:
+        async with http.post(url, data=soap_message(_ORG, [_OURS]), headers={"Client-Cert": header}) as response:
             assert 200 == response.status
-        found = await listener.wait(lambda one: one.names("006"), 20)
+        found = await listener.wait(lambda one: one.names(_OURS), 20)
 
     assert found is not None
     assert der == found.certificate
+
+
+def _call(org: str, *records: str) -> bytes:
+    return json.dumps({"org": org, "records": [{"recordId": one, "id": one} for one in records]}).encode()
+
+
+_OTHER_ORG: Final = "00D5g000004Kx1XEAS"
+
+
+@pytest.mark.parametrize(
+    ("path", "ours", "others"),
+    [
+        (
+            "/outbound/won-deals",
+            soap_message(_ORG, [_OURS]),
+            [
+                soap_message(_ORG, [_THEIRS]),
+                soap_message(_ORG, [_OURS, _THEIRS]),
+                soap_message(_OTHER_ORG, [_OURS]),
+                _OURS.encode(),
+            ],
+        ),
+        (
+            "/outbound/won-deals/tombstones",
+            tombstones(_ORG, [_OURS]),
+            [tombstones(_ORG, [_OURS, _THEIRS]), tombstones(_OTHER_ORG, [_OURS]), soap_message(_ORG, [_OURS])],
+        ),
+        (
+            "/callouts/won-deals",
+            _call(_ORG, _OURS),
+            [_call(_ORG, _OURS, _THEIRS), _call(_OTHER_ORG, _OURS), _OURS.encode()],
+        ),
+    ],
+    ids=["message", "tombstone", "callout"],
+)
+async def test_what_is_not_about_a_test_deal_is_sent_again(
+    port: int, path: str, ours: bytes, others: list[bytes]
+) -> None:
+    """The messages of other people's deals wait for intake: acknowledged here, their orders would be lost."""
+    async with (
+        Listener.running(Intake(port=port, host="127.0.0.1"), _own()) as listener,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers={"Content-Type": "application/json"}) as http,
+    ):
+        for body in others:
+            async with http.post(path, data=body) as response:
+                assert 503 == response.status
+        assert None is await listener.wait(lambda _: True, 0)
+
+        async with http.post(path, data=ours) as response:
+            assert response.ok
+        assert await listener.wait(lambda one: one.names(_OURS), 20)
 
 
 async def test_what_settings_do_not_name_is_not_offered(port: int) -> None:
