@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import SecretStr
 
 from closedwon.certify.org import CHECKS, OrgPlan, OrgReport, UnfitOrgError, certify
+from closedwon.certify.org.bench import OrgBench
 from closedwon.certify.org.listener import Listener, Own
 from closedwon.certify.report import CheckOutcome, Verdict
 from closedwon.emulators.ports import free_port
@@ -33,9 +33,10 @@ from closedwon.emulators.salesforce.config import (
 )
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.ids import OrgId, RecordId
+from closedwon.salesforce.errors import ConfigurationError, RecordGoneError
 from closedwon.settings import Intake, Route
 from tests.support import sfdx
-from tests.support.intake import Authority, soap_message, tombstones
+from tests.support.intake import Authority, soap_message
 from tests.support.salesforce import org_at
 from tests.support.waiting import until
 
@@ -43,7 +44,6 @@ _SECRET: Final = "c2VjcmV0-of-one-test_4fGz81QwLmNpX7Yh"
 _KEY: Final = "a key that both ends know, made for one test"
 _ORG: Final = OrgId("00D000000000001EAA")
 _OURS: Final = RecordId("006000000000001AAA")
-_THEIRS: Final = RecordId("006000000000002AAA")
 _SHORT: Final = timedelta(seconds=1.5)
 """How long a check waits for what never comes."""
 
@@ -266,57 +266,6 @@ async def test_a_certificate_that_a_proxy_forwards_is_seen(port: int, tls: dict[
     assert der == found.certificate
 
 
-def _call(org: str, *records: str) -> bytes:
-    return json.dumps({"org": org, "records": [{"recordId": one, "id": one} for one in records]}).encode()
-
-
-_OTHER_ORG: Final = "00D5g000004Kx1XEAS"
-
-
-@pytest.mark.parametrize(
-    ("path", "ours", "others"),
-    [
-        (
-            "/outbound/won-deals",
-            soap_message(_ORG, [_OURS]),
-            [
-                soap_message(_ORG, [_THEIRS]),
-                soap_message(_ORG, [_OURS, _THEIRS]),
-                soap_message(_OTHER_ORG, [_OURS]),
-                _OURS.encode(),
-            ],
-        ),
-        (
-            "/outbound/won-deals/tombstones",
-            tombstones(_ORG, [_OURS]),
-            [tombstones(_ORG, [_OURS, _THEIRS]), tombstones(_OTHER_ORG, [_OURS]), soap_message(_ORG, [_OURS])],
-        ),
-        (
-            "/callouts/won-deals",
-            _call(_ORG, _OURS),
-            [_call(_ORG, _OURS, _THEIRS), _call(_OTHER_ORG, _OURS), _OURS.encode()],
-        ),
-    ],
-    ids=["message", "tombstone", "callout"],
-)
-async def test_what_is_not_about_a_test_deal_is_sent_again(
-    port: int, path: str, ours: bytes, others: list[bytes]
-) -> None:
-    """The messages of other people's deals wait for intake: acknowledged here, their orders would be lost."""
-    async with (
-        Listener.running(Intake(port=port, host="127.0.0.1"), _own()) as listener,
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers={"Content-Type": "application/json"}) as http,
-    ):
-        for body in others:
-            async with http.post(path, data=body) as response:
-                assert 503 == response.status
-        assert None is await listener.wait(lambda _: True, 0)
-
-        async with http.post(path, data=ours) as response:
-            assert response.ok
-        assert await listener.wait(lambda one: one.names(_OURS), 20)
-
-
 async def test_what_settings_do_not_name_is_not_offered(port: int) -> None:
     """A route with events only is not blamed for the other channels; an administrator shows nothing about others."""
     del port
@@ -358,6 +307,49 @@ async def test_what_cannot_be_deleted_is_named() -> None:
         (deal,) = org.query("SELECT Id FROM Opportunity WHERE Name LIKE 'Closedwon certification%'")
     assert ("Opportunity", deal["Id"], 0) == (left.object, left.id, report.deleted)
     assert "INSUFFICIENT_ACCESS" in left.why
+
+
+def _buried(**changes: str) -> Route:
+    outbound = {"tombstone": {"object": "Deleted_Record__c", "record_id": "join('', [Record_Id__c])", **changes}}
+    return _route(outbound=outbound, callouts=None)
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+async def test_tombstones_that_the_person_may_not_read_are_found(
+    monkeypatch: pytest.MonkeyPatch, *, may_delete: bool
+) -> None:
+    """The integration user looks for them; the record's id is an expression. What is left is named."""
+    as_person, delete_as_person = OrgBench.query, OrgBench.delete
+
+    async def query(bench: OrgBench, soql: str) -> list[dict[str, Any]]:
+        if "Deleted_Record__c" in soql:
+            raise ConfigurationError("INVALID_TYPE: sObject type 'Deleted_Record__c' is not supported", hint="")
+        return await as_person(bench, soql)
+
+    async def delete(bench: OrgBench, object_name: str, record: RecordId) -> None:
+        if object_name == "Deleted_Record__c" and not may_delete:
+            raise RecordGoneError("NOT_FOUND", hint="")  # to a user without any right on it, it does not exist
+        await delete_as_person(bench, object_name, record)
+
+    monkeypatch.setattr(OrgBench, "query", query)
+    monkeypatch.setattr(OrgBench, "delete", delete)
+    async with _org(OrgConfig()) as org:
+        report = await certify(_plan(org, None, _buried(), _SHORT), only=["deleted"])
+
+        there = [one["Id"] for one in org.query("SELECT Id FROM Deleted_Record__c")]
+    assert (1, may_delete) == (report.deleted, not there)
+    assert there == [one.id for one in report.left]
+
+
+async def test_tombstones_that_neither_user_may_read_are_reported() -> None:
+    """With the reason: they are left."""
+    async with _org(OrgConfig()) as org:
+        report = await certify(_plan(org, None, _buried(object="Missing__c"), _SHORT), only=["deleted"])
+
+    (left,) = report.left
+    assert ("Missing__c", 1) == (left.object, report.deleted)
+    assert "could not be looked for" in left.why
+    assert "INVALID_TYPE" in left.why
 
 
 async def test_no_deal_is_won_in_a_production_org() -> None:
