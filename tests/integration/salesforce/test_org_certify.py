@@ -292,6 +292,35 @@ async def test_an_interrupted_run_deletes_its_deals() -> None:
         assert _leaves_nothing(org)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_only_a_second_interruption_ends_the_cleaning(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Also if the first comes while the deals are being deleted."""
+    began, may_go_on, delete = asyncio.Event(), asyncio.Event(), OrgBench.delete
+
+    async def slow(bench: OrgBench, object_name: str, record: RecordId) -> None:
+        began.set()
+        await may_go_on.wait()
+        await delete(bench, object_name, record)
+
+    monkeypatch.setattr(OrgBench, "delete", slow)
+    async with _org(OrgConfig()) as org:
+        plan = _plan(org, None, _route(outbound=None, callouts=None), _SHORT)
+        task = asyncio.create_task(certify(plan, only=["read"]))
+        await began.wait()
+        for _ in range(times):
+            task.cancel()
+            await until(lambda: task.done() or not task.cancelling())
+        may_go_on.set()
+        if times > 1:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return
+        report = await task
+
+        assert (True, 1, ()) == (report.interrupted, report.deleted, report.left)
+        assert _leaves_nothing(org)
+
+
 async def test_what_cannot_be_deleted_is_named() -> None:
     """With its id and the reason."""
     async with _org(OrgConfig()) as org:
