@@ -135,7 +135,7 @@ def _certify(plan: OrgPlan, only: list[str], *, show: bool) -> OrgReport:
 
         try:
             return asyncio.run(run_until_stopped())
-        except KeyboardInterrupt:  # before anything was created, or a second one
+        except (KeyboardInterrupt, asyncio.CancelledError):  # before anything was created, or a second one
             typer.echo("Interrupted. Test deals that are left are named Closedwon certification.", err=True)
             raise typer.Exit(_INTERRUPTED) from None
         except ClosedwonError as error:

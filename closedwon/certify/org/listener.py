@@ -1,6 +1,7 @@
-"""Receives outbound messages and callouts in the place of intake, acknowledges them, and keeps what arrived.
+"""Receives outbound messages and callouts in the place of intake, acknowledges and keeps those about the test deals.
 
-Listens where intake does, so stop intake before. Decides nothing: the checks look at what arrived.
+Listens where intake does, so stop intake before. What is about another record is answered with an error and not kept:
+the org sends it again, to intake. The checks look at what arrived.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -19,8 +21,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from closedwon.certify.org.bench import UnfitOrgError
-from closedwon.salesforce.push import outbound
-from closedwon.settings import Intake
+from closedwon.errors import ClosedwonError
+from closedwon.ids import OrgId, RecordId
+from closedwon.mapping.orders import deleted_record_of
+from closedwon.salesforce.push import callout, outbound
+from closedwon.settings import Intake, Route
+
+_CALLOUTS: Final = "/callouts"
 
 
 class Arrived(NamedTuple):
@@ -38,20 +45,55 @@ class Arrived(NamedTuple):
         return record.encode() in self.body
 
 
+class Own(NamedTuple):
+    """What a run may acknowledge: everything else waits for intake."""
+
+    org: OrgId
+    route: Route
+    deals: AbstractSet[RecordId]
+    """Of the run; grows while it listens."""
+
+    def covers(self, arrived: Arrived) -> bool:
+        """Whether it comes from the org and names records of the run only; false for what cannot be read."""
+        try:
+            org, records = self._read(arrived)
+        except ClosedwonError:
+            return False
+        return org == self.org and all(record in self.deals for record in records)
+
+    def _read(self, arrived: Arrived) -> tuple[OrgId, list[RecordId | None]]:
+        if arrived.path.startswith(_CALLOUTS):
+            is_soap = arrived.path.endswith("/soap")
+            call = (
+                callout.parse_soap(arrived.body, arrived.charset)
+                if is_soap
+                else callout.parse_json(arrived.body, arrived.headers)
+            )
+            return call.org, [item.record for item in call.items]
+        message = outbound.parse(arrived.body, arrived.charset)
+        tombstone = self.route.outbound.tombstone if self.route.outbound is not None else None
+        if tombstone is None or not arrived.path.endswith("/tombstones"):
+            return message.org, [one.record for one in message.notifications]
+        return message.org, [
+            deleted_record_of(self.route, tombstone, one.fields or {}) for one in message.notifications
+        ]
+
+
 class Listener:
     """One port, for one check."""
 
-    def __init__(self, intake: Intake, *, asks_certificate: bool) -> None:
+    def __init__(self, intake: Intake, own: Own, *, asks_certificate: bool) -> None:
         self._intake = intake
+        self._own = own
         self._asks = asks_certificate
         self._arrived: list[Arrived] = []
         self._changed = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, intake: Intake, *, asks_certificate: bool = False) -> AsyncIterator[Self]:
+    async def running(cls, intake: Intake, own: Own, *, asks_certificate: bool = False) -> AsyncIterator[Self]:
         """Listen for a block. Raises `UnfitOrgError` if the port or the certificate cannot be used."""
-        listener = cls(intake, asks_certificate=asks_certificate)
+        listener = cls(intake, own, asks_certificate=asks_certificate)
         app = web.Application(client_max_size=intake.largest_body)
         app.router.add_post("/{path:.*}", listener._take)
         runner = web.AppRunner(app, access_log=None)
@@ -84,9 +126,12 @@ class Listener:
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
         certificate = self._certificate(request)
-        self._arrived.append(Arrived(request.path, request.headers, body, request.charset, certificate))
+        arrived = Arrived(request.path, request.headers, body, request.charset, certificate)
+        if not self._own.covers(arrived):
+            return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, text="not about a test deal: send it again")
+        self._arrived.append(arrived)
         self._changed.set()
-        if request.path.startswith("/callouts"):
+        if request.path.startswith(_CALLOUTS):
             return web.json_response({"accepted": []}, status=HTTPStatus.ACCEPTED)
         return web.Response(body=outbound.ack(accepted=True), content_type="text/xml", charset="utf-8")
 

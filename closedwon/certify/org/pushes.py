@@ -12,8 +12,9 @@ from cryptography.x509.oid import NameOID
 
 from closedwon.certify.check import FailedError, NotOfferedError, require
 from closedwon.certify.org.bench import DEAL, OrgBench, check
-from closedwon.certify.org.listener import Arrived, Listener
-from closedwon.ids import OrgId, RecordId
+from closedwon.certify.org.listener import Arrived, Listener, Own
+from closedwon.ids import RecordId
+from closedwon.mapping.orders import deleted_record_of
 from closedwon.salesforce.push import callout as callouts
 from closedwon.salesforce.push import outbound as messages
 from closedwon.salesforce.push import signature
@@ -35,6 +36,10 @@ def _outbound(bench: OrgBench) -> Outbound:
     return bench.plan.route.outbound
 
 
+def _own(bench: OrgBench) -> Own:
+    return Own(bench.plan.org.id, bench.plan.route, bench.deals)
+
+
 async def _arrival(bench: OrgBench, listener: Listener, kind: str, record: RecordId) -> Arrived:
     prefix, seconds = f"/{kind}/{bench.plan.route.name}", bench.plan.wait.total_seconds()
     found = await listener.wait(lambda one: one.path.startswith(prefix) and one.names(record), seconds)
@@ -43,10 +48,6 @@ async def _arrival(bench: OrgBench, listener: Listener, kind: str, record: Recor
         elsewhere = "; something about it came to another path" if other is not None else ""
         raise FailedError(f"nothing about the deal came to {prefix} within {seconds:.0f} s{elsewhere}")
     return found
-
-
-def _require_org(bench: OrgBench, org: OrgId) -> None:
-    require(org == bench.plan.org.id, f"it says that it comes from org {org}, not from {bench.plan.org.id}")
 
 
 def _require_secret(path: str, settings: Outbound) -> None:
@@ -67,10 +68,9 @@ def _require_secret(path: str, settings: Outbound) -> None:
 async def outbound(bench: OrgBench) -> str:
     """SOAP API Developer Guide, "Outbound Messaging". No client certificate is requested."""
     settings = _outbound(bench)
-    async with Listener.running(_intake(bench)) as listener:
+    async with Listener.running(_intake(bench), _own(bench)) as listener:
         found = await _arrival(bench, listener, "outbound", await bench.won_deal())
     message = messages.parse(found.body, found.charset)
-    _require_org(bench, message.org)
     _require_secret(found.path, settings)
     session = "with" if message.session is not None else "without"
     return f"{len(message.notifications)} notification(s) of {message.object or DEAL}, {session} a session id"
@@ -87,7 +87,7 @@ async def outbound_certificate(bench: OrgBench) -> str:
     settings, intake = _outbound(bench), _intake(bench)
     if intake.forwarded_certificate is None and (intake.tls is None or intake.tls.client_ca is None):
         raise NotOfferedError("the settings demand no client certificate", "A path secret must prove the org then.")
-    async with Listener.running(intake, asks_certificate=True) as listener:
+    async with Listener.running(intake, _own(bench), asks_certificate=True) as listener:
         found = await _arrival(bench, listener, "outbound", await bench.won_deal())
     if found.certificate is None:
         raise FailedError("the message came, but without a client certificate")
@@ -120,19 +120,18 @@ async def tombstone(bench: OrgBench) -> str:
     if settings.tombstone is None:
         raise NotOfferedError("the route has no `outbound.tombstone`", "Sweeps look for deletions.")
     intake, record = _intake(bench), await bench.won_deal()
-    async with Listener.running(intake) as listener:
+    async with Listener.running(intake, _own(bench)) as listener:
         await bench.delete(DEAL, record)
         seconds = bench.plan.wait.total_seconds()
         found = await listener.wait(lambda one: one.path.endswith("/tombstones") and one.names(record), seconds)
     if found is None:
-        raise FailedError(f"nothing about the deletion came within {seconds:.0f} s")
+        where = settings.tombstone.record_id
+        raise FailedError(f"nothing about the deletion, with the deal in {where}, came within {seconds:.0f} s")
     message = messages.parse(found.body, found.charset)
-    _require_org(bench, message.org)
     _require_secret(found.path, settings)
-    field = settings.tombstone.record_id
-    sent = [(one.fields or {}).get(field) for one in message.notifications]
-    require(record in sent, f"the message does not have {field}")
-    return f"the message names the deal in {field}"
+    sent = [deleted_record_of(bench.plan.route, settings.tombstone, one.fields or {}) for one in message.notifications]
+    require(record in sent, f"the message does not have the deal in {settings.tombstone.record_id}")
+    return f"the message names the deal in {settings.tombstone.record_id}"
 
 
 @check(
@@ -146,7 +145,7 @@ async def callout(bench: OrgBench) -> str:
     settings = bench.plan.route.callouts
     if settings is None:
         raise NotOfferedError("the route accepts no callouts", _NOT_USED)
-    async with Listener.running(_intake(bench)) as listener:
+    async with Listener.running(_intake(bench), _own(bench)) as listener:
         found = await _arrival(bench, listener, "callouts", await bench.won_deal())
     try:
         signature.verify(
@@ -163,7 +162,6 @@ async def callout(bench: OrgBench) -> str:
         call = callouts.parse_soap(found.body, found.charset)
     else:
         call = callouts.parse_json(found.body, found.headers)
-    _require_org(bench, call.org)
     return f"{len(call.items)} record(s), signed with a key of the route"
 
 

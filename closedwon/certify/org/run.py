@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 from closedwon.certify.check import CertificationCheck, outcome_of
 from closedwon.certify.org import pushes, reading
@@ -15,6 +15,7 @@ from closedwon.certify.report import CheckOutcome, Report, Result
 CHECKS: Final[tuple[CertificationCheck[OrgBench], ...]] = (*reading.ALL, *pushes.ALL)
 """In the order in which they run."""
 
+_T = TypeVar("_T")
 OnProgress = Callable[[CertificationCheck[OrgBench] | None, Result | None], None]
 """Called with each check that begins, and with each result; with two times None when the cleaning begins."""
 
@@ -42,7 +43,8 @@ def no_progress(_check: CertificationCheck[OrgBench] | None, _result: Result | N
 async def certify(plan: OrgPlan, *, only: Sequence[str] = (), on_progress: OnProgress = no_progress) -> OrgReport:
     """Run all checks, or `only` the named ones, and delete what they have created.
 
-    A cancellation ends the checks, not the cleaning; the report then says `interrupted`. Raises `UnfitOrgError` and the
+    A first cancellation ends the checks, not the cleaning, also if it comes during the cleaning; the report then says
+    `interrupted`. A second one ends all. Raises `UnfitOrgError` and the
     errors of `closedwon.salesforce.errors` if the person's token or the org is not fit; nothing was created then.
     """
     if plan.route.object != DEAL:
@@ -62,7 +64,8 @@ async def certify(plan: OrgPlan, *, only: Sequence[str] = (), on_progress: OnPro
                 task.uncancel()
         finally:
             on_progress(None, None)
-            deleted, left = await clean_up(bench)
+            (deleted, left), was_cancelled = await _to_the_end(clean_up(bench), forgives=not interrupted)
+            interrupted |= was_cancelled
     finally:
         await bench.close()
     return OrgReport(
@@ -78,6 +81,22 @@ async def certify(plan: OrgPlan, *, only: Sequence[str] = (), on_progress: OnPro
         left=tuple(left),
         remains=REMAINS if bench.deals else (),
     )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, _T], *, forgives: bool) -> tuple[_T, bool]:
+    """The result of `work`, and whether a cancellation came meanwhile: if it `forgives`, a first one is survived."""
+    running = asyncio.ensure_future(work)
+    try:
+        if not forgives:
+            return await running, False
+        try:
+            return await asyncio.shield(running), False
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            return await running, True
+    finally:
+        running.cancel()
 
 
 async def _run(

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import SecretStr
 
 from closedwon.certify.org import CHECKS, OrgPlan, OrgReport, UnfitOrgError, certify
-from closedwon.certify.org.listener import Listener
+from closedwon.certify.org.bench import OrgBench
+from closedwon.certify.org.listener import Listener, Own
 from closedwon.certify.report import CheckOutcome, Verdict
 from closedwon.emulators.ports import free_port
 from closedwon.emulators.salesforce.config import (
@@ -31,14 +32,18 @@ from closedwon.emulators.salesforce.config import (
     Trigger,
 )
 from closedwon.emulators.salesforce.server import SalesforceEmulator
+from closedwon.ids import OrgId, RecordId
+from closedwon.salesforce.errors import ConfigurationError, RecordGoneError
 from closedwon.settings import Intake, Route
 from tests.support import sfdx
-from tests.support.intake import Authority
+from tests.support.intake import Authority, soap_message
 from tests.support.salesforce import org_at
 from tests.support.waiting import until
 
 _SECRET: Final = "c2VjcmV0-of-one-test_4fGz81QwLmNpX7Yh"
 _KEY: Final = "a key that both ends know, made for one test"
+_ORG: Final = OrgId("00D000000000001EAA")
+_OURS: Final = RecordId("006000000000001AAA")
 _SHORT: Final = timedelta(seconds=1.5)
 """How long a check waits for what never comes."""
 
@@ -56,6 +61,10 @@ def _route(**changes: Any) -> Route:
         }
         | changes
     )
+
+
+def _own() -> Own:
+    return Own(_ORG, _route(), {_OURS})
 
 
 def _config(endpoint: str, **changes: Any) -> OrgConfig:
@@ -174,7 +183,11 @@ _FAILURES: Final[dict[str, tuple[dict[str, Any], Arm | None, str]]] = {
     "deleted": (_lacking(finds_deleted=False), None, "does not find it after it was deleted"),
     "outbound": ({"outbound_messages": ()}, None, "nothing about the deal came to /outbound/won-deals"),
     "outbound-certificate": ({}, None, "without a client certificate"),
-    "tombstone": ({"tombstones_of": frozenset()}, None, "nothing about the deletion came"),
+    "tombstone": (
+        {"tombstones_of": frozenset()},
+        None,
+        "nothing about the deletion, with the deal in Record_Id__c, came",
+    ),
     "callout": ({}, None, "its signature is refused"),
 }
 """What the org lacks, or which fault it has, and what the check reports."""
@@ -243,11 +256,11 @@ async def test_a_certificate_that_a_proxy_forwards_is_seen(port: int, tls: dict[
     der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     header = {"rfc9440": f":{b64encode(der).decode()}:", "pem": quote(pem)}[form]
     intake = Intake.model_validate({"port": port, "proxies": ["127.0.0.1"], "forwarded_certificate": {}})
-    async with Listener.running(intake) as listener, aiohttp.ClientSession() as http:
+    async with Listener.running(intake, _own()) as listener, aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{port}/outbound/won-deals"
-        async with http.post(url, data=b"006", headers={"Client-Cert": header}) as response:
+        async with http.post(url, data=soap_message(_ORG, [_OURS]), headers={"Client-Cert": header}) as response:
             assert 200 == response.status
-        found = await listener.wait(lambda one: one.names("006"), 20)
+        found = await listener.wait(lambda one: one.names(_OURS), 20)
 
     assert found is not None
     assert der == found.certificate
@@ -279,6 +292,35 @@ async def test_an_interrupted_run_deletes_its_deals() -> None:
         assert _leaves_nothing(org)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_only_a_second_interruption_ends_the_cleaning(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Also if the first comes while the deals are being deleted."""
+    began, may_go_on, delete = asyncio.Event(), asyncio.Event(), OrgBench.delete
+
+    async def slow(bench: OrgBench, object_name: str, record: RecordId) -> None:
+        began.set()
+        await may_go_on.wait()
+        await delete(bench, object_name, record)
+
+    monkeypatch.setattr(OrgBench, "delete", slow)
+    async with _org(OrgConfig()) as org:
+        plan = _plan(org, None, _route(outbound=None, callouts=None), _SHORT)
+        task = asyncio.create_task(certify(plan, only=["read"]))
+        await began.wait()
+        for _ in range(times):
+            task.cancel()
+            await until(lambda: task.done() or not task.cancelling())
+        may_go_on.set()
+        if times > 1:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return
+        report = await task
+
+        assert (True, 1, ()) == (report.interrupted, report.deleted, report.left)
+        assert _leaves_nothing(org)
+
+
 async def test_what_cannot_be_deleted_is_named() -> None:
     """With its id and the reason."""
     async with _org(OrgConfig()) as org:
@@ -294,6 +336,49 @@ async def test_what_cannot_be_deleted_is_named() -> None:
         (deal,) = org.query("SELECT Id FROM Opportunity WHERE Name LIKE 'Closedwon certification%'")
     assert ("Opportunity", deal["Id"], 0) == (left.object, left.id, report.deleted)
     assert "INSUFFICIENT_ACCESS" in left.why
+
+
+def _buried(**changes: str) -> Route:
+    outbound = {"tombstone": {"object": "Deleted_Record__c", "record_id": "join('', [Record_Id__c])", **changes}}
+    return _route(outbound=outbound, callouts=None)
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+async def test_tombstones_that_the_person_may_not_read_are_found(
+    monkeypatch: pytest.MonkeyPatch, *, may_delete: bool
+) -> None:
+    """The integration user looks for them; the record's id is an expression. What is left is named."""
+    as_person, delete_as_person = OrgBench.query, OrgBench.delete
+
+    async def query(bench: OrgBench, soql: str) -> list[dict[str, Any]]:
+        if "Deleted_Record__c" in soql:
+            raise ConfigurationError("INVALID_TYPE: sObject type 'Deleted_Record__c' is not supported", hint="")
+        return await as_person(bench, soql)
+
+    async def delete(bench: OrgBench, object_name: str, record: RecordId) -> None:
+        if object_name == "Deleted_Record__c" and not may_delete:
+            raise RecordGoneError("NOT_FOUND", hint="")  # to a user without any right on it, it does not exist
+        await delete_as_person(bench, object_name, record)
+
+    monkeypatch.setattr(OrgBench, "query", query)
+    monkeypatch.setattr(OrgBench, "delete", delete)
+    async with _org(OrgConfig()) as org:
+        report = await certify(_plan(org, None, _buried(), _SHORT), only=["deleted"])
+
+        there = [one["Id"] for one in org.query("SELECT Id FROM Deleted_Record__c")]
+    assert (1, may_delete) == (report.deleted, not there)
+    assert there == [one.id for one in report.left]
+
+
+async def test_tombstones_that_neither_user_may_read_are_reported() -> None:
+    """With the reason: they are left."""
+    async with _org(OrgConfig()) as org:
+        report = await certify(_plan(org, None, _buried(object="Missing__c"), _SHORT), only=["deleted"])
+
+    (left,) = report.left
+    assert ("Missing__c", 1) == (left.object, report.deleted)
+    assert "could not be looked for" in left.why
+    assert "INVALID_TYPE" in left.why
 
 
 async def test_no_deal_is_won_in_a_production_org() -> None:
