@@ -24,7 +24,7 @@ from closedwon.streaks import WHILE, Streaks
 _STREAKS: Final = Streaks()
 """Of this process."""
 _SOON: Final = timedelta(minutes=1)
-"""The longest pause between two attempts: retries of hours would make each occurrence a trouble of its own."""
+"""The maximum pause between two attempts: retries of hours would make each occurrence a trouble of its own."""
 
 
 class NotHereError(RetryError):

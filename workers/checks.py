@@ -129,7 +129,7 @@ class Checks:
         self._groups = [(group, asyncio.Lock()) for group in groups]
         """A round and a recheck may want the same group at the same time: it is checked by one after the other."""
         self._failing_rounds = 0
-        self._held_anew = asyncio.Event()
+        self._newly_held = asyncio.Event()
         """Set when a check begins to fail; the next pause is then short."""
         self._in_doubt: dict[str, tuple[float, asyncio.Task[None]]] = {}
         """By org and ERP: when it was last checked for a refused order, and that check."""
@@ -140,12 +140,12 @@ class Checks:
         """Check everything once, in at most about ten seconds per check of an org."""
         self.all_is_known = all(await asyncio.gather(*(self._group(group, lock) for group, lock in self._groups)))
         self._failing_rounds = self._failing_rounds + 1 if False in self._verdicts.values() else 0
-        self._held_anew.clear()
+        self._newly_held.clear()
 
     async def until_next(self, wait: Wait) -> None:
         """Wait until it is time for a round. What a recheck holds meanwhile is checked again as soon as a round's."""
-        while await _is_cut_short(wait(self.pause()), self._held_anew):
-            self._held_anew.clear()
+        while await _is_cut_short(wait(self.pause()), self._newly_held):
+            self._newly_held.clear()
             self._failing_rounds = 1
 
     def pause(self) -> timedelta:
@@ -204,7 +204,7 @@ class Checks:
         before = self._verdicts.get(check.workflow_id)
         if failed is not None and before is not False:
             _log.error("held: %s: %s (%s)", check.subject, failed.text, failed.hint)
-            self._held_anew.set()
+            self._newly_held.set()
         if failed is None and before is False:
             _log.info("%s is held no more: the check %s passes", check.subject, check.name)
         self._verdicts[check.workflow_id] = failed is None
