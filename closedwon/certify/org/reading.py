@@ -8,6 +8,7 @@ from typing import Any, Final
 from closedwon.certify.check import NotOfferedError, require
 from closedwon.certify.org.bench import DEAL, OrgBench, check
 from closedwon.errors import ClosedwonError
+from closedwon.facts.org_limits import org_limits
 from closedwon.model.orders import idempotency_key
 from closedwon.salesforce.errors import RecordGoneError
 
@@ -32,11 +33,11 @@ async def login(bench: OrgBench) -> str:
     "Closedwon cannot warn before a limit is reached. Give the integration user *View Setup and Configuration*.",
 )
 async def limits(bench: OrgBench) -> str:
-    """REST API Developer Guide, "Limits"."""
-    answer: Any = await bench.integration.call(lambda one: one.restful("limits"))
-    found: dict[str, Any] = answer if isinstance(answer, dict) else {}
-    lacking = [name for name in _LIMITS if not {"Max", "Remaining"} <= set(found.get(name) or ())]
-    seen = ", ".join(f"{name} {found[name]['Remaining']} of {found[name]['Max']}" for name in _LIMITS if name in found)
+    """See `closedwon.facts.org_limits`."""
+    found = {limit.name: limit for limit in await org_limits(bench.integration)}
+    lacking = [name for name in _LIMITS if name not in found]
+    shown = [found[name] for name in _LIMITS if name in found]
+    seen = ", ".join(f"{limit.name} {limit.max - limit.used} of {limit.max}" for limit in shown)
     if lacking and "DailyApiRequests" not in lacking:
         raise NotOfferedError(f"the org shows {seen}, not {', '.join(lacking)}", "No warning before these are used up.")
     require(not lacking, f"the answer has no {', '.join(lacking)}")
