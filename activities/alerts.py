@@ -76,7 +76,11 @@ class AlertActivities:
 
         Orders that fail at the same moment ask at the same moment: only a name makes one of them the first.
         """
-        digest, hour = hashlib.sha256(cause.encode()).hexdigest()[:32], int(need.at.timestamp() // 3600)
+        place = (
+            need.erp or need.org or ""
+        )
+        digest = hashlib.sha256(f"{place} {cause}".encode()).hexdigest()[:32]
+        hour = int(need.at.timestamp() // 3600)
         before = self._client.get_workflow_handle(names.alert_workflow_id(f"{digest}-{hour - 1}"))
         try:
             if (await before.describe()).start_time > need.at - timedelta(hours=1):

@@ -22,7 +22,7 @@ SELECT o.Id, o.Name, o.Amount, o.ERP_Order_Number__c AS number, o.ERP_Order_Key_
     (SELECT max(Discount) FROM OpportunityLineItem WHERE OpportunityId = o.Id) AS discount
 FROM Opportunity o JOIN Account a ON a.Id = o.AccountId WHERE o.IsWon ORDER BY o.Id
 """
-AGREE = {"cancelled": 0, "duplicates": 0, "missing": 0}
+AGREE = {"waiting": 0, "cancelled": 0, "duplicates": 0, "missing": 0}
 
 
 def demo(data_dir: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
