@@ -76,9 +76,7 @@ class AlertActivities:
 
         Orders that fail at the same moment ask at the same moment: only a name makes one of them the first.
         """
-        place = (
-            need.erp or need.org or ""
-        )
+        place = need.erp or need.org or ""
         digest = hashlib.sha256(f"{place} {cause}".encode()).hexdigest()[:32]
         hour = int(need.at.timestamp() // 3600)
         before = self._client.get_workflow_handle(names.alert_workflow_id(f"{digest}-{hour - 1}"))

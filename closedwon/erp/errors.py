@@ -266,7 +266,7 @@ class RefusedForNowError(RetryError):
     def __init__(self, refusal: AttentionError, left: timedelta) -> None:
         """`left` is the time for which it is still tried."""
         minutes = max(1, round(left / timedelta(minutes=1)))
-        super().__init__(f"{refusal}; it has worked before, so it is tried again for another {minutes} min")
+        super().__init__(f"{refusal}; the ERP has worked before, so it is tried again for another {minutes} min")
         self.refusal = refusal
 
 
