@@ -258,18 +258,18 @@ class _Run:
 
     async def _watch(self) -> None:
         """Draw until every deal is written back. Raises `PartError` and `StuckError`."""
-        moved, seen = self._passed(), ""
+        moved, seen = time.monotonic(), ""
         while True:
             self._stack.check()
             await self._look()
             self._draw()
             if (now := str([(track.stage, track.written) for track in self._tracks.values()])) != seen:
-                moved, seen = self._passed(), now
+                moved, seen = time.monotonic(), now
             behind = [track for track in self._tracks.values() if not track.written]
             if not behind and len(self._tracks) == self._options.deals:
                 return
             hopeless = behind and all(track.stage == OrderStage.ATTENTION for track in behind)
-            if hopeless or self._passed() > moved + _PATIENCE:
+            if hopeless or time.monotonic() > moved + _PATIENCE:
                 raise self._stuck(behind)
             await pause(_TICK)
 

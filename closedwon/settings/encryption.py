@@ -10,10 +10,10 @@ import binascii
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from closedwon.settings.problems import ProblemsError, SettingsProblem
-from closedwon.settings.values import PayloadKey, Section, shaped
+from closedwon.settings.values import PayloadKey, Section, check, shaped
 
 KEY_BYTES: Final = 32
 """AES-256."""
@@ -34,7 +34,7 @@ class Key(Section):
     """One data key. Its id stands, readable, beside whatever it has encrypted."""
 
     id: Annotated[str, shaped(r"[A-Za-z0-9._-]{1,64}", 'letters, digits, dots and hyphens, as in "2026-11"')]
-    key: Annotated[PayloadKey, AfterValidator(_check_key)] | None = None
+    key: Annotated[PayloadKey, check(_check_key)] | None = None
     """32 bytes in base64. Without it, `kms` is asked for the bytes."""
     by_mistake: bool = False
     """It encrypted for a time, instead of the other key of this id; now it only decrypts. It needs a `key`."""

@@ -184,6 +184,13 @@ def test_a6_the_codec_server_needs_keys_and_its_token_only(file: Path, monkeypat
     assert load_encryption(file).keys
 
 
+def test_routes_are_read_without_any_secret(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `orders retry` reads them, to say what it does: the checks of keys pass over those that were not read."""
+    _give(monkeypatch, set())
+
+    assert load_settings(file, Reading(frozenset())).routes
+
+
 async def test_a_secret_that_was_not_read_cannot_be_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No request is ever made with an empty one, and the checks of secrets do not stumble over it."""
     _give(monkeypatch, set())
