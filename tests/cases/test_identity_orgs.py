@@ -12,6 +12,7 @@ from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.facts import overview
 from closedwon.operations import doctor
 from closedwon.operations.troubles import Harm
+from closedwon.safe_text import chat
 from tests.cases.identity import waits_for_org
 from tests.support import checks as support
 from tests.support.deals import notify
@@ -58,7 +59,7 @@ async def test_i5_orders_wait_while_the_settings_name_another_org(monkeypatch: p
         assert 0 == await support.needed_attention(world)
         assert 3 == len(world.erp.orders())
         (alert,) = hook.taken
-        assert ("check", world.org.org_id, sentence) == (alert["kind"], alert["org"], alert["sentence"])
+        assert ("check", world.org.org_id, chat(sentence)) == (alert["kind"], alert["org"], alert["sentence"])
 
 
 async def check_that_the_org_is_held(world: Handoff, elsewhere: SalesforceEmulator) -> str:
