@@ -96,6 +96,10 @@ async def _deals(connection: Connection) -> tuple[str, str]:
         return won.id, still_open.id
 
 
+LONELY = (('name = "stub"', 'name = "lonely"'), ('erp = "stub" ', 'erp = "lonely" '))
+"""Changes of the settings: an ERP that had no worker in any test; one that has just ended still counts for a minute."""
+
+
 @pytest.fixture
 def closedwon(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Closedwon:
     """Return a function that runs a command with the installation's settings, changed by (old, new) pairs."""

@@ -6,21 +6,23 @@ from collections.abc import Callable
 
 from typer.testing import Result
 
+from tests.integration.cli.conftest import LONELY
+
 Closedwon = Callable[..., Result]
 
 
 def test_pause_and_resume_say_how_the_erp_stands_and_why(closedwon: Closedwon) -> None:
     """Who comes later sees what was done to the ERP, by whom, and that no worker asks for work."""
-    paused = closedwon("erp", "pause", "stub", "--why", "[/closing]")
+    paused = closedwon("erp", "pause", "lonely", "--why", "[/closing]", changes=LONELY)
     assert (0, True) == (paused.exit_code, "paused" in paused.output and "[/closing]" in paused.output)
-    status = closedwon("erp", "status")
+    status = closedwon("erp", "status", changes=LONELY)
     assert (0, True) == (status.exit_code, "paused" in status.output and "none" in status.output)
-    page = closedwon("top", "--once")
+    page = closedwon("top", "--once", changes=LONELY)
     assert (0, True) == (page.exit_code, "paused" in page.output and "[/closing]" in page.output)
 
-    slowly = closedwon("erp", "resume", "stub", "--rate", "5")
+    slowly = closedwon("erp", "resume", "lonely", "--rate", "5", changes=LONELY)
     assert (0, True) == (slowly.exit_code, "at most 5/s" in slowly.output)
-    resumed = closedwon("erp", "resume", "stub")
+    resumed = closedwon("erp", "resume", "lonely", changes=LONELY)
     assert (0, True) == (resumed.exit_code, "open" in resumed.output and "closing" not in resumed.output)
 
 

@@ -27,7 +27,7 @@ from closedwon.facts.readers import ReaderState, readers
 from closedwon.model.sweeps import Gap
 from closedwon.names import OrderStage, RouteKey
 from closedwon.temporal.sweeps import OpenGap
-from tests.integration.cli.conftest import Closedwon
+from tests.integration.cli.conftest import LONELY, Closedwon
 from tests.support.handoff import handoff, until
 
 _FORMER_SCREEN = b"\x1b[?1049l"
@@ -35,9 +35,9 @@ _FORMER_SCREEN = b"\x1b[?1049l"
 
 def test_one_page_has_stages_pace_erps_and_the_bus(closedwon: Closedwon) -> None:
     """It fits 80 columns and 24 lines, and shows that there are no workers."""
-    result = closedwon("top", "--once")
+    result = closedwon("top", "--once", changes=LONELY)
     assert 0 == result.exit_code, result.output
-    for word in ("unfinished", "writing-back", "begun", "stub", "none", "production /event/Order_Requested__e"):
+    for word in ("unfinished", "writing-back", "begun", "lonely", "none", "production /event/Order_Requested__e"):
         assert word in result.output
     lines = result.output.splitlines()
     assert len(lines) <= 24
