@@ -25,7 +25,9 @@ async def test_a_schedule_sweeps_from_where_it_ended() -> None:
         (first,) = await _scheduled(world, 1)
         world.org.seed(1)
         (record,) = world.org.win_next(1)
+        won_at = datetime.now(UTC)
         await sync_schedules(world.client, world.settings)
+        await until(lambda: datetime.now(UTC) > won_at + timedelta(seconds=1))  # a sweep ends at a whole second
         await schedule.trigger()
         _, second = await _scheduled(world, 2)
         await world.until_written_back(record)
