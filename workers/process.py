@@ -22,6 +22,7 @@ from closedwon.facts.readers import check_readers
 from closedwon.intake import IntakeServer
 from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Check, Telemetry
+from closedwon.temporal.builds import current_build
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
 from workers.breaker import Breaker
@@ -244,8 +245,14 @@ class _Process:
         await self._keys.verify(self._client)
 
     async def _bus_is_read(self) -> None:
-        """Raise unless each channel is read, by whichever process; a reader may be connecting for a minute."""
-        if self._client is not None:
+        """Raise unless each channel is read, by whichever process; a reader may be connecting for a minute.
+
+        A process whose build is not current gets no work and cannot read. It is ready to be made current.
+        """
+        if self._client is None:
+            return
+        build = self._settings.workers.build_id
+        if build is None or build == await current_build(self._client):
             await check_readers(self._client, self._settings)
 
     async def _workers_are_running(self) -> None:

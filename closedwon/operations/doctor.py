@@ -15,7 +15,6 @@ from typing import Final
 
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
-    DescribeWorkerDeploymentRequest,
 )
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -39,6 +38,7 @@ from closedwon.settings import Settings
 from closedwon.settings.values import is_loopback
 from closedwon.temporal import census, visibility
 from closedwon.temporal.audits import audit_findings
+from closedwon.temporal.builds import current_build
 from closedwon.temporal.client import NO_NAMESPACE, connect, is_namespace_missing
 from closedwon.temporal.key_checks import key_checks
 from closedwon.temporal.queues import WORKFLOWS
@@ -191,14 +191,7 @@ async def _no_current_build(client: Client, settings: Settings) -> AsyncIterator
     build = settings.workers.build_id
     if build is None:
         return
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=names.DEPLOYMENT)
-    try:
-        answer = await client.workflow_service.describe_worker_deployment(request)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        return  # no versioned worker has ever polled, which is reported already
-    if not answer.worker_deployment_info.routing_config.current_deployment_version.build_id:
+    if await current_build(client) == "":  # None: no versioned worker has ever polled, which is reported already
         hint = (
             f"temporal worker deployment set-current-version --deployment-name {names.DEPLOYMENT} "
             f"--build-id {build} --yes"

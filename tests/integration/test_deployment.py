@@ -1,22 +1,27 @@
-"""A process that says it is ready is a build that an operator can make current."""
+"""A process that says it is ready is a build that an operator can make current, and the other way round."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 
 from closedwon import names
+from closedwon.emulators.ports import free_port
+from closedwon.facts.readers import ReaderState, readers
 from closedwon.settings import Settings
 from closedwon.telemetry.metrics import Metrics
-from tests.support.handoff import Handoff, handoff
+from tests.support.handoff import Handoff, handoff, until
 from workers import deployment
 from workers.connections import Connections
 from workers.orders import order_workers
+from workers.process import Role, run
 
 
 def _build(world: Handoff, number: int) -> Settings:
@@ -55,3 +60,37 @@ async def test_a_build_that_temporal_does_not_see_works_nevertheless(
             await deployment.until_known(world.client, _build(world, 1), ["orders", "erp-north"])
 
     assert "build 1 polls erp-north, orders" in caplog.text
+
+
+async def test_a_subscriber_is_ready_before_its_build_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing reads the event bus until an operator makes a build current, who waits until its process is ready."""
+    async with handoff(sweep={}) as world, aiohttp.ClientSession() as http:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", world.client.service_client.config.target_host)
+        settings = _build(world, 1)
+        port = free_port()
+        settings = settings.model_copy(update={"telemetry": settings.telemetry.model_copy(update={"port": port})})
+        running = asyncio.create_task(run(settings, [Role.SUBSCRIBER]))
+
+        async def status() -> int:
+            async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                return answer.status
+
+        async def is_ready() -> bool:
+            try:
+                return await status() == 200
+            except aiohttp.ClientConnectionError:
+                return False
+
+        async def reads(state: ReaderState) -> bool:
+            return [state] == [one.state for one in await readers(world.client, settings)]
+
+        try:
+            await until(lambda: reads(ReaderState.NO_READER))
+            await until(is_ready)
+            assert await reads(ReaderState.NO_READER)
+            await _make_current(world.client, settings)
+            await until(lambda: reads(ReaderState.READING))
+            assert 200 == await status()
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
