@@ -33,7 +33,7 @@ _MANY: Final = 10_000
 """Records above which a query job of the Bulk API is cheaper than pages."""
 _BULK_PAGE: Final = 1000
 _DATE: Final = timedelta(seconds=1)
-"""What Salesforce's clock may be ahead of its `Date`, which has whole seconds."""
+"""The precision of Salesforce's clock in `Date` and in the stamps of its records: whole seconds, rounded down."""
 _JOB_POLL: Final = 2.0
 """Seconds between looks at a query job."""
 
@@ -101,7 +101,11 @@ class SweepActivities:
         self._holds.check(route)
         where = _where(route)
         # By Salesforce's clock, which stamps the records: one of ours that is ahead would leave out what comes next.
-        now = await self._clients[request.org].ask_now() + _DATE
+        client = self._clients[request.org]
+        now = await client.ask_now()
+        if sweep.lag < _DATE:  # the span must not end within a second in which records are still saved
+            await asyncio.sleep((_DATE - sweep.lag).total_seconds())
+            now = await client.ask_now()
         until = now - sweep.lag
         if request.gap is not None and until < request.gap.until:
             wait = request.gap.until - until
@@ -111,7 +115,7 @@ class SweepActivities:
         total: int | None = None
         reading = SweepReading()
         if request.since is not None or request.gap is not None:
-            await check_api_quota(self._clients[request.org], sweep.api_share)
+            await check_api_quota(client, sweep.api_share)
             total, many = await self._count(request.org, route, where, (since, until))
             reading = SweepReading(bulk=many)
         erps = (route.erp,) if isinstance(route.erp, str) else tuple(erp.name for erp in self._settings.erps)
@@ -237,10 +241,10 @@ def _since(request: OpenSweep, sweep: Sweep, until: datetime, now: datetime) -> 
     """
     if request.since is not None:
         return min(request.since, until)
-    mark = request.mark if request.mark is not None and request.mark <= now else None
+    mark = request.mark if request.mark is not None and request.mark <= now + _DATE else None
     known = request.gap.since if request.gap else mark
     if known is not None:
-        return min(known, until) - sweep.overlap
+        return min(known, until) - max(sweep.overlap, _DATE)
     return (request.gap.until if request.gap else until) - sweep.lookback
 
 

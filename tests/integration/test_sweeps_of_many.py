@@ -50,7 +50,8 @@ async def test_a_query_job_that_is_gone_is_made_again(monkeypatch: pytest.Monkey
         found = await sweep(world)
         await world.until_written_back(*won)
 
-        assert (10, 14) == (found.total, found.found)  # four were read twice
+        assert 10 == found.total
+        assert 10 <= found.found <= 14  # of the four that were read before, those without a number yet come again
         assert 10 == len(world.erp.orders())
 
 
