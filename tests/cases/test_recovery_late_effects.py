@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,27 +101,33 @@ async def test_r2_a_late_cancellation_is_refused_or_corrected(
         assert ("confirmed", "10000.00") == row(world)
 
 
-@asynccontextmanager
-async def ordered_deal() -> AsyncIterator[tuple[Handoff, RecordId]]:
-    """A deal whose order is made, in an ERP without versions; its workflow has ended.
+_IN_DOUBT_FOR = [timedelta(seconds=6 * 2**attempt) for attempt in range(5)]
+"""By attempt: a machine that is too slow for the first one writes the newest change after the comparison."""
 
-    Writes stay in doubt for several times as long as this machine takes for an order.
-    """
+
+@asynccontextmanager
+async def ordered_deal(in_doubt_for: timedelta) -> AsyncIterator[tuple[Handoff, RecordId]]:
+    """A deal whose order is made, in an ERP without versions; its workflow has ended."""
     policies: dict[str, Any] = {"on_changed": "amend", "on_unqualified": "cancel", "grace": timedelta(seconds=0.1)}
     async with handoff(**policies) as world:
         world.erp.faults.no_versions = True
         world.org.seed(1)
         (record,) = world.org.win_next(1)
-        began = time.monotonic()
+        (erp,) = world.settings.erps
+        patient = erp.model_copy(update={"in_doubt_for": in_doubt_for})
+        world.settings = world.settings.model_copy(update={"erps": (patient,)})
         async with world.working(subscriber=False):
             await notify(world, record)
             await world.until_written_back(record)
             await world.order(record).result()
-        (erp,) = world.settings.erps
-        patient = erp.model_copy(update={"in_doubt_for": timedelta(seconds=max(6, 8 * (time.monotonic() - began)))})
-        world.settings = world.settings.model_copy(update={"erps": (patient,)})
-        async with world.working(subscriber=False):
             yield world, record
+
+
+async def lands(world: Handoff, field: str) -> str:
+    """Let the held write take effect, and return what the order's field is then."""
+    world.erp.faults.hold_for = 0
+    await until(lambda: world.erp.landed)
+    return str(world.erp.landed[0][field])
 
 
 async def sell(world: Handoff, record: RecordId, quantity: int) -> Decimal:
@@ -138,40 +143,57 @@ def held_amount(world: Handoff) -> Decimal:
     return Decimal(order["amount"])
 
 
+async def until_held(world: Handoff, amount: Decimal) -> None:
+    """Wait until the ERP's only order is about this amount."""
+    await until(lambda: held_amount(world) == amount)
+
+
+def held_status(world: Handoff) -> str:
+    """The status of the ERP's only order."""
+    (order,) = world.erp.orders()
+    return str(order["status"])
+
+
 async def test_r2_the_order_workflow_corrects_a_late_change() -> None:
     """v1, v2 (held, then repeated), v3, then v2 lands: the comparison after the in-doubt time restores v3."""
-    async with ordered_deal() as (world, record):
-        hold_next(world.erp, "amend")
-        second = await sell(world, record, 91)
-        await until(lambda: held_amount(world) == second)
-        third = await sell(world, record, 92)
-        await until(lambda: held_amount(world) == third)
+    for in_doubt_for in _IN_DOUBT_FOR:
+        async with ordered_deal(in_doubt_for) as (world, record):
+            began = datetime.now(UTC)
+            hold_next(world.erp, "amend")
+            second = await sell(world, record, 91)
+            await until_held(world, second)
+            third = await sell(world, record, 92)
+            await until_held(world, third)
+            assert second == Decimal(await lands(world, "amount"))
+            if datetime.now(UTC) - began > in_doubt_for:
+                continue
 
-        world.erp.faults.hold_for = 0
-        await until(lambda: world.erp.landed)
-        assert second == Decimal(world.erp.landed[0]["amount"])
-
-        await until(lambda: held_amount(world) == third)
-        await world.order(record).result()
-        assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+            await until_held(world, third)
+            await world.order(record).result()
+            assert ["confirmed"] == [order["status"] for order in world.erp.orders()]
+            return
+    pytest.fail("this machine is too slow")
 
 
 async def test_r2_the_order_workflow_corrects_a_late_cancellation() -> None:
     """The deal is reopened (its cancel is held, then repeated) and won again; the held cancel lands and is undone."""
-    async with ordered_deal() as (world, record):
-        hold_next(world.erp, "cancel")
-        await notify(world, record, StageName="Negotiation/Review")
-        await until(lambda: world.erp.orders()[0]["status"] == "cancelled")
-        await notify(world, record, StageName="Closed Won")
-        await until(lambda: world.erp.orders()[0]["status"] == "confirmed")
+    for in_doubt_for in _IN_DOUBT_FOR:
+        async with ordered_deal(in_doubt_for) as (world, record):
+            began = datetime.now(UTC)
+            hold_next(world.erp, "cancel")
+            await notify(world, record, StageName="Negotiation/Review")
+            await until(lambda: held_status(world) == "cancelled")
+            await notify(world, record, StageName="Closed Won")
+            await until(lambda: held_status(world) == "confirmed")
+            assert "cancelled" == await lands(world, "status")
+            if datetime.now(UTC) - began > in_doubt_for:
+                continue
 
-        world.erp.faults.hold_for = 0
-        await until(lambda: world.erp.landed)
-        assert "cancelled" == world.erp.landed[0]["status"]
-
-        await until(lambda: world.erp.orders()[0]["status"] == "confirmed")
-        await world.order(record).result()
-        assert 1 == len(world.erp.orders())
+            await until(lambda: held_status(world) == "confirmed")
+            await world.order(record).result()
+            assert 1 == len(world.erp.orders())
+            return
+    pytest.fail("this machine is too slow")
 
 
 async def _run_order_workflow(world: Handoff, record: RecordId) -> None:
