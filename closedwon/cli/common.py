@@ -30,6 +30,7 @@ from closedwon.settings import (
     load_settings,
 )
 from closedwon.settings.problems import suggest
+from closedwon.tasks import StoppedError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,10 +69,13 @@ def settings_from(config: Path, *needed: Purpose, welcome: Iterable[Purpose] = (
 def complete(command: Coroutine[Any, Any, _Result], *, log: logging.Logger | None = None) -> _Result:
     """Run a command; an error of Closedwon or Temporal ends it with one sentence and exit code 1.
 
-    The sentence is printed or, with `log`, logged.
+    The sentence is printed or, with `log`, logged. A signal that has stopped everything gives the usual exit code.
     """
     try:
         return asyncio.run(command)
+    except StoppedError as stopped:
+        typer.echo("Everything is stopped.", err=True)
+        raise typer.Exit(128 + stopped.number) from None
     except ClosedwonError as error:
         raise _stop(error, log) from None
     except Exception as error:

@@ -35,17 +35,7 @@ def demo(
     Example:
     - `closedwon demo --deals 50 --erp stub --kill`
     """
-    import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.demo.run import Options, demo  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    from closedwon.demo.run import Options, demo  # noqa: PLC0415
-
-    try:
-        options = Options(deals=deals, erp=erp, via=channel, temporal=temporal, kill=kill, keep=keep, data_dir=data_dir)
-        good = complete(demo(options))
-    except KeyboardInterrupt:
-        typer.echo("Everything is stopped.", err=True)
-        raise typer.Exit(130) from None
-    except asyncio.CancelledError:
-        typer.echo("Everything is stopped.", err=True)
-        raise typer.Exit(143) from None
-    raise typer.Exit(0 if good else 1)
+    options = Options(deals=deals, erp=erp, via=channel, temporal=temporal, kill=kill, keep=keep, data_dir=data_dir)
+    raise typer.Exit(0 if complete(demo(options)) else 1)

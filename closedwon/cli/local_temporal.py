@@ -28,11 +28,6 @@ def serve(
     - `closedwon test-temporal`
     - `closedwon test-temporal --build`
     """
-    import asyncio  # noqa: PLC0415 - `closedwon --help` stays instant
+    from closedwon.demo.cluster import cluster, programs  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    from closedwon.demo.cluster import cluster, programs  # noqa: PLC0415
-
-    try:
-        complete(programs.build(programs.find(), typer.echo) if build else cluster.serve(data_dir, typer.echo))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("Everything is stopped.", err=True)
+    complete(programs.build(programs.find(), typer.echo) if build else cluster.serve(data_dir, typer.echo))

@@ -370,14 +370,6 @@ async def together(*jobs: Coroutine[Any, Any, object]) -> None:
         raise errors.exceptions[0] from None
 
 
-def stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal do what Ctrl-C does: cancel, so that everything is stopped in order."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
 def _how(exit_code: int) -> str:
     return f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
 

@@ -19,7 +19,7 @@ from closedwon import names
 from closedwon.demo import ErpKind, TemporalKind, Via, show
 from closedwon.demo.cluster import programs
 from closedwon.demo.deals import SalesforceRecords, Summary, summarise
-from closedwon.demo.parts import Part, State, stop_on_signals, together
+from closedwon.demo.parts import Part, State, together
 from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
 from closedwon.emulators.salesforce.client import OrgClient, OrgRefusedError
@@ -27,7 +27,7 @@ from closedwon.emulators.salesforce.connection import Connection
 from closedwon.errors import ClosedwonError
 from closedwon.ids import RecordId
 from closedwon.names import OrderStage
-from closedwon.tasks import is_cancelled, pause
+from closedwon.tasks import is_cancelled, pause, stopping_on_signals
 from closedwon.temporal.visibility import RUNNING, all_of, differs, of_type, started_since
 
 _TICK: Final = 0.2
@@ -68,38 +68,36 @@ class Options:
 
 
 async def demo(options: Options) -> bool:
-    """Run it; return whether all counts agree. Raises `PartError` when a part fails."""
-    stop_on_signals()
+    """Run it; return whether all counts agree. Raises `PartError` when a part fails, `StoppedError` at a signal."""
     screen = Screen()
-    by_event = options.via is Via.EVENT
-    if options.temporal is TemporalKind.CLUSTER:
-        await programs.build(programs.find(), screen.say)
-    stack = Stack(
-        options.data_dir / _world(options),
-        erp=options.erp,
-        via=options.via,
-        temporal=options.temporal,
-        workers=1,
-        subscribers=int(by_event),
-        usual_ports=True,
-    )
-    try:
-        await together(stack.start(), _draw_start(stack, screen))
-        good = await _win_and_count(stack, screen, options)
-        screen.say(show.where_to_look(stack, stays=options.keep, has_killed=options.kill))
-        while options.keep:
-            stack.check()
-            await pause(1)
-        await pause(0)  # the call that Ctrl-C has ended may have kept it to itself
-    except Exception as error:
-        if is_cancelled():  # the call that Ctrl-C has ended fails in its own way
-            raise asyncio.CancelledError from None
-        if isinstance(error, aiohttp.ClientError | OrgRefusedError | RPCError):
-            await asyncio.sleep(1)  # a part that dies stops answering before it is gone
-            stack.check()
-        raise
-    finally:
-        await stack.stop()
+    with stopping_on_signals():
+        if options.temporal is TemporalKind.CLUSTER:
+            await programs.build(programs.find(), screen.say)
+        stack = Stack(
+            options.data_dir / _world(options),
+            erp=options.erp,
+            via=options.via,
+            temporal=options.temporal,
+            workers=1,
+            subscribers=int(options.via is Via.EVENT),
+            usual_ports=True,
+        )
+        try:
+            await together(stack.start(), _draw_start(stack, screen))
+            good = await _win_and_count(stack, screen, options)
+            screen.say(show.where_to_look(stack, stays=options.keep, has_killed=options.kill))
+            while options.keep:
+                stack.check()
+                await pause(1)
+        except Exception as error:
+            if is_cancelled():  # the call that the signal has ended fails in its own way
+                raise asyncio.CancelledError from None
+            if isinstance(error, aiohttp.ClientError | OrgRefusedError | RPCError):
+                await asyncio.sleep(1)  # a part that dies stops answering before it is gone
+                stack.check()
+            raise
+        finally:
+            await stack.stop()
     return good
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from closedwon.demo.cluster import programs
 from closedwon.demo.cluster.postgres import USER, Postgres
 from closedwon.demo.cluster.processes import Balancer, Member, Service, Ui
-from closedwon.demo.parts import Guard, Part, PartError, Ports, lock_data_dir, make_data_dir, stop_on_signals, together
+from closedwon.demo.parts import Guard, Part, PartError, Ports, lock_data_dir, make_data_dir, together
 from closedwon.demo.temporal import NAMESPACE, RETENTION, USUAL_PORTS, Temporal
+from closedwon.tasks import StoppedError, stopping_on_signals
 
 DATABASES: Final = {"temporal": "postgresql/v12/temporal", "temporal_visibility": "postgresql/v12/visibility"}
 """Temporal's databases, with the names of their schemas in its schema tool."""
@@ -118,7 +120,12 @@ class Cluster(Temporal):
 
 async def serve(data_dir: Path, say: Callable[[str], None]) -> None:
     """Run a cluster alone until Ctrl-C or SIGTERM. Raises `PartError`."""
-    stop_on_signals()
+    with suppress(StoppedError), stopping_on_signals():
+        await _serve(data_dir, say)
+    say("Everything is stopped.")
+
+
+async def _serve(data_dir: Path, say: Callable[[str], None]) -> None:
     data_dir = make_data_dir(data_dir)
     lock = lock_data_dir(data_dir)
     ports, guard = Ports(data_dir / "ports.json"), Guard()
