@@ -211,8 +211,12 @@ async def test_n4_a_certificate_is_reported_on_each_link_before_and_after_its_en
     gauges = Gauges()
     async with _secured(authority, expired=True) as port:
         url = f"https://localhost:{port}"
-        settings = _with_urls(world.settings, org=url, erp=url).model_copy(
+        settings = _with_urls(world.settings, org=url, erp=url)
+        shown, shown_key, _ = authority.issue("shown")
+        of_ours = {"client_cert": shown, "client_key": shown_key}
+        settings = settings.model_copy(
             update={
+                "erps": tuple(one.model_copy(update=of_ours) for one in settings.erps),
                 "intake": Intake(tls=Tls(certificate=certificate, key=key, client_ca=authority.file)),
                 "alerts": AlertSettings(webhook=SecretStr(url)),
             }
@@ -224,8 +228,9 @@ async def test_n4_a_certificate_is_reported_on_each_link_before_and_after_its_en
             await Limits(world.client, connections, settings, gauges.metrics).report()
 
     for link in ("org org-0", "erp stub", "alerts", "temporal"):
-        (trouble,) = found[f"certificate of {link}"]
-        assert "has expired" in trouble.text
+        trouble, *ours = found[f"certificate of {link}"]
+        assert "its certificate has expired" in trouble.text
+        assert ["our certificate expires in 0 days"] * (link == "erp stub") == [one.text[:33] for one in ours]
         ends = gauges.get("certificate_expires_timestamp_seconds", {"link": link, "side": "theirs"}) or 0
         assert time.time() - 2 * 86400 < ends < time.time()
     texts = {one.harm: one.text for one in found["certificate of intake"]}
