@@ -351,7 +351,8 @@ class _Reading:
         if cursor.replay_id is not None or cursor.caught_up_at is None or now - cursor.caught_up_at < _RETENTION:
             return None
         gap = self._gap(GapReason.RETENTION_PASSED, "nothing was read for longer than the event bus keeps events")
-        return Subscribed(cursor=cursor.model_copy(update={"caught_up_at": now}), gap=gap)
+        # Nothing has connected: what is wrong since then, and was alerted, may still be.
+        return Subscribed(cursor=cursor.model_copy(update={"caught_up_at": now}), gap=gap, has_connected=False)
 
     def _gap(self, reason: GapReason, note: str) -> Gap:
         self._messages.metrics.gaps.add(1, {"reason": reason})

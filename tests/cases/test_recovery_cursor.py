@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from temporalio.common import MetricMeter
@@ -16,6 +18,7 @@ from activities.subscription import SubscriptionActivities
 from closedwon import names
 from closedwon.ids import OrgId
 from closedwon.model.subscriptions import Cursor, Subscribe
+from closedwon.model.sweeps import GapReason
 from closedwon.salesforce.bus.events import EventStream
 from closedwon.streaks import Streaks
 from closedwon.telemetry.metrics import Metrics
@@ -77,3 +80,21 @@ async def test_r1_a_worker_that_does_not_know_the_route_leaves_the_position_as_i
 
 def _no_stream(_org: OrgId) -> EventStream:
     raise AssertionError("nothing connects")
+
+
+async def test_r1_a_gap_that_an_outage_has_opened_does_not_end_the_alert_of_its_cause() -> None:
+    """The bus forgets events after 72 hours, whatever keeps the reader from it: nothing has connected by that."""
+    async with handoff() as world:
+        messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
+        reader = SubscriptionActivities(world.settings, messages, _not_connected, asyncio.Event())
+        environment, now = ActivityEnvironment(), datetime.now(UTC)
+        environment.info = replace(environment.default_info(), started_time=now)
+        before = Cursor(caught_up_at=now - timedelta(hours=73))
+        found = await environment.run(reader.subscribe, Subscribe(org=world.org.org_id, channel=CHANNEL, cursor=before))
+    assert found.gap is not None
+    assert (GapReason.RETENTION_PASSED, before.caught_up_at) == (found.gap.reason, found.gap.since)
+    assert not found.has_connected
+
+
+def _not_connected(_org: OrgId) -> EventStream:
+    return cast("EventStream", None)
