@@ -46,6 +46,14 @@ def test_two_orgs_with_the_same_cause_are_two_causes(erp: str | None, expected: 
     assert expected == len(by_cause([Asked(_ORG, problem), Asked(_OTHER_ORG, problem), Asked(_ORG, problem)]))
 
 
+def test_records_that_our_user_cannot_see_have_one_cause() -> None:
+    """A changed sharing rule hides many at once, and a stranger may name any number of records that do not exist."""
+    unseen = AttentionReason.RECORD_NOT_FOUND
+    one, other = (_problem(f"record 006000000000{number}AAA is not visible", unseen) for number in (101, 102))
+    assert one.cause is not None
+    assert one.cause == other.cause
+
+
 def test_what_each_order_is_decided_by_itself_has_no_common_cause() -> None:
     """Its alert is its own."""
     assert _problem("differs", AttentionReason.AMOUNT_DIFFERS).cause is None
