@@ -22,6 +22,10 @@ the attempt before was abandoned.
 Temporal's *Reset* of an activity begins again with number 1. Then any attempt may have been the one directly before,
 and no statement is believed. A first attempt that was scheduled later than its activity is one after a reset.
 
+Such a moment is stated by Temporal's clock, with which it is compared later, perhaps by another worker: the time when
+the attempt was given out, and what has passed since. By the clock of a machine that is minutes behind, the in-doubt
+time would be over before it has begun.
+
 Example: attempt 1 records "ended, nothing in doubt"; attempt 2 dies without a statement. Attempt 3 finds the statement
 of attempt 1, which is not directly before it, and so treats attempt 2 as in doubt.
 """
@@ -84,6 +88,7 @@ class Attempt:
         """`prove` is for tests that run an activity without Temporal."""
         info = activity.info()
         self._prove = prove
+        self._given_at, self._began = info.started_time, _Moment.now()
         self._proven = _Moment(time.monotonic(), info.started_time)
         self._looked: _Moment | None = None
         self.in_doubt_since = _earlier_doubt(info)
@@ -107,7 +112,7 @@ class Attempt:
 
     def unanswered(self) -> None:
         """Record that a write was abandoned without a definite answer."""
-        self.in_doubt_since = datetime.now(UTC)
+        self.in_doubt_since = self._given_at + self._began.age()
 
     def record_end(self) -> None:
         """State that this attempt has failed and writes no more; the next one reads it."""

@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.failures import errors_as_failures
 from activities.heartbeats import heartbeating
 from activities.holds import Holds
-from activities.passing import not_here
+from activities.passing import RefusalsOfOrg, not_here
 from activities.sweeps import check_api_quota
 from closedwon import names
 from closedwon.audit.collect import AuditConnections, audit
@@ -50,6 +50,7 @@ class AuditActivities:
         self._connections = connections
         self._temporal = client
         self._holds = holds or Holds()
+        self._refusals = RefusalsOfOrg(self._holds)
 
     @activity.defn
     async def compare(self, request: CompareRecords) -> Compared:
@@ -74,7 +75,7 @@ class AuditActivities:
         schedule, now = settings.audit, await self._connections.salesforce[request.org].ask_now()
         # A mark in the future was set by a clock that was ahead: what lies between was never looked at.
         mark = request.mark if request.mark is not None and request.mark <= now + _DATE else None
-        report = await audit(
+        auditing = audit(
             settings,
             self._connections,
             self._temporal,
@@ -85,6 +86,7 @@ class AuditActivities:
             only_swept=True,
             check_quota=self._check_quota,
         )
+        report = await self._refusals.held(auditing, request.org)
         known = _records((*report.findings, *report.under_way))
         is_all = len(known) <= _MOST_KNOWN
         return Compared(

@@ -106,7 +106,10 @@ class ErpActivities:
 
     @activity.defn
     async def find_orders(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
-        """Look many orders up; a key that the ERP does not know is left out."""
+        """Look many orders up; a key that the ERP does not know is left out.
+
+        An ERP that is not known here may have another name by now: then all of ours are asked.
+        """
         with errors_as_failures(), self._timed(request.erp):
             found = await run_to_completion(self._find_many(request))
             return {
@@ -118,11 +121,11 @@ class ErpActivities:
     async def find_order(self, request: FindOrder) -> ErpOrder | None:
         """Look for the order; one that is not cancelled comes first."""
         with errors_as_failures():
-            self._wait_while_in_doubt(request.check_since, self._names(request))
+            self._wait_while_in_doubt(request.check_since, self._names(request.erp))
             found = await run_to_completion(self._find(request))
             self._check_renamed(request, found, has_order=request.has_order)
             if not _is_active(found):
-                self._wait_while_in_doubt(request.unanswered_at, self._names(request))
+                self._wait_while_in_doubt(request.unanswered_at, self._names(request.erp))
             return found
 
     @activity.defn
@@ -148,12 +151,17 @@ class ErpActivities:
             return resolved.model_copy(update={"in_doubt_since": attempt.in_doubt_since})
 
     async def _find_many(self, request: FindOrders) -> dict[str, list[ErpOrder]]:
-        async with self._refusals.passing(request.erp):
-            return await self._erp(request.erp).find_many(request.keys)
+        found: dict[str, list[ErpOrder]] = {}
+        for name in self._names(request.erp):
+            async with self._refusals.passing(name):
+                orders = await self._erp(name).find_many(request.keys)
+            for key, those in orders.items():
+                found.setdefault(key, []).extend(those)
+        return found
 
     async def _find(self, request: KeyedRequest) -> ErpOrder | None:
         found: ErpOrder | None = None
-        for name in self._names(request):
+        for name in self._names(request.erp):
             async with self._calling(name):
                 order = await self._erp(name).find(request.idempotency_key)
             if found is None or _is_active(order):
@@ -178,7 +186,7 @@ class ErpActivities:
         can_say = True
         accept = request.accept_differences
         shown: dict[str, ErpOrder] = {}
-        fencing = {name: fenced(self._erp(name), attempt) for name in self._names(request)}
+        fencing = {name: fenced(self._erp(name), attempt) for name in self._names(request.erp)}
         for name, erp in fencing.items():
             try:
                 async with self._calling(name):
@@ -199,15 +207,15 @@ class ErpActivities:
         if not accept:
             return Resolved(differences=f"No ERP shows order {request.number}, so nothing of it can be compared")
         # No constraint keeps what is still under way from becoming a second order.
-        self._wait_while_in_doubt(request.unanswered_at, self._names(request))
+        self._wait_while_in_doubt(request.unanswered_at, self._names(request.erp))
         return Resolved(order=by_number_alone(request.number), keyless=True)
 
-    def _names(self, request: KeyedRequest) -> list[str]:
-        """The ERPs that may have the order: the request's, or all if it names none, or one that is not known here.
+    def _names(self, erp: str | None) -> list[str]:
+        """The ERPs that may have an order: the one that a request names, or all if it names none, or an unknown one.
 
         The latter may have another name by now; see `_check_renamed`.
         """
-        return [request.erp] if request.erp in self._erps else list(self._erps)
+        return [erp] if erp in self._erps else list(self._erps)
 
     def _check_renamed(self, request: KeyedRequest, found: ErpOrder | None, *, has_order: bool) -> None:
         """Raise what `not_here` returns if an order that was made is in none of our ERPs, and its own one is unknown.
@@ -278,10 +286,10 @@ class ErpActivities:
             return Handoff(order=found, adopted=True)
 
     async def _cancel(self, request: CancelOrder, attempt: Attempt) -> ErpResult:
-        self._wait_while_in_doubt(request.check_since, self._names(request))
+        self._wait_while_in_doubt(request.check_since, self._names(request.erp))
         result = ErpResult(order=None)
         has_lived = False
-        for name in self._names(request):  # one that is cancelled already may have made way for one in another ERP
+        for name in self._names(request.erp):  # one that is cancelled already may have made way for one in another ERP
             async with self._calling(name):
                 done = await cancel_order(
                     self._erp(name),
@@ -301,7 +309,7 @@ class ErpActivities:
         is_ours = not result.kept and (has_lived or attempt.in_doubt_since is not None)
         result = result.model_copy(update={"has_lived": is_ours})
         if not has_lived:
-            self._wait_while_in_doubt(request.unanswered_at, self._names(request))
+            self._wait_while_in_doubt(request.unanswered_at, self._names(request.erp))
         return result
 
     def _wait_while_in_doubt(self, unanswered_at: datetime | None, erps: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, Te
 from activities.at_once import is_local
 from activities.attempts import Attempt
 from activities.doubts import Doubts
+from activities.holds import HeldError
 from closedwon.errors import AttentionError, BenignError, DoubtfulError, RetryError
 from closedwon.model.order_state import Problem
 
@@ -43,6 +44,8 @@ def errors_as_failures(attempt: Attempt | None = None) -> Iterator[None]:
         end_doubt()
         raise _for_good(error, attempt) from None
     except RetryError as error:
+        if isinstance(error, HeldError):  # what may have been permanent has been decided on, for all orders
+            end_doubt()
         raise _to_retry(error, attempt, error.retry_after) from None
     except TemporalError:
         raise

@@ -23,7 +23,7 @@ class Holds:
 
     def __init__(self) -> None:
         """Hold nothing."""
-        self._held: dict[str, dict[str, str]] = {}
+        self._held: dict[str, dict[str, FailedCheck]] = {}
         self.in_doubt: Callable[[OrgId], Awaitable[None]] | None = None
         """Checks an org at once; None: nothing is checked here."""
         self.erp_in_doubt: Callable[[str], Awaitable[None]] | None = None
@@ -33,14 +33,14 @@ class Holds:
         """Raise `HeldError` while the org of the route is held."""
         self._raise_for(_of_org(route.org))
 
-    async def doubt(self, route: Route, org: OrgId) -> None:
+    async def doubt(self, org: OrgId) -> None:
         """Salesforce has refused what the settings name: check the org, and raise `HeldError` if that fails, too.
 
         A field that is renamed between two rounds so holds the orders instead of needing a person for each.
         """
         if self.in_doubt is not None:
             await self.in_doubt(org)
-        self.check(route)
+        self._raise_for(_of_org(org))
 
     async def doubt_erp(self, name: str) -> None:
         """An ERP has refused what every order needs: check it, and raise `HeldError` if that fails, too.
@@ -59,18 +59,18 @@ class Holds:
 
     def check_push(self, route: Route) -> None:
         """Raise `HeldError` while any sender can push to the route: what it sends must not even wait."""
-        text = self._held.get(_of_org(route.org), {}).get("intake")
-        if text is not None:
-            raise HeldError(f"held: {_of_org(route.org)}: {text}")
+        failed = self._held.get(_of_org(route.org), {}).get("intake")
+        if failed is not None:
+            raise _held_by(failed)
 
     def hold_org(self, org: Org, failed: FailedCheck) -> None:
         """Let the orders of an org wait."""
         for name in (org.name, org.id):
-            self._held.setdefault(_of_org(name), {})[failed.check] = failed.text
+            self._held.setdefault(_of_org(name), {})[failed.check] = failed
 
     def hold_erp(self, name: str, failed: FailedCheck) -> None:
         """Let the orders for an ERP wait."""
-        self._held.setdefault(_of_erp(name), {})[failed.check] = failed.text
+        self._held.setdefault(_of_erp(name), {})[failed.check] = failed
 
     def release_org(self, org: Org, check: CheckName) -> None:
         """The check has passed."""
@@ -82,8 +82,12 @@ class Holds:
         self._held.get(_of_erp(name), {}).pop(check, None)
 
     def _raise_for(self, key: str) -> None:
-        for text in self._held.get(key, {}).values():
-            raise HeldError(f"held: {key}: {text}")
+        for failed in self._held.get(key, {}).values():
+            raise _held_by(failed)
+
+
+def _held_by(failed: FailedCheck) -> HeldError:
+    return HeldError(f"held: {failed.subject}: {failed.text}")
 
 
 def _of_org(name: str) -> str:

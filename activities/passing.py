@@ -1,6 +1,7 @@
 """What one order meets and may pass by itself: its attempts fail for a while before a person is asked.
 
 - A refusal of the ERP that concerns all of its orders, or that gives no reason, as a proxy's page: `RefusalsOfErp`.
+- A refusal of an org that concerns all of its orders: `RefusalsOfOrg`.
 - A name of the settings that this worker does not know: while settings are changed, workers with the old and the new
   ones take turns, and the next attempt may be another worker's.
 
@@ -9,20 +10,30 @@ Meanwhile the failure of the pending activity says what is missing: `closedwon o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Hashable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from temporalio import activity
 
+from activities.at_once import NotAtOnceError, is_local
 from activities.holds import Holds
 from closedwon.erp.errors import RefusedForNowError, RejectedError, concerns_erp
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError, RetryError
+from closedwon.ids import OrgId
+from closedwon.salesforce.errors import (
+    CallRefusedError,
+    ConfigurationError,
+    RefusedError,
+    SalesforceAuthFailedError,
+)
 from closedwon.streaks import WHILE, Streaks
 
 _STREAKS: Final = Streaks()
 """Of this process."""
+_CODES_ABOUT_RIGHTS: Final = frozenset({"INVALID_FIELD_FOR_INSERT_UPDATE"})
+"""Salesforce's error codes for a field that our user may not write (REST API Developer Guide)."""
 _SOON: Final = timedelta(minutes=1)
 """The maximum pause between two attempts: retries of hours would make each occurrence a trouble of its own."""
 
@@ -48,6 +59,38 @@ def not_here(kind: str, name: str, key: str, *, otherwise: str = "") -> Closedwo
             retry_after=min(left, _SOON),
         )
     return AttentionError(text, reason=AttentionReason.CONFIGURATION, hint=f"{hint}, then send `retry`{otherwise}.")
+
+
+_Result = TypeVar("_Result")
+
+
+class RefusalsOfOrg:
+    """Refusals of orgs, as the activities treat them."""
+
+    def __init__(self, holds: Holds) -> None:
+        """`holds` checks an org that refuses what all of its orders have in common."""
+        self._holds = holds
+
+    async def held(self, call: Awaitable[_Result], org: OrgId) -> _Result:
+        """Make a call; have the org checked when it refuses a name, a right, the login, or such calls as a whole.
+
+        Raises `HeldError` if the check fails, too, and else the refusal.
+        """
+        try:
+            return await call
+        except (AttentionError, CallRefusedError) as error:
+            if _concerns_org(error):
+                if is_local():  # a check takes too long for it: the regular activity finds the same, and checks
+                    raise NotAtOnceError("Salesforce refuses a name, a right, the login or the whole call") from None
+                await self._holds.doubt(org)
+            raise
+
+
+def _concerns_org(error: AttentionError | CallRefusedError) -> bool:
+    """Whether every order would be refused so, whichever the record."""
+    if isinstance(error, RefusedError):  # our user may not write a field
+        return error.code in _CODES_ABOUT_RIGHTS
+    return isinstance(error, ConfigurationError | SalesforceAuthFailedError | CallRefusedError)
 
 
 class UnexplainedError(RetryError):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pydantic import SecretStr
 from temporalio import activity
@@ -16,7 +16,7 @@ from activities.at_once import NotAtOnceError, Promptness, is_local
 from activities.failures import errors_as_failures
 from activities.heartbeats import run_to_completion
 from activities.holds import Holds
-from activities.passing import not_here
+from activities.passing import RefusalsOfOrg, not_here
 from closedwon.encryption.codec import CodecError, EncryptionCodec, codec
 from closedwon.errors import AttentionError, AttentionReason, BenignError, ClosedwonError
 from closedwon.ids import OrgId, RecordId
@@ -27,23 +27,15 @@ from closedwon.model.orders import idempotency_key
 from closedwon.model.records import ReadRecord, WriteBack
 from closedwon.model.snapshot import NotWanted, RecordSnapshot, Values, Wanted
 from closedwon.salesforce.api.rest import SalesforceClient
-from closedwon.salesforce.errors import (
-    ConfigurationError,
-    RefusedError,
-    SalesforceAuthFailedError,
-    ValidationError,
-)
+from closedwon.salesforce.errors import RefusedError, ValidationError
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
 from closedwon.temporal.errors import LARGEST_AT_ONCE, LARGEST_VALUE
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 NEEDS_ATTENTION: Final = "needs attention"
 """A value of the status field in addition to those of `ErpStatus`."""
-_CODES_ABOUT_RIGHTS: Final = frozenset({"INVALID_FIELD_FOR_INSERT_UPDATE"})
-"""Salesforce's error codes for a field that our user may not write (REST API Developer Guide)."""
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 """Salesforce's clock is known to the second."""
 
@@ -96,6 +88,7 @@ class SalesforceActivities:
         self._metrics = metrics
         self._on_written = on_written
         self._holds = holds or Holds()
+        self._refusals = RefusalsOfOrg(self._holds)
         self._promptness = Promptness()
 
     @activity.defn
@@ -149,7 +142,9 @@ class SalesforceActivities:
         says_deleted = _says_deleted(request)
         if not says_deleted:
             _wait_until_visible(route.grace)
-        is_deleted = says_deleted or await run_to_completion(_is_deleted(client, route, request.record))
+        is_deleted = says_deleted or await run_to_completion(
+            self._refusals.held(_is_deleted(client, route, request.record), request.org)
+        )
         return gone(route, request.message, is_deleted=is_deleted)
 
     @activity.defn
@@ -176,7 +171,7 @@ class SalesforceActivities:
             if differing:
                 session = self._session(route, request.session)
                 update = _update(client, route, request.record, differing, session)
-                await run_to_completion(self._held_where_refused(update, route, request.org))
+                await run_to_completion(self._refusals.held(update, request.org))
                 await self._on_written()
                 if request.since is not None and request.order is not None:
                     self._metrics.won_to_written_back.record(datetime.now(UTC) - request.since)
@@ -186,7 +181,7 @@ class SalesforceActivities:
     async def _read(self, client: SalesforceClient, route: Route, request: ReadRecord) -> dict[str, Any] | None:
         session = self._session(route, request.session)
         read = client.read(route.object, route.query_fields, request.record, session=session)
-        return await run_to_completion(self._held_where_refused(read, route, request.org))
+        return await run_to_completion(self._refusals.held(read, request.org))
 
     async def _with_other_route(self, found: RecordSnapshot, route: Route, request: ReadRecord) -> RecordSnapshot:
         """Add the other route that asks for an order of the record, as far as the record itself shows."""
@@ -201,24 +196,14 @@ class SalesforceActivities:
                 return found.model_copy(update={"wanted_by": other.name})
         return found
 
-    async def _held_where_refused(self, call: Awaitable[_Result], route: Route, org: OrgId) -> _Result:
-        """Have the org checked when it refuses a name, a right or the login: all orders have that in common."""
-        try:
-            return await call
-        except AttentionError as error:
-            if isinstance(error, ConfigurationError | SalesforceAuthFailedError) or _is_about_rights(error):
-                if is_local():  # a check takes too long for it: the regular activity finds the same, and checks
-                    raise NotAtOnceError("Salesforce refuses a name, a right or the login") from None
-                await self._holds.doubt(route, org)
-            raise
-
     async def _is_kept(self, route: Route, request: ReadRecord) -> bool:
         """Whether the record says that an operator keeps its order; no notification does."""
         fields = kept_fields(route)
         if route.on_unqualified == "ignore" or not fields:
             return False
         client, session = self._client(request.org), self._session(route, request.session)
-        found = await run_to_completion(client.read(route.object, ", ".join(fields), request.record, session=session))
+        read = client.read(route.object, ", ".join(fields), request.record, session=session)
+        found = await run_to_completion(self._refusals.held(read, request.org))
         values = {name.lower(): value for name, value in (found or {}).items()}  # settings may spell another case
         return is_kept(route, request.org, request.record, {field: values.get(field.lower()) for field in fields})
 
@@ -264,11 +249,6 @@ def _wanted(route: Route, request: WriteBack) -> Values:
         ordered=order.status.exists_as_order and request.is_wanted and request.error is None,
         key=idempotency_key(request.org, request.record),
     )
-
-
-def _is_about_rights(error: AttentionError) -> bool:
-    """Whether our user may not write a field, whichever the record."""
-    return isinstance(error, RefusedError) and error.code in _CODES_ABOUT_RIGHTS
 
 
 def _check_size(record: RecordId, found: RecordSnapshot) -> None:

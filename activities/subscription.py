@@ -203,51 +203,60 @@ class SubscriptionActivities:
         """
         details = activity.info().heartbeat_details
         cursor = Cursor.model_validate(details[0]) if details else request.cursor
-        with growing_intervals(activity.info().attempt), errors_as_failures():
+        prefix = ClosedPrefix(cursor)
+        with growing_intervals(activity.info().attempt), _carrying(prefix):
             route = self._messages.route_of(request.org, request.channel)
-            reading = _Reading(self._settings.subscriber, self._messages, route, request, cursor)
-            with reading.with_cursor():
-                return await reading.run(self._open_stream(request.org), self._stopping)
+            reading = _Reading(self._settings.subscriber, self._messages, route, request, prefix)
+            return await reading.run(self._open_stream(request.org), self._stopping)
+
+
+@contextmanager
+def _carrying(prefix: ClosedPrefix) -> Iterator[None]:
+    """Let the cursor travel with a failure that ends the activity: its heartbeats end with it."""
+    try:
+        with errors_as_failures():
+            yield
+    except ApplicationError as error:
+        if not error.non_retryable:
+            raise
+        raise ApplicationError(
+            error.message, *error.details, prefix.cursor, type=error.type, non_retryable=True
+        ) from None
+
+
+def _clock() -> Callable[[], datetime]:
+    """Temporal's clock, counted on from when the attempt began.
+
+    One of ours that is ahead would put the beginning of a gap into the future, and no sweep would look at what lies
+    between.
+    """
+    began, counted = activity.info().started_time, time.monotonic()
+    return lambda: began + timedelta(seconds=time.monotonic() - counted)
 
 
 class _Reading:
     """One attempt of the activity: one connection, its outstanding starts, its cursor."""
 
     def __init__(
-        self, pace: Subscriber, messages: MessageActivities, route: Route, request: Subscribe, cursor: Cursor
+        self, pace: Subscriber, messages: MessageActivities, route: Route, request: Subscribe, prefix: ClosedPrefix
     ) -> None:
         self._pace = pace
         self._org = request.org
         self._channel = request.channel
         self._messages = messages
         self._route = route
-        self._prefix = ClosedPrefix(cursor)
+        self._prefix = prefix
+        self._now = _clock()
         self._slots = asyncio.Semaphore(pace.concurrent_starts)
         self._starts: set[asyncio.Task[None]] = set()
         self._alive = False
         self._lag = timedelta(0)
 
-    @contextmanager
-    def with_cursor(self) -> Iterator[None]:
-        """Let the cursor travel with a failure that ends the activity: its heartbeats end with it."""
-        try:
-            with errors_as_failures():
-                try:
-                    yield
-                finally:
-                    if self._alive:
-                        end_doubt()
-        except ApplicationError as error:
-            if not error.non_retryable:
-                raise
-            details = (*error.details, self._prefix.cursor)
-            raise ApplicationError(error.message, *details, type=error.type, non_retryable=True) from None
-
     async def run(self, stream: EventStream, stopping: asyncio.Event) -> Subscribed:
         lost = self._lost_by_time()
         if lost is not None:
             return lost
-        self._prefix.connects(datetime.now(UTC))
+        self._prefix.connects(self._now())
         stop: set[asyncio.Task[Any]] = {
             asyncio.create_task(stopping.wait()),
             asyncio.create_task(asyncio.sleep(self._pace.handover.total_seconds())),
@@ -257,16 +266,16 @@ class _Reading:
             async with heartbeating(self._progress, due_in=pace.due_in) as heartbeat:
                 has_connected = await self._subscribed(stream, stop)
                 if has_connected:
-                    self._prefix.is_connected(datetime.now(UTC))
+                    self._prefix.is_connected(self._now())
                     await self._read_until(stream, stop, heartbeat.task)
                 return Subscribed(cursor=await self._complete(), has_connected=has_connected)
         except ReplayIdRejectedError as error:
             cursor = self._prefix.cursor
             if cursor.replay_id is None:
                 raise  # the earliest event itself is refused: nothing was lost, and there is nothing to fall back to
-            fresh = cursor.event_time is not None and datetime.now(UTC) - cursor.event_time < _RETENTION
+            fresh = cursor.event_time is not None and self._now() - cursor.event_time < _RETENTION
             gap = self._gap(GapReason.BUS_MOVED if fresh else GapReason.REPLAY_ID_EXPIRED, str(error))
-            return Subscribed(cursor=Cursor(count=cursor.count, caught_up_at=datetime.now(UTC)), gap=gap)
+            return Subscribed(cursor=Cursor(count=cursor.count, caught_up_at=gap.until), gap=gap)
         except DeliveryLimitError as error:
             gap = self._gap(GapReason.DELIVERY_LIMIT, str(error))
             return Subscribed(cursor=self._prefix.cursor, gap=gap, rest=error.retry_after)
@@ -275,6 +284,8 @@ class _Reading:
                 raise
             raise InterruptedWhileAliveError(str(error)) from error
         finally:
+            if self._alive:
+                end_doubt()
             for task in (*stop, *self._starts):
                 task.cancel()
             activity.heartbeat(
@@ -317,7 +328,7 @@ class _Reading:
             if any(task.done() for task in stop):
                 return
             self._alive = True
-            self._prefix.is_connected(datetime.now(UTC))
+            self._prefix.is_connected(self._now())
             if not batch.result().events:
                 self._lag = timedelta(0)  # the bus has nothing new
             for event in batch.result().events:
@@ -329,24 +340,25 @@ class _Reading:
                 start.add_done_callback(self._finished)
                 self._prefix.add(event, start)
             self._prefix.advance()
-            self._prefix.is_caught_up(datetime.now(UTC))
+            self._prefix.is_caught_up(self._now())
 
     def _lost_by_time(self) -> Subscribed | None:
         """What is lost if nothing was read for longer than the bus keeps events.
 
         A reader with a replay id learns it from the bus, which refuses the id.
         """
-        cursor, now = self._prefix.cursor, datetime.now(UTC)
+        cursor, now = self._prefix.cursor, self._now()
         if cursor.replay_id is not None or cursor.caught_up_at is None or now - cursor.caught_up_at < _RETENTION:
             return None
         gap = self._gap(GapReason.RETENTION_PASSED, "nothing was read for longer than the event bus keeps events")
-        return Subscribed(cursor=cursor.model_copy(update={"caught_up_at": now}), gap=gap)
+        # Nothing has connected: what is wrong since then, and was alerted, may still be.
+        return Subscribed(cursor=cursor.model_copy(update={"caught_up_at": now}), gap=gap, has_connected=False)
 
     def _gap(self, reason: GapReason, note: str) -> Gap:
         self._messages.metrics.gaps.add(1, {"reason": reason})
         return Gap(
             since=self._prefix.cursor.complete_until,
-            until=datetime.now(UTC),
+            until=self._now(),
             reason=reason,
             route=self._route.name,
             note=note,
@@ -374,9 +386,8 @@ class _Reading:
         self._record_lag()
         return self._sent(cursor)
 
-    @staticmethod
-    def _sent(cursor: Cursor) -> Cursor:
-        return cursor.model_copy(update={"sent_at": datetime.now(UTC)})
+    def _sent(self, cursor: Cursor) -> Cursor:
+        return cursor.model_copy(update={"sent_at": self._now()})
 
     def _record_lag(self) -> None:
         """How long the first event that is not durable waits; else how late the last was, until the bus is empty."""

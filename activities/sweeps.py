@@ -16,7 +16,7 @@ from temporalio import activity
 from activities.failures import errors_as_failures
 from activities.heartbeats import Heartbeat, heartbeating
 from activities.holds import Holds
-from activities.passing import not_here
+from activities.passing import RefusalsOfOrg, not_here
 from closedwon.errors import AttentionError, AttentionReason, BenignError
 from closedwon.ids import OrgId, RecordId
 from closedwon.mapping.record import Record
@@ -70,6 +70,7 @@ class SweepActivities:
     ) -> None:
         """Take one open client per org."""
         self._holds = holds or Holds()
+        self._refusals = RefusalsOfOrg(self._holds)
         self._settings = settings
         self._clients = clients
 
@@ -78,7 +79,7 @@ class SweepActivities:
         """Fix the span of a sweep, and count its records where it may be long."""
         with errors_as_failures():
             async with heartbeating():
-                return await self._open(request)
+                return await self._refusals.held(self._open(request), request.org)
 
     @activity.defn
     async def read_page(self, request: ReadPage) -> PageRead:
@@ -93,8 +94,10 @@ class SweepActivities:
                 return PageRead()
             async with heartbeating() as heartbeat:
                 if request.reading.bulk:
-                    return await self._read_bulk(client, route, condition, request, heartbeat)
-                return await self._read_keyset(client, route, condition, request)
+                    page = self._read_bulk(client, route, condition, request, heartbeat)
+                else:
+                    page = self._read_keyset(client, route, condition, request)
+                return await self._refusals.held(page, request.org)
 
     async def _open(self, request: OpenSweep) -> OpenedSweep:
         route, sweep = swept_route(self._settings, request.route, request.org)

@@ -156,7 +156,6 @@ _OF_ONE_RECORD: Final = frozenset(
         AttentionReason.TOO_LATE_TO_CANCEL,
         AttentionReason.TOO_LATE_TO_AMEND,
         AttentionReason.NO_LONGER_QUALIFIES,
-        AttentionReason.RECORD_NOT_FOUND,
         AttentionReason.RECORD_DELETED,
         AttentionReason.ORDER_EXISTS,
         AttentionReason.UNKNOWN_ORDER,

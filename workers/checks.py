@@ -12,14 +12,12 @@ holds a weak one by now, and whether any sender can push to a route. A check has
   Nothing is stopped: messages are accepted, and orders go on by themselves when the check passes;
 - *unknown*: no answer, throttled, too slow. What was known before stays; without a result before, orders go on, and the
   check is repeated soon. A check must not turn an outage into a hold. The org itself is never unknown: a login that is
-  not proven to be for the org of `orgs.id` gives no token (`closedwon.salesforce.api.auth`).
+  not proven to be for the org of `orgs.id` gives no token (`closedwon.salesforce.api.auth`). A refusal that may end by
+  itself (`DoubtfulError`) is unknown for ten minutes, then the check has failed: a little before the orders that meet
+  it lose their patience (`activities.doubts`), so that none of them needs a person.
 
 While any sender can push to the routes of an org, intake refuses what proves nothing: what it accepted would count when
 the hold is over.
-
-Cost per org and round: a describe for each object that routes read (an Opportunity with lines: four), and a query per
-route; about five API calls, 480 a day and process. Describes are asked whole each time: `If-Modified-Since` saves no
-call, and reports changed metadata only, not changed permissions.
 """
 
 from __future__ import annotations
@@ -27,11 +25,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
@@ -40,16 +38,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.holds import Holds
 from closedwon import names
 from closedwon.encryption.codec import CodecError
-from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
-from closedwon.ids import OrgId, RecordId
-from closedwon.model.checks import CheckName, FailedCheck, Hold
-from closedwon.salesforce.api.fields import Complaint, complaints_of
-from closedwon.salesforce.api.rest import SalesforceClient
+from closedwon.errors import AttentionError, ClosedwonError, DoubtfulError
+from closedwon.ids import OrgId
+from closedwon.model.checks import FailedCheck, Hold
 from closedwon.salesforce.errors import WrongOrgError
-from closedwon.settings import Org, Route, Settings
-from closedwon.settings.guarding import Unsafe, intake_of_org, secrets_of_erp, secrets_of_org
+from closedwon.streaks import WHILE, Streaks
 from closedwon.telemetry.metrics import Metrics
-from workers.connections import Connections
+from workers.running_checks import Group, RunningCheck
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +55,8 @@ _FAILING: Final = (timedelta(seconds=10), timedelta(minutes=5))
 """From a round in which something fails to the next: the first pause, from which it doubles, and the longest."""
 _LONGEST: Final = 10.0
 """Seconds for one check. All run side by side, so that this is also how long they can delay a worker's start."""
-NO_RECORD: Final = RecordId("000000000000000")
-"""A well-formed id that no record has: a query for it shows whether object and fields exist, and fetches nothing."""
+_DOUBTED_FOR: Final = WHILE - timedelta(minutes=5)
+"""For how long a refusal that may end by itself counts as unknown: some rechecks less than an order waits."""
 
 Wait = Callable[[timedelta], Awaitable[object]]
 """Returns when it is time for the next round."""
@@ -70,30 +65,6 @@ Wait = Callable[[timedelta], Awaitable[object]]
 async def pause(time: timedelta) -> None:
     """Wait about `time`: processes that were started together do not ask together. Production."""
     await asyncio.sleep(time.total_seconds() * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
-
-
-class RunningCheck(NamedTuple):
-    """What is asked of one org or one ERP."""
-
-    name: CheckName
-    org: Org | None
-    erp: str | None
-    run: Callable[[], Awaitable[object]]
-    """Raises when it fails, or cannot be answered."""
-
-    @property
-    def subject(self) -> str:
-        """For people."""
-        return f"org {self.org.name}" if self.org is not None else f"erp {self.erp}"
-
-    @property
-    def workflow_id(self) -> str:
-        """Of the hold."""
-        return names.hold_workflow_id(self.name, str(self.org.id if self.org is not None else self.erp))
-
-
-Group = tuple[RunningCheck, ...]
-"""Checks that are made one after the other: who cannot log in learns nothing of fields."""
 
 
 @asynccontextmanager
@@ -120,7 +91,16 @@ async def _go_on(checks: Checks, wait: Wait) -> None:
 class Checks:
     """The checks of one process. Never raises: a check that breaks stops no process."""
 
-    def __init__(self, client: Client, groups: Sequence[Group], holds: Holds, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        client: Client,
+        groups: Sequence[Group],
+        holds: Holds,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` returns seconds and never runs backwards."""
         self._client = client
         self._holds = holds
         self._metrics = metrics
@@ -128,6 +108,8 @@ class Checks:
         """By workflow id: whether the check has passed when it was last known, and was reported."""
         self._groups = [(group, asyncio.Lock()) for group in groups]
         """A round and a recheck may want the same group at the same time: it is checked by one after the other."""
+        self._doubts = Streaks(clock)
+        """Of each check, by its workflow id: since when it has met a refusal that may end by itself."""
         self._failing_rounds = 0
         self._newly_held = asyncio.Event()
         """Set when a check begins to fail; the next pause is then short."""
@@ -187,7 +169,7 @@ class Checks:
     async def _check_in_turn(self, group: Group) -> bool:
         for check in group:
             try:
-                failed = await _result(check)
+                failed = await self._result(check)
             except _NoResultError as error:
                 _log.info("the check %s of %s has no result (%s)", check.name, check.subject, error)
                 return False
@@ -196,6 +178,27 @@ class Checks:
             if failed is not None:
                 return True
         return True
+
+    async def _result(self, check: RunningCheck) -> FailedCheck | None:
+        """Run a check. Raises `_NoResultError`."""
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await check.run()
+        except (AttentionError, WrongOrgError) as error:
+            self._doubts.end(check.workflow_id)
+            return check.failed(error)
+        except TimeoutError:
+            raise _NoResultError(f"no answer within {_LONGEST:.0f} s") from None
+        except DoubtfulError as error:
+            if self._doubts.left(check.workflow_id, _DOUBTED_FOR):
+                raise _NoResultError(f"{error}; that may end by itself") from None
+            return check.failed(error.attention)
+        except ClosedwonError as error:
+            raise _NoResultError(str(error)) from None
+        except Exception as error:
+            raise _NoResultError(f"it fails with {type(error).__name__}") from error
+        self._doubts.end(check.workflow_id)
+        return None
 
     async def _note(self, check: RunningCheck, failed: FailedCheck | None) -> bool:
         """Close or open the gate, then report; return whether that was possible."""
@@ -292,101 +295,3 @@ async def _is_cut_short(pausing: Awaitable[object], by: asyncio.Event) -> bool:
 
 class _NoResultError(Exception):
     """The check has no result."""
-
-
-async def _result(check: RunningCheck) -> FailedCheck | None:
-    """Run a check. Raises `_NoResultError`."""
-    try:
-        async with asyncio.timeout(_LONGEST):
-            await check.run()
-    except (AttentionError, WrongOrgError) as error:
-        return FailedCheck(
-            check=check.name,
-            subject=check.subject,
-            org=check.org.id if check.org is not None else None,
-            erp=check.erp,
-            reason=error.reason if isinstance(error, AttentionError) else AttentionReason.CONFIGURATION,
-            text=str(error),
-            hint=error.hint,
-        )
-    except TimeoutError:
-        raise _NoResultError(f"no answer within {_LONGEST:.0f} s") from None
-    except ClosedwonError as error:
-        raise _NoResultError(str(error)) from None
-    except Exception as error:
-        raise _NoResultError(f"it fails with {type(error).__name__}") from error
-    return None
-
-
-def of_systems(settings: Settings, connections: Connections) -> list[Group]:
-    """The checks that ask orgs and ERPs."""
-    return [
-        *(_of_org(org, settings, connections) for org in settings.orgs),
-        *((RunningCheck("erp", None, name, erp.check),) for name, erp in connections.erps.items()),
-    ]
-
-
-def of_settings(settings: Settings) -> list[Group]:
-    """The checks without requests: they read the files of secrets again, and check which senders can push to intake.
-
-    Orgs that push nothing, and ERPs that sign nothing, have none.
-    """
-    push = {route.org for route in settings.routes if route.outbound is not None or route.callouts is not None}
-    orgs = [org for org in settings.orgs if org.name in push and settings.intake is not None]
-    checks = [
-        *(RunningCheck("secrets", org, None, _UnsafeCheck(partial(secrets_of_org, settings, org))) for org in orgs),
-        *(RunningCheck("intake", org, None, _UnsafeCheck(partial(intake_of_org, settings, org))) for org in orgs),
-        *(
-            RunningCheck("secrets", None, erp.name, _UnsafeCheck(partial(secrets_of_erp, erp)))
-            for erp in settings.erps
-            if erp.webhook is not None
-        ),
-    ]
-    return [(check,) for check in checks]
-
-
-class _UnsafeCheck:
-    """Fails for the first unsafe setting; warnings are logged once each."""
-
-    def __init__(self, find: Callable[[], Iterable[Unsafe]]) -> None:
-        self._find = find
-        self._advised: set[str] = set()
-
-    async def __call__(self) -> None:
-        found = await asyncio.to_thread(lambda: list(self._find()))
-        advice = {one.text: one for one in found if not one.holds}
-        for text in advice.keys() - self._advised:
-            _log.warning("%s. %s", text, advice[text].hint)
-        self._advised = set(advice)
-        wrong = [one for one in found if one.holds]
-        if wrong:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise AttentionError(wrong[0].text + more, reason=AttentionReason.CONFIGURATION, hint=wrong[0].hint)
-
-
-def _of_org(org: Org, settings: Settings, connections: Connections) -> Group:
-    client = connections.salesforce[org.id]
-    routes = [route for route in settings.routes if route.org == org.name]
-
-    async def fields() -> None:
-        found = await complaints_of(routes, client.describe)
-        wrong = [(route, one) for route in routes for one in found[route.name] if one.holds]
-        if wrong:
-            raise as_error(*wrong[0], more=len(wrong) - 1)
-        for route in routes:
-            await read_nothing(client, route)
-
-    return (RunningCheck("login", org, None, client.log_in), RunningCheck("fields", org, None, fields))
-
-
-async def read_nothing(client: SalesforceClient, route: Route) -> None:
-    """Send the route's query for no record: the org refuses names that SOQL does not know."""
-    await client.read(route.object, route.query_fields, NO_RECORD)
-
-
-def as_error(route: Route, complaint: Complaint, *, more: int = 0) -> AttentionError:
-    """The error that says what a complaint says, and how many there are besides."""
-    text = f"Route {route.name!r}, {complaint.key}: {complaint.text}"
-    if more:
-        text += f" (and {more} more; `closedwon config check` lists them)"
-    return AttentionError(text, reason=complaint.reason, hint=complaint.hint)

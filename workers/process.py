@@ -26,7 +26,7 @@ from closedwon.temporal.builds import current_build
 from closedwon.temporal.client import connect, patiently
 from closedwon.temporal.search_attributes import check_namespace
 from workers.breaker import Breaker
-from workers.checks import Checks, checking, of_settings, of_systems
+from workers.checks import Checks, checking
 from workers.connections import Connections
 from workers.deployment import until_known
 from workers.keys import KeyWatch
@@ -37,6 +37,7 @@ from workers.observer import Observer
 from workers.orders import order_workers
 from workers.registration import Registration
 from workers.renewal import TargetWatch
+from workers.running_checks import of_settings, of_systems
 from workers.subscriber import subscription_worker
 from workers.usage import report_usage
 

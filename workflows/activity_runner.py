@@ -25,11 +25,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final, TypedDict, TypeVar, Unpack
+from typing import Final, TypeVar, Unpack
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
+from temporalio.exceptions import FailureError
 
 from activities.at_once import LONGEST
 from activities.erp import ErpActivities
@@ -40,15 +40,13 @@ from closedwon.model.erp_calls import CancelOrder, CreateOrder, FindOrder, Follo
 from closedwon.model.order_state import OrderStart, OrderState
 from closedwon.model.records import ReadRecord, WriteBack
 from workflows.commands import Commands
+from workflows.patience import TAKEN_WITHIN, Patience, was_not_taken
 from workflows.presenter import Presenter
 from workflows.problems import problem_in, problem_of
 from workflows.stops import ProblemError, StoppedError
 
 _ERP_CALL: Final = timedelta(minutes=15)
 """Longest single hand-over to the ERP; a dead worker is noticed much sooner, by its heartbeat."""
-
-_TAKEN_WITHIN: Final = timedelta(minutes=1)
-"""How long an activity waits for a worker of its ERP's queue before it goes to that of all workers."""
 
 _SALESFORCE_CALL: Final = timedelta(minutes=2)
 """Longest single Salesforce call, its waiting for a shared batch included."""
@@ -63,23 +61,9 @@ _Request = TypeVar("_Request", CancelOrder, CreateOrder, FindOrder, FollowOrder,
 _Result = TypeVar("_Result")
 
 
-def _was_not_taken(error: FailureError) -> bool:
-    cause = error.cause
-    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
-
-
 def never() -> bool:
     """No news ends the waiting."""
     return False
-
-
-class _Patience(TypedDict):
-    """Options of an activity that all steps share."""
-
-    schedule_to_close_timeout: timedelta
-    heartbeat_timeout: timedelta
-    retry_policy: RetryPolicy
-    cancellation_type: workflow.ActivityCancellationType
 
 
 class ActivityRunner:
@@ -111,14 +95,13 @@ class ActivityRunner:
         """
         config: workflow.ActivityConfig = {
             "task_queue": names.erp_queue(request.erp),
-            "start_to_close_timeout": _ERP_CALL,
-            **self.patience(),
+            **self.patience(_ERP_CALL),
             **options,
         }
         on_all: workflow.ActivityConfig = {**config, "task_queue": names.erp_queue(None)}
         is_named = bool(request.erp) and not isinstance(request, CreateOrder)
         if is_named:
-            config["schedule_to_start_timeout"] = _TAKEN_WITHIN
+            config["schedule_to_start_timeout"] = TAKEN_WITHIN
         return await self.run(
             lambda: workflow.start_activity_method(method, request, **config),
             elsewhere=(lambda: workflow.start_activity_method(method, request, **on_all)) if is_named else None,
@@ -162,8 +145,7 @@ class ActivityRunner:
             request,
             activity_id=activity_id,
             summary=summary,
-            start_to_close_timeout=_SALESFORCE_CALL,
-            **self.patience(),
+            **self.patience(_SALESFORCE_CALL),
         )
 
     def _goes_straight(self) -> bool:
@@ -205,7 +187,7 @@ class ActivityRunner:
             try:
                 return await handle
             except FailureError as error:
-                if elsewhere is not None and _was_not_taken(error):
+                if elsewhere is not None and was_not_taken(error):
                     schedule, elsewhere, once_more = elsewhere, None, True
                     continue
                 can_wait = is_local and problem_in(error) is None
@@ -218,10 +200,11 @@ class ActivityRunner:
                     raise
         raise StoppedError(unanswered=begun)
 
-    def patience(self) -> _Patience:
+    def patience(self, longest: timedelta) -> Patience:
         """Options that all steps share: patient retries, seen in the UI under pending activities, free in history."""
         retry_settings = self._start.retry_settings
         return {
+            "start_to_close_timeout": longest,
             "schedule_to_close_timeout": retry_settings.retry_for,
             "heartbeat_timeout": HEARTBEAT_TIMEOUT,
             "retry_policy": RetryPolicy(

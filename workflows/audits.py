@@ -13,12 +13,11 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.audits import AuditActivities
-    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from closedwon import names
     from closedwon.errors import AttentionReason
     from closedwon.model.alerts import AlertSubject
@@ -27,14 +26,10 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.names import OrderStage
     from closedwon.safe_text import markdown
     from workflows.alerts import Alerts
-    from workflows.patience import Patience
+    from workflows.patience import patience
     from workflows.problems import problem_of
 
-_PACE: Final[Patience] = {
-    "start_to_close_timeout": timedelta(hours=2),
-    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
-    "retry_policy": RetryPolicy(maximum_interval=timedelta(minutes=5)),
-}
+_PACE: Final = patience(timedelta(hours=2))
 _LOOK_AGAIN: Final = timedelta(hours=1)
 """How long an audit that a person must help rests, unless `retry` is sent."""
 _STAGE = SearchAttributeKey.for_keyword(names.ORDER_STAGE)

@@ -15,12 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.erp import ErpActivities
-    from activities.heartbeats import HEARTBEAT_TIMEOUT
     from activities.sweep_starts import SweepStarts
     from activities.sweeps import SweepActivities
     from closedwon import names
@@ -48,14 +47,10 @@ with workflow.unsafe.imports_passed_through():
     from closedwon.temporal.orders import BELOW_LIVE_TRAFFIC
     from closedwon.temporal.sweeps import sweep_attributes
     from workflows.alerts import Alerts
-    from workflows.patience import Patience
+    from workflows.patience import TAKEN_WITHIN, patience, was_not_taken
     from workflows.problems import problem_of
 
-_PACE: Final[Patience] = {
-    "start_to_close_timeout": timedelta(minutes=30),
-    "heartbeat_timeout": HEARTBEAT_TIMEOUT,
-    "retry_policy": RetryPolicy(maximum_interval=timedelta(minutes=5)),
-}
+_PACE: Final = patience(timedelta(minutes=30))
 """A query job over a whole org takes its time; a dead worker is noticed by its heartbeat."""
 _LOOK_AGAIN: Final = timedelta(minutes=15)
 """How long a sweep that a person must help rests, unless `retry` is sent."""
@@ -161,13 +156,9 @@ class SweepWorkflow:
         carried, last = self._start.carried, None
         if self._start.since is None and self._start.gap is None:
             last = workflow.get_last_completion_result(SweepProgress)
+        start, mark = self._start, last.until if last else None
         request = OpenSweep(
-            org=self._start.org,
-            route=self._start.route,
-            since=self._start.since,
-            until=self._start.until,
-            mark=last.until if last else None,
-            gap=self._start.gap,
+            org=start.org, route=start.route, since=start.since, until=start.until, mark=mark, gap=start.gap
         )
         opened: OpenedSweep = await self._step(
             lambda: workflow.execute_activity_method(
@@ -219,15 +210,30 @@ class SweepWorkflow:
         return known
 
     async def _ask(self, request: FindOrders) -> dict[str, list[KnownOrder]]:
-        return await self._step(
-            lambda: workflow.execute_activity_method(
+        """Ask an ERP on its own queue; if no worker takes that, on the queue of all workers, who ask all of their ERPs.
+
+        Otherwise this sweep, and so all later ones of its route, would wait for the queue of an ERP that was renamed.
+        """
+
+        def ask(queue: str, taken_within: timedelta | None) -> Awaitable[dict[str, list[KnownOrder]]]:
+            return workflow.execute_activity_method(
                 ErpActivities.find_orders,
                 request,
-                task_queue=names.erp_queue(request.erp),
+                task_queue=queue,
                 summary=f"ask {request.erp} for {len(request.keys)} orders",
+                schedule_to_start_timeout=taken_within,
                 **_PACE,
             )
-        )
+
+        async def ask_somewhere() -> dict[str, list[KnownOrder]]:
+            try:
+                return await ask(names.erp_queue(request.erp), TAKEN_WITHIN)
+            except ActivityError as error:
+                if not was_not_taken(error):
+                    raise
+                return await ask(names.erp_queue(None), None)
+
+        return await self._step(ask_somewhere)
 
     async def _start_orders(self, opened: OpenedSweep, records: Sequence[SeenRecord]) -> None:
         if not records:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from closedwon import durations
-from closedwon.errors import AttentionError, ClosedwonError
+from closedwon.errors import AttentionError, ClosedwonError, DoubtfulError
 from closedwon.ids import InvalidIdError, RecordId
 from closedwon.safe_text import json_text, terminal
 from closedwon.settings import (
@@ -151,7 +151,8 @@ def list_console() -> Console:
 
 
 def _stop(error: ClosedwonError, log: logging.Logger | None = None) -> typer.Exit:
-    return _exit(str(error), error.hint if isinstance(error, AttentionError) else "", log)
+    asks = error.attention if isinstance(error, DoubtfulError) else error
+    return _exit(str(error), asks.hint if isinstance(asks, AttentionError) else "", log)
 
 
 def _exit(text: str, hint: str = "", log: logging.Logger | None = None) -> typer.Exit:

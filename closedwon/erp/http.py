@@ -29,6 +29,7 @@ from closedwon.erp.statuses import MAY_HAVE_HAPPENED, Meaning, row_of
 from closedwon.errors import AttentionReason
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http, Reply
+from closedwon.network.trust import ClientCertificate
 from closedwon.settings.values import current_value
 
 KEYS_PER_CALL: Final = 50
@@ -74,13 +75,22 @@ class HttpReply(NamedTuple):
 class HttpClient:
     """Calls below one base address with one bearer token."""
 
-    def __init__(self, *, erp: str, url: str, token: SecretStr, setting: str, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        erp: str,
+        url: str,
+        token: SecretStr,
+        setting: str,
+        timeout: timedelta,
+        certificate: ClientCertificate | None = None,
+    ) -> None:
         """`setting` names the setting of the token, e.g. `erps[tryton].key`, for the hint of a 401."""
         self._erp = erp
         self._url = url
         self._token = token
         self._setting = setting
-        self._http = Http(timeout=timeout, cookies=True)
+        self._http = Http(timeout=timeout, cookies=True, certificate=certificate)
         self.calls = 0
         """Requests sent so far."""
 

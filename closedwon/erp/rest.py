@@ -47,6 +47,7 @@ from closedwon.errors import AttentionReason
 from closedwon.ids import OrgId, RecordId
 from closedwon.model.erp import ErpOrder, Origin
 from closedwon.model.orders import Order
+from closedwon.network.trust import ClientCertificate
 from closedwon.settings import RestErp
 
 _UNKNOWN_PARAMETER: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -70,6 +71,7 @@ class RestAdapter:
             token=settings.token,
             setting=f"erps[{settings.name}].token",
             timeout=settings.timeout,
+            certificate=shown_by(settings),
         )
 
     @property
@@ -267,6 +269,14 @@ class RestAdapter:
             reason=AttentionReason.CONFIGURATION,
             hint="Correct the facade, see docs/erp-rest-contract.md, then send `retry`.",
         )
+
+
+def shown_by(settings: RestErp) -> ClientCertificate | None:
+    """The certificate that we show to the ERP."""
+    if settings.client_cert is None or settings.client_key is None:
+        return None
+    setting = f"`client_cert` and `client_key` of erps[{settings.name}]"
+    return ClientCertificate(settings.client_cert, settings.client_key, setting)
 
 
 def _size_of_key(key: str) -> int:

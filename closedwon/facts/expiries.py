@@ -20,7 +20,7 @@ from temporalio.service import TLSConfig
 
 from closedwon.network.failures import NetworkError
 from closedwon.network.http import Http
-from closedwon.settings import Settings
+from closedwon.settings import RestErp, Settings
 from closedwon.settings.values import FileSecret, known
 from closedwon.temporal.key_checks import KeyCheck
 from closedwon.temporal.target import TemporalUnavailableError, own_settings, read_target
@@ -71,6 +71,11 @@ def own_certificates(settings: Settings) -> list[Expiry]:
         found.append(_of_file("intake", "ours", tls.certificate, "intake.tls.certificate"))
         if tls.client_ca is not None:
             found.append(_of_file("intake", "authority", tls.client_ca, "intake.tls.client_ca"))
+    found += [
+        _of_file(f"erp {erp.name}", "ours", erp.client_cert, "erps.client_cert")
+        for erp in settings.erps
+        if isinstance(erp, RestErp) and erp.client_cert is not None
+    ]
     temporal = own_settings().get("tls")
     if isinstance(temporal, TLSConfig):
         if temporal.client_cert:

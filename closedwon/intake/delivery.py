@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.service import RPCError
 
 from closedwon.acceptance import Notification, prepare, start
@@ -31,7 +32,7 @@ from closedwon.mapping.orders import MappingError
 from closedwon.model.routes import Channel
 from closedwon.settings import Route, Settings
 from closedwon.telemetry.metrics import Metrics
-from closedwon.temporal.orders import TooLargeMessageError, UnstorableError
+from closedwon.temporal.orders import BEHIND_PROVEN, TooLargeMessageError, UnstorableError
 
 if TYPE_CHECKING:
     from closedwon.intake.limits import Caller, Limits
@@ -146,11 +147,12 @@ class Delivery:
         except UnstorableError as error:
             raise _unfit(error) from None
         org = self._settings.org(route.org).id
+        priority = Priority.default if caller.is_proven else BEHIND_PROVEN
         self._limits.admit_new(caller, org, [each.record for each in notifications])
         try:
             async with asyncio.timeout_at(answer_until.get()), asyncio.TaskGroup() as starts:
                 for each in prepared:
-                    starts.create_task(start(self._client, each))
+                    starts.create_task(start(self._client, each, priority=priority))
         except TimeoutError:
             raise NotDurableError("Temporal did not respond in time") from None
         except ExceptionGroup as group:  # the first failure cancels the other starts

@@ -18,6 +18,7 @@ from temporalio.common import MetricCounter
 
 from closedwon.files import stamps
 from closedwon.intake.delivery import IntakeError
+from closedwon.network.trust import without_passphrase
 from closedwon.settings import Tls
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class ServerTls:
     def _read(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(self._tls.certificate, self._tls.key)
+            context.load_cert_chain(self._tls.certificate, self._tls.key, password=without_passphrase)
             if self._tls.client_ca is not None:
                 context.load_verify_locations(self._tls.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED

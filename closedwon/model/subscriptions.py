@@ -25,7 +25,7 @@ class Cursor(Frozen):
     new subscription: when it began."""
     proved_at: AwareDatetime | None = None
     """When the bus last proved that the reader is connected: it took the subscription, sent events, or said that there
-    are none. This and the next two are by the clock of the reader."""
+    are none. This and the next two are by Temporal's clock, as the reader counts it."""
     connecting_since: AwareDatetime | None = None
     """When the first of the attempts began that have not connected yet; None while the reader is connected."""
     sent_at: AwareDatetime | None = None

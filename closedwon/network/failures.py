@@ -72,6 +72,10 @@ _UNTRUSTED: Final = (
     "If it is your own authority, or that of a proxy that inspects TLS, set SSL_CERT_FILE to a PEM file of all "
     "authorities that are to be trusted."
 )
+_CLIENT: Final = "our client certificate"
+_ABOUT_CLIENT: Final = (
+    "Compare the certificate that is shown to it (`client_cert` of an ERP) with those that it accepts, and its end."
+)
 _NOT_YET, _EXPIRED = 9, 10
 _NO_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 _OTHER_NAME: Final = frozenset({62, 64})
@@ -125,7 +129,7 @@ def explain(
     )
     if proxy is not None and kind is not FailureKind.PROXY:
         text += f" (through the proxy {proxy.address} of {proxy.variable})"
-    return NetworkError(kind, text)
+    return NetworkError(kind, text, hint=_ABOUT_CLIENT if _CLIENT in text else "")
 
 
 def _of_proxy(error: BaseException, proxy: Proxy, host: str) -> tuple[FailureKind, str] | None:
@@ -227,12 +231,21 @@ def _is_silence(error: OSError) -> bool:
 
 
 def _tls_reason(error: BaseException | None) -> str:
-    """What the other side says in TLS when it ends the connection, e.g. that it wants a certificate."""
+    """What the other side says in TLS when it ends the connection, e.g. that it wants a certificate.
+
+    With TLS 1.3 it says so only after the handshake, as the client sees it: the request may have been sent by then.
+    """
     while error is not None:
         if isinstance(error, ssl.SSLError) and error.reason:
-            return f": {error.reason.replace('_', ' ').lower()}"
+            about = f"it wants {_CLIENT}, or another one: " if _about_certificate(error.reason) else ""
+            return f": {about}{error.reason.replace('_', ' ').lower()}"
         error = error.__cause__ or error.__context__
     return ""
+
+
+def _about_certificate(reason: str) -> bool:
+    """Whether it is an alert about our certificate (RFC 8446, 6.2), by the name that OpenSSL gives it."""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
 
 
 def _name(name: x509.Name) -> str:

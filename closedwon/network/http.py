@@ -31,7 +31,7 @@ from yarl import URL
 from closedwon.network.failures import FailureKind, NameServerError, NetworkError, explain, explain_certificate
 from closedwon.network.peers import shown_by
 from closedwon.network.proxies import Proxy, ProxySettingError, proxy_for
-from closedwon.network.trust import TrustSettingError, client_context
+from closedwon.network.trust import ClientCertificate, ClientContexts, TrustSettingError, client_context
 
 CONNECT_TIMEOUT: Final = timedelta(seconds=10)
 """For looking a name up, and then for a connection with its TLS handshake, to all addresses of a host together. Part of
@@ -65,8 +65,19 @@ class Reply(NamedTuple):
 class Http:
     """HTTP calls of one client, in one event loop. Opens connections at the first call; `close` it, or use a block."""
 
-    def __init__(self, *, timeout: timedelta, cookies: bool = False, decompress: bool = True) -> None:
-        """`timeout` is the deadline of each call; `cookies` keeps what servers set, as sessions need it."""
+    def __init__(
+        self,
+        *,
+        timeout: timedelta,
+        cookies: bool = False,
+        decompress: bool = True,
+        certificate: ClientCertificate | None = None,
+    ) -> None:
+        """`timeout` is the deadline of each call; `cookies` keeps what servers set, as sessions need it.
+
+        `certificate` is shown to servers that ask for one.
+        """
+        self._contexts = client_context if certificate is None else ClientContexts(certificate).current
         self._timeout = timeout
         self._cookies = cookies
         self._decompress = decompress
@@ -99,7 +110,7 @@ class Http:
         """
         address = str(url)
         seconds = (deadline or self._timeout).total_seconds()
-        proxy, context = _rules(address)
+        proxy, context = self._rules(address)
         progress = _Progress()
         try:
             async with asyncio.timeout(seconds):
@@ -130,7 +141,7 @@ class Http:
 
         Raises `NetworkError` for an unusable setting of the network only.
         """
-        proxy, _ = _rules(url)
+        proxy, _ = self._rules(url)
         return await shown_by(self._open(), url, proxy)
 
     async def close(self) -> None:
@@ -138,6 +149,14 @@ class Http:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    def _rules(self, url: str) -> tuple[Proxy | None, ssl.SSLContext]:
+        try:
+            return proxy_for(url), self._contexts()
+        except ProxySettingError as error:
+            raise NetworkError(FailureKind.SETTING, str(error)) from error
+        except TrustSettingError as error:
+            raise NetworkError(FailureKind.SETTING, str(error), hint=error.hint) from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -151,13 +170,6 @@ class Http:
                 trust_env=False,
             )
         return self._session
-
-
-def _rules(url: str) -> tuple[Proxy | None, ssl.SSLContext]:
-    try:
-        return proxy_for(url), client_context()
-    except (ProxySettingError, TrustSettingError) as error:
-        raise NetworkError(FailureKind.SETTING, str(error)) from error
 
 
 def _as_certificate_error(error: Exception) -> ssl.CertificateError:

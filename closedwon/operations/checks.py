@@ -18,7 +18,7 @@ from closedwon.expressions import paths
 from closedwon.ids import OrgId
 from closedwon.network.failures import network_error_in
 from closedwon.salesforce.api.fields import Complaint, complaints_of
-from closedwon.salesforce.api.rest import SalesforceClient
+from closedwon.salesforce.api.rest import NO_RECORD, SalesforceClient
 from closedwon.salesforce.api.scan import pages
 from closedwon.salesforce.bus.events import LATEST
 from closedwon.salesforce.errors import ConfigurationError, WrongOrgError
@@ -29,8 +29,8 @@ from closedwon.temporal.client import connect
 from closedwon.temporal.key_checks import KeyCheck, key_checks
 from closedwon.temporal.search_attributes import missing_search_attributes
 from closedwon.temporal.target import TemporalUnavailableError
-from workers.checks import NO_RECORD, as_error, read_nothing
 from workers.connections import Connections
+from workers.running_checks import as_error, read_nothing
 
 WRONG_KEY: Final = (
     "Configure the key with the fingerprint that Temporal knows; no process starts with another one. If the configured "

@@ -141,7 +141,8 @@ class _Temporal:
         counted = await overview.stages(client)
         self.idle = [*idle_orders(counted)]
         slow = [trouble async for trouble in slow_orders(client, counted)]
-        return [*slow, *await needing_attention(client, await overview.reasons_of(client, counted))]
+        reasons = await overview.reasons_of(client, counted)
+        return [*slow, *await needing_attention(client, reasons, self._settings.orgs)]
 
 
 def _unreachable(error: Exception) -> Trouble:

@@ -11,6 +11,7 @@
     │   ├── LockedError                another transaction holds the record
     │   └── WrongOrgError              the login is for another org than `orgs.id`; its token is never used
     ├── DoubtfulError                  a code that is new, or that says nothing about this record: retried for a while
+    │   └── CallRefusedError           the org refuses a call as a whole, whatever the record
     ├── SessionExpiredError            the token is no longer accepted; the clients replace it once themselves
     ├── TooLargeError                  the call is too large or too slow; the clients split it themselves
     ├── StreamInterruptedError         a connection to the event bus has ended; open a new one from the last position
@@ -118,6 +119,10 @@ class TooLargeError(RetryError):
     """The query or the call is too large or too slow for one transaction."""
 
 
+class CallRefusedError(DoubtfulError):
+    """The org refuses a call as a whole, so every order that needs such a call is refused: the org is checked."""
+
+
 class StreamInterruptedError(RetryError):
     """A connection to the event bus has ended. Open a new one and subscribe from the last committed replay id."""
 
@@ -187,20 +192,22 @@ class StreamRefusedError(ConfigurationError):
     """The event bus rejects the subscription, and will reject it again."""
 
 
-def of_setting(error: ClosedwonError, *, hint: str) -> DoubtfulError:
+def of_setting(error: ClosedwonError, *, hint: str) -> CallRefusedError:
     """The error of a call as a whole, where it says nothing about a record: retried for a while, then a setting's."""
     code = error.code if isinstance(error, _SalesforceAttentionError) else ""
-    return DoubtfulError(ConfigurationError(str(error), hint=hint, code=code))
+    return CallRefusedError(ConfigurationError(str(error), hint=hint, code=code))
 
 
 @contextmanager
 def about_whole_call(size: int) -> Iterator[None]:
-    """Raise `DoubtfulError` where a call for `size` records is refused as a whole: that says nothing about a record.
+    """Raise `CallRefusedError` where a call for `size` records is refused as a whole: it says nothing about a record.
 
     A record's own refusal stands in the call's results. `TooLargeError` stays as it is while the call can be split.
     """
     try:
         yield
+    except DoubtfulError as error:
+        raise CallRefusedError(error.attention) from None
     except (RecordGoneError, RefusedError) as error:
         raise of_setting(
             error, hint="Check `orgs.url`, `orgs.api_version` and the integration user's rights; then send `retry`."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from closedwon.ids import OrgId
 from closedwon.settings.values import (
@@ -13,6 +13,7 @@ from closedwon.settings.values import (
     ErpToken,
     Name,
     OrgSecret,
+    OwnFile,
     Section,
     SenderKey,
     Url,
@@ -95,11 +96,23 @@ class RestErp(Section):
     name: Name
     url: Url
     token: ErpToken
+    client_cert: OwnFile | None = None
+    """PEM: the certificate that Closedwon shows to the ERP (mutual TLS), then the intermediate ones."""
+    client_key: OwnFile | None = None
+    """PEM: the key of that certificate, without a passphrase."""
     timeout: _ErpTimeout = timedelta(seconds=30)
     in_doubt_for: Duration = timedelta(minutes=5)
     """As above."""
     webhook: Webhook | None = None
     """As above."""
+
+    @model_validator(mode="after")
+    def _certificate_needs_key(self) -> Self:
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("`client_cert` and `client_key` are one certificate and its key: set both, or none")
+        if self.client_cert is not None and self.url.startswith("http:"):
+            raise ValueError("`client_cert` needs an https:// address in `url`: without TLS no certificate is shown")
+        return self
 
 
 ErpSettings = Annotated[TrytonErp | RestErp, Field(discriminator="kind")]

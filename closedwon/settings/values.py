@@ -312,6 +312,8 @@ def _existing(path: Path) -> Path:
 
 File = Annotated[Path, AfterValidator(_existing)]
 """A file that is there; a relative path counts from the settings file."""
+OwnFile = Annotated[Path, AfterValidator(lambda path: base_folder.get() / path)]
+"""A file that only some processes need, and read when they do; a relative path counts from the settings file."""
 PayloadKey = Annotated[SecretStr, _of(Purpose.PAYLOADS)]
 OrgSecret = Annotated[SecretStr, _of(Purpose.ORG)]
 ErpToken = Annotated[SecretStr, _of(Purpose.ERP), check(_check_token)]

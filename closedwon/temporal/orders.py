@@ -26,6 +26,8 @@ from closedwon.temporal.values import largest_value, value_size
 
 BELOW_LIVE_TRAFFIC = Priority(priority_key=5)
 """The priority of sweeps and of the orders that they start; notifications have the default, 3."""
+BEHIND_PROVEN = Priority(priority_key=4)
+"""The priority of orders that an unproven sender starts: invented records wait for each other, and no deal for them."""
 
 
 class UnstorableError(AttentionError):

@@ -20,6 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from closedwon import names
 from closedwon.ids import RecordId
 from closedwon.settings import RestErp, Webhook
+from closedwon.temporal.orders import BEHIND_PROVEN
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.intake import PROVEN, PROVEN_ROUTE, deliver, intake, soap_message
 from tests.support.servers import start_temporal
@@ -119,6 +120,20 @@ async def test_a1_new_records_of_unproven_senders_are_bounded(bare: Handoff) -> 
         assert [200, 429] == others
         assert 202 == call
         assert [] == await bare.begun(*_invented(11, 10), *_invented(41, 10))
+
+
+async def test_a1_orders_of_unproven_senders_stand_behind_those_of_proven_ones(bare: Handoff) -> None:
+    """Hundreds of invented records wait for each other; the tasks of an honest deal are taken first."""
+    invented, honest = _invented(200, 2)
+    async with intake(bare) as address:
+        assert 200 == (await deliver(address, soap_message(bare.org.org_id, [invented])))[0]
+        assert 202 == await _call(address, bare.org.org_id, honest)
+    keys = []
+    for record in (invented, honest):
+        described = await bare.order(RecordId(record)).describe()
+        keys.append(described.raw_description.workflow_execution_info.priority.priority_key)
+    assert [BEHIND_PROVEN.priority_key, 0] == keys  # 0: the default, which is 3
+    assert 3 < keys[0]
 
 
 async def test_a1_the_bucket_counts_records(proven: Handoff) -> None:

@@ -29,7 +29,8 @@ from tests.support.breaker import until_phase
 from tests.support.command import closedwon
 from tests.support.encryption import fresh_key, keyed, settings_file, with_keys
 from tests.support.handoff import CHANNEL, Handoff, handoff, until
-from tests.support.witnesses import Witnesses, alerting, ask
+from tests.support.metrics import Gauges, firing
+from tests.support.witnesses import Witnesses, agreed, alerting, ask
 
 _NOW = datetime.now(UTC)
 _EVENTS = "events of org-0"
@@ -78,12 +79,32 @@ async def _until(world: Handoff, holds: Callable[[Witnesses], bool]) -> Witnesse
     return seen[0]
 
 
+@pytest.mark.parametrize("alert", ["ClosedwonNoWorker", "ClosedwonCertificateExpires", "ClosedwonClock"])
+def test_the_rules_that_are_evaluated_here_can_hold(alert: str) -> None:
+    """A rule that the tests cannot read would never fire in them, and agree with nothing."""
+    gauges = Gauges()
+    gauges.metrics.pollers.set(0, {"queue": "orders", "kind": "workflow"})
+    soon = (datetime.now(UTC) + timedelta(days=3)).timestamp()
+    gauges.metrics.certificate_expires_at.set(soon, {"link": "intake", "side": "ours"})
+    gauges.metrics.clock_ahead.set(31, {"org": "org-0"})
+    assert alert in {name for name, _ in firing(gauges)}
+
+
+async def _shows(world: Handoff, record: RecordId, *words: str) -> None:
+    """`orders show` of an order says what the others count."""
+    shown = await closedwon(world.client, "orders", "show", record, COLUMNS="300")
+    assert 0 == shown.code, shown.text
+    for word in words:
+        assert word in shown.text, shown.text
+
+
 async def _until_reader(world: Handoff, state: ReaderState) -> Witnesses:
     """Wait until the metrics and `top` show a state of the reader, one after the other; the others say the same."""
-    seen = await _until(
+    await _until(
         world,
         lambda seen: seen.gauge("reader_state", **_labels(state)) == 1 and state.value in seen.line_of(_BUS),
     )
+    seen = await agreed(world)
     assert 1 == sum(seen.gauge("reader_state", **_labels(one)) or 0 for one in ReaderState)
     assert state.is_well is (_EVENTS not in seen.doctor), seen.doctor
     assert state.is_well is (seen.not_ready == ""), seen.not_ready
@@ -158,7 +179,7 @@ def test_n3_a_hand_over_is_not_a_refusal(world: Handoff, state: ChannelState, ex
 async def test_r10_a_poller_that_is_dead_is_not_a_worker(world: Handoff, monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporal lists it for minutes after its last poll: that poll decides, for all of them."""
     async with _working(world):
-        seen = await ask(world)
+        seen = await agreed(world)
         assert "queue orders" not in seen.doctor
         assert 1 == seen.gauge("pollers", queue="erp-stub", kind="activity")
     monkeypatch.setattr(queues, "_RECENTLY", timedelta(seconds=1))
@@ -168,7 +189,7 @@ async def test_r10_a_poller_that_is_dead_is_not_a_worker(world: Handoff, monkeyp
         return any(queue.state.pollers for queue in served.values()) and not any(q.workers for q in served.values())
 
     await until(is_dead)
-    seen = await ask(world)
+    seen = await agreed(world)
     for queue, kind in (("orders", "workflow"), ("erp-stub", "activity"), ("subscriber", "activity")):
         assert Harm.STOPPED is seen.doctor[f"queue {queue}"].harm
         assert 0 == seen.gauge("pollers", queue=queue, kind=kind)
@@ -181,7 +202,8 @@ async def test_r10_an_order_that_waits_for_a_person_waits_and_is_not_lost(world:
         world.erp.faults.reject = 1
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.ATTENTION)
-        seen = await ask(world)
+        seen = await agreed(world)
+        await _shows(world, record, "attention", "erp-rejected")
         counts = (await world.audit()).counts
         assert "1 need attention" in seen.doctor["erp-rejected"].text
         assert 1 == seen.gauge("attention_now", reason="erp-rejected")
@@ -221,7 +243,7 @@ async def test_n9_orders_behind_an_erp_that_is_only_slow_are_reported(
         world.erp.faults.slow = 3
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.ORDERING)
-        seen = await ask(world)
+        seen = await ask(world)  # not the audit, which would wait for the slow ERP
         world.erp.faults.slow = 0
         await world.until_written_back(record)
     assert "erp stub" not in seen.doctor
@@ -238,7 +260,7 @@ async def test_r5_a_workflow_that_cannot_continue_is_counted_by_all(world: Hando
             names.ORDER_WORKFLOW, "no input of ours", id=workflow_id, task_queue=names.ORDERS_QUEUE
         )
         await until(lambda: _wedged(world, 1), poll=1)  # Temporal marks it after five attempts
-        seen = await ask(world)
+        seen = await agreed(world)
     assert 1 == seen.gauge("wedged_workflows")
     assert "1 cannot continue" in seen.doctor["wedged workflows"].text
     assert "1 cannot continue: closedwon doctor" in seen.top
@@ -267,7 +289,9 @@ async def test_r10_an_order_that_is_followed_is_at_its_stage_and_finished(world:
     async with _working(world):
         (record,) = world.org.win_next(1)
         await world.until_stage(record, OrderStage.FOLLOWING)
-        seen = await _until(world, lambda seen: (seen.gauge("open_orders", stage="following") or 0) >= 1)
+        await _until(world, lambda seen: (seen.gauge("open_orders", stage="following") or 0) >= 1)
+        seen = await agreed(world)
+        await _shows(world, record, "following")
     assert str(int(seen.gauge("open_orders", stage="following") or 0)) in seen.line_of("following")
     assert "0 unfinished" in seen.top
     assert seen.gauge("oldest_open_order_seconds", stage="following") is None
@@ -278,14 +302,14 @@ async def test_r10_a_paused_erp_and_one_that_is_not_reached_are_so_for_all(world
     queue = names.erp_queue("stub")
     seen = []
     await erps.limit(world.client, "stub", 0, erps=["stub"], reason="closing", by="ada")
-    seen.append(await ask(world))
+    seen.append(await agreed(world))
     await erps.limit(world.client, "stub", None, erps=["stub"], reason="", by="ada")
     await write_breaker_entry(world.client, queue, PROBE, reason="none connects", by="a test")
     await until_phase(world, Phase.PROBING)
-    seen.append(await ask(world))
+    seen.append(await agreed(world))
     await write_breaker_entry(world.client, queue, None, reason="", by="a test")
     await until_phase(world, Phase.OPEN)
-    seen.append(await ask(world))
+    seen.append(await agreed(world))
 
     assert [1, 0, 0] == [one.gauge("queue_paused", queue=queue) for one in seen]
     assert [0, 1, 0] == [one.gauge("queue_unreachable", queue=queue) for one in seen]

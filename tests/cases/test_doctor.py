@@ -32,7 +32,7 @@ from closedwon.settings import AlertSettings, Intake, Settings, Tls
 from closedwon.settings.values import FileSecret
 from tests.support.handoff import Handoff, handoff
 from tests.support.intake import Authority
-from tests.support.metrics import Gauges
+from tests.support.metrics import Gauges, firing
 from tests.support.network import ConnectProxy, black_hole
 from workers.connections import Connections
 from workers.limits import Limits
@@ -211,8 +211,12 @@ async def test_n4_a_certificate_is_reported_on_each_link_before_and_after_its_en
     gauges = Gauges()
     async with _secured(authority, expired=True) as port:
         url = f"https://localhost:{port}"
-        settings = _with_urls(world.settings, org=url, erp=url).model_copy(
+        settings = _with_urls(world.settings, org=url, erp=url)
+        shown, shown_key, _ = authority.issue("shown")
+        of_ours = {"client_cert": shown, "client_key": shown_key}
+        settings = settings.model_copy(
             update={
+                "erps": tuple(one.model_copy(update=of_ours) for one in settings.erps),
                 "intake": Intake(tls=Tls(certificate=certificate, key=key, client_ca=authority.file)),
                 "alerts": AlertSettings(webhook=SecretStr(url)),
             }
@@ -224,10 +228,13 @@ async def test_n4_a_certificate_is_reported_on_each_link_before_and_after_its_en
             await Limits(world.client, connections, settings, gauges.metrics).report()
 
     for link in ("org org-0", "erp stub", "alerts", "temporal"):
-        (trouble,) = found[f"certificate of {link}"]
-        assert "has expired" in trouble.text
+        trouble, *ours = found[f"certificate of {link}"]
+        assert "its certificate has expired" in trouble.text
+        assert ["our certificate expires in 0 days"] * (link == "erp stub") == [one.text[:33] for one in ours]
         ends = gauges.get("certificate_expires_timestamp_seconds", {"link": link, "side": "theirs"}) or 0
         assert time.time() - 2 * 86400 < ends < time.time()
+        assert ("ClosedwonCertificateExpired", f"{link} theirs") in firing(gauges)
+    assert ("ClosedwonCertificateExpires", "erp stub ours") in firing(gauges)
     texts = {one.harm: one.text for one in found["certificate of intake"]}
     assert "our certificate has expired" in texts[Harm.LOSS]
     assert "the authority of its clients expires in 0 days" in texts[Harm.RISK]
@@ -268,6 +275,7 @@ async def test_a_clock_that_is_ahead_is_so_for_doctor_and_metrics(world: Handoff
             await Limits(world.client, connections, settings, gauges.metrics).report()
     assert "s ahead of Salesforce's" in trouble.text
     assert 3500 < (gauges.get("clock_ahead_seconds", {"org": "org-0"}) or 0) < 3700
+    assert ("ClosedwonClock", "org-0") in firing(gauges)
 
 
 @pytest.mark.parametrize(("days", "is_reported"), [(300, False), (340, True)])

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from temporalio.common import MetricMeter
 
 from closedwon.intake.delivery import IntakeError
@@ -112,3 +114,16 @@ def test_files_that_cannot_be_used_at_the_start_are_named(tmp_path: Path) -> Non
     certificate, _, _ = Authority(tmp_path, "ours").issue("used")
     with pytest.raises(IntakeError, match=r"the files of intake\.tls cannot be used"):
         ServerTls(Tls(certificate=certificate, key=certificate), _ignore)
+
+
+def test_p10_a_key_with_a_passphrase_is_named_as_such(tmp_path: Path) -> None:
+    """OpenSSL would ask for it at the terminal, and intake would hang, at its start or when the file is replaced."""
+    certificate, key, _ = Authority(tmp_path, "ours").issue("used")
+    encrypted = load_pem_private_key(key.read_bytes(), password=None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    key.write_bytes(encrypted)
+    with pytest.raises(IntakeError, match="encrypted with a passphrase"):
+        ServerTls(Tls(certificate=certificate, key=key), _ignore)

@@ -9,10 +9,12 @@ from datetime import timedelta
 import pytest
 
 from closedwon import names
+from closedwon.facts.waits import waits
 from closedwon.ids import RecordId
 from closedwon.model.erp import ErpStatus
-from tests.support.handoff import Handoff, handoff
-from workflows import activity_runner
+from tests.support.handoff import Handoff, handoff, until
+from tests.support.sweeps import AT_ONCE, begin
+from workflows import activity_runner, sweep
 
 
 @asynccontextmanager
@@ -31,7 +33,8 @@ async def _renamed(world: Handoff) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activity_runner, "_TAKEN_WITHIN", timedelta(seconds=2))
+    for module in (activity_runner, sweep):
+        monkeypatch.setattr(module, "TAKEN_WITHIN", timedelta(seconds=2))
 
 
 async def test_r8_a_cancellation_finds_the_order_under_the_new_name() -> None:
@@ -63,3 +66,23 @@ async def test_r8_what_waits_at_the_old_name_can_be_skipped_or_tried_again() -> 
             outcome = await world.order(RecordId(skipped)).result()
         assert names.OrderStage.NOT_NEEDED is outcome.stage
         assert 1 == len(world.erp.orders())
+
+
+async def test_r8_a_sweep_that_waits_at_the_old_name_asks_under_the_new_one() -> None:
+    """Otherwise it would wait indefinitely, and no later sweep of its route would begin."""
+    async with handoff(sweep=AT_ONCE) as world:
+        world.org.seed(1)
+        async with world.working(subscriber=False):
+            (record,) = await world.win(1)
+            await world.until_written_back(record)
+            world.erp.faults.down = True
+            sweeping = await begin(world)
+
+            async def asks() -> bool:
+                return any(wait.failure for wait in await waits(world.client, sweeping.id))
+
+            await until(asks)
+        world.erp.faults.down = False
+        async with _renamed(world):
+            found = await sweeping.result()
+        assert (1, 1, 0) == (found.found, found.right, found.started)

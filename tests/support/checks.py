@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -25,10 +25,11 @@ from closedwon.telemetry.metrics import Metrics
 from closedwon.temporal.search_attributes import SEARCH_ATTRIBUTE_KEYS
 from tests.support.handoff import Handoff, until
 from tests.support.receiver import Receiver
-from workers.checks import Checks, Group, checking, of_settings, of_systems
+from workers.checks import Checks, checking
 from workers.connections import Connections
 from workers.lasting import NamespaceWait
 from workers.orders import order_workers
+from workers.running_checks import Group, of_settings, of_systems
 from workers.subscriber import start_subscriptions, subscription_worker
 
 CALLOUT_KEY = "a key of one test: 0123456789 abcdefghij"
@@ -46,7 +47,11 @@ def everything(settings: Settings, connections: Connections) -> list[Group]:
 
 @asynccontextmanager
 async def checked(
-    world: Handoff, *, subscriber: bool = True, meter: MetricMeter = MetricMeter.noop
+    world: Handoff,
+    *,
+    subscriber: bool = True,
+    meter: MetricMeter = MetricMeter.noop,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Checks]:
     """Workers as a process runs them, with checks at the start and at each `round()` of the test."""
     metrics, holds = Metrics(meter), Holds()
@@ -59,7 +64,7 @@ async def checked(
                 )
             )
             await start_subscriptions(world.client, world.settings)
-        checks = Checks(world.client, everything(world.settings, world.connections), holds, metrics)
+        checks = Checks(world.client, everything(world.settings, world.connections), holds, metrics, clock=clock)
         holds.in_doubt, holds.erp_in_doubt = checks.recheck, checks.recheck_erp
         await stack.enter_async_context(checking(checks, wait=never))
         for worker in order_workers(world.client, world.settings, world.connections, metrics, holds=holds):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,10 +58,20 @@ class Gauges:
 
     def get(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
         """A gauge's value; None where it was never set."""
+        self._update()
+        return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
+
+    def samples(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
+        """All values of a metric, by its whole name, with their labels."""
+        self._update()
+        for (metric, labels), value in self._values.items():
+            if metric == name:
+                yield {key: str(label) for key, label in labels}, value
+
+    def _update(self) -> None:
         for update in self._buffer.retrieve_updates():
             attributes = {key: value for key, value in update.attributes.items() if key != "service_name"}
             self._values[update.metric.name, frozenset(attributes.items())] = update.value
-        return self._values.get((f"closedwon_{name}", frozenset((labels or {}).items())))
 
 
 def our_metrics() -> list[Exported]:
@@ -80,6 +93,48 @@ def rules() -> list[dict[str, Any]]:
     """The alert rules."""
     groups = yaml.safe_load((OBSERVABILITY / "closedwon.rules.yml").read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
+
+
+_COMPARISON = re.compile(
+    r"(?:max|min)(?: by \((?P<by>[^)]*)\))? ?\((?:abs\()?(?P<metric>closedwon_\w+)(?:\{(?P<labels>[^}]*)\})?\)?\)"
+    r"(?P<age> - time\(\))? (?P<sign>>|<|==) (?P<limit>[\d* ]+?)(?: >= (?P<least>\d+))?(?: unless .*)?"
+)
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {">": operator.gt, "<": operator.lt, "==": operator.eq}
+
+
+def firing(gauges: Gauges) -> set[tuple[str, str]]:
+    """The alerts, each with the values of the labels that it names, whose rule compares a gauge and holds now.
+
+    Rules over time (`rate`, `absent`) are left out, and so are `for` and `unless`.
+    """
+    return {
+        (
+            rule["alert"],
+            " ".join(labels[key.strip()] for key in (found["by"] or "").split(",") if key.strip() in labels),
+        )
+        for rule in rules()
+        if (found := _COMPARISON.fullmatch(" ".join(rule["expr"].split())))
+        for labels, value in gauges.samples(found["metric"])
+        if _selects(found["labels"] or "", labels) and _holds(found, value)
+    }
+
+
+def _selects(matchers: str, labels: Mapping[str, str]) -> bool:
+    tests: Mapping[str, Callable[[str, str], bool]] = {
+        "=": operator.eq,
+        "!=": operator.ne,
+        "=~": lambda value, pattern: re.fullmatch(pattern, value) is not None,
+    }
+    return all(
+        tests[sign](labels.get(key, ""), wanted)
+        for key, sign, wanted in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', matchers)
+    )
+
+
+def _holds(found: re.Match[str], value: float) -> bool:
+    seen = value - time.time() if found["age"] else abs(value)
+    limit = math.prod(float(factor) for factor in found["limit"].split("*"))
+    return _SIGNS[found["sign"]](seen, limit) and (found["least"] is None or seen >= float(found["least"]))
 
 
 def panels() -> list[dict[str, Any]]:

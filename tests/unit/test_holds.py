@@ -82,7 +82,7 @@ def test_an_erp_is_held_until_each_of_its_checks_passes() -> None:
 def test_an_erp_is_held_for_all_orgs() -> None:
     """Orders for another ERP go on, and records are read."""
     holds = Holds()
-    holds.hold_erp("stub", _FAILED)
+    holds.hold_erp("stub", _FAILED.model_copy(update={"subject": "erp stub"}))
     with pytest.raises(HeldError, match="held: erp stub"):
         holds.check_erp("stub", ORG_ID)
     holds.check_erp("tryton", ORG_ID)

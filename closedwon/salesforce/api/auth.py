@@ -26,8 +26,10 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -104,6 +106,8 @@ class TokenSource:
         self._failures = 0
         self._failure: _LoginFailedError | None = None
         self._not_before = 0.0
+        self._ahead = 0.0
+        """Seconds by which this machine's clock was ahead of Salesforce's at the last login."""
         self.logins = 0
         """Login attempts so far."""
 
@@ -190,12 +194,18 @@ class TokenSource:
             async with Http(timeout=self._org.timeout) as http:
                 # No redirect: it would carry the secret to another host.
                 reply = await http.call("POST", url, data=form, headers=headers)
+                self._note_clock(reply)
                 body = _json(reply)
                 token = _read_token(reply.status, body)
                 self._check_org(_org_in(body) or await self._org_of(http, token))
                 return token
         except NetworkError as error:
             raise _LoginFailedError(f"Salesforce's login is unreachable: {error}", refused=False) from error
+
+    def _note_clock(self, reply: Reply) -> None:
+        """Count the lifetime of the next JWT from Salesforce's time: a clock that is minutes off would refuse it."""
+        with suppress(KeyError, ValueError):
+            self._ahead = time.time() - parsedate_to_datetime(reply.headers["Date"]).timestamp()
 
     async def _org_of(self, http: Http, token: AccessToken) -> OrgId | None:
         """Request the org of a token from userinfo."""
@@ -221,7 +231,7 @@ class TokenSource:
             "iss": auth.client_id,
             "sub": auth.username,
             "aud": auth.audience,
-            "exp": int(time.time()) + _JWT_LIFETIME,
+            "exp": int(time.time() - self._ahead) + _JWT_LIFETIME,
         }
         try:
             key = _signing_key(current_value(auth.private_key))

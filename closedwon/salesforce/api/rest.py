@@ -14,14 +14,13 @@ import json
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote_plus
 
 import requests
@@ -40,9 +39,11 @@ from closedwon.salesforce.api.describe import Description
 from closedwon.salesforce.api.pages import query_all
 from closedwon.salesforce.api.parents import Parents
 from closedwon.salesforce.api.quota import ORDERS_WAIT_FROM, Usage, check_turn, pace, usage_in
+from closedwon.salesforce.api.updates import Fields, Update, body_of, outcomes
 from closedwon.salesforce.api.window import Window
 from closedwon.salesforce.errors import (
     SPLITS,
+    CallRefusedError,
     ConfigurationError,
     FaultError,
     RecordGoneError,
@@ -56,14 +57,16 @@ from closedwon.salesforce.errors import (
 )
 from closedwon.settings import Org
 
-Fields = Mapping[str, str | int | float | bool | None]
-
+NO_RECORD: Final = RecordId("000000000000000")
+"""A well-formed id that no record has: a call for it shows whether the org takes such calls, and moves no data."""
 _READS_PER_CALL: Final = 100
 """Ids in one query: some 2.7 kB of a URL that may have 16 kB, and few enough for child queries to fit a page."""
 _LONGEST_QUERY: Final = 7000
 """Characters of a query in an address, as it is encoded: most proxies take 8 kB. One record is read in any case."""
 _UPDATES_PER_CALL: Final = 200
 """The maximum of one sObject collection."""
+_SEVERAL: Final = 2
+"""Records of a query that names none: what is too large can be asked for in parts."""
 _PARALLEL_READS: Final = 4
 _PARALLEL_UPDATES: Final = 2
 """Of the same fields: a slow call does not hold the others, and few calls compete for locks that we do not know of."""
@@ -71,11 +74,6 @@ _THREADS: Final = 8
 
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
-
-
-class _Update(NamedTuple):
-    record_id: RecordId
-    fields: Fields
 
 
 class SalesforceClient:
@@ -91,7 +89,7 @@ class SalesforceClient:
         self._adapter = HttpAdapter(self._http, self._counted)
         self._session = self._new_session()
         self._reads: dict[tuple[str, str, bool], Coalescer[RecordId, dict[str, Any] | None]] = {}
-        self._updates: dict[tuple[str, frozenset[str]], Coalescer[_Update, None]] = {}
+        self._updates: dict[tuple[str, frozenset[str]], Coalescer[Update, None]] = {}
         self._in_flight = InFlight()
         self._parents = Parents()
         self.calls = 0
@@ -102,6 +100,8 @@ class SalesforceClient:
         """The first characters of record ids, by object, for the objects described so far."""
         self.lengths: dict[str, dict[str, int]] = {}
         """The lengths of fields in characters, by object, for the objects described so far; fields without one lack."""
+        self.refused_updates: set[str] = set()
+        """The objects of which the org has refused the last call to update records as a whole."""
         self._clock: tuple[datetime, float] | None = None
         """The time of the last response by Salesforce's clock, and by our monotonic clock."""
 
@@ -150,7 +150,7 @@ class SalesforceClient:
         if (
             session is not None
             and self._is_of_org(session)
-            and await _tried(self._update_batch(object_name, [_Update(record_id, fields)], session)) == [None]
+            and await _tried(self._update_batch(object_name, [Update(record_id, fields)], session)) == [None]
         ):
             return
         # Records with other fields are sent separately: one unknown field makes Salesforce reject the whole collection.
@@ -166,15 +166,27 @@ class SalesforceClient:
                 splits=SPLITS,
                 outages=(FaultError, DoubtfulError),
             )
-        await self._submit(self._updates[group], _Update(record_id, fields))
+        await self._submit(self._updates[group], Update(record_id, fields))
+
+    async def update_nothing(self, object_name: str) -> None:
+        """Send an update of a record that does not exist: shows whether the org takes such calls. Changes nothing.
+
+        Raises `CallRefusedError` if it refuses the call as a whole; the record's own refusal counts as a success.
+        """
+        await self._update_batch(object_name, [Update(NO_RECORD, {})])
 
     async def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
-        """Run a query and read all pages, also of child queries; `deleted` includes deleted records (`queryAll`)."""
-        return await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted))
+        """Run a query and read all pages, also of child queries; `deleted` includes deleted records (`queryAll`).
+
+        Raises `CallRefusedError` if the org refuses it for no reason that is the query's, `TooLargeError` as it is.
+        """
+        with about_whole_call(_SEVERAL):
+            return await self.call(lambda salesforce: query_all(salesforce, soql, deleted=deleted))
 
     async def count(self, soql: str, *, deleted: bool = False) -> int:
         """Return the result of a `SELECT COUNT()` query."""
-        answer = await self.call(lambda salesforce: salesforce.query(soql, include_deleted=deleted))
+        with about_whole_call(_SEVERAL):
+            answer = await self.call(lambda salesforce: salesforce.query(soql, include_deleted=deleted))
         return int(answer["totalSize"])
 
     async def look_at_usage(self) -> Usage | None:
@@ -279,19 +291,20 @@ class SalesforceClient:
         return [found.get(record_id) for record_id in ids]
 
     async def _update_batch(
-        self, object_name: str, updates: Sequence[_Update], session: SecretStr | None = None
+        self, object_name: str, updates: Sequence[Update], session: SecretStr | None = None
     ) -> list[Exception | None]:
-        records = [{"attributes": {"type": object_name}, "id": update.record_id, **update.fields} for update in updates]
-        body = {"allOrNone": False, "records": records}
-        with about_whole_call(len(updates)):
-            results = await self.call(
-                lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
-            )
-        if not isinstance(results, list) or len(results) != len(updates):
-            raise UnavailableError("Salesforce responded to an sObject collection without one result per record")
-        if not all(_is_about(update, result) for update, result in zip(updates, results, strict=True)):
-            raise UnavailableError("Salesforce responded to an sObject collection with results in another order")
-        return [_outcome(result) for result in results]
+        body = body_of(object_name, updates)
+        try:
+            with about_whole_call(len(updates)):
+                results = await self.call(
+                    lambda salesforce: salesforce.restful("composite/sobjects", method="PATCH", json=body), session
+                )
+        except CallRefusedError:
+            if session is None:  # a message's own session may have fewer rights than our user
+                self.refused_updates.add(object_name)
+            raise
+        self.refused_updates.discard(object_name)
+        return outcomes(updates, results)
 
     async def call(self, work: Callable[[Salesforce], _T], session: SecretStr | None = None) -> _T:
         """Run `work` with simple-salesforce in a thread; run it again with a fresh token if the first one is rejected.
@@ -393,17 +406,3 @@ async def _tried(batch: Awaitable[list[Any]]) -> list[Any]:
         return await batch
     except (SessionExpiredError, AttentionError, DoubtfulError):
         return []
-
-
-def _is_about(update: _Update, result: Any) -> bool:
-    """Whether a result can belong to an update. The result of a failure may lack the record's id."""
-    named = result.get("id") if isinstance(result, dict) else None
-    return named is None or str(named)[: len(update.record_id.short)] == update.record_id.short
-
-
-def _outcome(result: Any) -> Exception | None:
-    """Read one SaveResult: {id, success, errors: [{statusCode, message, fields}]}."""
-    if isinstance(result, dict) and result.get("success"):
-        return None
-    errors = result.get("errors") if isinstance(result, dict) else None
-    return classify(Refusal.read(HTTPStatus.BAD_REQUEST, errors))

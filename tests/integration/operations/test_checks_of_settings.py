@@ -20,7 +20,8 @@ from tests.support import checks as support
 from tests.support.handoff import Handoff, handoff, until
 from tests.support.intake import deliver, soap_message
 from tests.support.visibility import exists
-from workers.checks import Checks, checking, of_settings
+from workers.checks import Checks, checking
+from workers.running_checks import of_settings
 
 _STRONG = "Zx8Qm4Vt0Lr7Wy2Nc6Pd1Kb9Hs3Gf5Je"
 

@@ -11,11 +11,14 @@ import pytest
 from temporalio.common import MetricMeter
 from temporalio.service import RPCError
 
+from activities import failures
+from activities.doubts import Doubts
 from activities.holds import HeldError, Holds
 from closedwon import names
 from closedwon.acceptance import order_start
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.erp.base import Erp
+from closedwon.ids import RecordId
 from closedwon.model.messages import Message
 from closedwon.model.routes import Channel
 from closedwon.settings import RestErp, TelemetrySettings
@@ -24,8 +27,9 @@ from closedwon.temporal.orders import start_order
 from tests.support import checks as support
 from tests.support.handoff import Handoff, handoff, until
 from workers import process
-from workers.checks import INTERVAL, Checks, checking, of_systems
+from workers.checks import INTERVAL, Checks, checking
 from workers.connections import Connections
+from workers.running_checks import of_systems
 
 _NOOP = Metrics(MetricMeter.noop)
 
@@ -184,6 +188,10 @@ async def test_a_write_back_that_a_changed_right_refuses_waits_for_the_check_as_
         assert 0 == await support.needed_attention(world)
 
 
+async def _waits_for(world: Handoff, record: RecordId, text: str) -> bool:
+    return text in await support.waits_for(world, names.order_workflow_id(world.org.org_id, record))
+
+
 async def _until_org_is_held(world: Handoff, workflow_id: str) -> None:
     async def is_held() -> bool:
         try:
@@ -192,6 +200,36 @@ async def _until_org_is_held(world: Handoff, workflow_id: str) -> None:
             return False
 
     await until(is_held)
+
+
+async def test_p11_an_org_that_refuses_whole_calls_is_held_before_an_order_needs_a_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A code that is new, for every call: it may end by itself, so nothing is held before ten minutes."""
+    now = [0.0]
+    monkeypatch.setattr(failures, "_doubts", Doubts(lambda: now[0]))
+    async with handoff() as world, support.alerting(world) as hook:
+        async with support.checked(world, clock=lambda: now[0]) as checks:
+            world.org.seed(3)
+            world.org.faults.rest_error("A_CODE_OF_2031", times=100_000, status=400)
+            won = await world.win(3)
+            for record in won:
+                await until(lambda: _waits_for(world, record, "A_CODE_OF_2031"))  # noqa: B023 - awaited here
+            assert not await support.holds(world)
+            now[0] = 601.0
+            await checks.round()
+            for record in won:
+                await world.order(record).signal(names.SIGNAL_RETRY)
+                await _until_org_is_held(world, names.order_workflow_id(world.org.org_id, record))
+            await until(lambda: hook.taken)
+            world.org.faults.clear()
+            await checks.round()
+            for record in won:
+                await world.order(record).signal(names.SIGNAL_RETRY)
+            await world.until_written_back(*won)
+        assert 0 == await support.needed_attention(world)
+        (alert,) = hook.taken
+        assert ("check", "salesforce-rejected", world.org.org_id) == (alert["kind"], alert["reason"], alert["org"])
 
 
 async def test_one_org_that_fails_holds_no_other() -> None:

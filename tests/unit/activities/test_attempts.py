@@ -69,6 +69,21 @@ def test_only_the_statement_of_the_attempt_before_is_believed(
     assert expected == environment(attempt=attempt, details=details).run(lambda: Attempt().in_doubt_since)
 
 
+@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(hours=-1)])
+def test_r6_a_doubt_begins_by_temporals_clock(off: timedelta) -> None:
+    """The time until which it lasts is compared with Temporal's: behind it, no one would wait for the late effect."""
+    started = datetime.now(UTC) - off
+
+    def doubt() -> datetime | None:
+        attempt = Attempt()
+        attempt.unanswered()
+        return attempt.in_doubt_since
+
+    since = environment(started=started).run(doubt)
+    assert since is not None
+    assert started <= since < started + timedelta(minutes=1)
+
+
 @pytest.mark.parametrize("details", [(), ended(1), ended(4)])
 def test_after_a_reset_of_the_activity_nothing_is_believed(details: tuple[Any, ...]) -> None:
     """Temporal counts from 1 again, so the attempt directly before is not known: it may have written."""

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import jwt
 import pytest
@@ -70,6 +71,33 @@ async def test_the_jwt_bearer_flow_signs_our_identity() -> None:
     assert "urn:ietf:params:oauth:grant-type:jwt-bearer" == form["grant_type"]
     assert ("the-client", "integration@example.com") == (claims["iss"], claims["sub"])
     assert time.time() < claims["exp"] < time.time() + 300
+
+
+async def test_r6_a_jwt_counts_from_salesforces_time_where_ours_is_wrong() -> None:
+    """The first login of a machine whose clock is an hour off is refused; the next one is not, without a person."""
+    behind = timedelta(hours=1)
+    expiries: list[datetime] = []
+    fresh = {"access_token": "00D!token", "id": f"https://login.salesforce.com/id/{ORG_ID}/005000000000001AAA"}
+
+    async def answer(request: web.Request) -> web.Response:
+        theirs = datetime.now(UTC) - behind
+        claims = jwt.decode(str((await request.post())["assertion"]), options={"verify_signature": False})
+        expiries.append(datetime.fromtimestamp(claims["exp"], UTC))
+        is_valid = theirs < expiries[-1] < theirs + timedelta(minutes=5)
+        body = fresh if is_valid else {"error": "invalid_grant", "error_description": "invalid assertion"}
+        headers = {"Date": format_datetime(theirs, usegmt=True)}
+        return web.json_response(body, status=200 if is_valid else 400, headers=headers)
+
+    clock = Clock()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    async with serving({"POST /services/oauth2/token": answer}) as url:
+        source = TokenSource(with_jwt(org_at(url), key.private_bytes(*form).decode()), clock=clock)
+        with pytest.raises(SalesforceAuthFailedError):
+            await source.token()
+        clock.now += 60
+        assert "00D!token" == (await source.token()).access_token
+    assert behind - timedelta(minutes=1) < expiries[0] - expiries[1] < behind + timedelta(minutes=1)
 
 
 async def test_an_invalid_private_key_names_its_setting() -> None:

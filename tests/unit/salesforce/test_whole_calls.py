@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import web
 
 from closedwon.errors import AttentionReason, DoubtfulError
 from closedwon.ids import RecordId
-from closedwon.salesforce.api.rest import SalesforceClient
+from closedwon.salesforce.api.rest import NO_RECORD, SalesforceClient
 from closedwon.salesforce.api.scan import pages
+from closedwon.salesforce.errors import CallRefusedError
 from tests.unit.salesforce.resting import Rest, record_ids, refused
 
 
@@ -53,3 +55,31 @@ async def test_a_page_that_cannot_be_smaller_is_a_doubt_about_the_settings() -> 
 
     assert AttentionReason.CONFIGURATION is raised.value.attention.reason
     assert "`where`" in raised.value.attention.hint
+
+
+async def test_an_object_whose_updates_are_refused_as_a_whole_is_remembered_until_a_call_is_taken() -> None:
+    """No read shows it, so the running checks ask for an update of no record: its own refusal is a success."""
+    is_refusing = True
+    nothing_there = [{"success": False, "errors": [{"statusCode": "INVALID_CROSS_REFERENCE_KEY", "message": "x"}]}]
+    rest = Rest(on_collection=lambda _: refused(404, "NOT_FOUND") if is_refusing else web.json_response(nothing_there))
+    async with rest.client() as client:
+        with pytest.raises(CallRefusedError):
+            await _update(client, *record_ids(1))
+        assert {"Opportunity"} == client.refused_updates
+        with pytest.raises(CallRefusedError):
+            await client.update_nothing("Opportunity")
+        is_refusing = False
+        await client.update_nothing("Opportunity")
+
+    assert set() == client.refused_updates
+    assert {"attributes": {"type": "Opportunity"}, "id": NO_RECORD} == rest.collections[-1][0]
+
+
+async def test_a_refused_query_of_many_records_is_a_doubt_about_the_settings() -> None:
+    """A sweep does not need a person because a proxy has answered for some seconds."""
+    rest = Rest(on_query=lambda _: refused(403, "INSUFFICIENT_ACCESS"))
+    async with rest.client() as client:
+        with pytest.raises(CallRefusedError):
+            await client.query("SELECT Id FROM Opportunity")
+        with pytest.raises(CallRefusedError):
+            await client.count("SELECT COUNT() FROM Opportunity")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, cast
@@ -12,10 +13,11 @@ from temporalio.client import Client
 from temporalio.common import MetricMeter
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.holds import Holds
-from closedwon.errors import AttentionError, AttentionReason
+from activities.holds import HeldError, Holds
+from closedwon.errors import AttentionError, AttentionReason, DoubtfulError, RetryError
 from closedwon.telemetry.metrics import Metrics
-from workers.checks import Checks, RunningCheck, checking
+from workers.checks import Checks, checking
+from workers.running_checks import RunningCheck
 
 
 class _Temporal:
@@ -41,10 +43,16 @@ class _Temporal:
         raise self._error or RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
 
 
-def _checks(run: Callable[[], Awaitable[object]], error: Exception | None) -> Checks:
+def _checks(
+    run: Callable[[], Awaitable[object]],
+    error: Exception | None,
+    *,
+    holds: Holds | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Checks:
     client = cast("Client", cast("Any", _Temporal(error)))
     check = RunningCheck("erp", None, "stub", run)
-    return Checks(client, [(check,)], Holds(), Metrics(MetricMeter.noop))
+    return Checks(client, [(check,)], holds or Holds(), Metrics(MetricMeter.noop), clock=clock)
 
 
 _OUTAGE = RPCError("unavailable", RPCStatusCode.UNAVAILABLE, b"")
@@ -134,3 +142,53 @@ async def test_what_a_recheck_holds_between_two_rounds_is_checked_again_soon() -
         pause, over = await pauses.get()
         over.set()
         assert timedelta(minutes=15) == (await pauses.get())[0]
+
+
+class _Doubted:
+    """A check that is refused so that it may end by itself, and a clock that a test advances."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.error: Exception | None = DoubtfulError(
+            AttentionError("HTTP 404", reason=AttentionReason.CONFIGURATION, hint="Check the address.")
+        )
+        self.holds = Holds()
+        self.checks = _checks(self._run, None, holds=self.holds, clock=lambda: self.now)
+
+    async def _run(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def round(self, at_minute: float) -> bool:
+        """Make a round; return whether orders are held after it."""
+        self.now = 60 * at_minute
+        await self.checks.round()
+        try:
+            self.holds.check_erp("stub")
+        except HeldError as error:
+            assert "HTTP 404" in str(error)  # noqa: PT017 - it is one of two outcomes
+            return True
+        return False
+
+
+async def test_a_refusal_that_may_end_by_itself_holds_after_ten_minutes() -> None:
+    """Before the 15 minutes of an order are over; until then the result is unknown, and the check is repeated soon."""
+    there = _Doubted()
+    assert [False, False, True] == [await there.round(minute) for minute in (0, 9, 10)]
+    there.error = None
+    assert not await there.round(11)
+
+
+async def test_a_refusal_that_ends_for_a_moment_begins_again() -> None:
+    """A doubt of an hour ago is over; an outage in between says nothing of it, for or against."""
+    there = _Doubted()
+    refusal = there.error
+    assert not await there.round(0)
+    there.error = RetryError("no answer")
+    assert not await there.round(11)
+    there.error = refusal
+    assert await there.round(12)
+    there.error = None
+    assert not await there.round(13)
+    there.error = refusal
+    assert [False, True] == [await there.round(minute) for minute in (14, 24)]
