@@ -14,6 +14,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from closedwon.emulators.pages import LOOPBACK, url_of
 from closedwon.emulators.salesforce.app import build
 from closedwon.emulators.salesforce.config import OrgConfig, read_config
 from closedwon.emulators.salesforce.connection import Connection, read_connection, write_connection, write_secret
@@ -41,12 +42,13 @@ class SalesforceEmulator(EmulatedOrg):
         org_id: str | None = None,
         credentials: Credentials | None = None,
         private_key: str | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         """`port` 0 selects a free port, which stays the same after `stop` and `start`."""
         self._private_key = private_key
         public_key = _public_key(private_key) if private_key else None
         super().__init__(config=config, credentials=credentials, path=path, org_id=org_id, public_key=public_key)
-        self._port = port
+        self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -67,7 +69,7 @@ class SalesforceEmulator(EmulatedOrg):
     @property
     def url(self) -> str:
         """The org's URL: a host name, because clients do not store cookies for IP addresses."""
-        return f"http://localhost:{self._port}"
+        return url_of(self._host, self._port)
 
     @property
     def client_id(self) -> str:
@@ -88,13 +90,13 @@ class SalesforceEmulator(EmulatedOrg):
         return self._private_key
 
     async def start(self) -> None:
-        """Listen on loopback. Raises `OSError` if the port is in use."""
-        listener = socket.socket()
+        """Listen. Raises `OSError` if the port is in use, or the host is not an address of this machine."""
+        listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
+        listener.bind((self._host, self._port))
         self._port = listener.getsockname()[1]
         self._runner = web.AppRunner(
-            build(self),
+            build(self, self._host),
             access_log=None,
             handler_cancellation=True,  # a poll of a disconnected client must not consume events
             max_line_size=_MAX_LINE,
@@ -142,11 +144,12 @@ async def serve(
     data_dir: Path,
     *,
     port: int | None = None,
+    host: str = LOOPBACK,
     memory: bool = False,
     org_id: str | None = None,
     on_ready: Callable[[SalesforceEmulator], None] | None = None,
 ) -> None:
-    """Serve the org of `data_dir` until SIGTERM or SIGINT.
+    """Serve the org of `data_dir` at the address `host` until SIGTERM or SIGINT.
 
     Keeps the credentials, the id and the port of an earlier run. Raises `OSError` if the port is in use, and
     `ValueError` if the directory belongs to another org.
@@ -159,6 +162,7 @@ async def serve(
         write_secret(key_file, new_private_key())
     org = SalesforceEmulator(
         port=_port(port, earlier),
+        host=host,
         private_key=key_file.read_text(encoding="utf-8"),
         config=read_config(data_dir / _CONFIG),
         credentials=_credentials(earlier),
