@@ -19,7 +19,7 @@ class Shown(NamedTuple):
     @property
     def words(self) -> str:
         """The text that can be read, with single blanks."""
-        return " ".join("".join(html.fromstring(self.text).itertext()).split())
+        return " ".join("".join(map(str, html.fromstring(self.text).itertext())).split())
 
     @property
     def token(self) -> str:
