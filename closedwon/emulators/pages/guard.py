@@ -26,6 +26,7 @@ LOOPBACK: Final = "127.0.0.1"
 TOKEN: Final = "token"  # noqa: S105 - the name of a form field
 _NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - not bound here
+_READING: Final = frozenset({"GET", "HEAD"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -63,8 +64,11 @@ class PageGuard:
             )
 
     def check_site(self, request: web.Request) -> None:
-        """Raise `HTTPForbidden` if a browser says that another site sends this request. Other clients do not say."""
-        if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
+        """Raise `HTTPForbidden` if a browser says that another site sends this request, unless it only reads.
+
+        Links from other pages may be followed. Clients that are not browsers send no such header.
+        """
+        if request.method not in _READING and request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITE:
             raise web.HTTPForbidden(text="This request comes from another web site, and was not carried out.")
 
     async def form(self, request: web.Request) -> dict[str, str]:

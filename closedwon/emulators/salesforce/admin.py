@@ -76,8 +76,8 @@ _ARMED = (
 )
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 _AUDIT = (
-    "SELECT Id, Name, StageName, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, ERP_Order_Link__c, "
-    "ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
+    "SELECT Id, Name, StageName, IsWon, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, "
+    "ERP_Order_Link__c, ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
 )
 
 

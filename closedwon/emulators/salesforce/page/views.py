@@ -16,9 +16,9 @@ from closedwon.emulators.salesforce.config import CalloutDefinition
 from closedwon.emulators.salesforce.org import EmulatedOrg
 from closedwon.ids import InvalidIdError, RecordId
 
-_OPEN_SHOWN: Final = 6
+_OPEN_SHOWN: Final = 5
 """Open deals that are shown: those that are won next."""
-_OTHERS_SHOWN: Final = 40
+_OTHERS_SHOWN: Final = 20
 _EVENTS_SHOWN: Final = 12
 _QUEUE_SHOWN: Final = 20
 _CALLS_SHOWN: Final = 6
@@ -26,6 +26,7 @@ _DEALS: Final = (
     "SELECT o.*, a.Name AS AccountName FROM Opportunity o LEFT JOIN Account a ON a.Id = o.AccountId "
     "WHERE o.IsDeleted = 0"
 )
+_WAITS: Final = "(o.IsWon AND o.ERP_Order_Number__c IS NULL AND o.ERP_Order_Status__c IS NULL)"
 _COUNTS: Final = (
     "SELECT count(*) AS all_deals, total(NOT IsClosed) AS open, total(IsWon) AS won, "
     "total(IsWon AND ERP_Order_Number__c IS NOT NULL) AS numbered, "
@@ -158,11 +159,12 @@ def fault_forms(faults: Mapping[str, Callable[..., Any]]) -> list[FaultForm]:
 
 
 def _shown_deals(org: EmulatedOrg) -> list[Deal]:
-    """The newest first: those that are won next, and below them those that are won."""
-    waiting = org.store.select(f"{_DEALS} AND NOT o.IsClosed ORDER BY o.Id LIMIT {_OPEN_SHOWN}")
-    others = org.store.select(f"{_DEALS} AND o.IsClosed ORDER BY o.Id DESC LIMIT {_OTHERS_SHOWN}")
-    rows = sorted((*waiting, *others), key=lambda row: str(row["Id"]), reverse=True)
-    return [_deal(dict(row)) for row in rows]
+    """Those that are won next, then those that wait for their order, then the others, the last changed first."""
+    coming = org.store.select(f"{_DEALS} AND NOT o.IsClosed ORDER BY o.Id LIMIT {_OPEN_SHOWN}")
+    last = f"ORDER BY o.SystemModstamp DESC, o.Id DESC LIMIT {_OTHERS_SHOWN}"
+    waiting = org.store.select(f"{_DEALS} AND {_WAITS} {last}")
+    others = org.store.select(f"{_DEALS} AND o.IsClosed AND NOT {_WAITS} {last}")
+    return [_deal(dict(row)) for row in (*coming, *waiting, *others)]
 
 
 def _deal(row: Mapping[str, Any]) -> Deal:
