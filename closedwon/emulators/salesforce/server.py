@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -90,10 +91,18 @@ class SalesforceEmulator(EmulatedOrg):
         return self._private_key
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` if the port is in use, or the host is not an address of this machine."""
+        """Listen. Raises `OSError` if the port is in use, `ValueError` if `host` is not an address of this machine."""
         listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self._host, self._port))
+        try:
+            listener.bind((self._host, self._port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise
+            raise ValueError(
+                f"--host {self._host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of them"
+            ) from None
         self._port = listener.getsockname()[1]
         self._runner = web.AppRunner(
             build(self, self._host),
@@ -152,7 +161,7 @@ async def serve(
     """Serve the org of `data_dir` at the address `host` until SIGTERM or SIGINT.
 
     Keeps the credentials, the id and the port of an earlier run. Raises `OSError` if the port is in use, and
-    `ValueError` if the directory belongs to another org.
+    `ValueError` if the directory belongs to another org, or `host` is not an address of this machine.
     """
     os.umask(0o077)  # SQLite's other files contain tokens, too
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - before anything is served
