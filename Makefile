@@ -106,7 +106,7 @@ docs: setup ## Write the generated pages in docs/ again
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images again (needs Chromium)
-	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
+	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py tests/e2e/test_pages.py
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too

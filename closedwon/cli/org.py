@@ -39,11 +39,15 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: the one served last time.")
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; any other than loopback is open to other machines.")
+    ] = "127.0.0.1",
     memory: Annotated[bool, typer.Option("--memory", help="Keep records and events in memory only.")] = False,  # noqa: FBT002 - a flag
     org_id: Annotated[str | None, typer.Option(help="The org's id (`00D…`), fixed at the first start.")] = None,
 ) -> None:
     """Serve a **Salesforce org** on this machine (default port 8080) until Ctrl-C.
 
+    Its page, for a browser, is at the address that is printed: deals, events, messages, faults.
     Records and events are kept in the data dir; address and credentials are written to `connection.json` there.
     `org.toml` in the data dir may configure flows, validation rules, custom fields and timings.
 
@@ -52,11 +56,15 @@ def serve(
     """
     import logging  # noqa: PLC0415 - `closedwon --help` stays instant
 
+    from closedwon.emulators.pages import warning  # noqa: PLC0415
     from closedwon.emulators.salesforce import serve as serve_org  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if exposed := warning(host):
+        typer.secho(exposed, err=True, fg=typer.colors.YELLOW)
     with serving("an org", data_dir):
-        asyncio.run(serve_org(data_dir, port=port, memory=memory, org_id=org_id, on_ready=_show_ready(data_dir)))
+        ready = _show_ready(data_dir)
+        asyncio.run(serve_org(data_dir, port=port, host=host, memory=memory, org_id=org_id, on_ready=ready))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from closedwon import names
 from closedwon.demo import ErpKind, TemporalKind, Via, show
 from closedwon.demo.cluster import programs
 from closedwon.demo.deals import SalesforceRecords, Summary, summarise
+from closedwon.demo.page import DemoPage
 from closedwon.demo.parts import Part, State, together
 from closedwon.demo.show import Screen, Track
 from closedwon.demo.stack import Stack
@@ -85,10 +86,9 @@ async def demo(options: Options) -> bool:
         try:
             await together(stack.start(), _draw_start(stack, screen))
             good = await _win_and_count(stack, screen, options)
-            screen.say(show.where_to_look(stack, stays=options.keep, has_killed=options.kill))
-            while options.keep:
-                stack.check()
-                await pause(1)
+            if options.keep:
+                await _keep(stack, screen)
+            screen.say(show.where_to_look(stack, stays=False, has_killed=options.kill))
         except Exception as error:
             if is_cancelled():  # the call that the signal has ended fails in its own way
                 raise asyncio.CancelledError from None
@@ -99,6 +99,16 @@ async def demo(options: Options) -> bool:
         finally:
             await stack.stop()
     return good
+
+
+async def _keep(stack: Stack, screen: Screen) -> None:
+    """Serve the page until a signal comes. Raises `PartError` when a part ends."""
+    async with DemoPage.served(stack) as page:
+        screen.say(show.where_to_look(stack, stays=True))
+        while True:
+            stack.check()
+            page.check()
+            await pause(1)
 
 
 def _world(options: Options) -> str:

@@ -54,6 +54,11 @@ _NAME_END: Final = 7
 _DONE: Final = "✔"
 
 
+def words(stage: str) -> str:
+    """A stage as a person reads it."""
+    return _LOOKS.get(stage, (stage.replace("-", " "), ""))[0]
+
+
 class Track:
     """The progress of a deal. `stage` is a key of `_LOOKS` or the name of another stage."""
 
@@ -260,9 +265,9 @@ def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> Ren
     erp = stack.erp.connection["url"]
     query = quote(of_type(names.ORDER_WORKFLOW))
     rows = (
-        ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
         ("Salesforce: the org", stack.org.connection["url"]),
-        (f"The ERP: {stack.erp_kind.words}", f"{erp}/_admin/orders" if stack.erp_kind is ErpKind.STUB else erp),
+        ("Every order in Temporal's UI", f"{stack.temporal.ui}/workflows?query={query}"),
+        (f"The ERP: {stack.erp_kind.words}", erp if stack.erp_kind is ErpKind.STUB else erp.rpartition("/")[0]),
         ("Credentials of both", f"{org_dir}/connection.json, {erp_dir}/…"),
         ("Logs", _short(stack.org.log.parent)),
         ("", ""),
@@ -275,7 +280,12 @@ def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> Ren
     )
     width = max(len(what) for what, _ in rows)
     lines = (_to_copy(f"{what:<{width}}  ", where) for what, where in rows)
-    return Group(Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"), *lines)
+    return Group(
+        Text("\nEverything keeps running. Ctrl-C stops it.\n", "bold"),
+        _to_copy("  Open this, win a deal, and kill a worker:  ", f"http://localhost:{stack.page_port}"),
+        Text(""),
+        *lines,
+    )
 
 
 def _to_copy(what: str, where: str) -> Text:

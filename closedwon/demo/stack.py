@@ -45,6 +45,8 @@ _ANSWER: Final = aiohttp.ClientTimeout(total=20)
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _INTAKE: Final = "intake"
 """The name of the port on which intake takes messages; the part's own port is that of its metrics."""
+_PAGE: Final = "page"
+_USUAL_PORTS: Final = USUAL_PORTS | {_PAGE: 8234}
 
 
 class Server(Part):
@@ -123,7 +125,7 @@ class Stack:
         self._lock: TextIO | None = None
         self._ports = ports = Ports(self.data_dir / "ports.json")
         if usual_ports:
-            ports.suggest(USUAL_PORTS)
+            ports.suggest(_USUAL_PORTS)
         self._guard = Guard()
         how: dict[str, Any] = {"log_dir": self.data_dir / "logs", "ports": ports, "guard": self._guard}
         self.temporal = (Cluster if temporal is TemporalKind.CLUSTER else DevelopmentServer)(self.data_dir, **how)
@@ -170,6 +172,7 @@ class Stack:
         """Start the servers side by side, then Closedwon's processes."""
         self._lock = lock_data_dir(self.data_dir)
         self._guard.start()
+        self._ports.replace_taken([_PAGE])
         if self.intakes:
             self._ports.replace_taken([_INTAKE])
             self._write_org_settings()
@@ -248,6 +251,11 @@ class Stack:
         path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n"
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         file.write_text(path + "".join(lines), encoding="utf-8")
+
+    @property
+    def page_port(self) -> int:
+        """Where the demo's page is served."""
+        return self._ports.get(_PAGE)
 
     @property
     def _intake_port(self) -> int:

@@ -3,11 +3,11 @@
 Its guarantees are those of a real ERP (`stub_orders`). It offers every optional part of the contract, unless a fault
 omits one (`stub_faults`). Otherwise it is not an ERP: it has no stock and accepts every product.
 
-Apart from the contract (`docs/erp-rest-contract.md`), on other paths and without a credential:
+Apart from the contract (`docs/erp-rest-contract.md`), on other paths and without a credential, beside the page at `/`:
 
     GET  /_admin/orders          every order with its key, for audits that read the ERP and not Closedwon
     POST /_admin/orders          create an order as a user of the ERP would; the body as in the contract
-    GET  /_admin/orders/{id}     one order with its whole request; the target of its link
+    GET  /_admin/orders/{id}     one order with its whole request
     POST /_admin/orders/{id}     {"status": "done"}: a change by users or other systems of the ERP
     GET  /_admin/state           how many calls of the contract came, and how many orders there are
     GET  /_admin/faults          the armed faults (`ErpFaults`)
@@ -37,6 +37,7 @@ from pydantic import ValidationError
 from closedwon.emulators.erp import connection, stub_orders
 from closedwon.emulators.erp.stub_faults import ErpFaults, Lie
 from closedwon.emulators.erp.stub_orders import Row, StaleVersionError, StubOrders
+from closedwon.emulators.erp.stub_page import StubPage
 from closedwon.model.erp import ErpStatus
 from closedwon.model.orders import Order
 
@@ -62,11 +63,12 @@ class StubErp:
         self.calls = 0
         """Calls of the contract so far."""
         self.table = StubOrders(database)
+        self._pages = StubPage(self)
         self._runner: web.AppRunner | None = None
         self._chance = secrets.SystemRandom()
         self._held: set[asyncio.Task[None]] = set()
         self.landed: list[dict[str, Any]] = []
-        """The answers to writes that were held back, as they took effect: no caller gets them."""
+        """The answers to writes that were held back: no caller gets them."""
         self._cached: Any = None
 
     @property
@@ -127,11 +129,14 @@ class StubErp:
             web.get("/_admin/faults", self._admin_faults),
             web.post("/_admin/faults", self._admin_arm),
         ])  # fmt: skip
+        self._pages.add_to(app)
         return app
 
     @web.middleware
     async def _misbehave(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if request.path.startswith("/_admin/"):
+        if StubPage.has(request.path) or request.path.startswith("/_admin/"):
+            self._pages.guard.check_host(request)
+            self._pages.guard.check_site(request)
             return await _with_bad_requests(request, handler)
         self.calls += 1
         if self.faults.slow:
@@ -330,7 +335,7 @@ class StubErp:
 
     async def _admin_change(self, request: web.Request) -> web.Response:
         status = ErpStatus((await request.json())["status"])
-        return web.json_response(self._answer(self._set_status(self._row(request)["id"], status)))
+        return web.json_response(self._answer(self.table.change(self._row(request)["id"], {"status": status})))
 
     async def _admin_state(self, _request: web.Request) -> web.Response:
         return web.json_response({"calls": self.calls, "orders": len(self.orders())})
@@ -340,16 +345,13 @@ class StubErp:
 
     async def _admin_arm(self, request: web.Request) -> web.Response:
         self.faults = ErpFaults.model_validate(self.faults.model_dump() | await request.json())
-        return web.json_response(self.faults.model_dump(mode="json"))
+        return await self._admin_faults(request)
 
     def _row(self, request: web.Request) -> Row:
         row = self.table.with_id(request.match_info["id"])
         if row is None:
             raise web.HTTPNotFound(text='{"title": "Not Found", "status": 404}', content_type=_PROBLEM)
         return row
-
-    def _set_status(self, order_id: int, status: ErpStatus) -> Row:
-        return self.table.change(order_id, {"status": status})
 
     def _answer(self, row: Row) -> dict[str, Any]:
         order = stub_orders.answer(row, self.url, self._unit(row["currency"]))
@@ -364,7 +366,7 @@ def _kind(request: web.Request) -> str:
 
 
 def _problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> web.Response:
-    body = {"title": status.phrase, "status": status, "detail": detail, **extra}
+    body = {"title": status.phrase, "status": status, "detail": detail} | extra
     return web.json_response(body, status=status, headers=headers, content_type=_PROBLEM)
 
 
@@ -392,8 +394,7 @@ async def serve(data_dir: Path, port: int | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = connection.choose_port(port, before, DEFAULT_PORT)
     await erp.start(port)
-    facts = {"kind": "rest", "url": erp.url, "port": port, "token": erp.token}
-    connection.write(data_dir, facts)
-    _log.info("stub ERP at %s, audit at %s/_admin/orders, credentials in %s", erp.url, erp.url, data_dir)
+    connection.write(data_dir, {"kind": "rest", "url": erp.url, "port": port, "token": erp.token})
+    _log.info("stub ERP at %s (open it in a browser), credentials in %s", erp.url, data_dir)
     await stop.wait()
     await erp.stop()

@@ -99,6 +99,14 @@ class StubOrders:
         ).fetchone()
         return row
 
+    def newest(self, count: int) -> list[Row]:
+        """The last orders, the newest first."""
+        return self.db.execute("SELECT * FROM orders ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+
+    def counts(self) -> dict[str, int]:
+        """How many orders there are of each status that occurs."""
+        return dict(self.db.execute("SELECT status, count(*) FROM orders GROUP BY status ORDER BY status").fetchall())
+
     def page(self, org: str, since: datetime, after: int, limit: int) -> list[Row]:
         """Orders of the org that were created or changed at or after `since`, with ids above `after`."""
         moment = since.astimezone(UTC)
@@ -172,7 +180,7 @@ def answer(row: Row, url: str, unit: Decimal) -> dict[str, Any]:
         currency=row["currency"],
         amount=Decimal(row["amount"]),
         line_count=row["line_count"],
-        url=f"{url}/_admin/orders/{row['id']}",
+        url=f"{url}/_page/orders/{row['id']}",
         customer=row["customer"],
         order_date=date.fromisoformat(placed),
         rounding=unit,

@@ -7,6 +7,7 @@ and the demo import it; of the product it imports only `closedwon.ids` and `clos
 - `bus`: the event bus: published events, and their delivery by CometD.
 - `push`: flows, outbound messages and callouts: what triggers them, their queue, their delivery.
 - `data`: the schema, the store, the rules for writing records, and SOQL.
+- `page`: what a person sees and presses in a browser.
 - `server` runs an `org`, `app` dispatches its HTTP requests, `admin` and `faults` control it, `client` calls it.
 """
 

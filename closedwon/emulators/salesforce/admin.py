@@ -76,8 +76,8 @@ _ARMED = (
 )
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 _AUDIT = (
-    "SELECT Id, Name, StageName, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, ERP_Order_Link__c, "
-    "ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
+    "SELECT Id, Name, StageName, IsWon, Amount, CurrencyIsoCode, ERP_Order_Number__c, ERP_Order_Status__c, "
+    "ERP_Order_Link__c, ERP_Order_Error__c, SystemModstamp, LastModifiedById FROM Opportunity"
 )
 
 
@@ -96,7 +96,8 @@ class Admin:
             "revoke_tokens": org.revoke_tokens,
             "move_bus": org.move_bus,
         }
-        self._faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
+        self.faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
+        """What arms each fault, by name. They raise `ValueError` for invalid arguments."""
 
     async def handle(self, request: web.Request, path: str) -> web.Response:
         """Answer one request."""
@@ -113,13 +114,13 @@ class Admin:
 
     async def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
         head, _, fault = name.partition("/")
-        if head == "faults" and method == "POST" and fault in self._faults:
+        if head == "faults" and method == "POST" and fault in self.faults:
             _log.info("fault %s %s", fault, body or "")
-            return web.json_response({"fault": fault, "result": self._faults[fault](**body)})
+            return web.json_response({"fault": fault, "result": self.faults[fault](**body)})
         answers: dict[tuple[str, str], Callable[[], Any]] = {
             ("GET", "state"): self.state,
             ("GET", "opportunities"): lambda: self._org.query(_AUDIT),
-            ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self._faults.items())},
+            ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self.faults.items())},
             ("POST", "clock"): lambda: self._advance(float(body["advance_seconds"])),
             ("POST", "seed"): lambda: {"ids": self._seed(body)},
             ("POST", "undelete"): lambda: self._undelete(str(body["object"]), str(body["record"])),

@@ -1,4 +1,6 @@
-"""The web application of an org: dispatches HTTP requests to `oauth`, `rest`, `cometd` and `admin`. No decisions here.
+"""The web application of an org: dispatches HTTP requests to `oauth`, `rest`, `cometd`, `admin` and the org's `page`.
+
+No decisions here.
 
 One handler takes every path, because real clients also request `//services/...`. Lost responses and cut polls are
 dropped connections: the transport is aborted without a response.
@@ -15,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from closedwon.emulators.pages import LOOPBACK
 from closedwon.emulators.salesforce.admin import Admin
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse, split_path, versions
 from closedwon.emulators.salesforce.api.oauth import OAuthError, bearer
@@ -22,6 +25,7 @@ from closedwon.emulators.salesforce.bus import bayeux, cometd
 from closedwon.emulators.salesforce.errors import ApiError, not_found, session_invalid
 from closedwon.emulators.salesforce.faults import Fault
 from closedwon.emulators.salesforce.org import EmulatedOrg
+from closedwon.emulators.salesforce.page import OrgPages
 
 _log = logging.getLogger(__name__)
 
@@ -30,19 +34,20 @@ _MAX_BODY = 50 * 1024 * 1024
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def build(org: EmulatedOrg) -> web.Application:
-    """The application that serves `org`."""
+def build(org: EmulatedOrg, host: str = LOOPBACK) -> web.Application:
+    """The application that serves `org` at the address `host`."""
     app = web.Application(client_max_size=_MAX_BODY)
-    app.router.add_route("*", "/{path:.*}", _Dispatcher(org).handle)
+    app.router.add_route("*", "/{path:.*}", _Dispatcher(org, host).handle)
     return app
 
 
 class _Dispatcher:
     """Passes each request to the part of the org that handles it."""
 
-    def __init__(self, org: EmulatedOrg) -> None:
+    def __init__(self, org: EmulatedOrg, host: str) -> None:
         self._org = org
         self._admin = Admin(org)
+        self._pages = OrgPages(org, self._admin.faults, host=host)
         self._parts: tuple[tuple[str, Callable[[web.Request, str], Awaitable[web.StreamResponse]]], ...] = (
             ("/services/oauth2/", self._oauth),
             ("/services/data", self._rest),
@@ -53,17 +58,23 @@ class _Dispatcher:
         path = "/" + request.path.lstrip("/")
         if path.startswith("/_admin"):
             return await self._admin.handle(request, path)
+        if self._pages.has(path):
+            return await self._pages.handle(request, path)
+        if (stopped := self._stopped()) is not None:
+            return stopped
+        for prefix, part in self._parts:
+            if path.startswith(prefix):
+                return await part(request, path)
+        return _refused(not_found())
+
+    def _stopped(self) -> web.Response | None:
+        """The response of a fault that stands before the whole org, or None."""
         if self._org.faults.is_down:
             down = ApiError("SERVER_UNAVAILABLE", "Service Unavailable")
             return web.json_response(down.rest_body(), status=down.status)
         if self._org.faults.is_unauthorized:
             return _page(401, "Unauthorized")
-        if self._org.faults.strikes(Fault.EDGE_PAGE):
-            return _page(400, "Access Declined")
-        for prefix, part in self._parts:
-            if path.startswith(prefix):
-                return await part(request, path)
-        return _refused(not_found())
+        return _page(400, "Access Declined") if self._org.faults.strikes(Fault.EDGE_PAGE) else None
 
     # OAuth
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from closedwon.emulators.pages import LOOPBACK, url_of
 from closedwon.emulators.salesforce.app import build
 from closedwon.emulators.salesforce.config import OrgConfig, read_config
 from closedwon.emulators.salesforce.connection import Connection, read_connection, write_connection, write_secret
@@ -41,12 +43,13 @@ class SalesforceEmulator(EmulatedOrg):
         org_id: str | None = None,
         credentials: Credentials | None = None,
         private_key: str | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         """`port` 0 selects a free port, which stays the same after `stop` and `start`."""
         self._private_key = private_key
         public_key = _public_key(private_key) if private_key else None
         super().__init__(config=config, credentials=credentials, path=path, org_id=org_id, public_key=public_key)
-        self._port = port
+        self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -67,7 +70,7 @@ class SalesforceEmulator(EmulatedOrg):
     @property
     def url(self) -> str:
         """The org's URL: a host name, because clients do not store cookies for IP addresses."""
-        return f"http://localhost:{self._port}"
+        return url_of(self._host, self._port)
 
     @property
     def client_id(self) -> str:
@@ -88,13 +91,21 @@ class SalesforceEmulator(EmulatedOrg):
         return self._private_key
 
     async def start(self) -> None:
-        """Listen on loopback. Raises `OSError` if the port is in use."""
-        listener = socket.socket()
+        """Listen. Raises `OSError` if the port is in use, `ValueError` if `host` is not an address of this machine."""
+        listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self._port))
+        try:
+            listener.bind((self._host, self._port))
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise
+            raise ValueError(
+                f"--host {self._host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of them"
+            ) from None
         self._port = listener.getsockname()[1]
         self._runner = web.AppRunner(
-            build(self),
+            build(self, self._host),
             access_log=None,
             handler_cancellation=True,  # a poll of a disconnected client must not consume events
             max_line_size=_MAX_LINE,
@@ -142,14 +153,15 @@ async def serve(
     data_dir: Path,
     *,
     port: int | None = None,
+    host: str = LOOPBACK,
     memory: bool = False,
     org_id: str | None = None,
     on_ready: Callable[[SalesforceEmulator], None] | None = None,
 ) -> None:
-    """Serve the org of `data_dir` until SIGTERM or SIGINT.
+    """Serve the org of `data_dir` at the address `host` until SIGTERM or SIGINT.
 
     Keeps the credentials, the id and the port of an earlier run. Raises `OSError` if the port is in use, and
-    `ValueError` if the directory belongs to another org.
+    `ValueError` if the directory belongs to another org, or `host` is not an address of this machine.
     """
     os.umask(0o077)  # SQLite's other files contain tokens, too
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - before anything is served
@@ -159,6 +171,7 @@ async def serve(
         write_secret(key_file, new_private_key())
     org = SalesforceEmulator(
         port=_port(port, earlier),
+        host=host,
         private_key=key_file.read_text(encoding="utf-8"),
         config=read_config(data_dir / _CONFIG),
         credentials=_credentials(earlier),

@@ -89,7 +89,7 @@ async def test_an_order_with_the_key_in_another_erp_is_reported(two: _Two) -> No
 async def test_a_cancelled_order_is_not_taken(two: _Two) -> None:
     """Neither by its number nor for a rival."""
     by_hand = await _by_hand(two.second)
-    two.second._set_status(int(by_hand.id), ErpStatus.CANCELLED)
+    two.second.table.change(int(by_hand.id), {"status": ErpStatus.CANCELLED})
 
     with pytest.raises(ApplicationError, match="has been cancelled"):
         await two.resolve(new_order().idempotency_key, by_hand.number or "")
@@ -101,7 +101,7 @@ async def test_a_cancelled_order_does_not_prevent_taking_another(two: _Two) -> N
     key = await _ours(two.first)
     ours = await two.find(key)
     assert ours is not None
-    two.first._set_status(int(ours.id), ErpStatus.CANCELLED)
+    two.first.table.change(int(ours.id), {"status": ErpStatus.CANCELLED})
 
     assert by_hand.id == _id(await two.resolve(key, by_hand.number or ""))
 

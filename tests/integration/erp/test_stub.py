@@ -133,7 +133,7 @@ async def test_faults_are_armed_and_orders_audited_over_http(stub: StubErp, rest
         async with http.get("/_admin/orders") as audit:
             (stored,) = (await audit.json())["orders"]
         async with http.get(found.url or "") as link:
-            assert order.name == (await link.json())["request"]["name"]
+            assert order.name in await link.text()
 
     assert (order.idempotency_key, found.number) == (stored["idempotency_key"], stored["number"])
 

@@ -1,14 +1,16 @@
-"""Ctrl-C ends the demo as cancelled, whatever the call raises that it cuts off."""
+"""A signal ends the demo as stopped, whatever the call raises that it cuts off."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
 
 from closedwon.demo import ErpKind, TemporalKind, Via, run, show
 from closedwon.demo.run import Options, demo
+from closedwon.tasks import StoppedError
 
 
 class _Stack:
@@ -42,14 +44,13 @@ async def test_ctrl_c_counts_whatever_the_call_does_that_it_cuts_off(
         return True
 
     monkeypatch.setattr(run, "Stack", lambda *_args, **_options: stack)
-    monkeypatch.setattr(run, "stop_on_signals", lambda: None)
     monkeypatch.setattr(run, "_win_and_count", cut_off)
     monkeypatch.setattr(show, "where_to_look", lambda *_args, **_options: "")
     options = Options(1, ErpKind.STUB, Via.EVENT, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path)
     task = asyncio.create_task(demo(options))
     await waiting.wait()
-    task.cancel()
+    signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(StoppedError):
         await task
     assert stack.is_stopped

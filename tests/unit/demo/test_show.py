@@ -153,6 +153,8 @@ def test_an_order_that_somebody_cancelled_is_not_lost(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(("stays", "folder", "whole"), [
     (True, ".closedwon/demo/tryton", "http://localhost:8233/namespaces/default/workflows?query=WorkflowType%20%3D%20%27OrderWorkflow%27"),
+    (True, ".closedwon/demo/tryton", "http://localhost:8234"),
+    (True, ".closedwon/demo/tryton", "http://localhost:8000"),
     (False, ".closedwon/demo/tryton",
      "temporal server start-dev --port 7233 --db-filename .closedwon/demo/tryton/temporal.db"),
     (False, "my demo", "closedwon org serve --data-dir 'my demo/org'"),
@@ -168,10 +170,11 @@ def test_what_is_to_be_copied_stands_whole_in_a_narrow_terminal(
     monkeypatch.chdir(tmp_path)
     data_dir = Path(folder)
     data_dir.mkdir(parents=True)
-    ports = {"temporal": 7233, "temporal-ui": 8233}
+    ports = {"temporal": 7233, "temporal-ui": 8233, "page": 8234}
     (data_dir / "ports.json").write_text(json.dumps(ports))
     stack = Stack(data_dir, erp=ErpKind.TRYTON, subscribers=1)
-    stack.org.connection = stack.erp.connection = {"url": "http://localhost:8080"}
+    stack.org.connection = {"url": "http://localhost:8080"}
+    stack.erp.connection = {"url": "http://localhost:8000/closedwon"}
     screen = Screen()
     screen.console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
 
