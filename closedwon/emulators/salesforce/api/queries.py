@@ -12,7 +12,7 @@ from typing import Any
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse
 from closedwon.emulators.salesforce.api.describe import describe_field
 from closedwon.emulators.salesforce.data.records import Records
-from closedwon.emulators.salesforce.data.schema import SField
+from closedwon.emulators.salesforce.data.soql import Column
 from closedwon.emulators.salesforce.data.store import random_id
 from closedwon.emulators.salesforce.errors import ApiError
 
@@ -50,7 +50,7 @@ class Queries:
         if not text.strip():
             raise ApiError("MALFORMED_QUERY", "A query string has to be specified")
         if call.query.get("columns", "").lower() == "true":
-            return ApiResponse(200, {"columnMetadata": [_column(one) for one in self._records.selected_fields(text)]})
+            return ApiResponse(200, {"columnMetadata": [_column(one) for one in self._records.selected_columns(text)]})
         found = self._records.query(text, url=f"{call.base}/sobjects", include_deleted=include_deleted)
         if isinstance(found, int):
             return ApiResponse(200, {"totalSize": found, "done": True, "records": []})
@@ -75,6 +75,6 @@ def _page_size(call: ApiRequest) -> int:
     return min(max(wanted, _SMALLEST_PAGE), _LARGEST_PAGE)
 
 
-def _column(one: SField) -> dict[str, Any]:
-    described = describe_field(one)
-    return {"columnName": one.name, "displayName": described["label"], "apexType": described["type"]}
+def _column(one: Column) -> dict[str, Any]:
+    described = describe_field(one.field)
+    return {"columnName": ".".join(one.path), "displayName": described["label"], "apexType": described["type"]}

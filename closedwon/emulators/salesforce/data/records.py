@@ -19,8 +19,9 @@ from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, 
 from closedwon.emulators.salesforce.data.lines import Lines
 from closedwon.emulators.salesforce.data.locks import RowLocks
 from closedwon.emulators.salesforce.data.rights import RightsOfUsers
-from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
-from closedwon.emulators.salesforce.data.soql import Record, Soql
+from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SObject
+from closedwon.emulators.salesforce.data.soql import EVERYTHING, Column, Record, Soql
+from closedwon.emulators.salesforce.data.soql_sql import Reader
 from closedwon.emulators.salesforce.data.store import Row, Store, record_id
 from closedwon.emulators.salesforce.data.values import Stored, to_json, to_stored
 from closedwon.emulators.salesforce.errors import ApiError, not_found
@@ -74,7 +75,7 @@ class Records:
         self._outbox = outbox
         self._faults = faults
         self._config = config
-        self._soql = Soql(schema, store)
+        self._soql = Soql(schema, store, clock)
         self._flows = Flows(config.flows)
         self._lines = Lines(store)
         self._before: deque[_Before] = deque()
@@ -157,15 +158,21 @@ class Records:
             self._store.db.execute("ROLLBACK TO lagging_read")
             self._store.db.execute("RELEASE lagging_read")
 
-    def query(self, text: str, *, url: str = f"{API}/sobjects", include_deleted: bool = False) -> list[Record] | int:
-        """Run a query. Return records, or the number for `COUNT()`."""
+    def query(
+        self,
+        text: str,
+        *,
+        url: str = f"{API}/sobjects",
+        include_deleted: bool = False,
+        reader: Reader = EVERYTHING,
+    ) -> list[Record] | int:
+        """Run a query, as `reader` sees the org. Return records, or the number for `COUNT()`."""
         with self.as_seen():
-            count = self._soql.count(text)
-            return self._soql.records(text, url=url, include_deleted=include_deleted) if count is None else count
+            return self._soql.run(text, url=url, include_deleted=include_deleted, reader=reader)
 
-    def selected_fields(self, text: str) -> list[SField]:
-        """The fields a query selects."""
-        return self._soql.columns(text)
+    def selected_columns(self, text: str, reader: Reader = EVERYTHING) -> list[Column]:
+        """The fields that a query of records selects; none for aggregates."""
+        return self._soql.columns(text, reader=reader)
 
     def modified_ms(self, owner: SObject, record: str) -> int:
         """LastModifiedDate of a record, regardless of the read-lag fault. Raises NOT_FOUND and ENTITY_IS_DELETED."""

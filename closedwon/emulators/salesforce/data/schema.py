@@ -23,6 +23,7 @@ class FieldType(StrEnum):
     URL = "url"
     EMAIL = "email"
     PICKLIST = "picklist"
+    MULTIPICKLIST = "multipicklist"
     CURRENCY = "currency"
     DOUBLE = "double"
     PERCENT = "percent"
@@ -31,7 +32,8 @@ class FieldType(StrEnum):
     DATETIME = "datetime"
 
 
-TEXTS = frozenset({FieldType.STRING, FieldType.TEXTAREA, FieldType.URL, FieldType.EMAIL, FieldType.PICKLIST})
+PICKLISTS = frozenset({FieldType.PICKLIST, FieldType.MULTIPICKLIST})
+TEXTS = PICKLISTS | {FieldType.STRING, FieldType.TEXTAREA, FieldType.URL, FieldType.EMAIL}
 IDS = frozenset({FieldType.ID, FieldType.REFERENCE})
 NUMBERS = frozenset({FieldType.CURRENCY, FieldType.DOUBLE, FieldType.PERCENT})
 LONG_TEXT = 255
