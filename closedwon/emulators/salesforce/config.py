@@ -174,6 +174,10 @@ class OrgConfig(_Setting):
     """A CometD session without a request for this time is removed (same page)."""
     token_idle: Duration = timedelta(hours=2)
     """A token without a request for this time expires; the default is that of the session policy."""
+    password_flow: bool = False
+    """Whether the OAuth flow with user name and password is allowed; new orgs block it."""
+    soap_login: bool = False
+    """Whether SOAP `login()` is allowed, in the API versions that have it; new orgs block it."""
     tombstones_of: frozenset[str] = frozenset({"Opportunity"})
     """Objects whose delete trigger inserts a `Deleted_Record__c`, because a deletion sends no outbound message."""
     client_certificate: Path | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from closedwon.emulators.salesforce.api.identity import Identity
 from closedwon.emulators.salesforce.api.oauth import App, OAuth
 from closedwon.emulators.salesforce.api.rest import RestApi
+from closedwon.emulators.salesforce.api.soap import Soap
 from closedwon.emulators.salesforce.bus.cometd import Cometd
 from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
@@ -39,6 +41,10 @@ class Credentials:
     sales_client_id: str
     sales_client_secret: str
     admin_token: str
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    """Of the integration user."""
+    refresh_token: str = field(default_factory=lambda: f"5Aep861{secrets.token_urlsafe(60)}")
+    """Of the integration's app."""
 
     @classmethod
     def generate(cls) -> Credentials:
@@ -81,7 +87,15 @@ class EmulatedOrg:
         self.outbox = Outbox(self.schema, self.store, self.clock, self.config)
         self.courier = Courier(self.outbox, self.faults, self.config, self.org_id, self._session_id)
         self.records = Records(self.schema, self.store, self.clock, self.bus, self.outbox, self.faults, self.config)
-        self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle.total_seconds())
+        self.oauth = OAuth(
+            self.store,
+            self.clock,
+            self.org_id,
+            idle_s=self.config.token_idle.total_seconds(),
+            allows_passwords=self.config.password_flow,
+        )
+        self.identity = Identity(self.oauth, self.store, self.org_id)
+        self.soap = Soap(self.oauth, self.org_id, allows_login=self.config.soap_login)
         self.cometd = Cometd(
             schema=self.schema,
             bus=self.bus,
@@ -91,7 +105,7 @@ class EmulatedOrg:
             poll_timeout_s=self.config.poll_timeout.total_seconds(),
             session_idle_s=self.config.session_idle.total_seconds(),
         )
-        self.rest = RestApi(self.records, self.limits)
+        self.rest = RestApi(self.records, self.limits, self.identity.url)
         self.api_calls: Counter[str] = Counter()
         self._session = ""
 
@@ -119,7 +133,15 @@ class EmulatedOrg:
             self.records.add_standard_row(self.object(FLOW_VIEW), about, self.integration_user)
         ours, theirs = self.credentials.client_id, self.credentials.sales_client_id
         self.oauth.apps = {
-            ours: App(ours, self.credentials.client_secret, self.integration_user, self.username, public_key),
+            ours: App(
+                ours,
+                self.credentials.client_secret,
+                self.integration_user,
+                self.username,
+                public_key,
+                password=self.credentials.password,
+                refresh_token=self.credentials.refresh_token,
+            ),
             theirs: App(theirs, self.credentials.sales_client_secret, self.sales_user, f"sales@{domain}"),
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse, split_path
+from closedwon.emulators.salesforce.api.upserts import Upserts
 from closedwon.emulators.salesforce.data.records import Records
 from closedwon.emulators.salesforce.data.schema import SObject
 from closedwon.emulators.salesforce.errors import ApiError, not_found
@@ -41,9 +42,10 @@ def _roll_back_unless(succeeded: bool) -> None:  # noqa: FBT001 - reads as a sen
 class Composite:
     """Handles `/composite` and `/composite/sobjects`."""
 
-    def __init__(self, records: Records, dispatch: Callable[[ApiRequest], ApiResponse]) -> None:
+    def __init__(self, records: Records, dispatch: Callable[[ApiRequest], ApiResponse], upserts: Upserts) -> None:
         """`dispatch` runs one subrequest."""
         self._records = records
+        self._upserts = upserts
         self._dispatch = dispatch
 
     # Composite requests
@@ -117,6 +119,10 @@ class Composite:
             return {"id": changed, "success": True, "errors": []}
 
         return self._collection(body, one)
+
+    def upsert(self, call: ApiRequest, name: str, field: str) -> ApiResponse:
+        """`PATCH /composite/sobjects/<Object>/<field>`: records with the ids of another system."""
+        return self._collection(call.json(), lambda record: self._upserts.one_of_many(call, name, field, record))
 
     def delete(self, call: ApiRequest) -> ApiResponse:
         """`DELETE /composite/sobjects?ids=`."""

@@ -7,15 +7,15 @@ Publish After Commit become durable in the same commit as the record; Publish Im
 from __future__ import annotations
 
 import uuid
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields
+from closedwon.emulators.salesforce.data.history import History
 from closedwon.emulators.salesforce.data.lines import Lines
 from closedwon.emulators.salesforce.data.locks import RowLocks
 from closedwon.emulators.salesforce.data.rights import RightsOfUsers
@@ -36,15 +36,6 @@ _DEFAULTS: dict[str, dict[str, Stored]] = {
     "Opportunity": {"CurrencyIsoCode": "EUR"},
     "Product2": {"IsActive": 0},
 }
-
-
-class _Before(NamedTuple):
-    """A row before its change at `until_ms`; `row` is None if it did not exist."""
-
-    until_ms: int
-    object_name: str
-    record: RecordId
-    row: Row | None
 
 
 class _Publication(NamedTuple):
@@ -78,7 +69,7 @@ class Records:
         self._soql = Soql(schema, store, clock)
         self._flows = Flows(config.flows)
         self._lines = Lines(store)
-        self._before: deque[_Before] = deque()
+        self._history = History(store, clock, faults)
         self._after_commit: list[_Publication] = []
         self._at_once: list[_Publication] = []
         self._has_faults = True
@@ -137,26 +128,9 @@ class Records:
 
     # Reading
 
-    @contextmanager
-    def as_seen(self) -> Iterator[None]:
+    def as_seen(self) -> AbstractContextManager[None]:
         """In this block the tables are as a reader sees them: with the read-lag fault, in an earlier state."""
-        visible_until_ms = self._clock.now_ms() - round(self._faults.read_lag_seconds * 1000)
-        while self._before and self._before[0].until_ms <= visible_until_ms:
-            self._before.popleft()
-        if not self._before or not self._has_faults:
-            yield
-            return
-        self._store.db.execute("SAVEPOINT lagging_read")
-        try:
-            for _, object_name, record, row in reversed(self._before):
-                if row is None:
-                    self._store.erase(object_name, record)
-                else:
-                    self._store.put(object_name, row)
-            yield
-        finally:
-            self._store.db.execute("ROLLBACK TO lagging_read")
-            self._store.db.execute("RELEASE lagging_read")
+        return self._history.as_seen() if self._has_faults else nullcontext()
 
     def query(
         self,
@@ -188,6 +162,15 @@ class Records:
         wanted = [column(owner, name) for name in fields] if fields else list(owner.fields)
         attributes = {"type": owner.name, "url": f"{base}/sobjects/{owner.name}/{key}"}
         return {"attributes": attributes, **{one.name: to_json(one, row[one.name]) for one in wanted}}
+
+    def with_external_id(self, owner: SObject, name: str, value: str) -> list[RecordId]:
+        """The records with a value in an external id field, or with an id. Raises NOT_FOUND for another field."""
+        found = owner.find(name)
+        if found is None or not (found.external or found.name == "Id"):
+            raise ApiError("NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {name[:80]}")
+        wanted = to_stored(found, value)
+        sql = f'SELECT Id FROM "{owner.name}" WHERE "{found.name}" = ? COLLATE NOCASE AND IsDeleted = 0 ORDER BY Id'  # noqa: S608 - names of the schema
+        return [RecordId(row["Id"]) for row in self._store.select(sql, (wanted,))]
 
     # Writing
 
@@ -290,8 +273,7 @@ class Records:
                 yield owned, lookup
 
     def _erase_line(self, line: Row, actor: str) -> None:
-        if self._faults.read_lag_seconds > 0:
-            self._before.append(_Before(self._clock.now_ms(), _LINE, RecordId(line["Id"]), line))
+        self._history.note(_LINE, RecordId(line["Id"]), line)
         self._store.erase(_LINE, str(line["Id"]))
         self._save_deal_of(line, actor)
 
@@ -386,8 +368,7 @@ class Records:
             self._write(owner, deal, dict(deal), actor)
 
     def _put(self, object_name: str, before: Row | None, after: Row) -> None:
-        if self._faults.read_lag_seconds > 0:
-            self._before.append(_Before(self._clock.now_ms(), object_name, RecordId(after["Id"]), before))
+        self._history.note(object_name, RecordId(after["Id"]), before)
         self._store.put(object_name, after)
 
     def _check_rules(self, owner: SObject, record: RecordId) -> None:
