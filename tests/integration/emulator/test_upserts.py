@@ -31,7 +31,7 @@ async def test_an_upsert_creates_and_then_changes_a_record(wire: Wire) -> None:
 
 
 async def test_refused_upserts(wire: Wire) -> None:
-    """A field that is not an external id, the field in the body, missing fields and a key of two records are refused."""
+    """A field that is not an external id or is in the body, missing fields and an ambiguous key are refused."""
     reply = await wire.rest("PATCH", "/sobjects/Opportunity/Name/K-1", DEAL)
     assert (404, "NOT_FOUND") == (reply.status, reply.code)
     assert reply.body[0]["message"] == "Provided external ID field does not exist or is not accessible: Name"
