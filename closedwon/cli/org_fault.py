@@ -39,6 +39,7 @@ _COUNTED: Final = {
 _SWITCHED: Final = {
     "split-messages": "Each notification travels alone, the latest first.",
     "down": "Salesforce is down: everything answers 503 until `--off`.",
+    "read-only": "Maintenance: writes answer INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE, until `--off`.",
     "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
     "unauthorized": "A proxy before the org answers everything with 401 and a page, until `--off`.",
     "mute": "CometD takes requests and never answers until `--off`.",
@@ -50,6 +51,7 @@ _AT_ONCE: Final = {
     "kick": "Say `/meta/disconnect` to all CometD clients and refuse them with reconnect none.",
     "expire-tokens": "Let every token expire.",
     "revoke-tokens": "Revoke every token; held polls learn it at once.",
+    "forget-locators": "The rest of each query's result is gone: INVALID_QUERY_LOCATOR.",
     "move-bus": "Move the org: every replay id given out so far becomes invalid.",
     "clear": "End every fault.",
 }
@@ -112,6 +114,12 @@ def fail_automation(
     """A trigger or flow fails for each record of a call that updates more than ABOVE records, until `clear`."""
     texts = {} if message is None else {"message": message}
     _arm(data_dir, "fail-automation", above=above, code=code, **texts)
+
+
+@app.command()
+def small_pages(records: Annotated[int, typer.Argument(min=0)], data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Pages of a query's result have at most so many RECORDS; 0 ends it."""
+    _arm(data_dir, "small-pages", records=records)
 
 
 @app.command()

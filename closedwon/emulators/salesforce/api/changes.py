@@ -42,6 +42,7 @@ def _changed(records: Records, call: ApiRequest, name: str, *, deleted: bool) ->
         f"SELECT Id, SystemModstamp FROM {owner.name} WHERE IsDeleted = {str(deleted).lower()} AND "  # noqa: S608 - SOQL
         f"SystemModstamp >= {_literal(start)} AND SystemModstamp < {_literal(end)} ORDER BY SystemModstamp, Id",
         include_deleted=deleted,
+        reader=records.rights.reader(call.user),
     )
     assert isinstance(found, list), "a query of records"
     return found, rest_time(end)

@@ -141,7 +141,7 @@ class Composite:
     def retrieve(self, call: ApiRequest, name: str) -> ApiResponse:
         """`GET` or `POST /composite/sobjects/<Object>`: records by id, null for those that do not exist."""
         owner = self._records.schema.find(name)
-        if owner is None or owner.is_event:
+        if owner is None or owner.is_event or not self._records.rights.may_read(owner, call.user):
             raise not_found()
         body = call.json() if call.method == "POST" else call.query
         ids, fields = (_listed(body.get(key)) for key in ("ids", "fields"))
@@ -149,11 +149,14 @@ class Composite:
             raise ApiError("EXCEEDED_ID_LIMIT", f"at most {_MAX_RETRIEVED} records can be retrieved in one call")
         if not ids or not fields:
             raise ApiError("MISSING_ARGUMENT", "ids and fields must be given")
-        return ApiResponse(200, [self._record_or_none(owner, one_id, fields, call.base) for one_id in ids])
+        return ApiResponse(200, [self._record_or_none(owner, one_id, fields, call) for one_id in ids])
 
-    def _record_or_none(self, owner: SObject, record: str, fields: list[str], base: str) -> dict[str, Any] | None:
+    def _record_or_none(
+        self, owner: SObject, record: str, fields: list[str], call: ApiRequest
+    ) -> dict[str, Any] | None:
+        reader = self._records.rights.reader(call.user)
         try:
-            return self._records.retrieve(owner, record, fields, base=base)
+            return self._records.retrieve(owner, record, fields, base=call.base, reader=reader)
         except ApiError as error:
             if error.code == "NOT_FOUND":
                 return None

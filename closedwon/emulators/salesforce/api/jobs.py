@@ -58,7 +58,8 @@ class QueryJobs:
         query = parse(text)
         if is_grouped(query) or query.children:
             raise ApiError("API_ERROR", "Bulk queries take neither aggregates nor child queries")
-        found = self._records.query(text, include_deleted=operation == "queryAll")
+        reader = self._records.rights.reader(call.user)
+        found = self._records.query(text, include_deleted=operation == "queryAll", reader=reader)
         assert isinstance(found, list)
         job = _Job(
             id=random_id("750"),

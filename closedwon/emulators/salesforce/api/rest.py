@@ -30,12 +30,16 @@ class RestApi:
     """Finds the handler of a path and converts errors to responses."""
 
     def __init__(
-        self, records: Records, limits: Callable[[], dict[str, Any]], identity_url: Callable[[str, str], str]
+        self,
+        records: Records,
+        queries: Queries,
+        limits: Callable[[], dict[str, Any]],
+        identity_url: Callable[[str, str], str],
     ) -> None:
         """`limits` returns the body of `/limits`, `identity_url` that of a user at an origin."""
         self._identity_url = identity_url
         self._records = records
-        self._queries = Queries(records)
+        self.queries = queries
         upserts = Upserts(records)
         composite = Composite(records, self.call, upserts)
         jobs = QueryJobs(records)
@@ -43,14 +47,14 @@ class RestApi:
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._resources},
             "/limits": {"GET": self._read_limits},
-            "/query": {"GET": self._queries.first},
-            "/queryAll": {"GET": self._queries.first_with_deleted},
-            "/query/([^/]+)": {"GET": self._queries.more},
-            "/queryAll/([^/]+)": {"GET": self._queries.more},
+            "/query": {"GET": self.queries.first},
+            "/queryAll": {"GET": self.queries.first_with_deleted},
+            "/query/([^/]+)": {"GET": self.queries.more},
+            "/queryAll/([^/]+)": {"GET": self.queries.more},
             "/jobs/query": {"POST": jobs.create},
             "/jobs/query/([^/]+)": {"GET": jobs.read, "PATCH": jobs.change, "DELETE": jobs.delete},
             "/jobs/query/([^/]+)/results": {"GET": jobs.results},
-            "/sobjects": {"GET": lambda call: ApiResponse(200, describe_global(records.schema, call.base))},
+            "/sobjects": {"GET": self._describe_all},
             "/sobjects/([^/]+)": {"GET": self._about, "POST": self._create},
             "/sobjects/([^/]+)/describe": {"GET": self._describe},
             "/sobjects/([^/]+)/updated": {"GET": lambda call, name: updated(records, call, name)},
@@ -119,17 +123,25 @@ class RestApi:
             raise not_found()
         return found
 
+    def _describe_all(self, call: ApiRequest) -> ApiResponse:
+        return ApiResponse(200, describe_global(self._records.schema, call.base, self._records.rights, call.user))
+
     def _about(self, call: ApiRequest, name: str) -> ApiResponse:
-        whole = describe_object(self._object(name), call.base)
+        whole = describe_object(self._seen(name, call.user), call.base)
         keys = ("name", "label", "keyPrefix", "custom", "queryable", "createable", "updateable", "urls")
         return ApiResponse(200, {"objectDescribe": {key: whole[key] for key in keys}, "recentItems": []})
 
     def _describe(self, call: ApiRequest, name: str) -> ApiResponse:
-        owner, rights = self._object(name), self._records.rights
-        if owner.is_event and not rights.may_create(owner, call.user):  # to such a user, the event does not exist
-            raise not_found()
-        described = describe_object(owner, call.base, rights, call.user)
+        described = describe_object(self._seen(name, call.user), call.base, self._records.rights, call.user)
         return ApiResponse(200, described)
+
+    def _seen(self, name: str, user: str) -> SObject:
+        """An object or event that exists for a user. An event that it may not publish does not, for the salesperson."""
+        owner, rights = self._object(name), self._records.rights
+        exists = rights.may_create if owner.is_event and user == rights.sales_user else rights.may_read
+        if not exists(owner, user):
+            raise not_found()
+        return owner
 
     def _create(self, call: ApiRequest, name: str) -> ApiResponse:
         owner = self._object(name)
@@ -139,7 +151,9 @@ class RestApi:
     def _read(self, call: ApiRequest, name: str, record: str) -> ApiResponse:
         owner = self._object(name)
         wanted = call.query.get("fields")
-        found = self._records.retrieve(owner, record, wanted.split(",") if wanted else None, base=call.base)
+        fields = wanted.split(",") if wanted else None
+        reader = self._records.rights.reader(call.user)
+        found = self._records.retrieve(owner, record, fields, base=call.base, reader=reader)
         modified = self._records.modified_ms(owner, record)
         tag = conditions.entity_tag(owner, modified)
         headers = {"ETag": tag} if tag else {}

@@ -42,7 +42,8 @@ class Upserts:
         if record is None:
             raise not_found()
         fields = wanted.split(",") if wanted else None
-        return ApiResponse(200, self._records.retrieve(owner, record, fields, base=call.base))
+        reader = self._records.rights.reader(call.user)
+        return ApiResponse(200, self._records.retrieve(owner, record, fields, base=call.base, reader=reader))
 
     def write(self, call: ApiRequest, name: str, field: str, value: str) -> ApiResponse:
         """`PATCH`: change the record, or create it (201)."""

@@ -1,7 +1,6 @@
 """Reads and writes records: permissions, required and derived fields, validation rules, stamps, flows, events.
 
-One API call is one transaction (`transaction`); a record of a collection is a savepoint in it. Events with the behavior
-Publish After Commit become durable in the same commit as the record; Publish Immediately survives a rollback.
+One API call is one transaction (`transaction`); a record of a collection is a savepoint in it.
 """
 
 from __future__ import annotations
@@ -9,12 +8,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.config import OrgConfig
-from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields
+from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields, no_column
 from closedwon.emulators.salesforce.data.history import History
 from closedwon.emulators.salesforce.data.lines import Lines
 from closedwon.emulators.salesforce.data.locks import RowLocks
@@ -23,9 +22,10 @@ from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE,
 from closedwon.emulators.salesforce.data.soql import EVERYTHING, Column, Record, Soql
 from closedwon.emulators.salesforce.data.soql_sql import Reader
 from closedwon.emulators.salesforce.data.store import Row, Store, record_id
+from closedwon.emulators.salesforce.data.transactions import Publication, Transactions
 from closedwon.emulators.salesforce.data.values import Stored, to_json, to_stored
 from closedwon.emulators.salesforce.errors import ApiError, not_found
-from closedwon.emulators.salesforce.faults import Fault, OrgFaults
+from closedwon.emulators.salesforce.faults import OrgFaults
 from closedwon.emulators.salesforce.push.flows import Flows
 from closedwon.emulators.salesforce.push.outbound import Outbox
 from closedwon.ids import RecordId
@@ -36,13 +36,6 @@ _DEFAULTS: dict[str, dict[str, Stored]] = {
     "Opportunity": {"CurrencyIsoCode": "EUR"},
     "Product2": {"IsActive": 0},
 }
-
-
-class _Publication(NamedTuple):
-    event: str
-    event_uuid: str
-    payload: dict[str, Any]
-    actor: str
 
 
 class Records:
@@ -62,7 +55,6 @@ class Records:
         self.schema = schema
         self._store = store
         self._clock = clock
-        self._bus = bus
         self._outbox = outbox
         self._faults = faults
         self._config = config
@@ -70,52 +62,22 @@ class Records:
         self._flows = Flows(config.flows)
         self._lines = Lines(store)
         self._history = History(store, clock, faults)
-        self._after_commit: list[_Publication] = []
-        self._at_once: list[_Publication] = []
+        self._transactions = Transactions(store, bus, faults)
         self._has_faults = True
         self.rights = RightsOfUsers()
         """Set when the org has its users."""
         self.locks = RowLocks()
-        self.commits = 0
-        """Counts transactions that changed something."""
 
     # Transactions
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """One API transaction, or a savepoint when inside one."""
-        if self._store.db.in_transaction:
-            held = len(self._after_commit)
-            try:
-                with self._store.transaction():
-                    yield
-            except BaseException:
-                del self._after_commit[held:]
-                raise
-            return
-        changes = self._store.db.total_changes
-        try:
-            with self._store.transaction():
-                yield
-                self._publish(self._at_once + self._after_commit)
-            self.commits += self._store.db.total_changes > changes
-        except BaseException:
-            if self._at_once:  # rolled back, but these were already published
-                with self._store.transaction():
-                    self._publish(self._at_once)
-                self.commits += 1
-            raise
-        finally:
-            self._at_once.clear()
-            self._after_commit.clear()
-            self._bus.wake()
+        return self._transactions.transaction()
 
-    def _publish(self, publications: list[_Publication]) -> None:
-        for one in publications:
-            if self._faults.strikes(Fault.DROPPED_EVENT):
-                continue
-            copies = 2 if self._faults.strikes(Fault.DUPLICATE_EVENT) else 1
-            self._bus.publish(one.event, one.payload, actor=one.actor, event_uuid=one.event_uuid, copies=copies)
+    @property
+    def commits(self) -> int:
+        """How many transactions have changed something."""
+        return self._transactions.commits
 
     @contextmanager
     def without_faults(self) -> Iterator[None]:
@@ -152,14 +114,29 @@ class Records:
         """LastModifiedDate of a record, regardless of the read-lag fault. Raises NOT_FOUND and ENTITY_IS_DELETED."""
         return int(self._existing(owner, record)["LastModifiedDate"] or 0)
 
-    def retrieve(self, owner: SObject, record: str, fields: list[str] | None = None, *, base: str = API) -> Record:
-        """One record by id in either length. Raises NOT_FOUND, even for a deleted record, and INVALID_FIELD."""
+    def retrieve(
+        self,
+        owner: SObject,
+        record: str,
+        fields: list[str] | None = None,
+        *,
+        base: str = API,
+        reader: Reader = EVERYTHING,
+    ) -> Record:
+        """One record by id in either length, as `reader` sees it.
+
+        Raises NOT_FOUND, even for a deleted record, and INVALID_FIELD.
+        """
         key = key_of(record)
         with self.as_seen():
             row = self._store.get(owner.name, key)
-        if row is None or row["IsDeleted"]:
+        if row is None or row["IsDeleted"] or not reader.sees_object(owner):
             raise not_found()
         wanted = [column(owner, name) for name in fields] if fields else list(owner.fields)
+        unseen = [one for one in wanted if not reader.sees_field(owner, one.name)]
+        if fields and unseen:
+            raise no_column(owner, unseen[0].name)
+        wanted = [one for one in wanted if one not in unseen]
         attributes = {"type": owner.name, "url": f"{base}/sobjects/{owner.name}/{key}"}
         return {"attributes": attributes, **{one.name: to_json(one, row[one.name]) for one in wanted}}
 
@@ -176,6 +153,7 @@ class Records:
 
     def create(self, owner: SObject, body: Mapping[str, Any], *, actor: str) -> RecordId:
         """Insert a record and return its id."""
+        self.rights.require_create(owner, actor)
         with self.transaction():
             self._apply_fault()
             values = checked(owner, body, self._exists)
@@ -194,6 +172,8 @@ class Records:
         if not owner.is_event:
             return {"id": self.create(owner, body, actor=actor), "success": True, "errors": []}
         self.rights.require_create(owner, actor)
+        if self._has_faults:
+            self._faults.refuse_in_maintenance()
         event_uuid = self.publish(owner, body, actor=actor)
         enqueued = {"statusCode": "OPERATION_ENQUEUED", "message": event_uuid, "fields": []}
         return {"id": record_id(owner.prefix, 1), "success": True, "errors": [enqueued]}
@@ -233,6 +213,7 @@ class Records:
         """
         with self.transaction():
             before = self._existing(owner, record)
+            self.rights.require_delete(owner, actor)
             self._apply_fault()
             if owner.name == _LINE:
                 self._erase_line(before, actor)
@@ -288,9 +269,9 @@ class Records:
                 if name != "attributes":
                     one = column(event, name)
                     payload[one.name] = "" if value == "" else to_json(one, to_stored(one, value))
-            target = self._at_once if event.name in self._config.publish_immediately else self._after_commit
             event_uuid = str(uuid.uuid4())
-            target.append(_Publication(event.name, event_uuid, payload, actor))
+            immediately = event.name in self._config.publish_immediately
+            self._transactions.publish(Publication(event.name, event_uuid, payload, actor), immediately=immediately)
             return event_uuid
 
     def add_standard_row(self, owner: SObject, row: Row, actor: str) -> None:

@@ -85,6 +85,10 @@ class Soql:
         assert isinstance(found, list), "a query of records"
         return found
 
+    def object(self, name: str) -> SObject:
+        """An object of the schema. Raises INVALID_TYPE."""
+        return find_object(self._schema, EVERYTHING, name, name, 0)
+
     def matches(self, object_name: str, condition: str, record: str) -> bool:
         """Whether a row matches a condition. For validation rules."""
         base = find_object(self._schema, EVERYTHING, condition, object_name, 0)

@@ -6,6 +6,7 @@ Errors are MALFORMED_QUERY with the position, in the API's form.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, cast
@@ -30,6 +31,7 @@ from closedwon.emulators.salesforce.errors import ApiError
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _MAX_LENGTH = 100_000
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TEXTS = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
@@ -74,15 +76,16 @@ def _unexpected(text: str, error: UnexpectedInput) -> ApiError:
     return malformed(text, at, f"unexpected token: '{text[at]}'")
 
 
-def _unescaped(text: str) -> str:
+def _unescaped(text: str, *, like: bool = False) -> str:
+    """A text without escapes. For LIKE, wildcards and backslashes that were escaped stay so."""
     if "\\" not in text:
         return text
-    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], _kept(match[1])), text, flags=re.DOTALL)
+    kept = "%_\\" if like else "%_"
+    return _ESCAPE.sub(lambda match: match[0] if match[1] in kept else _ESCAPES.get(match[1], match[1]), text)
 
 
-def _kept(char: str) -> str:
-    """An escaped wildcard stays escaped: only LIKE interprets it."""
-    return f"\\{char}" if char in "%_" else char
+def _finished(value: Value, *, like: bool) -> Value:
+    return replace(value, value=_unescaped(str(value.value), like=like)) if value.kind is Kind.TEXT else value
 
 
 def _at(token: Token) -> int:
@@ -162,7 +165,8 @@ class _Tree(Transformer[Token, Query]):
         return Logic("NOT", (condition,))
 
     def comparison(self, operand: Operand, operator: Token, *values: Value) -> Comparison:
-        return Comparison(operand, _operator(operator), values)
+        name = _operator(operator)
+        return Comparison(operand, name, tuple(_finished(one, like=name == "LIKE") for one in values))
 
     def in_texts(self, operand: Operand, operator: Token, texts: Token) -> Comparison:
         values = [Value(Kind.TEXT, _unescaped(text), _at(texts)) for text in _TEXTS.findall(texts)]
@@ -172,7 +176,7 @@ class _Tree(Transformer[Token, Query]):
         return SemiJoin(operand, _operator(operator), query, _at(operator))
 
     def text(self, token: Token) -> Value:
-        return Value(Kind.TEXT, _unescaped(token[1:-1]), _at(token))
+        return Value(Kind.TEXT, str(token[1:-1]), _at(token))  # with escapes, whose meaning depends on the operator
 
     def number(self, token: Token) -> Value:
         return Value(Kind.NUMBER, float(token), _at(token))
