@@ -33,6 +33,7 @@ _COUNTED: Final = {
     "double-events": "Events are published twice, with one EventUuid and two replay ids.",
     "cometd-unauthorized": "CometD answers HTTP 401 with a REST-style error list.",
     "edge-page": 'Requests get the page "Access Declined" of Salesforce\'s edge, with status 400.',
+    "lose-locators": "Requests for a further page of a query's result answer INVALID_QUERY_LOCATOR.",
     "broken-json": "CometD answers end in the middle of their JSON text.",
 }
 """Strike `--times` n."""
@@ -51,7 +52,6 @@ _AT_ONCE: Final = {
     "kick": "Say `/meta/disconnect` to all CometD clients and refuse them with reconnect none.",
     "expire-tokens": "Let every token expire.",
     "revoke-tokens": "Revoke every token; held polls learn it at once.",
-    "forget-locators": "The rest of each query's result is gone: INVALID_QUERY_LOCATOR.",
     "move-bus": "Move the org: every replay id given out so far becomes invalid.",
     "clear": "End every fault.",
 }

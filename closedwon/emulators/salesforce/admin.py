@@ -67,6 +67,7 @@ _ARMED = (
     OrgFaults.down,
     OrgFaults.read_only,
     OrgFaults.small_pages,
+    OrgFaults.lose_locators,
     OrgFaults.forget_positions,
     OrgFaults.unauthorized,
     OrgFaults.edge_page,
@@ -98,7 +99,6 @@ class Admin:
             "expire_tokens": org.oauth.expire_all,
             "revoke_tokens": org.revoke_tokens,
             "move_bus": org.move_bus,
-            "forget_locators": org.rest.queries.forget,
         }
         self._faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
 

@@ -35,6 +35,7 @@ class Fault(StrEnum):
     COMETD_UNAUTHORIZED = "cometd_unauthorized"
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
+    LOST_LOCATOR = "lost_locator"
     EDGE_PAGE = "edge_page"
     LOST_ACK = "lost_ack"
     DUPLICATE_MESSAGE = "duplicate_message"
@@ -164,6 +165,10 @@ class OrgFaults:
     def small_pages(self, records: int = 0) -> None:
         """Pages of a query's result have at most so many records; 0 turns this off."""
         self.page_size = max(records, 0)
+
+    def lose_locators(self, times: int = 1) -> None:
+        """The next `times` requests for a further page of a query's result fail with INVALID_QUERY_LOCATOR."""
+        self._left[Fault.LOST_LOCATOR] = times
 
     def forget_positions(self, *, on: bool = True) -> None:
         """The bus accepts no replay id, only -1 and -2, until `on` is false."""

@@ -109,7 +109,7 @@ class EmulatedOrg:
         )
         self.rest = RestApi(
             self.records,
-            Queries(self.records, self.clock, lambda: self.faults.page_size or self.config.largest_page),
+            Queries(self.records, self.clock, self.faults, self.config.largest_page),
             self.limits,
             self.identity.url,
         )

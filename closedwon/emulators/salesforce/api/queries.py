@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from closedwon.emulators.salesforce.data.records import Records
 from closedwon.emulators.salesforce.data.soql import Column
 from closedwon.emulators.salesforce.data.store import random_id
 from closedwon.emulators.salesforce.errors import ApiError
+from closedwon.emulators.salesforce.faults import Fault, OrgFaults
 
 _SMALLEST_PAGE, _LARGEST_PAGE = 200, 2000
 _LONGEST_LIVED = timedelta(days=2)
@@ -37,8 +37,9 @@ class _Kept(NamedTuple):
 class Queries:
     """Returns the results of queries page by page."""
 
-    def __init__(self, records: Records, clock: Clock, largest_page: Callable[[], int]) -> None:
+    def __init__(self, records: Records, clock: Clock, faults: OrgFaults, largest_page: int) -> None:
         """Query `records`. `largest_page` is how many of them the org returns at once."""
+        self._faults = faults
         self._records = records
         self._clock = clock
         self._largest_page = largest_page
@@ -56,14 +57,11 @@ class Queries:
         """`/query/<locator>-<offset>`."""
         name, _, offset = locator.rpartition("-")
         found = self._kept.get(name)
+        is_lost = self._faults.strikes(Fault.LOST_LOCATOR)
         oldest = self._clock.now_ms() - _LONGEST_LIVED // timedelta(milliseconds=1)
-        if found is None or not offset.isdigit() or found.made_ms < oldest:
+        if is_lost or found is None or not offset.isdigit() or found.made_ms < oldest:
             raise ApiError("INVALID_QUERY_LOCATOR", "invalid query locator")
         return self._page(call, name, found.records, int(offset))
-
-    def forget(self) -> None:
-        """Every locator becomes invalid: the rest of each result that is being read is gone."""
-        self._kept.clear()
 
     def _first(self, call: ApiRequest, *, include_deleted: bool) -> ApiResponse:
         text = call.query.get("q", "")
@@ -94,7 +92,7 @@ class Queries:
     def _page_size(self, call: ApiRequest) -> int:
         match = _BATCH_SIZE.search(call.headers.get("Sforce-Query-Options", ""))
         wanted = int(match.group(1)) if match else _LARGEST_PAGE
-        return min(max(wanted, _SMALLEST_PAGE), _LARGEST_PAGE, self._largest_page())
+        return min(max(wanted, _SMALLEST_PAGE), _LARGEST_PAGE, self._faults.page_size or self._largest_page)
 
 
 def _column(one: Column) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RestApi:
         """`limits` returns the body of `/limits`, `identity_url` that of a user at an origin."""
         self._identity_url = identity_url
         self._records = records
-        self.queries = queries
+        self._queries = queries
         upserts = Upserts(records)
         composite = Composite(records, self.call, upserts)
         jobs = QueryJobs(records)
@@ -47,10 +47,10 @@ class RestApi:
         routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._resources},
             "/limits": {"GET": self._read_limits},
-            "/query": {"GET": self.queries.first},
-            "/queryAll": {"GET": self.queries.first_with_deleted},
-            "/query/([^/]+)": {"GET": self.queries.more},
-            "/queryAll/([^/]+)": {"GET": self.queries.more},
+            "/query": {"GET": self._queries.first},
+            "/queryAll": {"GET": self._queries.first_with_deleted},
+            "/query/([^/]+)": {"GET": self._queries.more},
+            "/queryAll/([^/]+)": {"GET": self._queries.more},
             "/jobs/query": {"POST": jobs.create},
             "/jobs/query/([^/]+)": {"GET": jobs.read, "PATCH": jobs.change, "DELETE": jobs.delete},
             "/jobs/query/([^/]+)/results": {"GET": jobs.results},
