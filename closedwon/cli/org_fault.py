@@ -33,12 +33,14 @@ _COUNTED: Final = {
     "double-events": "Events are published twice, with one EventUuid and two replay ids.",
     "cometd-unauthorized": "CometD answers HTTP 401 with a REST-style error list.",
     "edge-page": 'Requests get the page "Access Declined" of Salesforce\'s edge, with status 400.',
+    "lose-locators": "Requests for a further page of a query's result answer INVALID_QUERY_LOCATOR.",
     "broken-json": "CometD answers end in the middle of their JSON text.",
 }
 """Strike `--times` n."""
 _SWITCHED: Final = {
     "split-messages": "Each notification travels alone, the latest first.",
     "down": "Salesforce is down: everything answers 503 until `--off`.",
+    "read-only": "Maintenance: writes answer INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE, until `--off`.",
     "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
     "unauthorized": "A proxy before the org answers everything with 401 and a page, until `--off`.",
     "mute": "CometD takes requests and never answers until `--off`.",
@@ -112,6 +114,12 @@ def fail_automation(
     """A trigger or flow fails for each record of a call that updates more than ABOVE records, until `clear`."""
     texts = {} if message is None else {"message": message}
     _arm(data_dir, "fail-automation", above=above, code=code, **texts)
+
+
+@app.command()
+def small_pages(records: Annotated[int, typer.Argument(min=0)], data_dir: DataDir = DEFAULT_DIR) -> None:
+    """Pages of a query's result have at most so many RECORDS; 0 ends it."""
+    _arm(data_dir, "small-pages", records=records)
 
 
 @app.command()

@@ -37,6 +37,7 @@ from pydantic import TypeAdapter, validate_call
 from closedwon.emulators.salesforce.api.oauth import bearer
 from closedwon.emulators.salesforce.clock import rest_time
 from closedwon.emulators.salesforce.config import Definition
+from closedwon.emulators.salesforce.data.schema import without_unseen
 from closedwon.emulators.salesforce.data.seed import seed
 from closedwon.emulators.salesforce.errors import ApiError
 from closedwon.emulators.salesforce.faults import OrgFaults
@@ -64,6 +65,9 @@ _ARMED = (
     OrgFaults.read_lag,
     OrgFaults.slow_writes,
     OrgFaults.down,
+    OrgFaults.read_only,
+    OrgFaults.small_pages,
+    OrgFaults.lose_locators,
     OrgFaults.forget_positions,
     OrgFaults.unauthorized,
     OrgFaults.edge_page,
@@ -119,7 +123,7 @@ class Admin:
             return web.json_response({"fault": fault, "result": self.faults[fault](**body)})
         answers: dict[tuple[str, str], Callable[[], Any]] = {
             ("GET", "state"): self.state,
-            ("GET", "opportunities"): lambda: self._org.query(_AUDIT),
+            ("GET", "opportunities"): lambda: self._org.query(without_unseen(self._org.object("Opportunity"), _AUDIT)),
             ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self.faults.items())},
             ("POST", "clock"): lambda: self._advance(float(body["advance_seconds"])),
             ("POST", "seed"): lambda: {"ids": self._seed(body)},

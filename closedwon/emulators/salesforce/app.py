@@ -1,6 +1,4 @@
-"""The web application of an org: dispatches HTTP requests to `oauth`, `rest`, `cometd`, `admin` and the org's `page`.
-
-No decisions here.
+"""The web application of an org: dispatches HTTP requests to the parts of the org. No decisions here.
 
 One handler takes every path, because real clients also request `//services/...`. Lost responses and cut polls are
 dropped connections: the transport is aborted without a response.
@@ -20,6 +18,7 @@ from aiohttp import web
 from closedwon.emulators.pages import LOOPBACK
 from closedwon.emulators.salesforce.admin import Admin
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse, split_path, versions
+from closedwon.emulators.salesforce.api.identity import Answer
 from closedwon.emulators.salesforce.api.oauth import OAuthError, bearer
 from closedwon.emulators.salesforce.bus import bayeux, cometd
 from closedwon.emulators.salesforce.errors import ApiError, not_found, session_invalid
@@ -51,6 +50,8 @@ class _Dispatcher:
         self._parts: tuple[tuple[str, Callable[[web.Request, str], Awaitable[web.StreamResponse]]], ...] = (
             ("/services/oauth2/", self._oauth),
             ("/services/data", self._rest),
+            ("/services/Soap/", self._soap),
+            ("/id/", self._identity),
             ("/cometd", self._cometd),
         )
 
@@ -81,7 +82,7 @@ class _Dispatcher:
     async def _oauth(self, request: web.Request, path: str) -> web.Response:
         name = path.removeprefix("/services/oauth2/").rstrip("/")
         if name == "userinfo":
-            return self._userinfo(request)
+            return _answered(self._org.identity.user_info(_token(request), _origin(request)))
         if request.method != "POST" or name not in {"token", "revoke"}:
             return _refused(not_found())
         form = {key: str(value) for key, value in (await request.post()).items()}
@@ -96,27 +97,16 @@ class _Dispatcher:
             return web.json_response(error.body, status=400, headers=_NO_STORE)
         return web.json_response(body, headers=_NO_STORE)
 
-    def _userinfo(self, request: web.Request) -> web.Response:
-        token = bearer(request.headers.get("Authorization"))
-        if token is None:
-            return web.Response(status=403, text="Missing_OAuth_Token")
-        user_id = self._org.oauth.user_of(token)
-        row = self._org.store.get("User", user_id) if user_id else None
-        if row is None:
-            return web.Response(status=403, text="Bad_OAuth_Token")
-        origin = _origin(request)
-        return web.json_response(
-            {
-                "sub": f"{origin}/id/{self._org.org_id}/{user_id}",
-                "user_id": user_id,
-                "organization_id": self._org.org_id,
-                "preferred_username": row["Username"],
-                "name": row["Name"],
-                "email": row["Email"],
-                "active": bool(row["IsActive"]),
-                "urls": {"rest": f"{origin}/services/data/v{{version}}/"},
-            }
-        )
+    async def _identity(self, request: web.Request, path: str) -> web.Response:
+        answer = self._org.identity.identity(_token(request), path, _origin(request))
+        return _answered(answer)
+
+    # SOAP
+
+    async def _soap(self, request: web.Request, path: str) -> web.Response:
+        answer = self._org.soap.answer(path, await request.read(), _origin(request))
+        self._org.cometd.recheck_polls()  # a logout ends the polls of its session
+        return web.Response(text=answer.text, status=answer.status, content_type="text/xml", charset="utf-8")
 
     # REST
 
@@ -159,6 +149,7 @@ class _Dispatcher:
             query=request.query,
             headers=request.headers,
             body=body,
+            origin=_origin(request),
         )
         return self._org.rest.call(call)
 
@@ -238,6 +229,17 @@ def _page(status: int, title: str) -> web.Response:
     """A page of what stands before an org: it is not JSON and has no error code."""
     text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
     return web.Response(status=status, text=text, content_type="text/html")
+
+
+def _token(request: web.Request) -> str | None:
+    """The token of the header, or of the query, as the identity URL takes it."""
+    return bearer(request.headers.get("Authorization")) or request.query.get("oauth_token")
+
+
+def _answered(answer: Answer) -> web.Response:
+    if isinstance(answer.body, str):
+        return web.Response(text=answer.body, status=answer.status)
+    return web.json_response(answer.body, status=answer.status)
 
 
 def _origin(request: web.Request) -> str:

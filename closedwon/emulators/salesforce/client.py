@@ -35,6 +35,7 @@ class Deal(NamedTuple):
     stage: str
     amount: float | None
     currency: str
+    """Empty in an org with one currency."""
 
 
 class OrgClient:
@@ -146,9 +147,9 @@ class OrgClient:
         return [one["name"] for one in described["fields"] if one["createable"]]
 
     async def _deals(self, where: str) -> list[Deal]:
-        query = f"SELECT Id, Name, StageName, Amount, CurrencyIsoCode FROM Opportunity WHERE {where}"  # noqa: S608 - SOQL
+        query = f"SELECT FIELDS(STANDARD) FROM Opportunity WHERE {where}"  # noqa: S608 - SOQL
         return [
-            Deal(RecordId(one["Id"]), one["Name"], one["StageName"], one["Amount"], one["CurrencyIsoCode"])
+            Deal(RecordId(one["Id"]), one["Name"], one["StageName"], one["Amount"], one.get("CurrencyIsoCode", ""))
             for one in await self.query(query)
         ]
 

@@ -143,8 +143,28 @@ ORDER_REQUESTED = Flow(
 )
 
 
+class PermissionSet(_Setting):
+    """A permission set: what its users may do with objects (`read`, `create`, `edit`, `delete`, `viewAll`) and fields.
+
+    `fields` says whether a field, as in `Opportunity.Amount`, is editable; one that is missing is not readable.
+    """
+
+    name: str
+    objects: dict[str, frozenset[str]] = {}
+    fields: dict[str, bool] = {}
+
+
 class Rights(_Setting):
     """What the org's users lack; by default they lack nothing."""
+
+    permission_sets: tuple[str, ...] = ()
+    """What the integration user has; with any, it may do only what they grant, and without, everything."""
+    hidden_objects: frozenset[str] = frozenset()
+    """Objects that the integration user may not read, and events to which it may not subscribe."""
+    read_only_objects: frozenset[str] = frozenset()
+    """Objects whose records the integration user may only read."""
+    hidden_fields: frozenset[str] = frozenset()
+    """Fields that the integration user may not read, as in `Opportunity.Amount`."""
 
     salesperson_publishes: bool = True
     """Whether the salesperson may create events."""
@@ -161,6 +181,7 @@ class OrgConfig(_Setting):
 
     rights: Rights = Rights()
 
+    permission_sets: tuple[PermissionSet, ...] = ()
     flows: tuple[Flow, ...] = (ORDER_REQUESTED,)
     outbound_messages: tuple[OutboundDefinition, ...] = ()
     callouts: tuple[CalloutDefinition, ...] = ()
@@ -174,6 +195,14 @@ class OrgConfig(_Setting):
     """A CometD session without a request for this time is removed (same page)."""
     token_idle: Duration = timedelta(hours=2)
     """A token without a request for this time expires; the default is that of the session policy."""
+    multi_currency: bool = True
+    """Whether records have `CurrencyIsoCode`; once an org has several currencies, it keeps them."""
+    largest_page: int = Field(default=2000, ge=1, le=2000)
+    """Records in one page of a query's result. Wide or long records make a real org return fewer than 2 000."""
+    password_flow: bool = False
+    """Whether the OAuth flow with user name and password is allowed; new orgs block it."""
+    soap_login: bool = False
+    """Whether SOAP `login()` is allowed, in the API versions that have it; new orgs block it."""
     tombstones_of: frozenset[str] = frozenset({"Opportunity"})
     """Objects whose delete trigger inserts a `Deleted_Record__c`, because a deletion sends no outbound message."""
     client_certificate: Path | None = None

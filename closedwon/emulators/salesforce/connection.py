@@ -31,6 +31,10 @@ class Connection(BaseModel):
     admin_token: str
     """Bearer token of `/_admin`."""
     pid: int
+    password: str = ""
+    """Of `username`, for the flows with a password; empty in the file of an older version."""
+    refresh_token: str = ""
+    """Of the integration's app, as if its user had approved it in the browser."""
 
 
 def write_connection(directory: Path, connection: Connection) -> None:

@@ -20,6 +20,9 @@ _TOO_MANY_QUERIES: Final = (
 )
 
 
+_MAINTENANCE: Final = "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"
+
+
 class Fault(StrEnum):
     """The counted faults."""
 
@@ -32,6 +35,7 @@ class Fault(StrEnum):
     COMETD_UNAUTHORIZED = "cometd_unauthorized"
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
+    LOST_LOCATOR = "lost_locator"
     EDGE_PAGE = "edge_page"
     LOST_ACK = "lost_ack"
     DUPLICATE_MESSAGE = "duplicate_message"
@@ -62,7 +66,8 @@ class OrgFaults:
         self.is_splitting = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
-        self.is_forgetful = False
+        self.is_forgetful = self.is_read_only = False
+        self.page_size = 0
 
     # What can be armed
 
@@ -153,6 +158,18 @@ class OrgFaults:
         if on:
             self._on_down()
 
+    def read_only(self, *, on: bool = True) -> None:
+        """Maintenance: every write of a record or an event fails, and reads are answered, until `on` is false."""
+        self.is_read_only = on
+
+    def small_pages(self, records: int = 0) -> None:
+        """Pages of a query's result have at most so many records; 0 turns this off."""
+        self.page_size = max(records, 0)
+
+    def lose_locators(self, times: int = 1) -> None:
+        """The next `times` requests for a further page of a query's result fail with INVALID_QUERY_LOCATOR."""
+        self._left[Fault.LOST_LOCATOR] = times
+
     def forget_positions(self, *, on: bool = True) -> None:
         """The bus accepts no replay id, only -1 and -2, until `on` is false."""
         self.is_forgetful = on
@@ -202,6 +219,8 @@ class OrgFaults:
         self._left.clear()
         self._audible.set()
         self.is_down = self.is_unauthorized = self.is_splitting = self.is_forgetful = False
+        self.is_read_only = False
+        self.page_size = 0
         self._automation = None
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
@@ -221,9 +240,15 @@ class OrgFaults:
             raise self._rest_error
 
     def refuse_record(self) -> None:
-        """Raise the error armed for record writes, if it applies now."""
+        """Raise the error of maintenance, or the one armed for record writes, if it applies now."""
+        self.refuse_in_maintenance()
         if self.strikes(Fault.RECORD_ERROR):
             raise self._record_error
+
+    def refuse_in_maintenance(self) -> None:
+        """Raise the error of a write, while the org is read-only."""
+        if self.is_read_only:
+            raise ApiError(_MAINTENANCE, "The requested operation is not allowed during read-only mode.", fields=())
 
     def refuse_automation(self, together: int) -> None:
         """Raise the error of the automation, if it fails with so many records in one transaction."""
@@ -255,6 +280,8 @@ class OrgFaults:
             "mute": self.is_mute,
             "splitting": self.is_splitting,
             "forgetful": self.is_forgetful,
+            "read_only": self.is_read_only,
+            "page_size": self.page_size,
             "read_lag_seconds": self.read_lag_seconds,
             "slow_write_seconds": self.slow_write_seconds,
             "advice_interval_ms": self.advice_interval_ms,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from closedwon.emulators.salesforce.api.identity import Identity
 from closedwon.emulators.salesforce.api.oauth import App, OAuth
+from closedwon.emulators.salesforce.api.queries import Queries
 from closedwon.emulators.salesforce.api.rest import RestApi
+from closedwon.emulators.salesforce.api.soap import Soap
 from closedwon.emulators.salesforce.bus.cometd import Cometd
 from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
-from closedwon.emulators.salesforce.config import ORGANIZATION_ID, WHOLE_DEAL, OrgConfig
+from closedwon.emulators.salesforce.config import ORGANIZATION_ID, WHOLE_DEAL, OrgConfig, PermissionSet
 from closedwon.emulators.salesforce.data.records import Records
 from closedwon.emulators.salesforce.data.rights import RightsOfUsers
 from closedwon.emulators.salesforce.data.schema import FLOW_VIEW, Schema, SObject
@@ -39,6 +42,10 @@ class Credentials:
     sales_client_id: str
     sales_client_secret: str
     admin_token: str
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    """Of the integration user."""
+    refresh_token: str = field(default_factory=lambda: f"5Aep861{secrets.token_urlsafe(60)}")
+    """Of the integration's app."""
 
     @classmethod
     def generate(cls) -> Credentials:
@@ -81,17 +88,31 @@ class EmulatedOrg:
         self.outbox = Outbox(self.schema, self.store, self.clock, self.config)
         self.courier = Courier(self.outbox, self.faults, self.config, self.org_id, self._session_id)
         self.records = Records(self.schema, self.store, self.clock, self.bus, self.outbox, self.faults, self.config)
-        self.oauth = OAuth(self.store, self.clock, self.org_id, idle_s=self.config.token_idle.total_seconds())
+        self.oauth = OAuth(
+            self.store,
+            self.clock,
+            self.org_id,
+            idle_s=self.config.token_idle.total_seconds(),
+            allows_passwords=self.config.password_flow,
+        )
+        self.identity = Identity(self.oauth, self.store, self.org_id)
+        self.soap = Soap(self.oauth, self.org_id, allows_login=self.config.soap_login)
         self.cometd = Cometd(
             schema=self.schema,
             bus=self.bus,
             oauth=self.oauth,
             clock=self.clock,
             faults=self.faults,
+            may_subscribe=self._may_subscribe,
             poll_timeout_s=self.config.poll_timeout.total_seconds(),
             session_idle_s=self.config.session_idle.total_seconds(),
         )
-        self.rest = RestApi(self.records, self.limits)
+        self.rest = RestApi(
+            self.records,
+            Queries(self.records, self.clock, self.faults, self.config.largest_page),
+            self.limits,
+            self.identity.url,
+        )
         self.api_calls: Counter[str] = Counter()
         self._session = ""
 
@@ -101,7 +122,9 @@ class EmulatedOrg:
         self.integration_user = record_id("005", _INTEGRATION)
         self.sales_user = record_id("005", _SALES)
         self.outbox.sends_no_messages = self.integration_user
-        self.records.rights = RightsOfUsers(self.config.rights, self.integration_user, self.sales_user)
+        self.records.rights = RightsOfUsers(
+            self.config.rights, self.integration_user, self.sales_user, _granted(self.config)
+        )
         users = {
             self.integration_user: ("Closedwon Integration", self.username),
             self.sales_user: ("Sam Sales", f"sales@{domain}"),
@@ -119,9 +142,20 @@ class EmulatedOrg:
             self.records.add_standard_row(self.object(FLOW_VIEW), about, self.integration_user)
         ours, theirs = self.credentials.client_id, self.credentials.sales_client_id
         self.oauth.apps = {
-            ours: App(ours, self.credentials.client_secret, self.integration_user, self.username, public_key),
+            ours: App(
+                ours,
+                self.credentials.client_secret,
+                self.integration_user,
+                self.username,
+                public_key,
+                password=self.credentials.password,
+                refresh_token=self.credentials.refresh_token,
+            ),
             theirs: App(theirs, self.credentials.sales_client_secret, self.sales_user, f"sales@{domain}"),
         }
+
+    def _may_subscribe(self, event: SObject, user: str) -> bool:
+        return self.records.rights.may_read(event, user)
 
     def _check_config(self) -> None:
         """Raise `ValueError` for a flow or a rule with an unknown name."""
@@ -246,6 +280,15 @@ class EmulatedOrg:
         """Move the org: every replay id becomes invalid, and every CometD session is removed."""
         self.bus.move()
         self.cometd.forget_clients()
+
+
+def _granted(config: OrgConfig) -> tuple[PermissionSet, ...]:
+    """The permission sets of the integration user. Raises `ValueError` for an unknown name."""
+    known = {one.name: one for one in config.permission_sets}
+    unknown = [name for name in config.rights.permission_sets if name not in known]
+    if unknown:
+        raise ValueError(f"rights.permission_sets: there is no permission set {unknown[0]}; known: {sorted(known)}")
+    return tuple(known[name] for name in config.rights.permission_sets)
 
 
 def _org_id(store: Store, wanted: str | None) -> OrgId:

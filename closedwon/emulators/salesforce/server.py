@@ -146,6 +146,8 @@ class SalesforceEmulator(EmulatedOrg):
             sales_client_secret=self.credentials.sales_client_secret,
             admin_token=self.credentials.admin_token,
             pid=os.getpid(),
+            password=self.credentials.password,
+            refresh_token=self.credentials.refresh_token,
         )
 
 
@@ -216,10 +218,13 @@ def _port(wanted: int | None, earlier: Connection | None) -> int:
 def _credentials(earlier: Connection | None) -> Credentials:
     if earlier is None:
         return Credentials.generate()
+    fresh = Credentials.generate()
     return Credentials(
         client_id=earlier.client_id,
         client_secret=earlier.client_secret,
         sales_client_id=earlier.sales_client_id,
         sales_client_secret=earlier.sales_client_secret,
         admin_token=earlier.admin_token,
+        password=earlier.password or fresh.password,
+        refresh_token=earlier.refresh_token or fresh.refresh_token,
     )

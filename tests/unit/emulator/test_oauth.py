@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from closedwon.emulators.salesforce.api.oauth import JWT_BEARER, OAuthError, bearer
+from closedwon.emulators.salesforce.config import OrgConfig
 from closedwon.emulators.salesforce.org import EmulatedOrg
 from closedwon.emulators.salesforce.server import SalesforceEmulator, new_private_key
 
@@ -59,7 +60,47 @@ def test_refusals_of_the_token_endpoint(org: EmulatedOrg) -> None:
     with pytest.raises(OAuthError, match="invalid_client_id: client identifier invalid"):
         org.oauth.grant(form, authorization=None, origin=ORIGIN)
     with pytest.raises(OAuthError, match="unsupported_grant_type: grant type not supported"):
-        org.oauth.grant({"grant_type": "password"}, authorization=None, origin=ORIGIN)
+        org.oauth.grant({"grant_type": "device"}, authorization=None, origin=ORIGIN)
+
+
+def test_a_refresh_token_gives_access_until_it_is_revoked(org: EmulatedOrg) -> None:
+    """A refresh token gives new access tokens, also without the app's secret; a revoked or wrong one is refused."""
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": org.credentials.client_id,
+        "refresh_token": org.credentials.refresh_token,
+    }
+    for given in (form, {**form, "client_secret": org.credentials.client_secret}):
+        body = org.oauth.grant(given, authorization=None, origin=ORIGIN)
+        assert org.integration_user == org.oauth.user_of(body["access_token"])
+        assert "refresh_token" not in body
+    with pytest.raises(OAuthError, match="invalid_client: "):
+        org.oauth.grant({**form, "client_secret": "wrong"}, authorization=None, origin=ORIGIN)
+    with pytest.raises(OAuthError, match="invalid_grant: expired access/refresh token"):
+        org.oauth.grant({**form, "refresh_token": "wrong"}, authorization=None, origin=ORIGIN)
+    assert org.oauth.revoke(org.credentials.refresh_token)
+    with pytest.raises(OAuthError, match="invalid_grant: expired access/refresh token"):
+        org.oauth.grant(form, authorization=None, origin=ORIGIN)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_flow_with_a_password_is_off_unless_it_is_allowed(allowed: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """The right password gives a token only if the org allows the flow; every refusal has the same text."""
+    org = EmulatedOrg(config=OrgConfig(password_flow=allowed))
+    form = {
+        "grant_type": "password",
+        "client_id": org.credentials.client_id,
+        "client_secret": org.credentials.client_secret,
+        "username": org.username,
+        "password": org.credentials.password,
+    }
+    if allowed:
+        body = org.oauth.grant(form, authorization=None, origin=ORIGIN)
+        assert org.integration_user == org.oauth.user_of(body["access_token"])
+    for given in ({**form, "password": "wrong"}, {**form, "username": "x@example.com"}, *([] if allowed else [form])):
+        with pytest.raises(OAuthError, match="invalid_grant: authentication failure"):
+            org.oauth.grant(given, authorization=None, origin=ORIGIN)
+    org.store.close()
 
 
 def test_tokens_expire_after_two_idle_hours(org: EmulatedOrg) -> None:

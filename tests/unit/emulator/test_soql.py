@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from closedwon.emulators.salesforce.data.soql_parser import Comparison, Logic, parse, parse_condition
+from closedwon.emulators.salesforce.data.soql_syntax import parse, parse_condition
+from closedwon.emulators.salesforce.data.soql_tree import Comparison, Logic
 from closedwon.emulators.salesforce.errors import ApiError
 from closedwon.emulators.salesforce.org import EmulatedOrg
 from closedwon.ids import RecordId
@@ -56,6 +57,15 @@ def deals(org: EmulatedOrg) -> dict[str, RecordId]:
         ("Account.Name = 'Ábel & Söhne'", {"alpha", "beta"}),
         ("Account.BillingCountryCode = null", {"gamma", "delta"}),
         ("(Name = 'alpha' OR Name = 'beta') AND IsWon = false", {"alpha"}),
+        (
+            "CreatedDate = TODAY AND CloseDate < TODAY AND CloseDate >= LAST_N_YEARS:9",
+            {"alpha", "beta", "gamma", "delta"},
+        ),
+        ("AccountId IN (SELECT Id FROM Account WHERE Name LIKE '%bel%')", {"alpha", "beta"}),
+        ("Id NOT IN (SELECT OpportunityId FROM OpportunityLineItem) AND Amount > 10", {"alpha", "beta"}),
+        ("CALENDAR_YEAR(CloseDate) = 2025 OR CALENDAR_QUARTER(CloseDate) = 2", {"delta"}),
+        ("DAY_IN_WEEK(CloseDate) = 7", {"alpha", "beta"}),
+        ("Opportunity.Name = 'beta'", {"beta"}),
         ("CreatedDate > 2020-01-01T00:00:00Z", {"alpha", "beta", "gamma", "delta"}),
         ("CreatedDate < 2020-01-01T00:00:00.000+02:00", set()),
     ],
@@ -126,6 +136,32 @@ def test_count(org: EmulatedOrg, deals: dict[str, RecordId]) -> None:
     assert org.records.query("SELECT count() FROM Opportunity WHERE IsClosed = true") == 2
 
 
+def test_aggregates_have_salesforces_keys(org: EmulatedOrg, deals: dict[str, RecordId]) -> None:
+    """A group has its fields by their names, and each aggregate by its alias, or as expr0, expr1."""
+    assert deals
+    found = org.query(
+        "SELECT iswon, account.name, COUNT(Id) n, SUM(Amount), MAX(CloseDate) FROM Opportunity o "
+        "GROUP BY IsWon, Account.Name ORDER BY COUNT(Id) DESC, SUM(Amount) NULLS LAST"
+    )
+    result = {"attributes": {"type": "AggregateResult"}}
+    assert found == [
+        {**result, "IsWon": False, "Name": None, "n": 2, "expr0": -5.0, "expr1": "2026-03-31"},
+        {**result, "IsWon": False, "Name": "Ábel & Söhne", "n": 1, "expr0": 10.5, "expr1": "2026-01-31"},
+        {**result, "IsWon": True, "Name": "Ábel & Söhne", "n": 1, "expr0": 200.0, "expr1": "2026-02-28"},
+    ]
+    assert [{**result, "expr0": 4}] == org.query("SELECT COUNT(Id) FROM Opportunity")
+    assert [{**result, "expr0": None}] == org.query("SELECT AVG(Amount) FROM Opportunity WHERE Name = 'nothing'")
+
+
+def test_fields_selects_all_fields_of_a_kind(org: EmulatedOrg, deals: dict[str, RecordId]) -> None:
+    """FIELDS(ALL), FIELDS(STANDARD) and FIELDS(CUSTOM) select the fields that describe lists."""
+    fields = {one.name for one in org.object("Opportunity").fields}
+    custom = {name for name in fields if name.endswith("__c")}
+    for kind, expected in {"all": fields, "STANDARD": fields - custom, "CUSTOM": custom}.items():
+        (found,) = org.query(f"SELECT FIELDS({kind}) FROM Opportunity WHERE Id = '{deals['alpha']}' LIMIT 200")
+        assert expected == set(found) - {"attributes"}
+
+
 def test_deleted_records_are_returned_only_by_query_all(org: EmulatedOrg, deals: dict[str, RecordId]) -> None:
     """A deleted record is missing in queries, and marked in queryAll."""
     org.records.delete(org.object("Opportunity"), deals["alpha"], actor=org.sales_user)
@@ -140,7 +176,35 @@ def test_deleted_records_are_returned_only_by_query_all(org: EmulatedOrg, deals:
     [
         ("SELECT Id FROM Opportunity WHERE", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
         ("SELECT FROM Opportunity", "MALFORMED_QUERY", "Row:1:Column:8"),
-        ("SELECT Id Opportunity", "MALFORMED_QUERY", "unexpected token: 'Opportunity'"),
+        ("SELECT Id Opportunity", "MALFORMED_QUERY", "unexpected token: '<EOF>'"),
+        ("SELECT Id i FROM Opportunity", "MALFORMED_QUERY", "only aggregate expressions use field aliasing"),
+        ("SELECT Id, id FROM Opportunity", "INVALID_FIELD", "duplicate field selected: Id"),
+        ("SELECT FIELDS(ALL) FROM Opportunity", "MALFORMED_QUERY", "must have a LIMIT of at most 200"),
+        ("SELECT FIELDS(ALL), Id FROM Opportunity LIMIT 1", "INVALID_FIELD", "duplicate field selected: Id"),
+        ("SELECT Name, COUNT(Id) FROM Opportunity", "MALFORMED_QUERY", "Field must be grouped or aggregated: Name"),
+        ("SELECT SUM(Name) FROM Opportunity", "MALFORMED_QUERY", "field Name does not support aggregate operator SUM"),
+        ("SELECT MAX(Amount) FROM Opportunity LIMIT 1", "MALFORMED_QUERY", "cannot also use LIMIT"),
+        ("SELECT SHOUT(Name) FROM Opportunity", "MALFORMED_QUERY", "unexpected token: 'SHOUT'"),
+        ("SELECT Id FROM Opportunity WHERE Amount = TODAY", "INVALID_FIELD", "must be of type currency"),
+        ("SELECT Id FROM Opportunity WHERE CloseDate = SOMEDAY", "MALFORMED_QUERY", "unexpected token: 'SOMEDAY'"),
+        (
+            "SELECT Id FROM Opportunity WHERE CloseDate = 2026-02-30",
+            "MALFORMED_QUERY",
+            "unexpected token: '2026-02-30'",
+        ),
+        ("SELECT Id FROM Opportunity WHERE AccountId LIKE '0%'", "INVALID_QUERY_FILTER_OPERATOR", "on id field"),
+        ("SELECT Id FROM Opportunity WHERE Name = :name", "MALFORMED_QUERY", "unexpected token: ':'"),
+        ("SELECT Id FROM Opportunity OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"),
+        (
+            "SELECT Id FROM Account WHERE Name = 'x' OR Id IN (SELECT AccountId FROM Opportunity)",
+            "MALFORMED_QUERY",
+            "Semi join sub-selects are not allowed with the 'OR' operator",
+        ),
+        (
+            "SELECT Id FROM Account WHERE Id IN (SELECT Name FROM Opportunity)",
+            "MALFORMED_QUERY",
+            "Semi join sub-selects can only query id fields, cannot use: 'Name'",
+        ),
         ("DELETE Id FROM Opportunity", "MALFORMED_QUERY", "unexpected token: 'DELETE'"),
         ("SELECT Id FROM Opportunity WHERE Name = 'open", "MALFORMED_QUERY", "unexpected token: '''"),
         ("SELECT Id FROM Opportunity WHERE Name = 'a' AND Name = 'b' OR Name = 'c'", "MALFORMED_QUERY", "'OR'"),

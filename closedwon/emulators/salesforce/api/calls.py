@@ -29,6 +29,8 @@ class ApiRequest:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    origin: str = ""
+    """The org's own URL, as the caller knows it."""
 
     @property
     def base(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse, split_path
+from closedwon.emulators.salesforce.api.upserts import Upserts
 from closedwon.emulators.salesforce.data.records import Records
 from closedwon.emulators.salesforce.data.schema import SObject
 from closedwon.emulators.salesforce.errors import ApiError, not_found
@@ -41,9 +42,10 @@ def _roll_back_unless(succeeded: bool) -> None:  # noqa: FBT001 - reads as a sen
 class Composite:
     """Handles `/composite` and `/composite/sobjects`."""
 
-    def __init__(self, records: Records, dispatch: Callable[[ApiRequest], ApiResponse]) -> None:
+    def __init__(self, records: Records, dispatch: Callable[[ApiRequest], ApiResponse], upserts: Upserts) -> None:
         """`dispatch` runs one subrequest."""
         self._records = records
+        self._upserts = upserts
         self._dispatch = dispatch
 
     # Composite requests
@@ -118,6 +120,10 @@ class Composite:
 
         return self._collection(body, one)
 
+    def upsert(self, call: ApiRequest, name: str, field: str) -> ApiResponse:
+        """`PATCH /composite/sobjects/<Object>/<field>`: records with the ids of another system."""
+        return self._collection(call.json(), lambda record: self._upserts.one_of_many(call, name, field, record))
+
     def delete(self, call: ApiRequest) -> ApiResponse:
         """`DELETE /composite/sobjects?ids=`."""
         prefixes = {owner.prefix: owner for owner in self._records.schema.objects}
@@ -135,7 +141,7 @@ class Composite:
     def retrieve(self, call: ApiRequest, name: str) -> ApiResponse:
         """`GET` or `POST /composite/sobjects/<Object>`: records by id, null for those that do not exist."""
         owner = self._records.schema.find(name)
-        if owner is None or owner.is_event:
+        if owner is None or owner.is_event or not self._records.rights.may_read(owner, call.user):
             raise not_found()
         body = call.json() if call.method == "POST" else call.query
         ids, fields = (_listed(body.get(key)) for key in ("ids", "fields"))
@@ -143,11 +149,14 @@ class Composite:
             raise ApiError("EXCEEDED_ID_LIMIT", f"at most {_MAX_RETRIEVED} records can be retrieved in one call")
         if not ids or not fields:
             raise ApiError("MISSING_ARGUMENT", "ids and fields must be given")
-        return ApiResponse(200, [self._record_or_none(owner, one_id, fields, call.base) for one_id in ids])
+        return ApiResponse(200, [self._record_or_none(owner, one_id, fields, call) for one_id in ids])
 
-    def _record_or_none(self, owner: SObject, record: str, fields: list[str], base: str) -> dict[str, Any] | None:
+    def _record_or_none(
+        self, owner: SObject, record: str, fields: list[str], call: ApiRequest
+    ) -> dict[str, Any] | None:
+        reader = self._records.rights.reader(call.user)
         try:
-            return self._records.retrieve(owner, record, fields, base=base)
+            return self._records.retrieve(owner, record, fields, base=call.base, reader=reader)
         except ApiError as error:
             if error.code == "NOT_FOUND":
                 return None

@@ -8,9 +8,9 @@ from closedwon.emulators.salesforce.data.rights import RightsOfUsers
 from closedwon.emulators.salesforce.data.schema import Schema, SField, SObject
 
 
-def describe_global(schema: Schema, base: str) -> dict[str, Any]:
-    """The body of `/sobjects`."""
-    listed = [_summary(one, base) for one in schema.objects + schema.events]
+def describe_global(schema: Schema, base: str, rights: RightsOfUsers, user: str) -> dict[str, Any]:
+    """The body of `/sobjects`: the objects and events that `user` may read."""
+    listed = [_summary(one, base) for one in schema.objects + schema.events if rights.may_read(one, user)]
     return {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": listed}
 
 
@@ -21,10 +21,13 @@ def describe_object(owner: SObject, base: str, rights: RightsOfUsers | None = No
         {"relationshipName": name, "childSObject": child, "field": lookup}
         for name, (child, lookup) in owner.children.items()
     ]
-    fields = [describe_field(one) for one in owner.fields]
+    fields = [describe_field(one) for one in owner.fields if rights.sees_field(owner, one.name, user)]
     for one in fields:
         one["updateable"] = one["updateable"] and rights.may_edit(owner, one["name"], user)
-    return {**_summary(owner, base), "fields": fields, "childRelationships": children}
+    summary = _summary(owner, base)
+    summary["createable"] = summary["createable"] and rights.may_create(owner, user)
+    summary["updateable"] = summary["updateable"] and rights.may_edit_records(owner, user)
+    return {**summary, "fields": fields, "childRelationships": children}
 
 
 def describe_field(one: SField) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from closedwon.emulators.salesforce.api.calls import ApiRequest, ApiResponse
 from closedwon.emulators.salesforce.data.records import Records
-from closedwon.emulators.salesforce.data.soql_parser import Path, parse
+from closedwon.emulators.salesforce.data.soql_groups import is_grouped
+from closedwon.emulators.salesforce.data.soql_syntax import parse
 from closedwon.emulators.salesforce.data.store import random_id
 from closedwon.emulators.salesforce.errors import ApiError, not_found
 
@@ -55,16 +56,17 @@ class QueryJobs:
         if operation not in ("query", "queryAll") or not isinstance(text, str):
             raise ApiError("INVALIDENTITY", "operation must be query or queryAll, with a query")
         query = parse(text)
-        if query.count or not all(isinstance(one, Path) for one in query.fields):
+        if is_grouped(query) or query.children:
             raise ApiError("API_ERROR", "Bulk queries take neither aggregates nor child queries")
-        found = self._records.query(text, include_deleted=operation == "queryAll")
+        reader = self._records.rights.reader(call.user)
+        found = self._records.query(text, include_deleted=operation == "queryAll", reader=reader)
         assert isinstance(found, list)
         job = _Job(
             id=random_id("750"),
             operation=operation,
             query=text,
             source=query.source,
-            columns=[one.parts for one in query.fields if isinstance(one, Path)],
+            columns=[one.path for one in self._records.selected_columns(text)],
             records=found,
         )
         self._jobs[job.id] = job
@@ -140,8 +142,7 @@ def _csv(columns: list[tuple[str, ...]], records: list[dict[str, Any]]) -> str:
 
 def _cell(record: Any, column: tuple[str, ...]) -> str:
     for part in column:
-        matching = {key.lower(): value for key, value in (record or {}).items()}
-        record = matching.get(part.lower())
+        record = (record or {}).get(part)
     if record is None:
         return ""
     return str(record).lower() if isinstance(record, bool) else str(record)

@@ -1,8 +1,9 @@
-"""OAuth of the Salesforce emulator: tokens by client credentials and JWT bearer, their expiry and revocation, userinfo.
+"""OAuth of the Salesforce emulator: tokens by four flows, their expiry and revocation.
 
-Source: OAuth 2.0 JWT Bearer Flow and Client Credentials Flow (Salesforce Help), and the error texts in
-`HELP-OAUTHERR`. A token expires after two idle hours of the org's clock; every use extends it. Assertions contain real
-times, so their `exp` is checked against the wall clock.
+The flows are client credentials, JWT bearer, refresh token, and user name with password if the org allows it.
+Source: Salesforce Help, "OAuth Authorization Flows", and the error texts in `HELP-OAUTHERR`. A token expires after two
+idle hours of the org's clock; every use extends it. Assertions contain real times, so their `exp` is checked against
+the wall clock.
 """
 
 from __future__ import annotations
@@ -39,13 +40,18 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True)
 class App:
-    """A connected app with the user it runs as. `public_key` (PEM) verifies its assertions."""
+    """A connected app with the user it runs as. `public_key` (PEM) verifies its assertions.
+
+    `password` is the user's. `refresh_token` is as if the user had approved the app in the browser.
+    """
 
     client_id: str
     client_secret: str
     user_id: str
     username: str
     public_key: str | None = None
+    password: str = ""
+    refresh_token: str = ""
 
 
 @dataclass
@@ -60,8 +66,11 @@ class Session:
 class OAuth:
     """Issues and checks tokens. They are stored as rows, so that they survive a restart."""
 
-    def __init__(self, store: Store, clock: Clock, org_id: OrgId, *, idle_s: float) -> None:
-        """A token expires after `idle_s` seconds without use."""
+    def __init__(
+        self, store: Store, clock: Clock, org_id: OrgId, *, idle_s: float, allows_passwords: bool = False
+    ) -> None:
+        """A token expires after `idle_s` seconds without use. New orgs do not allow the flow with passwords."""
+        self._allows_passwords = allows_passwords
         self._store = store
         self._clock = clock
         self._org_id = org_id
@@ -75,12 +84,24 @@ class OAuth:
         grant_type = form.get("grant_type", "")
         if grant_type == "client_credentials":
             app = self._app_by_secret(*_client(form, authorization))
-            body = self._token_body(app, origin)
-            issued = str(self._clock.now_ms())
-            return {**body, "signature": secrets.token_urlsafe(32), "token_format": "opaque", "issued_at": issued}
+            return {**self._token_body(app, origin), **self._signed(), "token_format": "opaque"}
         if grant_type == JWT_BEARER:
             return self._token_body(self._app_by_assertion(form.get("assertion", ""), origin), origin)
+        if grant_type == "refresh_token":
+            return {**self._token_body(self._refreshed(form, authorization), origin), **self._signed()}
+        if grant_type == "password":
+            user = self._user_by_password(form, authorization)
+            body = self._token_body(user, origin)
+            del body["scope"]
+            return {**body, **self._signed()}
         raise OAuthError("unsupported_grant_type", "grant type not supported")
+
+    def app_by_password(self, username: str, password: str) -> App | None:
+        """The app whose user has this name and password; None for a wrong pair."""
+        for app in self.apps.values():
+            if app.password and app.username == username and compare_digest(app.password.encode(), password.encode()):
+                return app
+        return None
 
     def issue(self, user_id: str) -> str:
         """A new token: the org id in its 15 characters, `!`, and an opaque rest."""
@@ -113,7 +134,11 @@ class OAuth:
         self._sessions.clear()
 
     def revoke(self, token: str) -> bool:
-        """Revoke one token. Return whether it was valid."""
+        """Revoke an access or a refresh token. Return whether it was valid."""
+        for app in self.apps.values():
+            if token and token == app.refresh_token and self._store.meta(_revoked(app)) is None:
+                self._store.set_meta(_revoked(app), "1")
+                return True
         self._store.db.execute("DELETE FROM token WHERE token = ?", (token,))
         return self._sessions.pop(token, None) is not None
 
@@ -134,9 +159,32 @@ class OAuth:
             "access_token": self.issue(app.user_id),
             "scope": _SCOPE,
             "instance_url": origin,
-            "id": f"{_LOGIN_HOSTS[0]}/id/{self._org_id}/{app.user_id}",
+            "id": f"{origin}/id/{self._org_id}/{app.user_id}",
             "token_type": "Bearer",
         }
+
+    def _signed(self) -> dict[str, str]:
+        return {"signature": secrets.token_urlsafe(32), "issued_at": str(self._clock.now_ms())}
+
+    def _refreshed(self, form: Mapping[str, str], authorization: str | None) -> App:
+        """The app of a refresh token. Its secret may be left out, as with apps that do not require it."""
+        client_id, secret = _client(form, authorization)
+        app = self._app_by_secret(client_id, secret) if secret else self.apps.get(client_id)
+        if app is None:
+            raise OAuthError("invalid_client_id", "client identifier invalid")
+        given = form.get("refresh_token", "")
+        is_known = bool(app.refresh_token) and compare_digest(app.refresh_token.encode(), given.encode())
+        if not is_known or self._store.meta(_revoked(app)) is not None:
+            raise OAuthError("invalid_grant", "expired access/refresh token")
+        return app
+
+    def _user_by_password(self, form: Mapping[str, str], authorization: str | None) -> App:
+        """The app that runs as the named user. Every refusal is the same, so that it names no user."""
+        self._app_by_secret(*_client(form, authorization))
+        found = self.app_by_password(form.get("username", ""), form.get("password", ""))
+        if found is None or not self._allows_passwords:
+            raise OAuthError("invalid_grant", "authentication failure")
+        return found
 
     def _app_by_secret(self, client_id: str, client_secret: str) -> App:
         app = self.apps.get(client_id)
@@ -167,6 +215,10 @@ class OAuth:
             raise OAuthError("invalid_grant", "invalid assertion") from None
         _check_claims(claims, app, audiences={*_LOGIN_HOSTS, origin})
         return app
+
+
+def _revoked(app: App) -> str:
+    return f"refresh_token_revoked:{app.client_id}"
 
 
 def bearer(authorization: str | None, *, raw_allowed: bool = False) -> str | None:

@@ -20,7 +20,7 @@ from closedwon.emulators.salesforce.bus import bayeux
 from closedwon.emulators.salesforce.bus.bayeux import Message
 from closedwon.emulators.salesforce.bus.eventbus import ALL_EVENTS, NEW_EVENTS, EventBus
 from closedwon.emulators.salesforce.clock import Clock
-from closedwon.emulators.salesforce.data.schema import Schema
+from closedwon.emulators.salesforce.data.schema import Schema, SObject
 from closedwon.emulators.salesforce.faults import OrgFaults
 
 _log = logging.getLogger(__name__)
@@ -71,10 +71,15 @@ class Cometd:
         oauth: OAuth,
         clock: Clock,
         faults: OrgFaults,
+        may_subscribe: Callable[[SObject, str], bool],
         poll_timeout_s: float,
         session_idle_s: float,
     ) -> None:
-        """`poll_timeout_s` counts real time, `session_idle_s` the org's clock; both are seconds."""
+        """`poll_timeout_s` counts real time, `session_idle_s` the org's clock; both are seconds.
+
+        `may_subscribe` says whether a user may read an event; if not, the event does not exist for the user.
+        """
+        self._may_subscribe = may_subscribe
         self._schema = schema
         self._bus = bus
         self._oauth = oauth
@@ -204,7 +209,7 @@ class Cometd:
             return client
         channel = message.get("subscription")
         reply = {"channel": "/meta/subscribe", "clientId": client.client_id, "subscription": channel}
-        error = self._channel_error(channel)
+        error = self._channel_error(channel, self._oauth.user_of(request.token) or "")
         if error is None:
             replay = bayeux.replay_option(message, str(channel))
             position = self._bus.position(replay) if isinstance(replay, int) else None
@@ -219,12 +224,13 @@ class Cometd:
             error = bayeux.invalid_replay_id(replay)
         return {**reply, "error": error, "successful": False}
 
-    def _channel_error(self, channel: Any) -> str | None:
+    def _channel_error(self, channel: Any, user: str) -> str | None:
         if (error := bayeux.channel_error(channel)) is not None:
             return error
         name = str(channel).removeprefix("/event/")
         event = self._schema.find(name)
-        if event is not None and event.is_event and channel == f"/event/{event.name}":
+        is_event = event is not None and event.is_event and channel == f"/event/{event.name}"
+        if event is not None and is_event and self._may_subscribe(event, user):
             return None
         return f"400::The channel you requested to subscribe to does not exist {{{channel}}}"
 

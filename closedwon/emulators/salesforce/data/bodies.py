@@ -48,8 +48,13 @@ def column(owner: SObject, name: str) -> SField:
     """The field called `name`, in any case. Raises INVALID_FIELD."""
     found = owner.find(name)
     if found is None:
-        raise ApiError("INVALID_FIELD", f"No such column '{name[:80]}' on sobject of type {owner.name}")
+        raise no_column(owner, name)
     return found
+
+
+def no_column(owner: SObject, name: str) -> ApiError:
+    """The refusal of a field that does not exist, or that the user may not see."""
+    return ApiError("INVALID_FIELD", f"No such column '{name[:80]}' on sobject of type {owner.name}")
 
 
 def missing_fields(names: list[str]) -> ApiError:

@@ -1,30 +1,31 @@
 """Reads and writes records: permissions, required and derived fields, validation rules, stamps, flows, events.
 
-One API call is one transaction (`transaction`); a record of a collection is a savepoint in it. Events with the behavior
-Publish After Commit become durable in the same commit as the record; Publish Immediately survives a rollback.
+One API call is one transaction (`transaction`); a record of a collection is a savepoint in it.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from closedwon.emulators.salesforce.bus.eventbus import EventBus
 from closedwon.emulators.salesforce.clock import Clock
 from closedwon.emulators.salesforce.config import OrgConfig
-from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields
+from closedwon.emulators.salesforce.data.bodies import checked, column, key_of, missing_fields, no_column
+from closedwon.emulators.salesforce.data.history import History
 from closedwon.emulators.salesforce.data.lines import Lines
 from closedwon.emulators.salesforce.data.locks import RowLocks
 from closedwon.emulators.salesforce.data.rights import RightsOfUsers
-from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SField, SObject
-from closedwon.emulators.salesforce.data.soql import Record, Soql
+from closedwon.emulators.salesforce.data.schema import CLOSED_STAGES, TOMBSTONE, WON_STAGES, Schema, SObject
+from closedwon.emulators.salesforce.data.soql import EVERYTHING, Column, Record, Soql
+from closedwon.emulators.salesforce.data.soql_sql import Reader
 from closedwon.emulators.salesforce.data.store import Row, Store, record_id
+from closedwon.emulators.salesforce.data.transactions import Publication, Transactions
 from closedwon.emulators.salesforce.data.values import Stored, to_json, to_stored
 from closedwon.emulators.salesforce.errors import ApiError, not_found
-from closedwon.emulators.salesforce.faults import Fault, OrgFaults
+from closedwon.emulators.salesforce.faults import OrgFaults
 from closedwon.emulators.salesforce.push.flows import Flows
 from closedwon.emulators.salesforce.push.outbound import Outbox
 from closedwon.ids import RecordId
@@ -35,22 +36,6 @@ _DEFAULTS: dict[str, dict[str, Stored]] = {
     "Opportunity": {"CurrencyIsoCode": "EUR"},
     "Product2": {"IsActive": 0},
 }
-
-
-class _Before(NamedTuple):
-    """A row before its change at `until_ms`; `row` is None if it did not exist."""
-
-    until_ms: int
-    object_name: str
-    record: RecordId
-    row: Row | None
-
-
-class _Publication(NamedTuple):
-    event: str
-    event_uuid: str
-    payload: dict[str, Any]
-    actor: str
 
 
 class Records:
@@ -70,60 +55,29 @@ class Records:
         self.schema = schema
         self._store = store
         self._clock = clock
-        self._bus = bus
         self._outbox = outbox
         self._faults = faults
         self._config = config
-        self._soql = Soql(schema, store)
+        self._soql = Soql(schema, store, clock)
         self._flows = Flows(config.flows)
         self._lines = Lines(store)
-        self._before: deque[_Before] = deque()
-        self._after_commit: list[_Publication] = []
-        self._at_once: list[_Publication] = []
+        self._history = History(store, clock, faults)
+        self._transactions = Transactions(store, bus, faults)
         self._has_faults = True
         self.rights = RightsOfUsers()
         """Set when the org has its users."""
         self.locks = RowLocks()
-        self.commits = 0
-        """Counts transactions that changed something."""
 
     # Transactions
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """One API transaction, or a savepoint when inside one."""
-        if self._store.db.in_transaction:
-            held = len(self._after_commit)
-            try:
-                with self._store.transaction():
-                    yield
-            except BaseException:
-                del self._after_commit[held:]
-                raise
-            return
-        changes = self._store.db.total_changes
-        try:
-            with self._store.transaction():
-                yield
-                self._publish(self._at_once + self._after_commit)
-            self.commits += self._store.db.total_changes > changes
-        except BaseException:
-            if self._at_once:  # rolled back, but these were already published
-                with self._store.transaction():
-                    self._publish(self._at_once)
-                self.commits += 1
-            raise
-        finally:
-            self._at_once.clear()
-            self._after_commit.clear()
-            self._bus.wake()
+        return self._transactions.transaction()
 
-    def _publish(self, publications: list[_Publication]) -> None:
-        for one in publications:
-            if self._faults.strikes(Fault.DROPPED_EVENT):
-                continue
-            copies = 2 if self._faults.strikes(Fault.DUPLICATE_EVENT) else 1
-            self._bus.publish(one.event, one.payload, actor=one.actor, event_uuid=one.event_uuid, copies=copies)
+    @property
+    def commits(self) -> int:
+        """How many transactions have changed something."""
+        return self._transactions.commits
 
     @contextmanager
     def without_faults(self) -> Iterator[None]:
@@ -136,56 +90,70 @@ class Records:
 
     # Reading
 
-    @contextmanager
-    def as_seen(self) -> Iterator[None]:
+    def as_seen(self) -> AbstractContextManager[None]:
         """In this block the tables are as a reader sees them: with the read-lag fault, in an earlier state."""
-        visible_until_ms = self._clock.now_ms() - round(self._faults.read_lag_seconds * 1000)
-        while self._before and self._before[0].until_ms <= visible_until_ms:
-            self._before.popleft()
-        if not self._before or not self._has_faults:
-            yield
-            return
-        self._store.db.execute("SAVEPOINT lagging_read")
-        try:
-            for _, object_name, record, row in reversed(self._before):
-                if row is None:
-                    self._store.erase(object_name, record)
-                else:
-                    self._store.put(object_name, row)
-            yield
-        finally:
-            self._store.db.execute("ROLLBACK TO lagging_read")
-            self._store.db.execute("RELEASE lagging_read")
+        return self._history.as_seen() if self._has_faults else nullcontext()
 
-    def query(self, text: str, *, url: str = f"{API}/sobjects", include_deleted: bool = False) -> list[Record] | int:
-        """Run a query. Return records, or the number for `COUNT()`."""
+    def query(
+        self,
+        text: str,
+        *,
+        url: str = f"{API}/sobjects",
+        include_deleted: bool = False,
+        reader: Reader = EVERYTHING,
+    ) -> list[Record] | int:
+        """Run a query, as `reader` sees the org. Return records, or the number for `COUNT()`."""
         with self.as_seen():
-            count = self._soql.count(text)
-            return self._soql.records(text, url=url, include_deleted=include_deleted) if count is None else count
+            return self._soql.run(text, url=url, include_deleted=include_deleted, reader=reader)
 
-    def selected_fields(self, text: str) -> list[SField]:
-        """The fields a query selects."""
-        return self._soql.columns(text)
+    def selected_columns(self, text: str, reader: Reader = EVERYTHING) -> list[Column]:
+        """The fields that a query of records selects; none for aggregates."""
+        return self._soql.columns(text, reader=reader)
 
     def modified_ms(self, owner: SObject, record: str) -> int:
         """LastModifiedDate of a record, regardless of the read-lag fault. Raises NOT_FOUND and ENTITY_IS_DELETED."""
         return int(self._existing(owner, record)["LastModifiedDate"] or 0)
 
-    def retrieve(self, owner: SObject, record: str, fields: list[str] | None = None, *, base: str = API) -> Record:
-        """One record by id in either length. Raises NOT_FOUND, even for a deleted record, and INVALID_FIELD."""
+    def retrieve(
+        self,
+        owner: SObject,
+        record: str,
+        fields: list[str] | None = None,
+        *,
+        base: str = API,
+        reader: Reader = EVERYTHING,
+    ) -> Record:
+        """One record by id in either length, as `reader` sees it.
+
+        Raises NOT_FOUND, even for a deleted record, and INVALID_FIELD.
+        """
         key = key_of(record)
         with self.as_seen():
             row = self._store.get(owner.name, key)
-        if row is None or row["IsDeleted"]:
+        if row is None or row["IsDeleted"] or not reader.sees_object(owner):
             raise not_found()
         wanted = [column(owner, name) for name in fields] if fields else list(owner.fields)
+        unseen = [one for one in wanted if not reader.sees_field(owner, one.name)]
+        if fields and unseen:
+            raise no_column(owner, unseen[0].name)
+        wanted = [one for one in wanted if one not in unseen]
         attributes = {"type": owner.name, "url": f"{base}/sobjects/{owner.name}/{key}"}
         return {"attributes": attributes, **{one.name: to_json(one, row[one.name]) for one in wanted}}
+
+    def with_external_id(self, owner: SObject, name: str, value: str) -> list[RecordId]:
+        """The records with a value in an external id field, or with an id. Raises NOT_FOUND for another field."""
+        found = owner.find(name)
+        if found is None or not (found.external or found.name == "Id"):
+            raise ApiError("NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {name[:80]}")
+        wanted = to_stored(found, value)
+        sql = f'SELECT Id FROM "{owner.name}" WHERE "{found.name}" = ? COLLATE NOCASE AND IsDeleted = 0 ORDER BY Id'  # noqa: S608 - names of the schema
+        return [RecordId(row["Id"]) for row in self._store.select(sql, (wanted,))]
 
     # Writing
 
     def create(self, owner: SObject, body: Mapping[str, Any], *, actor: str) -> RecordId:
         """Insert a record and return its id."""
+        self.rights.require_create(owner, actor)
         with self.transaction():
             self._apply_fault()
             values = checked(owner, body, self._exists)
@@ -204,6 +172,8 @@ class Records:
         if not owner.is_event:
             return {"id": self.create(owner, body, actor=actor), "success": True, "errors": []}
         self.rights.require_create(owner, actor)
+        if self._has_faults:
+            self._faults.refuse_in_maintenance()
         event_uuid = self.publish(owner, body, actor=actor)
         enqueued = {"statusCode": "OPERATION_ENQUEUED", "message": event_uuid, "fields": []}
         return {"id": record_id(owner.prefix, 1), "success": True, "errors": [enqueued]}
@@ -243,6 +213,7 @@ class Records:
         """
         with self.transaction():
             before = self._existing(owner, record)
+            self.rights.require_delete(owner, actor)
             self._apply_fault()
             if owner.name == _LINE:
                 self._erase_line(before, actor)
@@ -283,8 +254,7 @@ class Records:
                 yield owned, lookup
 
     def _erase_line(self, line: Row, actor: str) -> None:
-        if self._faults.read_lag_seconds > 0:
-            self._before.append(_Before(self._clock.now_ms(), _LINE, RecordId(line["Id"]), line))
+        self._history.note(_LINE, RecordId(line["Id"]), line)
         self._store.erase(_LINE, str(line["Id"]))
         self._save_deal_of(line, actor)
 
@@ -299,9 +269,9 @@ class Records:
                 if name != "attributes":
                     one = column(event, name)
                     payload[one.name] = "" if value == "" else to_json(one, to_stored(one, value))
-            target = self._at_once if event.name in self._config.publish_immediately else self._after_commit
             event_uuid = str(uuid.uuid4())
-            target.append(_Publication(event.name, event_uuid, payload, actor))
+            immediately = event.name in self._config.publish_immediately
+            self._transactions.publish(Publication(event.name, event_uuid, payload, actor), immediately=immediately)
             return event_uuid
 
     def add_standard_row(self, owner: SObject, row: Row, actor: str) -> None:
@@ -379,8 +349,7 @@ class Records:
             self._write(owner, deal, dict(deal), actor)
 
     def _put(self, object_name: str, before: Row | None, after: Row) -> None:
-        if self._faults.read_lag_seconds > 0:
-            self._before.append(_Before(self._clock.now_ms(), object_name, RecordId(after["Id"]), before))
+        self._history.note(object_name, RecordId(after["Id"]), before)
         self._store.put(object_name, after)
 
     def _check_rules(self, owner: SObject, record: RecordId) -> None:

@@ -23,6 +23,7 @@ class FieldType(StrEnum):
     URL = "url"
     EMAIL = "email"
     PICKLIST = "picklist"
+    MULTIPICKLIST = "multipicklist"
     CURRENCY = "currency"
     DOUBLE = "double"
     PERCENT = "percent"
@@ -31,7 +32,8 @@ class FieldType(StrEnum):
     DATETIME = "datetime"
 
 
-TEXTS = frozenset({FieldType.STRING, FieldType.TEXTAREA, FieldType.URL, FieldType.EMAIL, FieldType.PICKLIST})
+PICKLISTS = frozenset({FieldType.PICKLIST, FieldType.MULTIPICKLIST})
+TEXTS = PICKLISTS | {FieldType.STRING, FieldType.TEXTAREA, FieldType.URL, FieldType.EMAIL}
 IDS = frozenset({FieldType.ID, FieldType.REFERENCE})
 NUMBERS = frozenset({FieldType.CURRENCY, FieldType.DOUBLE, FieldType.PERCENT})
 LONG_TEXT = 255
@@ -77,6 +79,8 @@ class SObject:
     children: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Child relationship name -> (child object, its lookup field)."""
     is_event: bool = False
+    unseen: tuple[SField, ...] = ()
+    """Fields that the org has switched off; their values are kept."""
     _index: dict[str, SField] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,13 @@ class SObject:
         """The lookup whose relationship is called `relationship`, in any case."""
         wanted = relationship.lower()
         return next((one for one in self.fields if (one.relationship or "").lower() == wanted), None)
+
+
+def without_unseen(owner: SObject, soql: str) -> str:
+    """A query of the emulator's own, without the fields that the org has switched off."""
+    for one in owner.unseen:
+        soql = soql.replace(f"{one.name}, ", "")
+    return soql
 
 
 STAGES = (
@@ -224,6 +235,7 @@ class Schema:
     def __init__(self, config: OrgConfig) -> None:
         """Combine the standard objects and the configured custom fields."""
         self._extra = config.custom_fields
+        self._lacking = frozenset() if config.multi_currency else frozenset({"CurrencyIsoCode"})
         self.objects = tuple(
             self._object(name, prefix, fields, children)
             for name, prefix, fields, children in (
@@ -257,7 +269,9 @@ class Schema:
     def _object(
         self, name: str, prefix: str, fields: tuple[SField, ...], children: dict[str, tuple[str, str]]
     ) -> SObject:
-        return SObject(name, prefix, (*_AUDIT, *fields, *self._custom(name)), children)
+        seen = tuple(one for one in fields if one.name not in self._lacking)
+        unseen = tuple(one for one in fields if one.name in self._lacking)
+        return SObject(name, prefix, (*_AUDIT, *seen, *self._custom(name)), children, unseen=unseen)
 
     def _event(self, name: str) -> SObject:
         standard = _ORDER_REQUESTED if name == "Order_Requested__e" else ()

@@ -89,7 +89,6 @@ def _opportunity(
         AccountId=accounts[account],
         StageName=random.choice(_OPEN_STAGES),
         CloseDate=(_FIRST_CLOSE + timedelta(days=random.randrange(300))).isoformat(),
-        CurrencyIsoCode="EUR",
         PO_Number__c=f"PO-{random.randrange(10_000, 100_000)}",
     )
     for position, index in enumerate(sorted(random.sample(range(len(products)), random.randint(1, 3))), start=1):

@@ -57,7 +57,7 @@ class Store:
     def _migrate(self, one: SObject) -> None:
         self.db.execute(f'CREATE TABLE IF NOT EXISTS "{one.name}" (Id TEXT PRIMARY KEY)')
         present = {row["name"] for row in self.db.execute(f'PRAGMA table_info("{one.name}")')}
-        for wanted in one.fields:
+        for wanted in one.fields + one.unseen:
             if wanted.name not in present:
                 self.db.execute(f'ALTER TABLE "{one.name}" ADD COLUMN "{wanted.name}" {column_type(wanted)}')
             if wanted.refers_to or wanted.name == "SystemModstamp":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from closedwon.emulators.salesforce.config import ORGANIZATION_ID, WHOLE_DEAL, Flow, PushDefinition, Trigger
-from closedwon.emulators.salesforce.data.schema import LONGEST_PAYLOAD, SObject
+from closedwon.emulators.salesforce.data.schema import LONGEST_PAYLOAD, SObject, without_unseen
 from closedwon.emulators.salesforce.data.soql import Record, Soql
 from closedwon.emulators.salesforce.data.store import Row
 
@@ -42,10 +42,10 @@ class Flows:
         """The fields of the event that `flow` publishes for a record."""
         paths = {path for path in flow.assignments.values() if not path.startswith("$")}
         query = f"SELECT {', '.join(sorted(paths | {'Id'}))} FROM {flow.on} WHERE Id = '{record}'"  # noqa: S608 - SOQL, of our own configuration
-        found = soql.records(query, url="")[0]
+        found = soql.records(query)[0]
         special: dict[str, Callable[[], str | None]] = {
             WHOLE_DEAL: lambda: _deal(soql, record),
-            ORGANIZATION_ID: lambda: str(soql.records("SELECT Id FROM Organization", url="")[0]["Id"]),
+            ORGANIZATION_ID: lambda: str(soql.records("SELECT Id FROM Organization")[0]["Id"]),
         }
         return {
             name: special[path]() if path in special else _at(found, path) for name, path in flow.assignments.items()
@@ -90,7 +90,8 @@ def _at(record: Record, path: str) -> Any:
 
 def _deal(soql: Soql, record: str) -> str | None:
     """The deal as JSON text; None if it is too long for its field, like in our Apex."""
-    found = soql.records(_DEAL.format(record=record), url="")[0]
+    query = without_unseen(soql.object("Opportunity"), _DEAL.format(record=record))
+    found = soql.records(query)[0]
     text = json.dumps(_without_attributes(found), ensure_ascii=False)
     return text if len(text) <= LONGEST_PAYLOAD else None
 
