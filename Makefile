@@ -24,7 +24,7 @@ TEMPORAL ?=
 help: ## Show what can be made
 	@echo "Closedwon: won deals from Salesforce into the ERP."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo KEEP=1                                   keep everything running afterwards'
 	@echo '  make demo ARGS="--deals 50 --erp stub --kill"     kill a worker in the middle'
@@ -103,10 +103,15 @@ histories: setup ## Record the golden histories again; only for workflows that w
 docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md
 	@$(BIN)/python -m workflows.attention_page > docs/operate/attention-reasons.md
+	@$(BIN)/python -m tests.release.licenses > docs/licenses.md
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images again (needs Chromium)
 	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
+
+.PHONY: release-check
+release-check: setup ## Build what would be released, and try it in empty environments, on each Python on the PATH
+	@$(BIN)/python -m tests.release $(ARGS)
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too

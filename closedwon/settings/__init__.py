@@ -148,7 +148,12 @@ class Workers(Section):
     build_id: (
         Annotated[str, shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", 'a name without spaces, as in "1.4.2"')] | None
     ) = None
-    """Set: worker versioning. This build gets work as soon as it is Temporal's current version of `closedwon`."""
+    """Set: worker versioning. This build gets work as soon as it is the current version of `deployment`."""
+    deployment: Annotated[
+        str, shaped(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}", 'a name without spaces and dots, as in "closedwon"')
+    ] = "closedwon"
+    """The worker deployment that all processes belong to, where they are versioned. Temporal joins it to the build id
+    with a dot. Temporal's Worker Controller gives it the name `<Kubernetes namespace>/<resource>`."""
 
 
 class TelemetrySettings(Section):
