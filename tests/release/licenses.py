@@ -61,7 +61,7 @@ def expression_of(package: PackageMetadata) -> str:
     fields = (package.get_all(field) or [] for field in ("License-Expression", "License"))
     lines = (line for field in fields for one in field for line in str(one).strip().splitlines()[:1])
     for said in (*lines, *named):
-        expression = _WORDS.get(said, said)
+        expression: str = _WORDS.get(said, said)
         if set(re.split(r" (?:AND|OR) ", expression)) <= _ACCEPTED:
             return expression
     return ""
