@@ -1,9 +1,10 @@
 """Settings: one TOML file (`closedwon.toml`) and environment variables, validated at start.
 
-Orgs, ERPs and routes are lists in the file. Secrets are never in the file: a secret is `{ env = "NAME" }` or
-`{ file = "path" }` (relative to the settings file). Values outside the lists can be overridden by the environment, e.g.
-`CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address, namespace, TLS, API key) come from
-Temporal's standard environment and file, not from here. Every error names file, key and hint.
+Orgs, ERPs and routes are lists in the file. Secrets are never in the file: a secret is `{ env = "NAME" }`,
+`{ file = "path" }` (relative to the settings file) or `{ credential = "NAME" }`. Values outside the lists can be
+overridden by the environment, e.g. `CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address,
+namespace, TLS, API key) come from Temporal's standard environment and file, not from here. Every error names file, key
+and hint.
 """
 
 from __future__ import annotations
