@@ -105,6 +105,10 @@ docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.attention_page > docs/operate/attention-reasons.md
 	@$(BIN)/python -m tests.release.licenses > docs/licenses.md
 
+.PHONY: manifests
+manifests: setup ## Render deploy/kubernetes from the chart (needs helm)
+	@$(BIN)/python -m tests.release.manifests
+
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images again (needs Chromium)
 	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py
