@@ -17,6 +17,9 @@ ARGS ?=
 SIDE_BY_SIDE ?= -n 4 --dist loadfile --no-loadscope-reorder
 # `make demo KEEP=1` leaves everything running at the end, to look around.
 KEEP ?=
+# `make image BUILDER=buildah BASE=localhost/python-base:12` builds without a registry.
+BUILDER ?= docker
+BASE ?=
 # `make demo TEMPORAL=cluster` runs on a Temporal cluster in place of the development server.
 TEMPORAL ?=
 
@@ -104,6 +107,13 @@ docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md
 	@$(BIN)/python -m workflows.attention_page > docs/operate/attention-reasons.md
 	@$(BIN)/python -m tests.release.licenses > docs/licenses.md
+	@$(BIN)/python -m tests.release.sbom > deploy/image/sbom.cdx.json
+
+.PHONY: image
+image: setup ## Build the image closedwon:latest; BASE="…" names its base, BUILDER=docker, podman or buildah the builder
+	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel -d dist
+	@$(BUILDER) build $(if $(filter buildah,$(BUILDER)),--isolation chroot) $(if $(BASE),--build-arg BASE=$(BASE)) \
+		--file deploy/image/Dockerfile --tag closedwon:latest $(ARGS) .
 
 .PHONY: manifests
 manifests: setup ## Render deploy/kubernetes from the chart (needs helm)
