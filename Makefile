@@ -17,6 +17,9 @@ ARGS ?=
 SIDE_BY_SIDE ?= -n 4 --dist loadfile --no-loadscope-reorder
 # `make demo KEEP=1` leaves everything running at the end, to look around.
 KEEP ?=
+# `make image BUILDER=buildah BASE=localhost/python-base:12` builds without a registry.
+BUILDER ?= docker
+BASE ?=
 # `make demo TEMPORAL=cluster` runs on a Temporal cluster in place of the development server.
 TEMPORAL ?=
 
@@ -24,7 +27,7 @@ TEMPORAL ?=
 help: ## Show what can be made
 	@echo "Closedwon: won deals from Salesforce into the ERP."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo KEEP=1                                   keep everything running afterwards'
 	@echo '  make demo ARGS="--deals 50 --erp stub --kill"     kill a worker in the middle'
@@ -103,10 +106,26 @@ histories: setup ## Record the golden histories again; only for workflows that w
 docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md
 	@$(BIN)/python -m workflows.attention_page > docs/operate/attention-reasons.md
+	@$(BIN)/python -m tests.release.licenses > docs/licenses.md
+	@$(BIN)/python -m tests.release.sbom > deploy/image/sbom.cdx.json
+
+.PHONY: image
+image: setup ## Build the image closedwon:latest; BASE="…" names its base, BUILDER=docker, podman or buildah the builder
+	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel -d dist
+	@$(BUILDER) build $(if $(filter buildah,$(BUILDER)),--isolation chroot) $(if $(BASE),--build-arg BASE=$(BASE)) \
+		--file deploy/image/Dockerfile --tag closedwon:latest $(ARGS) .
+
+.PHONY: manifests
+manifests: setup ## Render deploy/kubernetes from the chart (needs helm)
+	@$(BIN)/python -m tests.release.manifests
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/images again (needs Chromium)
 	@CLOSEDWON_KEEP_SCREENSHOTS=1 $(BIN)/pytest -q tests/e2e/test_ui.py tests/e2e/test_pages.py
+
+.PHONY: release-check
+release-check: setup ## Build what would be released, and try it in empty environments, on each Python on the PATH
+	@$(BIN)/python -m tests.release $(ARGS)
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv and the demo's data too

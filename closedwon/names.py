@@ -18,9 +18,6 @@ ERP_QUEUE: Final = "erp"
 SUBSCRIBER_QUEUE: Final = "subscriber"
 """Subscription workflows and their never-ending activity."""
 
-DEPLOYMENT: Final = "closedwon"
-"""The worker deployment that all our workers belong to, where they are versioned."""
-
 ORDER_WORKFLOW: Final = "OrderWorkflow"
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 UNPARSEABLE_MESSAGE_WORKFLOW: Final = "UnparseableMessageWorkflow"

@@ -14,7 +14,6 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
-from closedwon import names
 from closedwon.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     if settings.workers.build_id is None:
         return None
     return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(names.DEPLOYMENT, settings.workers.build_id),
+        version=WorkerDeploymentVersion(settings.workers.deployment, settings.workers.build_id),
         use_worker_versioning=True,
         default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )
@@ -51,7 +50,7 @@ async def until_known(client: Client, settings: Settings, queues: Collection[str
     missing = set(queues)
     try:
         async with asyncio.timeout(_WAIT):
-            while missing := missing - await _polled(client, build):  # noqa: ASYNC110 - no event exists for this
+            while missing := missing - await _polled(client, settings.workers.deployment, build):  # noqa: ASYNC110 - no event exists for this
                 await asyncio.sleep(_PAUSE)
     except TimeoutError:
         _log.warning("Temporal does not know yet that build %s polls %s", build, ", ".join(sorted(missing)))
@@ -59,11 +58,11 @@ async def until_known(client: Client, settings: Settings, queues: Collection[str
         _log.warning("whether Temporal knows build %s cannot be read: %s", build, error)
 
 
-async def _polled(client: Client, build: str) -> set[str]:
+async def _polled(client: Client, deployment: str, build: str) -> set[str]:
     """Return the task queues that a build has polled, as far as Temporal has registered them."""
     request = DescribeWorkerDeploymentVersionRequest(
         namespace=client.namespace,
-        deployment_version=Version(deployment_name=names.DEPLOYMENT, build_id=build),
+        deployment_version=Version(deployment_name=deployment, build_id=build),
     )
     try:
         found = await client.workflow_service.describe_worker_deployment_version(request)

@@ -252,8 +252,8 @@ class _Process:
         """
         if self._client is None:
             return
-        build = self._settings.workers.build_id
-        if build is None or build == await current_build(self._client):
+        build, deployment = self._settings.workers.build_id, self._settings.workers.deployment
+        if build is None or build == await current_build(self._client, deployment):
             await check_readers(self._client, self._settings)
 
     async def _workers_are_running(self) -> None:

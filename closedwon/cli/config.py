@@ -1,16 +1,18 @@
-"""`closedwon config`: is the settings file right, and does everything it names answer?"""
+"""`closedwon config`: is the settings file right, does everything it names answer, and what counts?"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, complete
 from closedwon.cli.common import console as new_console
-from closedwon.settings import SettingsError, load_settings, warnings
+from closedwon.safe_text import terminal
+from closedwon.settings import SettingsError, load_settings, resolve, warnings
+from closedwon.settings.resolved import differences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from closedwon.operations.checks import CheckFinding
 
 app = typer.Typer(
-    name="config", help="Check the settings, and whether everything answers that they name.", no_args_is_help=True
+    name="config",
+    help="Check, show and compare settings, and whether all that they name answers.",
+    no_args_is_help=True,
 )
 
 
@@ -32,6 +36,49 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     - `closedwon config check --config closedwon.toml`
     """
     complete(_check(config))
+
+
+@app.command()
+def show(config: Config = DEFAULT_CONFIG) -> None:
+    """Print **every setting** that counts: of the file, its base, the environment, and the defaults. Never a secret.
+
+    Of a secret it says where it is; none is read.
+
+    Example:
+    - `closedwon config show --config production.toml`
+    """
+    for key, text in _resolved(config).items():
+        typer.echo(f"{terminal(key)} = {terminal(text)}")
+
+
+@app.command()
+def diff(
+    left: Annotated[Path, typer.Argument(help="A settings file.")],
+    right: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Print **what differs** between two settings files, as they count: bases and defaults included. Never a secret.
+
+    The exit code is 1 if something differs.
+
+    Example:
+    - `closedwon config diff sandbox.toml production.toml`
+    """
+    found = list(differences(_resolved(left), _resolved(right)))
+    for one in found:
+        typer.secho(terminal(one.key), bold=True)
+        typer.secho(f"  - {terminal(one.left or 'none')}", fg="red")
+        typer.secho(f"  + {terminal(one.right or 'none')}", fg="green")
+    if found:
+        raise typer.Exit(1)
+    typer.echo("Nothing differs.")
+
+
+def _resolved(config: Path) -> dict[str, str]:
+    try:
+        return resolve(config)
+    except SettingsError as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(2) from None
 
 
 async def _check(config: Path) -> None:

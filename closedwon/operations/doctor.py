@@ -192,9 +192,10 @@ async def _no_current_build(client: Client, settings: Settings) -> AsyncIterator
     build = settings.workers.build_id
     if build is None:
         return
-    if await current_build(client) == "":  # None: no versioned worker has ever polled, which is reported already
+    # None: no versioned worker has ever polled, which is reported already
+    if await current_build(client, settings.workers.deployment) == "":
         hint = (
-            f"temporal worker deployment set-current-version --deployment-name {names.DEPLOYMENT} "
+            f"temporal worker deployment set-current-version --deployment-name {settings.workers.deployment} "
             f"--build-id {build} --yes"
         )
         yield Trouble(Harm.STOPPED, "worker versions", "no build is current, so versioned workers get no work", hint)

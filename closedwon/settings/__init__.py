@@ -1,15 +1,15 @@
 """Settings: one TOML file (`closedwon.toml`) and environment variables, validated at start.
 
-Orgs, ERPs and routes are lists in the file. Secrets are never in the file: a secret is `{ env = "NAME" }` or
-`{ file = "path" }` (relative to the settings file). Values outside the lists can be overridden by the environment, e.g.
-`CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address, namespace, TLS, API key) come from
-Temporal's standard environment and file, not from here. Every error names file, key and hint.
+Orgs, ERPs and routes are lists in the file. Secrets are never in the file: a secret is `{ env = "NAME" }`,
+`{ file = "path" }` (relative to the settings file) or `{ credential = "NAME" }`. Values outside the lists can be
+overridden by the environment, e.g. `CLOSEDWON_TELEMETRY__PORT=9500`. Temporal's own connection settings (address,
+namespace, TLS, API key) come from Temporal's standard environment and file, not from here. Every error names file, key
+and hint.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from closedwon.errors import ClosedwonError
+from closedwon.settings import layers, resolved
 from closedwon.settings.alerts import AlertSettings
 from closedwon.settings.codec import Codec, Tokens
 from closedwon.settings.encryption import Encryption, Key
@@ -28,7 +28,7 @@ from closedwon.settings.exposure import warnings
 from closedwon.settings.extras import reserved_names
 from closedwon.settings.intake import ForwardedCertificate, Intake, Tls
 from closedwon.settings.orders import CustomerMapping, Discount, LinesMapping, Lookup, OrderMapping
-from closedwon.settings.problems import ProblemsError, SettingsProblem, dotted, problems_in, suggest
+from closedwon.settings.problems import ProblemsError, SettingsError, SettingsProblem, dotted, problems_in, suggest
 from closedwon.settings.routes import (
     CalloutSettings,
     ErpByExpression,
@@ -97,6 +97,7 @@ __all__ = [
     "load_codec",
     "load_encryption",
     "load_settings",
+    "resolve",
     "warnings",
 ]
 
@@ -107,10 +108,6 @@ _ENV_PREFIX, _ENV_DELIMITER = "CLOSEDWON_", "__"
 
 _T = TypeVar("_T")
 _File = TypeVar("_File", bound="_EncryptionOnly")
-
-
-class SettingsError(ClosedwonError):
-    """The settings are invalid. The text has one line per problem, each with file, key and hint."""
 
 
 class Retry(GrowingIntervals):
@@ -148,7 +145,12 @@ class Workers(Section):
     build_id: (
         Annotated[str, shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", 'a name without spaces, as in "1.4.2"')] | None
     ) = None
-    """Set: worker versioning. This build gets work as soon as it is Temporal's current version of `closedwon`."""
+    """Set: worker versioning. This build gets work as soon as it is the current version of `deployment`."""
+    deployment: Annotated[
+        str, shaped(r"[A-Za-z0-9][A-Za-z0-9_/-]{0,199}", 'a name without spaces and dots, as in "closedwon"')
+    ] = "closedwon"
+    """The worker deployment that all processes belong to, where they are versioned. Temporal joins it to the build id
+    with a dot. Temporal's Worker Controller gives it the name `<Kubernetes namespace>/<resource>`."""
 
 
 class TelemetrySettings(Section):
@@ -337,6 +339,14 @@ def load_settings(file: Path | str = DEFAULT_FILE, secrets: Reading = EVERYTHING
     return _load(Path(file), Settings, secrets)
 
 
+def resolve(file: Path | str = DEFAULT_FILE) -> dict[str, str]:
+    """Return every key with its value as text, defaults and environment included; of a secret, where it is.
+
+    No secret is read. Raises `SettingsError` with one line per problem.
+    """
+    return resolved.lines(load_settings(file, Reading(frozenset())), layers.read(Path(file), DEFAULT_FILE, ENV_FILE))
+
+
 def load_encryption(file: Path | str = DEFAULT_FILE) -> Encryption:
     """Read and check the file's `[encryption]` only: reading from Temporal needs no other secret.
 
@@ -351,7 +361,7 @@ def load_codec(file: Path | str = DEFAULT_FILE) -> CodecSettings:
 
 
 def _load(path: Path, kind: type[_File], secrets: Reading = EVERYTHING) -> _File:
-    data = _read_toml(path)
+    data = layers.read(path, DEFAULT_FILE, ENV_FILE)
     token, asked = base_folder.set(path.parent), reading.set(secrets)
     try:
         return kind(**data)
@@ -364,20 +374,6 @@ def _load(path: Path, kind: type[_File], secrets: Reading = EVERYTHING) -> _File
     finally:
         reading.reset(asked)
         base_folder.reset(token)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        hint = f"copy closedwon.example.toml to {DEFAULT_FILE}, or name your file by --config or {ENV_FILE}"
-        raise SettingsError(f"{path}: there is no such file; {hint}") from None
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}; correct the path or the permissions") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: is not valid TOML: {error}; correct that line") from None
 
 
 def _unknown_sections() -> Iterator[str]:

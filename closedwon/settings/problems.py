@@ -12,8 +12,14 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from closedwon.errors import ClosedwonError
+
 Keys = tuple[str | int, ...]
 """The path to a value: `("routes", 0, "org")`."""
+
+
+class SettingsError(ClosedwonError):
+    """The settings are invalid. The text has one line per problem, each with file, key and hint."""
 
 
 class SettingsProblem(NamedTuple):

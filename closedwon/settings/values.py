@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 SHORTEST_SECRET: Final = 32
 """Minimum length in characters of a secret that authenticates a sender. Random base64 of that length
 holds 192 bits, hexadecimal 128."""
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""The environment variable with the folder of the secrets that this process has been given."""
 _FEWEST_DIFFERENT: Final = 10
 """Minimum number of different characters: 32 random hexadecimal digits have 14, a repeated text far fewer."""
 
@@ -161,8 +163,11 @@ def _text_of(file: Path) -> str:
 def _read_secret(purpose: Purpose, value: object) -> object:
     if isinstance(value, SecretStr):
         return value
-    if not isinstance(value, dict) or len(value) != 1 or not {"env", "file"}.issuperset(value):
-        raise ValueError('a secret must not be in the file; write { env = "NAME" } or { file = "path" } instead')
+    if not isinstance(value, dict) or len(value) != 1 or not {"env", "file", "credential"}.issuperset(value):
+        raise ValueError(
+            'a secret must not be in the file; write { env = "NAME" }, { file = "path" } or { credential = "NAME" } '
+            "instead"
+        )
     asked = reading.get()
     if purpose not in asked.needed | asked.welcome:
         return UnreadSecret()
@@ -181,8 +186,21 @@ def _secret_of(kind: str, where: str) -> SecretStr:
         if not secret:
             raise ValueError(f"the environment variable {where} is not set; set it to the secret")
         return SecretStr(secret)
-    path = base_folder.get() / where
+    path = base_folder.get() / where if kind == "file" else _credential(where)
     return FileSecret(_text_of(path), path)
+
+
+def _credential(name: str) -> Path:
+    """Return the file that the process manager has put there for this process (systemd.exec(5), Credentials)."""
+    folder = os.environ.get(CREDENTIALS, "")
+    if not folder:
+        raise ValueError(
+            f"the environment variable {CREDENTIALS} is not set; systemd sets it for a unit with LoadCredential=, "
+            "elsewhere set it to the folder of the secrets"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError('the name of a credential is that of a file, as in { credential = "erp-token" }')
+    return Path(folder) / name
 
 
 def _of(purpose: Purpose) -> BeforeValidator:

@@ -6,15 +6,13 @@ from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from closedwon import names
 
-
-async def current_build(client: Client) -> str | None:
-    """The build that is Temporal's current version; an empty text while none is, None before any build has polled.
+async def current_build(client: Client, deployment: str) -> str | None:
+    """The build that is current in a worker deployment; an empty text while none is, None before any build has polled.
 
     Raises Temporal's `RPCError`.
     """
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=names.DEPLOYMENT)
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment)
     try:
         answer = await client.workflow_service.describe_worker_deployment(request)
     except RPCError as error:

@@ -12,7 +12,6 @@ from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionR
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 
-from closedwon import names
 from closedwon.emulators.ports import free_port
 from closedwon.facts.readers import ReaderState, readers
 from closedwon.settings import Settings
@@ -25,14 +24,17 @@ from workers.process import Role, run
 
 
 def _build(world: Handoff, number: int) -> Settings:
-    workers = world.settings.workers.model_copy(update={"build_id": str(number)})
+    # As Temporal's Worker Controller names it: Kubernetes namespace and resource.
+    workers = world.settings.workers.model_copy(update={"build_id": str(number), "deployment": "erp/closedwon"})
     return world.settings.model_copy(update={"workers": workers})
 
 
 async def _make_current(client: Client, settings: Settings) -> None:
     await client.workflow_service.set_worker_deployment_current_version(
         SetWorkerDeploymentCurrentVersionRequest(
-            namespace=client.namespace, deployment_name=names.DEPLOYMENT, build_id=settings.workers.build_id or ""
+            namespace=client.namespace,
+            deployment_name=settings.workers.deployment,
+            build_id=settings.workers.build_id or "",
         )
     )
 

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from closedwon import names
 from closedwon.demo.parts import program
 from tests.support.siege import Siege
 
@@ -32,7 +31,7 @@ def next_build(folder: Path) -> Path:
 
 def promote(world: Siege, build: str) -> None:
     """What an operator types to let a build have the work."""
-    words = ("worker", "deployment", "set-current-version", "--deployment-name", names.DEPLOYMENT, "--build-id", build)
+    words = ("worker", "deployment", "set-current-version", "--deployment-name", "closedwon", "--build-id", build)
     command = [program("temporal"), *words, "--address", world.stack.temporal.address, "--yes"]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr

@@ -159,7 +159,7 @@ def test_the_profiles_in_the_pages_about_temporal_can_be_copied(page: str, tmp_p
 def test_every_make_target_exists(page: Path) -> None:
     """Each `make` command on a page names an existing target and variables that the Makefile reads."""
     makefile = text(ROOT / "Makefile")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     variables = set(re.findall(r"^([A-Z]+) \?=", makefile, re.MULTILINE))
     for words in commands(page, "make"):
         for word in words:

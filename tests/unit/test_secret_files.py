@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 
 from closedwon.erp import open_erp
 from closedwon.errors import ClosedwonError
-from closedwon.settings import RestErp
+from closedwon.settings import RestErp, Settings, SettingsError
 from closedwon.settings.values import FileSecret, current_value
 from tests.support.salesforce import serving
 
@@ -53,3 +54,20 @@ async def test_an_erp_gets_the_token_that_its_file_holds_now(tmp_path: Path) -> 
                 await erp.find("00D000000000001:006000000000001")
         await erp.close()
     assert ["Bearer old-token", "Bearer the-new-token"] == shown
+
+
+def test_a_credential_without_a_folder_says_who_sets_it(
+    example: str, load: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An operator who starts a process by hand learns what is missing; a name is never a path."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    text = example.replace('{ env = "TRYTON_KEY" }', '{ credential = "erp-token" }')
+    with pytest.raises(
+        SettingsError, match=r"erps\[0\]\.key \(tryton\): the environment variable CREDENTIALS_DIRECTORY"
+    ):
+        load(text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(SettingsError, match="erp-token cannot be read: No such file"):
+        load(text)
+    with pytest.raises(SettingsError, match="the name of a credential is that of a file"):
+        load(text.replace("erp-token", "../erp-token"))

@@ -68,3 +68,14 @@ def test_an_environment_variable_of_an_unknown_section_is_refused(
     monkeypatch.setenv("CLOSEDWON_TELEMETRI__PORT", "9500")
     with pytest.raises(SettingsError, match=r"^CLOSEDWON_TELEMETRI__PORT \(environment\): .* did you mean `telemetry`"):
         load(example)
+
+
+def test_a_worker_deployment_with_a_dot_is_refused(example: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporal joins deployment and build id with a dot, and would refuse the workers one by one."""
+    monkeypatch.setenv("CLOSEDWON_WORKERS__DEPLOYMENT", "erp/closedwon")
+    assert "erp/closedwon" == load(example).workers.deployment
+    monkeypatch.setenv("CLOSEDWON_WORKERS__DEPLOYMENT", "erp.closedwon")
+    with pytest.raises(
+        SettingsError, match=r"^CLOSEDWON_WORKERS__DEPLOYMENT .*: must be a name without spaces and dots"
+    ):
+        load(example)

@@ -67,8 +67,12 @@ def test_what_a_page_shows_can_be_copied(
     monkeypatch.setenv("ALERT_WEBHOOK", "https://alerts.example.com/closedwon")
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "alert-key").write_text("the key of the alerts")
-    settings = tomllib.loads(example)
-    put(settings, tomllib.loads(snippet))
+    settings, shown = tomllib.loads(example), tomllib.loads(snippet)
+    if "base" in shown:
+        (tmp_path / shown["base"]).write_text(example, encoding="utf-8")
+        load(snippet)
+        return
+    put(settings, shown)
     load("\n".join(f"{key} = {toml(value)}" for key, value in settings.items()))
 
 
