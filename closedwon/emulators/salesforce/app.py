@@ -1,6 +1,4 @@
-"""The web application of an org: dispatches HTTP requests to `oauth`, `rest`, `cometd`, `admin` and the org's `page`.
-
-No decisions here.
+"""The web application of an org: dispatches HTTP requests to the parts of the org. No decisions here.
 
 One handler takes every path, because real clients also request `//services/...`. Lost responses and cut polls are
 dropped connections: the transport is aborted without a response.
