@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from closedwon.cli import org_callout, org_certify, org_fault, org_messages
+from closedwon.cli import org_callout, org_certify, org_fault, org_look, org_messages
 from closedwon.cli.common import console as new_console
 from closedwon.cli.common import serving
 from closedwon.cli.org_common import DEFAULT_DIR, DataDir, stop, talk
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Run a Salesforce emulator on your machine, win deals in it, make it misbehave; certify a real org.",
     no_args_is_help=True,
 )
+app.add_typer(org_look.app)
 app.add_typer(org_fault.app)
 app.add_typer(org_messages.app)
 app.add_typer(org_callout.app)

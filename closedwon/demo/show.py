@@ -273,6 +273,7 @@ def where_to_look(stack: Stack, *, stays: bool, has_killed: bool = False) -> Ren
         ("", ""),
         ("By hand, in another terminal", f". {env}"),
         ("  win three more deals", f"closedwon org win --count 3 --data-dir {org_dir}"),
+        ("  what each deal shows", f"closedwon org list --data-dir {org_dir}"),
         ("  where each order stands", "closedwon orders list"),
         ("  a live page of it all", "closedwon top"),
         ("  whether all three agree", "closedwon audit --lag 0s"),

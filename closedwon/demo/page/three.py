@@ -175,7 +175,7 @@ class ThreeSystems:
         return Row(
             id=record,
             name=deal["Name"],
-            amount=f"{deal['Amount'] or 0:,.2f} {deal['CurrencyIsoCode']}",
+            amount=f"{deal['Amount'] or 0:,.2f} {deal.get('CurrencyIsoCode') or ''}".rstrip(),
             stage=deal["StageName"],
             is_won=deal["IsWon"],
             number=deal["ERP_Order_Number__c"] or "",

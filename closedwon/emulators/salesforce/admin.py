@@ -27,7 +27,7 @@ from __future__ import annotations
 import hmac
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -100,8 +100,12 @@ class Admin:
             "revoke_tokens": org.revoke_tokens,
             "move_bus": org.move_bus,
         }
-        self.faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
+        self._faults = {name.replace("_", "-"): validate_call(one) for name, one in (armed | actions).items()}
+
+    @property
+    def faults(self) -> Mapping[str, Callable[..., Any]]:
         """What arms each fault, by name. They raise `ValueError` for invalid arguments."""
+        return self._faults
 
     async def handle(self, request: web.Request, path: str) -> web.Response:
         """Answer one request."""
@@ -118,13 +122,13 @@ class Admin:
 
     async def _answer(self, method: str, name: str, body: dict[str, Any]) -> web.Response:
         head, _, fault = name.partition("/")
-        if head == "faults" and method == "POST" and fault in self.faults:
+        if head == "faults" and method == "POST" and fault in self._faults:
             _log.info("fault %s %s", fault, body or "")
-            return web.json_response({"fault": fault, "result": self.faults[fault](**body)})
+            return web.json_response({"fault": fault, "result": self._faults[fault](**body)})
         answers: dict[tuple[str, str], Callable[[], Any]] = {
             ("GET", "state"): self.state,
             ("GET", "opportunities"): lambda: self._org.query(without_unseen(self._org.object("Opportunity"), _AUDIT)),
-            ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self.faults.items())},
+            ("GET", "faults"): lambda: {key: inspect.getdoc(one) for key, one in sorted(self._faults.items())},
             ("POST", "clock"): lambda: self._advance(float(body["advance_seconds"])),
             ("POST", "seed"): lambda: {"ids": self._seed(body)},
             ("POST", "undelete"): lambda: self._undelete(str(body["object"]), str(body["record"])),

@@ -119,16 +119,15 @@ async def test_faults_are_turned_on_and_off_while_the_org_is_down(org: Salesforc
     assert not any(org.faults.armed().values())
 
 
-@pytest.mark.parametrize("action", ["win", "delete", "fault", "add"])
-@pytest.mark.parametrize("token", [None, "", "wrong", "ä"])
-async def test_nothing_changes_without_the_token(
-    org: SalesforceEmulator, page: Forms, action: str, token: str | None
-) -> None:
+async def test_nothing_changes_without_the_token(org: SalesforceEmulator, page: Forms) -> None:
     """A form of another site does not know it, whatever else it sends."""
     deal, *_ = org.seed(1)
-    fields = {"record": deal, "fault": "down"} | ({} if token is None else {"token": token})
+    fields = {"record": deal, "fault": "down"}
 
-    assert 403 == (await page.send(action, fields, Authorization=f"Bearer {org.credentials.admin_token}")).status
+    for action in ("win", "delete", "fault", "add"):
+        for token in ({}, {"token": ""}, {"token": "wrong"}, {"token": "ä"}):
+            refused = await page.send(action, fields | token, Authorization=f"Bearer {org.credentials.admin_token}")
+            assert 403 == refused.status
     assert (0, False) == (_won(org), org.faults.is_down)
     assert 1 == len(org.query("SELECT Id FROM Opportunity"))
 
@@ -148,21 +147,17 @@ async def test_a_request_that_the_browser_says_another_site_sends_is_refused(
     assert 1 == _won(org)
 
 
-@pytest.mark.parametrize(
-    "host", ["rebound.example.com", "localhost.example.com", "127.0.0.1.example.com", "[", "", "10.0.0.1"]
-)
-async def test_the_page_is_not_shown_under_the_name_of_another_host(
-    org: SalesforceEmulator, page: Forms, host: str
-) -> None:
+async def test_the_page_is_not_shown_under_the_name_of_another_host(org: SalesforceEmulator, page: Forms) -> None:
     """DNS rebinding: a site's own name leads to this machine, and its script would read the token."""
     org.seed(1)
     token = (await page.open()).token
 
-    for path in ("/", "/_page/live", "/_page/static/style.css"):
-        refused = await page.open(path, Host=host)
-        assert 421 == refused.status
-        assert token not in refused.text
-    assert 421 == (await page.send("win", {"token": token, "count": "1"}, Host=host)).status
+    for host in ("rebound.example.com", "localhost.example.com", "127.0.0.1.example.com", "[", "", "10.0.0.1"):
+        for path in ("/", "/_page/live", "/_page/static/style.css"):
+            refused = await page.open(path, Host=host)
+            assert 421 == refused.status
+            assert token not in refused.text
+        assert 421 == (await page.send("win", {"token": token, "count": "1"}, Host=host)).status
     assert 0 == _won(org)
 
 
@@ -222,7 +217,7 @@ async def test_unknown_pages_and_methods_are_refused(org: SalesforceEmulator, pa
         "/lightning/r/Opportunity/nonsense/view",
     ):
         assert 404 == (await page.open(path)).status, path
-    assert 405 == (await page.open("/_page/do/win?count=1")).status or 0 == _won(org)
+    assert 404 == (await page.open("/_page/do/win?count=1")).status
     assert 404 == (await page.press("nothing")).status
     assert 0 == _won(org)
 

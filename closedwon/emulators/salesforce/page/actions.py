@@ -149,7 +149,7 @@ def _name(org: EmulatedOrg, record: RecordId) -> str:
 
 def _amount(org: EmulatedOrg, record: RecordId) -> str:
     found = org.get(_OPPORTUNITY, record)
-    return f"{found['Amount']:,.2f} {found['CurrencyIsoCode']}"
+    return f"{found['Amount']:,.2f} {found.get('CurrencyIsoCode') or ''}".rstrip()
 
 
 def _count(form: Form) -> int:

@@ -32,7 +32,7 @@ _COUNTS: Final = (
     "total(IsWon AND ERP_Order_Number__c IS NOT NULL) AS numbered, "
     "total(ERP_Order_Error__c IS NOT NULL) AS wrong FROM Opportunity WHERE IsDeleted = 0"
 )
-_OFF: Final[Mapping[str, Any]] = {"times": 0, "on": False, "seconds": 0, "milliseconds": 0}
+_OFF: Final[Mapping[str, Any]] = {"times": 0, "on": False, "seconds": 0, "milliseconds": 0, "records": 0}
 """The value of a fault's argument that turns the fault off."""
 
 
@@ -147,9 +147,9 @@ def lines(org: EmulatedOrg, record: str) -> list[Line]:
             quantity=_plain(row["Quantity"]),
             price=_plain(row["UnitPrice"]),
             discount=_plain(row["Discount"]),
-            total=_amount(row["TotalPrice"], row["CurrencyIsoCode"]),
+            total=_amount(row["TotalPrice"], row.get("CurrencyIsoCode")),
         )
-        for row in org.store.select(sql, (record,))
+        for row in map(dict, org.store.select(sql, (record,)))
     ]
 
 
@@ -174,7 +174,7 @@ def _deal(row: Mapping[str, Any]) -> Deal:
         account_id=row["AccountId"] or "",
         account=row["AccountName"] or "",
         stage=row["StageName"],
-        amount=_amount(row["Amount"], row["CurrencyIsoCode"]),
+        amount=_amount(row["Amount"], row.get("CurrencyIsoCode")),
         close_date=row["CloseDate"] or "",
         is_won=bool(row["IsWon"]),
         is_closed=bool(row["IsClosed"]),
