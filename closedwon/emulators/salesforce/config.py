@@ -222,6 +222,8 @@ class OrgConfig(_Setting):
     custom_fields: tuple[CustomField, ...] = ()
     metadata: Path | None = None
     """A folder with metadata in source format (`force-app`), which adds to this configuration."""
+    endpoints: dict[str, str] = {}
+    """Where the outbound messages of the metadata are sent, by name; only these are sent, never to a real host."""
     publish_immediately: frozenset[str] = frozenset()
     """Events whose publish behavior is Publish Immediately; all others are Publish After Commit."""
     poll_timeout: Duration = timedelta(seconds=110)

@@ -7,7 +7,7 @@ Source: Metadata API Developer Guide, "CustomObject", "CustomField", "Flow", "Wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,9 @@ def with_metadata(config: OrgConfig, folder: Path) -> OrgConfig:
         ("custom_fields", _fields),
         ("permission_sets", _permission_sets),
         ("flows", _publishing_flows),
-        ("outbound_messages", _messages),
     ):
         found[kind] = list(read(folder))
+    found["outbound_messages"] = list(_messages(folder, config.endpoints))
     immediately = {one.name for one in found["objects"] if one.publishes_immediately}
     update = {kind: (*getattr(config, kind), *listed) for kind, listed in found.items() if kind != "flows"}
     return config.model_copy(
@@ -225,8 +225,8 @@ def _assignments(path: Path, create: etree._Element) -> dict[str, str]:
     return found
 
 
-def _messages(folder: Path) -> Iterator[OutboundDefinition]:
-    """The outbound messages that a flow sends."""
+def _messages(folder: Path, endpoints: Mapping[str, str]) -> Iterator[OutboundDefinition]:
+    """The outbound messages that a flow sends, and for which there is an endpoint."""
     sent: dict[str, dict[str, Any]] = {}
     for _, root, entry in _record_flows(folder):
         for action in _all(root, "actionCalls"):
@@ -236,13 +236,13 @@ def _messages(folder: Path) -> Iterator[OutboundDefinition]:
         owner = path.name.removesuffix(".workflow-meta.xml")
         for one in _all(root, "outboundMessages"):
             name = _text(one, "fullName")
-            if f"{owner}.{name}" in sent:
+            if f"{owner}.{name}" in sent and name in endpoints:
                 yield OutboundDefinition(
                     **sent[f"{owner}.{name}"],
                     name=name,
                     field="",
                     trigger=Trigger.BECOME,
                     fields=tuple(field.text or "" for field in _all(one, "fields")),
-                    endpoint=_text(one, "endpointUrl"),
+                    endpoint=endpoints[name],
                     include_session_id=_text(one, "includeSessionId") == "true",
                 )

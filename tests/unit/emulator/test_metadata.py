@@ -28,8 +28,9 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def ours() -> Iterator[EmulatedOrg]:
-    """An org with the metadata of deploy/salesforce."""
-    org = EmulatedOrg(config=OrgConfig(metadata=sfdx.DEFAULT))
+    """An org with the metadata of deploy/salesforce, and with an endpoint for one of its messages."""
+    endpoints = {"Closedwon_Order_Requested": "http://localhost:9/outbound/won-deals"}
+    org = EmulatedOrg(config=OrgConfig(metadata=sfdx.DEFAULT, endpoints=endpoints))
     yield org
     org.store.close()
 
@@ -54,6 +55,8 @@ def test_ours_publishes_and_sends_as_an_org_does(ours: EmulatedOrg) -> None:
         ours.update("Opportunity", deal, **changes)
     assert (3, 3) == (ours.bus.published, len(ours.outbox.queued()))
     assert {"Closedwon_Order_Requested"} == {one.definition for one in ours.outbox.queued()}
+    ours.delete("Opportunity", deal)  # of the other message, the endpoint in the metadata is not called
+    assert len(ours.outbox.queued()) == 3
 
 
 def test_a_project_of_its_own_configures_an_org(tmp_path: Path) -> None:
