@@ -19,6 +19,7 @@ from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.salesforce.errors import ConfigurationError, MaintenanceError, StreamRefusedError
 from tests.integration.salesforce.reading import CHANNEL, emulator, settings_of
 from tests.integration.salesforce.test_org_records import client_of
+from tests.support import sfdx
 from tests.support.handoff import handoff
 
 
@@ -131,3 +132,15 @@ async def test_s4_an_org_with_one_currency_has_no_currency_field() -> None:
         async with handoff(orgs=[org], select=select, order=order) as world, world.working():
             (deal,) = org.win_next(1)
             await world.until_written_back(deal)
+
+
+async def test_s4_an_org_of_our_metadata_hands_over_with_the_rights_of_our_permission_set() -> None:
+    """The fields, the event, the flow and the permission set of deploy/salesforce are enough for the whole product."""
+    rights = Rights(permission_sets=("Closedwon_Integration",))
+    config = OrgConfig(metadata=sfdx.DEFAULT, rights=rights)
+    async with SalesforceEmulator.running(config=config) as org:
+        org.seed(2)
+        async with handoff(orgs=[org]) as world, world.working():
+            deals = org.win_next(2)
+            await world.until_written_back(*deals)
+        assert {org.integration_user} == {org.get("Opportunity", deal)["LastModifiedById"] for deal in deals}

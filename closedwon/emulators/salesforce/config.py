@@ -41,10 +41,38 @@ class CustomField(_Setting):
 
     on: str
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*__c$")
-    type: Literal["string", "textarea", "url", "double", "currency", "percent", "boolean", "date", "datetime"] = (
-        "string"
-    )
+    type: Literal[
+        "string",
+        "textarea",
+        "url",
+        "email",
+        "double",
+        "currency",
+        "percent",
+        "boolean",
+        "date",
+        "datetime",
+        "picklist",
+        "multipicklist",
+        "reference",
+    ] = "string"
     length: int = 255
+    label: str = ""
+    required: bool = False
+    external: bool = False
+    values: tuple[str, ...] = ()
+    """Of a restricted picklist."""
+    refers_to: str | None = None
+    """The object of a reference."""
+
+
+class CustomObject(_Setting):
+    """A custom object (`__c`) or an event (`__e`)."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*__[ce]$")
+    label: str = ""
+    publishes_immediately: bool = False
+    """Of an event: its publish behavior is Publish Immediately."""
 
 
 class ValidationRule(_Setting):
@@ -65,8 +93,10 @@ class Flow(_Setting):
     """
 
     on: str
-    field: str
-    becomes: str | bool
+    field: str = ""
+    becomes: str | bool = ""
+    formula: str = ""
+    """An entry formula, in place of `field`, `becomes` and `or_changes`."""
     publishes: str
     assignments: dict[str, str]
     or_changes: tuple[str, ...] = ()
@@ -97,6 +127,8 @@ class PushDefinition(_Setting):
     name: str
     on: str = "Opportunity"
     trigger: Trigger = Trigger.BECOME
+    formula: str = ""
+    """An entry formula, in place of `field`, `becomes` and `or_changes`; it needs `onCreateOrTriggeringUpdate`."""
     field: str = "StageName"
     becomes: str | bool | float = "Closed Won"
     or_changes: tuple[str, ...] = ()
@@ -186,7 +218,12 @@ class OrgConfig(_Setting):
     outbound_messages: tuple[OutboundDefinition, ...] = ()
     callouts: tuple[CalloutDefinition, ...] = ()
     validation_rules: tuple[ValidationRule, ...] = ()
+    objects: tuple[CustomObject, ...] = ()
     custom_fields: tuple[CustomField, ...] = ()
+    metadata: Path | None = None
+    """A folder with metadata in source format (`force-app`), which adds to this configuration."""
+    endpoints: dict[str, str] = {}
+    """Where the outbound messages of the metadata are sent, by name; only these are sent, never to a real host."""
     publish_immediately: frozenset[str] = frozenset()
     """Events whose publish behavior is Publish Immediately; all others are Publish After Commit."""
     poll_timeout: Duration = timedelta(seconds=110)
@@ -232,7 +269,7 @@ def read_config(path: Path) -> OrgConfig:
         return OrgConfig()
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-        for key in ("client_certificate", "trusted_certificates"):  # relative to the file
+        for key in ("client_certificate", "trusted_certificates", "metadata"):  # relative to the file
             if isinstance(found.get(key), str):
                 found[key] = path.parent / found[key]
         return OrgConfig.model_validate(found)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -51,6 +54,19 @@ def read_connection(directory: Path) -> Connection | None:
         raise ValueError(
             f"{path} is not the file of an org; delete it, and the next start creates new credentials"
         ) from None
+
+
+@contextmanager
+def only_server(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which ends with the process. Raises `ValueError` if another process has it."""
+    with (directory / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process serves the org of {directory}; stop it, or use another --data-dir"
+            ) from None
+        yield
 
 
 def write_secret(path: Path, text: str) -> None:

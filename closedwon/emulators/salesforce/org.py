@@ -24,6 +24,7 @@ from closedwon.emulators.salesforce.data.schema import FLOW_VIEW, Schema, SObjec
 from closedwon.emulators.salesforce.data.store import Row, Store, random_id, record_id
 from closedwon.emulators.salesforce.errors import ApiError
 from closedwon.emulators.salesforce.faults import OrgFaults
+from closedwon.emulators.salesforce.metadata import with_metadata
 from closedwon.emulators.salesforce.push.courier import Courier
 from closedwon.emulators.salesforce.push.outbound import Outbox
 from closedwon.ids import OrgId, RecordId
@@ -67,8 +68,9 @@ class EmulatedOrg:
         org_id: str | None = None,
         public_key: str | None = None,
     ) -> None:
-        """Open or create the org. Raises `ValueError` if the file belongs to an org with another id."""
-        self.config = config or OrgConfig()
+        """Open or create the org. Raises `ValueError` for a wrong configuration, and for the file of another org."""
+        given = config or OrgConfig()
+        self.config = with_metadata(given, given.metadata) if given.metadata is not None else given
         self.credentials = credentials or Credentials.generate()
         self.faults = OrgFaults(on_down=self._cut_polls)
         self.schema = Schema(self.config)
@@ -164,7 +166,7 @@ class EmulatedOrg:
             unknown = [name for name in flow.assignments if event is None or event.find(name) is None]
             if event is None or not event.is_event or unknown:
                 raise ValueError(f"flow on {flow.on}: there is no event {flow.publishes}, or it lacks {unknown}")
-            paths = {flow.field, *flow.assignments.values()} - {WHOLE_DEAL, ORGANIZATION_ID}
+            paths = {"Id", flow.field, *flow.assignments.values()} - {"", WHOLE_DEAL, ORGANIZATION_ID}
             self._try(f"flow on {flow.on}", f"SELECT {', '.join(sorted(paths))} FROM {flow.on} LIMIT 0")  # noqa: S608 - SOQL
         for rule in self.config.validation_rules:
             self._try(f"validation rule on {rule.on}", f"SELECT Id FROM {rule.on} WHERE {rule.when} LIMIT 0")  # noqa: S608 - SOQL

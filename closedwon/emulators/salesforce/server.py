@@ -18,7 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from closedwon.emulators.pages import LOOPBACK, url_of
 from closedwon.emulators.salesforce.app import build
 from closedwon.emulators.salesforce.config import OrgConfig, read_config
-from closedwon.emulators.salesforce.connection import Connection, read_connection, write_connection, write_secret
+from closedwon.emulators.salesforce.connection import (
+    Connection,
+    only_server,
+    read_connection,
+    write_connection,
+    write_secret,
+)
 from closedwon.emulators.salesforce.data.seed import seed
 from closedwon.emulators.salesforce.org import Credentials, EmulatedOrg
 from closedwon.ids import RecordId
@@ -163,10 +169,23 @@ async def serve(
     """Serve the org of `data_dir` at the address `host` until SIGTERM or SIGINT.
 
     Keeps the credentials, the id and the port of an earlier run. Raises `OSError` if the port is in use, and
-    `ValueError` if the directory belongs to another org, or `host` is not an address of this machine.
+    `ValueError` if the directory belongs to another org, another process serves it, or `host` is not an address of this
+    machine.
     """
     os.umask(0o077)  # SQLite's other files contain tokens, too
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - before anything is served
+    with only_server(data_dir):
+        await _serve(data_dir, port, org_id, on_ready, memory=memory)
+
+
+async def _serve(
+    data_dir: Path,
+    port: int | None,
+    org_id: str | None,
+    on_ready: Callable[[SalesforceEmulator], None] | None,
+    *,
+    memory: bool,
+) -> None:
     earlier = read_connection(data_dir)
     key_file = data_dir / _KEY_FILE
     if not key_file.exists():

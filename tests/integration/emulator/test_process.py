@@ -176,6 +176,16 @@ async def test_the_org_id_is_chosen_once(tmp_path: Path) -> None:
     assert "use another --data-dir" in output
 
 
+async def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    """It would take over `connection.json`; after the first one has ended, the directory is free again."""
+    async with serving(tmp_path, "--port", "0") as served:
+        said = await refused_to_serve("--data-dir", str(tmp_path), "--port", "0")
+        assert "another process serves the org" in " ".join(said.split())
+        assert served.connection == read_connection(tmp_path)
+    async with serving(tmp_path) as again:
+        assert again.connection.org_id == served.connection.org_id
+
+
 async def test_the_commands_of_a_salesperson(tmp_path: Path) -> None:
     """Seed, win by count and by id print their results; a port in use and a stopped org are errors with a hint."""
     where = ("--data-dir", str(tmp_path))

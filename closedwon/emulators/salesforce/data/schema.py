@@ -6,6 +6,7 @@ Key prefixes and field facts: Object Reference for the Salesforce Platform.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,7 +62,9 @@ class SField:
     @property
     def relationship(self) -> str | None:
         """The name of the parent in a field path: `Account` for `AccountId`."""
-        return self.name.removesuffix("Id") if self.refers_to else None
+        if not self.refers_to:
+            return None
+        return f"{self.name[:-1]}r" if self.name.endswith("__c") else self.name.removesuffix("Id")
 
     @property
     def is_long_text(self) -> bool:
@@ -203,6 +206,8 @@ _USER = (
     SField("Email", FieldType.EMAIL, length=128),
     SField("IsActive", FieldType.BOOLEAN),
 )
+_NAMED = (SField("Name", length=80), _lookup("OwnerId", "User"))
+"""The standard fields of a custom object."""
 _ORGANIZATION = (
     SField("Name", required=True, length=80),
     SField("OrganizationType", FieldType.PICKLIST),
@@ -229,12 +234,18 @@ _ORDER_REQUESTED = (
 )
 
 
+_STANDARD = frozenset(
+    {"Account", "Product2", "PricebookEntry", "Opportunity", "OpportunityLineItem", TOMBSTONE, "User"}
+)
+
+
 class Schema:
     """Every object and event of one org, custom fields included."""
 
     def __init__(self, config: OrgConfig) -> None:
         """Combine the standard objects and the configured custom fields."""
         self._extra = config.custom_fields
+        self._names = _STANDARD | {one.name for one in config.objects}
         self._lacking = frozenset() if config.multi_currency else frozenset({"CurrencyIsoCode"})
         self.objects = tuple(
             self._object(name, prefix, fields, children)
@@ -255,7 +266,13 @@ class Schema:
                 ("Organization", "00D", _ORGANIZATION, {}),
             )
         )
-        events = {"Order_Requested__e"} | {one.on for one in config.custom_fields if one.on.endswith("__e")}
+        self.objects += tuple(
+            self._object(one.name, _prefix(number), _NAMED, {})
+            for number, one in enumerate(config.objects)
+            if one.name.endswith("__c") and one.name != TOMBSTONE
+        )
+        events = {"Order_Requested__e"} | {one.name for one in config.objects if one.name.endswith("__e")}
+        events |= {one.on for one in config.custom_fields if one.on.endswith("__e")}
         self.events = tuple(self._event(name) for name in sorted(events))
         self._index = {one.name.lower(): one for one in self.objects + self.events}
 
@@ -264,21 +281,41 @@ class Schema:
         return self._index.get(name.lower())
 
     def _custom(self, name: str) -> Iterable[SField]:
-        return (_custom_field(one) for one in self._extra if one.on == name)
+        return (_custom_field(one, self._names) for one in self._extra if one.on == name)
+
+    def _replaced(self, name: str) -> frozenset[str]:
+        """The fields of ours that the configuration defines, too."""
+        return frozenset(one.name for one in self._extra if one.on == name)
 
     def _object(
         self, name: str, prefix: str, fields: tuple[SField, ...], children: dict[str, tuple[str, str]]
     ) -> SObject:
-        seen = tuple(one for one in fields if one.name not in self._lacking)
+        seen = tuple(one for one in fields if one.name not in self._lacking | self._replaced(name))
         unseen = tuple(one for one in fields if one.name in self._lacking)
         return SObject(name, prefix, (*_AUDIT, *seen, *self._custom(name)), children, unseen=unseen)
 
     def _event(self, name: str) -> SObject:
-        standard = _ORDER_REQUESTED if name == "Order_Requested__e" else ()
+        ours = _ORDER_REQUESTED if name == "Order_Requested__e" else ()
+        standard = (one for one in ours if one.name not in self._replaced(name))
         return SObject(name, "e01", (*standard, *self._custom(name)), is_event=True)
 
 
-def _custom_field(one: CustomField) -> SField:
+def _custom_field(one: CustomField, objects: frozenset[str]) -> SField:
+    """A field of the configuration; a reference to an object that the emulator lacks is not checked."""
     return SField(
-        one.name, FieldType(one.type), label=one.name.removesuffix("__c").replace("_", " "), length=one.length
+        one.name,
+        FieldType(one.type),
+        label=one.label or one.name.removesuffix("__c").replace("_", " "),
+        length=18 if one.refers_to else one.length,
+        required=one.required,
+        external=one.external,
+        refers_to=one.refers_to if one.refers_to in objects else None,
+        values=one.values,
     )
+
+
+def _prefix(number: int) -> str:
+    """The key prefix of a custom object: a01, a02 and so on, in base 36."""
+    digits = string.digits + string.ascii_lowercase
+    high, low = divmod(number + 1, len(digits))
+    return f"a{digits[high]}{digits[low]}"

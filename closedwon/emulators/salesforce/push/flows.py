@@ -13,6 +13,7 @@ from closedwon.emulators.salesforce.config import ORGANIZATION_ID, WHOLE_DEAL, F
 from closedwon.emulators.salesforce.data.schema import LONGEST_PAYLOAD, SObject, without_unseen
 from closedwon.emulators.salesforce.data.soql import Record, Soql
 from closedwon.emulators.salesforce.data.store import Row
+from closedwon.emulators.salesforce.push.formulas import parse_formula
 
 _DEAL = (
     "SELECT Id, Name, StageName, IsWon, IsClosed, Amount, CurrencyIsoCode, CloseDate, Description, PO_Number__c, "
@@ -61,6 +62,8 @@ def fires(rule: PushDefinition, before: Row | None, after: Row) -> bool:
 
 
 def _is_triggered(rule: Flow | PushDefinition, before: Row | None, after: Row) -> bool:
+    if rule.formula:
+        return not after["IsDeleted"] and bool(parse_formula(rule.formula)(before, after))
     return _has_become(rule, before, after) or _has_changed(rule, before, after)
 
 
