@@ -64,7 +64,11 @@ def _is_another(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
 
 
 def _has_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) and "name" in one for one in value)
+    """Whether entries can be found by name. Those with one name twice stay as they are: the check reports them."""
+    if not isinstance(value, list) or not value:
+        return False
+    names = {one["name"] for one in value if isinstance(one, Mapping) and isinstance(one.get("name"), str)}
+    return len(names) == len(value)
 
 
 def _toml(path: Path, hint: str) -> dict[str, Any]:

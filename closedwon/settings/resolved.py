@@ -40,8 +40,8 @@ def _lines(key: str, value: Any, raw: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, SecretStr):
         yield key, _reference(raw)
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _lines(f"{key}.{name}".lstrip("."), getattr(value, name), _below(raw, name))
+        for field in type(value).model_fields:
+            yield from _lines(f"{key}.{field}".lstrip("."), getattr(value, field), _below(raw, field))
     elif isinstance(value, Sequence) and value and all(isinstance(one, BaseModel | SecretStr) for one in value):
         for place, one in enumerate(value):
             name = getattr(one, "name", None) or getattr(one, "id", None)

@@ -61,12 +61,13 @@ def main() -> int:
     MANIFESTS.mkdir(exist_ok=True)
     for old in set(MANIFESTS.glob("*.yaml")) - {MANIFESTS / example.name for example in EXAMPLES}:
         old.unlink()
-    try:
-        for example in EXAMPLES:
-            (MANIFESTS / example.name).write_text(render(example), encoding="utf-8")
-    except subprocess.CalledProcessError as error:
-        print(f"{example.name}: {error.stderr}", file=sys.stderr)  # noqa: T201
-        return 1
+    for example in EXAMPLES:
+        try:
+            text = render(example)
+        except subprocess.CalledProcessError as error:
+            print(f"{example.name}: {error.stderr}", file=sys.stderr)  # noqa: T201
+            return 1
+        (MANIFESTS / example.name).write_text(text, encoding="utf-8")
     return 0
 
 

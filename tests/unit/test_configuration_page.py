@@ -99,6 +99,6 @@ def test_the_first_page_says_how_to_check_the_settings() -> None:
     commands = re.findall(
         r"^ *closedwon (\w+ \w+)", (FOLDER / "settings-file.md").read_text("utf-8"), flags=re.MULTILINE
     )
-    assert ["config check", "route try"] == commands
+    assert ["config check", "route try", "config show", "config diff"] == commands
     for command in commands:
         assert 0 == CliRunner().invoke(app, [*command.split(), "--help"]).exit_code

@@ -71,11 +71,36 @@ def test_an_entry_with_another_name_is_added_and_another_kind_replaces() -> None
     assert "tryton" == below["erps"][0]["kind"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        (1, 2, 2),
+        ({"x": 1}, 2, 2),
+        (2, {"x": 1}, {"x": 1}),
+        ([{"name": "a"}], [], []),
+        ([], [{"name": "a"}], [{"name": "a"}]),
+        ([{"name": "a"}], ["name"], ["name"]),
+        (["name"], [{"name": "a"}], [{"name": "a"}]),
+        ([{"name": "a"}], [{"x": 1}], [{"x": 1}]),
+        ([{"name": "a", "x": 1}], [{"name": ["a"]}], [{"name": ["a"]}]),
+        ([{"name": "a", "x": 1}], [{"name": "a"}, {"name": "a"}], [{"name": "a"}, {"name": "a"}]),
+        ([{"name": "a", "kind": "k", "x": 1}], [{"name": "a", "kind": "k"}], [{"name": "a", "kind": "k", "x": 1}]),
+        ({"flow": "a", "x": 1}, {"flow": "b"}, {"flow": "b"}),
+        ({"env": "A"}, {"file": "b"}, {"file": "b"}),
+        ({"x": 1}, {}, {"x": 1}),
+    ],
+)
+def test_what_cannot_be_merged_replaces(below: object, above: object, expected: object) -> None:
+    """Nothing of the overlay is lost, whatever shape it has: what is wrong with it is then found by the check."""
+    assert {"key": expected} == merged({"key": below}, {"key": above})
+
+
 @pytest.mark.usefixtures("secrets")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ('base = "other.toml"', r"other\.toml: there is no such file; correct `base` in .*test\.toml"),
+        ('base = "."', r"cannot be read: Is a directory; correct the path or the permissions"),
         ("base = 1", r"test\.toml: base: must be a text in quotes"),
         ('base = "test.toml"', r"test\.toml: base: a base has no base of its own"),
         ('base = "base.toml"\n[workers]\nbuild = "1"', r"test\.toml: workers\.build: is not a key of this table"),

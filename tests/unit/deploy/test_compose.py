@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from closedwon.cli.main import app
 from closedwon.demo.parts import program
-from closedwon.settings import Workers, load_codec, load_settings
+from closedwon.settings import Settings, Workers, load_codec, load_settings
 from tests.support.waiting import until
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "compose"
@@ -88,13 +88,14 @@ async def test_the_settings_fit_what_runs(served: Path, monkeypatch: pytest.Monk
 
     await until(both_run)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(served / "credentials"))
-    keys = []
-    for _ in range(2):
+
+    async def prepared() -> Settings:
         assert 0 == (await asyncio.to_thread(run, sys.executable, str(FOLDER / "prepare.py"), str(served))).returncode
-        settings = load_settings(served / "closedwon.toml")
-        keys.append(settings.encryption.keys[0])
-    assert keys[0] == keys[1]
-    assert settings.encryption.enabled
+        return load_settings(served / "closedwon.toml")
+
+    first, again = await prepared(), await prepared()
+    assert first.encryption.keys == again.encryption.keys
+    assert again.encryption.enabled
     assert load_codec(served / "closedwon.toml").codec.token is not None
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     command = (program("closedwon"), "config", "check", "--config", str(served / "closedwon.toml"))
