@@ -33,6 +33,8 @@ class Fault(StrEnum):
     COMETD_ERROR = "cometd_error"
     BROKEN_JSON = "broken_json"
     EDGE_PAGE = "edge_page"
+    PUBSUB_UNAVAILABLE = "pubsub_unavailable"
+    SCHEMA_NOT_FOUND = "schema_not_found"
     LOST_ACK = "lost_ack"
     DUPLICATE_MESSAGE = "duplicate_message"
     OVERTAKEN_MESSAGE = "overtaken_message"
@@ -62,7 +64,7 @@ class OrgFaults:
         self.is_splitting = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
-        self.is_forgetful = False
+        self.is_forgetful = self.lacks_keepalives = False
 
     # What can be armed
 
@@ -102,7 +104,7 @@ class OrgFaults:
         self._left[Fault.LOST_ANSWER] = times
 
     def lose_events(self, times: int = 1) -> None:
-        """The next `times` CometD responses with events are lost: the connection is dropped."""
+        """The next `times` responses with events are lost: the connection is dropped, or the stream is reset."""
         self._left[Fault.LOST_EVENTS] = times
 
     def drop_events(self, times: int = 1) -> None:
@@ -166,11 +168,23 @@ class OrgFaults:
         self._left[Fault.EDGE_PAGE] = times
 
     def mute(self, *, on: bool = True) -> None:
-        """CometD accepts requests and does not respond (a half-open network), until `on` is false."""
+        """CometD and subscriptions accept requests and do not respond (a half-open network), until `on` is false."""
         if on:
             self._audible.clear()
         else:
             self._audible.set()
+
+    def pubsub_unavailable(self, times: int = 1) -> None:
+        """The next `times` calls of the Pub/Sub API fail with `service.unavailable`."""
+        self._left[Fault.PUBSUB_UNAVAILABLE] = times
+
+    def schema_not_found(self, times: int = 1) -> None:
+        """The next `times` requests for the schema of an event are refused."""
+        self._left[Fault.SCHEMA_NOT_FOUND] = times
+
+    def stop_keepalives(self, *, on: bool = True) -> None:
+        """Streams of the Pub/Sub API without events get no empty responses, until `on` is false."""
+        self.lacks_keepalives = on
 
     def cometd_unauthorized(self, times: int = 1) -> None:
         """The response to the next `times` CometD requests is HTTP 401 with a REST error list."""
@@ -201,7 +215,7 @@ class OrgFaults:
         """Turn every fault off."""
         self._left.clear()
         self._audible.set()
-        self.is_down = self.is_unauthorized = self.is_splitting = self.is_forgetful = False
+        self.is_down = self.is_unauthorized = self.is_splitting = self.is_forgetful = self.lacks_keepalives = False
         self._automation = None
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
@@ -255,6 +269,7 @@ class OrgFaults:
             "mute": self.is_mute,
             "splitting": self.is_splitting,
             "forgetful": self.is_forgetful,
+            "lacks_keepalives": self.lacks_keepalives,
             "read_lag_seconds": self.read_lag_seconds,
             "slow_write_seconds": self.slow_write_seconds,
             "advice_interval_ms": self.advice_interval_ms,
