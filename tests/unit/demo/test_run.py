@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.demo import ErpKind, TemporalKind, Via, run, show
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via, run, show
 from closedwon.demo.run import Options, demo
 
 
@@ -45,7 +45,9 @@ async def test_ctrl_c_counts_whatever_the_call_does_that_it_cuts_off(
     monkeypatch.setattr(run, "stop_on_signals", lambda: None)
     monkeypatch.setattr(run, "_win_and_count", cut_off)
     monkeypatch.setattr(show, "where_to_look", lambda *_args, **_options: "")
-    options = Options(1, ErpKind.STUB, Via.EVENT, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path)
+    options = Options(
+        1, ErpKind.STUB, Via.EVENT, Stream.COMETD, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path
+    )
     task = asyncio.create_task(demo(options))
     await waiting.wait()
     task.cancel()
