@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -66,13 +66,20 @@ def settings_from(config: Path, *needed: Purpose, welcome: Iterable[Purpose] = (
         raise _stop(error) from None
 
 
-def complete(command: Coroutine[Any, Any, _Result], *, log: logging.Logger | None = None) -> _Result:
+def complete(
+    command: Coroutine[Any, Any, _Result],
+    *,
+    log: logging.Logger | None = None,
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _Result:
     """Run a command; an error of Closedwon or Temporal ends it with one sentence and exit code 1.
 
     The sentence is printed or, with `log`, logged. A signal that has stopped everything gives the usual exit code.
+    `loop` creates the event loop; None: asyncio's own.
     """
     try:
-        return asyncio.run(command)
+        with asyncio.Runner(loop_factory=loop) as runner:
+            return runner.run(command)
     except StoppedError as stopped:
         typer.echo("Everything is stopped.", err=True)
         raise typer.Exit(128 + stopped.number) from None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from closedwon.cli.common import DEFAULT_CONFIG, Config, Panel, complete, settings_from
 from closedwon.settings import Purpose, Settings
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
 
 app = typer.Typer()
 _log = logging.getLogger(__name__)
@@ -79,4 +83,18 @@ def _run(config: Path, *roles: str) -> None:
     settings = _settings(config, *roles)
     from workers import process  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    complete(process.run(settings, [process.Role(role) for role in roles]), log=_log)
+    loop = _event_loop(settings, *roles)
+    complete(process.run(settings, [process.Role(role) for role in roles]), log=_log, loop=loop)
+
+
+def _event_loop(settings: Settings, *roles: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What creates the event loop: uvloop; None for asyncio's own, which TLS of intake needs.
+
+    A protocol of uvloop cannot pause reading in `connection_made`, so a handshake that begins later has lost its first
+    bytes.
+    """
+    if "intake" in roles and settings.intake is not None and settings.intake.tls is not None:
+        return None
+    import uvloop  # noqa: PLC0415 - `closedwon --help` stays instant
+
+    return uvloop.new_event_loop
