@@ -160,7 +160,7 @@ class PubSubConfig(_Setting):
     """How the org serves the Pub/Sub API."""
 
     port: int | None = None
-    """None: it is not served. 0: a free port, which stays the same."""
+    """None: it is not served. 0: a free port, which stays the same until the process ends."""
     tls: bool = False
     """Serve TLS with a certificate that is made at each start; otherwise plain text."""
     keepalive: Duration = timedelta(seconds=270)

@@ -87,7 +87,7 @@ class PubSub:
 
     # Faults
 
-    def change_schema(self, event: str) -> None:
+    def change_schema(self, event: str = "Order_Requested__e") -> None:
         """Add a field to the event: its next messages have another schema."""
         self._versions[event] = self._versions.get(event, 0) + 1
 
