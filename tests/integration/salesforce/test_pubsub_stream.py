@@ -11,9 +11,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
+from grpc import StatusCode
 
 from closedwon.emulators.salesforce import SalesforceEmulator
 from closedwon.emulators.salesforce.config import PubSubConfig
+from closedwon.emulators.salesforce.pubsub.errors import CallError
 from closedwon.salesforce.api.auth import TokenSource
 from closedwon.salesforce.bus.events import EARLIEST, LATEST
 from closedwon.salesforce.bus.pubsub.stream import PubSubStream
@@ -67,6 +69,13 @@ def lose_events(org: SalesforceEmulator) -> None:
     publish(org, 1)
 
 
+def cancel_calls(org: SalesforceEmulator) -> None:
+    """The server ends each stream with the status CANCELLED."""
+    for one in org.pubsub.subscriptions:
+        one.end = CallError(StatusCode.CANCELLED, "", "cancelled")
+    org.pubsub.wake()
+
+
 def be_unavailable(org: SalesforceEmulator) -> None:
     """The stream is reset, and the next two calls are answered that the service is unavailable."""
     org.faults.pubsub_unavailable(times=2)
@@ -75,6 +84,7 @@ def be_unavailable(org: SalesforceEmulator) -> None:
 
 TROUBLES: Final[dict[str, tuple[Callable[[SalesforceEmulator], object], int]]] = {
     "reset without trailers": (lambda org: org.pubsub.reset_streams(), 1),
+    "cancelled by the server": (cancel_calls, 1),
     "clean end": (lambda org: org.pubsub.end_streams(), 1),
     "lost events": (lose_events, 1),
     "unavailable": (be_unavailable, 1),
@@ -114,6 +124,23 @@ async def test_a_new_stream_begins_at_its_position_and_sends_nothing_twice() -> 
             org.pubsub.reset_streams()
             uuids += publish(org, 5)
             await reader.read(uuids)
+
+    assert uuids == reader.uuids
+
+
+async def test_an_org_that_stops_and_starts_again_loses_no_event() -> None:
+    """The server cancels its calls when it stops: the reader gets an error, comes back, and goes on."""
+    async with pubsub() as (org, settings, tokens):
+        reader, uuids = Reader(settings, tokens), publish(org, 2)
+        await reader.read(uuids)
+        await until(lambda: not org.pubsub.subscriptions)
+        reading = asyncio.create_task(reader.read_until(lambda: reader.troubles))
+        await until(lambda: org.pubsub.subscriptions)
+        await org.stop()
+        await reading
+        await org.start()
+        uuids += publish(org, 2)
+        await reader.read(uuids)
 
     assert uuids == reader.uuids
 

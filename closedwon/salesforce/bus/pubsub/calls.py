@@ -1,12 +1,13 @@
 """The calls of one gRPC connection to the Pub/Sub API: metadata, deadlines, and errors as ours.
 
-The token and the org go into the metadata of every call, with an `x-client-trace-id` of its own, which is in the log
-and in each error: Salesforce's support finds a call by it. The network rules are those of `closedwon.network`:
+The token and the org go into the metadata of every call, with an `x-client-trace-id` of its own, which the log names:
+Salesforce's support finds a call by it. The network rules are those of `closedwon.network`:
 authorities and proxy come from the same variables. Source: Pub/Sub API guide, "Authentication".
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class Calls:
         self._org = org
         self._token = token
         self._timeout = org.timeout.total_seconds()
+        self._trace_ids: dict[str, str] = {}
         try:
             self._channel = _open(org.pubsub_url)
         except (ProxySettingError, TrustSettingError) as error:
@@ -74,13 +76,22 @@ class Calls:
 
     @contextmanager
     def as_own(self, call: str, place: Place) -> Iterator[None]:
-        """Raise the error that a failed call means."""
+        """Raise the error that a failed call means.
+
+        gRPC raises `CancelledError` for a call that counts as cancelled. Unless the task is cancelled, too, it becomes
+        an error: otherwise the reading would end without one.
+        """
         try:
             yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise StreamInterruptedError(f"The Pub/Sub API has cancelled {call}") from None
         except grpc.aio.AioRpcError as error:
             code = next((str(value) for key, value in error.trailing_metadata() or () if key == "error-code"), "")
             own = refusals.error_of(error.code(), code, error.details() or "", call=call, **place._asdict())
-            _log.info("%s has failed (x-client-trace-id %s): %s", call, self.trace_id, own)
+            _log.info("%s has failed (x-client-trace-id %s): %s", call, self._trace_ids.get(call), own)
             raise own from error
 
     async def close(self) -> None:
@@ -97,13 +108,13 @@ class Calls:
             return await method(request, metadata=self._metadata(call), timeout=self._timeout)
 
     def _metadata(self, call: str) -> tuple[tuple[str, str], ...]:
-        self.trace_id = str(uuid.uuid4())
-        _log.info("%s of org %s: x-client-trace-id %s", call, self._org.name, self.trace_id)
+        trace_id = self._trace_ids[call] = str(uuid.uuid4())
+        _log.info("%s of org %s: x-client-trace-id %s", call, self._org.name, trace_id)
         return (
             ("accesstoken", self._token.access_token),
             ("instanceurl", self._org.url),
             ("tenantid", str(self._org.id)),
-            ("x-client-trace-id", self.trace_id),
+            ("x-client-trace-id", trace_id),
         )
 
 
