@@ -102,6 +102,10 @@ histories: setup ## Record the golden histories again; only for workflows that w
 		tests/integration/test_alerts.py tests/integration/operations/test_erps.py tests/integration/audit/test_scheduled.py tests/cases/test_recovery_restore.py \
 		-k "workflows or kept_event or forgotten_position or sweeps or alerts or erps or scheduled or r7"
 
+.PHONY: proto
+proto: setup ## Generate closedwon/pubsub_api from its eventbus.proto again
+	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. closedwon/pubsub_api/eventbus.proto
+
 .PHONY: docs
 docs: setup ## Write the generated pages in docs/ again
 	@$(BIN)/python -m workflows.order_diagram > docs/order-states.md

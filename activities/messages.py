@@ -21,7 +21,7 @@ from activities.passing import not_here
 from closedwon.acceptance import Notification, accept, start_held
 from closedwon.errors import AttentionError, AttentionReason, ClosedwonError
 from closedwon.ids import OrgId
-from closedwon.mapping.orders import check_org, record_id_of
+from closedwon.mapping.orders import check_org, records_of
 from closedwon.model.messages import UnparseableMessage
 from closedwon.model.routes import Channel
 from closedwon.settings import Route, Settings
@@ -110,15 +110,16 @@ class MessageActivities:
         if not isinstance(payload, dict):
             raise UnparseableError("it has no payload")
         check_org(route, org, payload)
-        notification = Notification(
-            record_id_of(route, payload),
-            message_id,
-            Channel.PLATFORM_EVENT,
-            received_at=at,
-            fields=payload,
-            modified_at=at,  # starts are concurrent: without it, the older of two payloads could come last
-        )
-        await accept(self._client, self._settings, route, notification)
+        for record in records_of(route, payload):
+            notification = Notification(
+                record,
+                message_id,
+                Channel.PLATFORM_EVENT,
+                received_at=at,
+                fields=payload,
+                modified_at=at,  # starts are concurrent: without it, the older of two payloads could come last
+            )
+            await accept(self._client, self._settings, route, notification)
 
 
 def as_text(raw: dict[str, Any]) -> str:

@@ -98,6 +98,11 @@ class ClosedPrefix:
         """When the first event that is not counted was published; None where there is none, or it does not say."""
         return self._waiting[0][0].created_at if self._waiting else None
 
+    def has_reached(self, position: str | None) -> None:
+        """Note a position behind everything that has come, if all of that is counted; otherwise it is ignored."""
+        if position is not None and not self._waiting:
+            self._update(replay_id=position)
+
     def is_caught_up(self, at: datetime) -> None:
         """Note that everything which had come at this moment is counted, if it is."""
         if not self._waiting:
@@ -331,6 +336,8 @@ class _Reading:
             self._prefix.is_connected(self._now())
             if not batch.result().events:
                 self._lag = timedelta(0)  # the bus has nothing new
+                self._prefix.advance()
+                self._prefix.has_reached(batch.result().position)
             for event in batch.result().events:
                 await self._slots.acquire()
                 if heartbeat.done():

@@ -15,6 +15,8 @@ from closedwon.ids import OrgId
 from closedwon.salesforce.api.auth import TokenSource
 from closedwon.salesforce.api.rest import SalesforceClient
 from closedwon.salesforce.bus.events import EventStream
+from closedwon.salesforce.bus.pubsub.decoding import Schema
+from closedwon.salesforce.bus.pubsub.stream import PubSubStream
 from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.settings import Settings
 
@@ -44,6 +46,8 @@ class Connections:
         self.contacts: dict[str, Contact] = {}
         """By ERP: whether the calls of this process find a connection."""
         self._logins: dict[OrgId, TokenSource] = {}
+        self._schemas: dict[OrgId, dict[str, Schema]] = {}
+        """Of events, by org and id."""
 
     async def __aenter__(self) -> Self:
         """Make the clients."""
@@ -69,4 +73,9 @@ class Connections:
 
     def open_stream(self, org: OrgId) -> EventStream:
         """Make a new stream to an org's event bus; it connects when it subscribes."""
-        return CometdStream(self._settings.org(org), self._logins[org], silence=self._settings.subscriber.silence)
+        settings, login = self._settings.org(org), self._logins[org]
+        silence = self._settings.subscriber.silence_of(settings)
+        if settings.stream == "cometd":
+            return CometdStream(settings, login, silence=silence)
+        schemas = self._schemas.setdefault(org, {})
+        return PubSubStream(settings, login, silence=silence, schemas=schemas)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from closedwon.cli.common import Panel, complete
-from closedwon.demo import ErpKind, TemporalKind, Via
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via
 
 app = typer.Typer()
 
@@ -20,6 +20,9 @@ def demo(
     channel: Annotated[
         Via, typer.Option(help="How Salesforce notifies: a platform event, an outbound message or a callout.")
     ] = (Via.EVENT),
+    stream: Annotated[
+        Stream, typer.Option(help="How events are read: by CometD, or by the Pub/Sub API (gRPC).")
+    ] = Stream.COMETD,
     temporal: Annotated[
         TemporalKind, typer.Option(help="Temporal's development server, or a cluster on PostgreSQL (needs Go).")
     ] = TemporalKind.DEVELOPMENT,
@@ -37,5 +40,7 @@ def demo(
     """
     from closedwon.demo.run import Options, demo  # noqa: PLC0415 - `closedwon --help` stays instant
 
-    options = Options(deals=deals, erp=erp, via=channel, temporal=temporal, kill=kill, keep=keep, data_dir=data_dir)
+    options = Options(
+        deals=deals, erp=erp, via=channel, stream=stream, temporal=temporal, kill=kill, keep=keep, data_dir=data_dir
+    )
     raise typer.Exit(0 if complete(demo(options)) else 1)

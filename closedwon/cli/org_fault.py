@@ -28,7 +28,9 @@ _COUNTED: Final = {
     "stall-messages": "Outbound messages stop half-way, and the connection stays open.",
     "request-limit": "REST calls answer 403 REQUEST_LIMIT_EXCEEDED.",
     "lose-answers": "Writing REST calls are committed, then the connection drops without an answer.",
-    "lose-events": "CometD answers that carry events are lost on the way.",
+    "lose-events": "Responses with events are lost on the way.",
+    "pubsub-unavailable": "Calls of the Pub/Sub API fail with service.unavailable.",
+    "schema-not-found": "The Pub/Sub API refuses requests for a schema.",
     "drop-events": "Events are lost for good: they never come on the bus. Only a sweep finds their records.",
     "double-events": "Events are published twice, with one EventUuid and two replay ids.",
     "cometd-unauthorized": "CometD answers HTTP 401 with a REST-style error list.",
@@ -43,7 +45,8 @@ _SWITCHED: Final = {
     "read-only": "Maintenance: writes answer INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE, until `--off`.",
     "forget-positions": "The bus accepts only -1 and -2 as a replay id, until `--off`.",
     "unauthorized": "A proxy before the org answers everything with 401 and a page, until `--off`.",
-    "mute": "CometD takes requests and never answers until `--off`.",
+    "mute": "CometD and streams take requests and never answer until `--off`.",
+    "stop-keepalives": "Streams without events get no empty responses until `--off`.",
 }
 """Go on until `--off`."""
 _AT_ONCE: Final = {
@@ -52,6 +55,9 @@ _AT_ONCE: Final = {
     "kick": "Say `/meta/disconnect` to all CometD clients and refuse them with reconnect none.",
     "expire-tokens": "Let every token expire.",
     "revoke-tokens": "Revoke every token; held polls learn it at once.",
+    "reset-streams": "Reset every stream of the Pub/Sub API, without a code.",
+    "end-streams": "End every stream of the Pub/Sub API without an error.",
+    "change-schema": "Add a field to `Order_Requested__e`: its next events have another schema.",
     "move-bus": "Move the org: every replay id given out so far becomes invalid.",
     "clear": "End every fault.",
 }

@@ -25,6 +25,13 @@ class TemporalKind(StrEnum):
     CLUSTER = "cluster"
 
 
+class Stream(StrEnum):
+    """How events are read; the values are those of `orgs.stream`."""
+
+    COMETD = "cometd"
+    PUBSUB = "pubsub"
+
+
 class Via(StrEnum):
     """How the notification of a won deal reaches Closedwon."""
 

@@ -16,7 +16,7 @@ import aiohttp
 from temporalio.service import RPCError
 
 from closedwon import names
-from closedwon.demo import ErpKind, TemporalKind, Via, show
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via, show
 from closedwon.demo.cluster import programs
 from closedwon.demo.deals import SalesforceRecords, Summary, summarise
 from closedwon.demo.page import DemoPage
@@ -62,6 +62,7 @@ class Options:
     deals: int
     erp: ErpKind
     via: Via
+    stream: Stream
     temporal: TemporalKind
     kill: bool
     keep: bool
@@ -78,6 +79,7 @@ async def demo(options: Options) -> bool:
             options.data_dir / _world(options),
             erp=options.erp,
             via=options.via,
+            stream=options.stream,
             temporal=options.temporal,
             workers=1,
             subscribers=int(options.via is Via.EVENT),
@@ -113,8 +115,9 @@ async def _keep(stack: Stack, screen: Screen) -> None:
 
 def _world(options: Options) -> str:
     """A world for each ERP and each Temporal: an order that is under way in one must not be finished in another."""
-    usual = {Via.EVENT, TemporalKind.DEVELOPMENT}
-    return "-".join([options.erp, *(one for one in (options.via, options.temporal) if one not in usual)])
+    usual = {Via.EVENT, Stream.COMETD, TemporalKind.DEVELOPMENT}
+    chosen = (options.via, options.stream, options.temporal)
+    return "-".join([options.erp, *(one for one in chosen if one not in usual)])
 
 
 async def _win_and_count(stack: Stack, screen: Screen, options: Options) -> bool:

@@ -28,7 +28,7 @@ from typing import Any, Final, Self, TextIO
 import aiohttp
 
 from closedwon.audit.compare import AuditReport
-from closedwon.demo import ErpKind, TemporalKind, Via
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via
 from closedwon.demo.cluster.cluster import Cluster
 from closedwon.demo.parts import Guard, Part, PartError, Ports, lock_data_dir, make_data_dir, program, together
 from closedwon.demo.temporal import NAMESPACE, USUAL_PORTS, DevelopmentServer
@@ -43,6 +43,8 @@ _CHANNELS: Final = {
 _ANSWER: Final = aiohttp.ClientTimeout(total=20)
 """A process gives up each of its own checks after five seconds."""
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_PUBSUB: Final = "pubsub"
+"""The name of the port of the org's Pub/Sub API."""
 _INTAKE: Final = "intake"
 """The name of the port on which intake takes messages; the part's own port is that of its metrics."""
 _PAGE: Final = "page"
@@ -111,6 +113,7 @@ class Stack:
         workers: int = 1,
         subscribers: int = 0,
         via: Via = Via.EVENT,
+        stream: Stream = Stream.COMETD,
         temporal: TemporalKind = TemporalKind.DEVELOPMENT,
         environment: Mapping[str, str] | None = None,
         usual_ports: bool = False,
@@ -119,6 +122,7 @@ class Stack:
         self.data_dir = make_data_dir(data_dir)
         self.erp_kind = erp
         self._via = via
+        self._stream = stream
         self._callout_key = secrets.token_urlsafe(32)
         self.config = self.data_dir / "closedwon.toml"
         self._environment = {"CLOSEDWON_TELEMETRY__LOG_FORMAT": "console"} | dict(environment or {})
@@ -175,7 +179,10 @@ class Stack:
         self._ports.replace_taken([_PAGE])
         if self.intakes:
             self._ports.replace_taken([_INTAKE])
-            self._write_org_settings()
+            self._write_org_settings(self._push_settings())
+        elif self._stream is Stream.PUBSUB:
+            self._ports.replace_taken([_PUBSUB])
+            self._write_org_settings(["[pubsub]", f"port = {self._ports.get(_PUBSUB)}"])
         await together(*(server.start() for server in (self.temporal, self.org, self.erp)))
         self._write_settings()
         await together(*(part.start() for part in self.processes))
@@ -233,6 +240,7 @@ class Stack:
             template.substitute(
                 org_id=org["org_id"],
                 org_url=org["url"],
+                stream=_stream_settings(self._stream, org),
                 client_id=org["client_id"],
                 erp=self.erp_kind,
                 erp_kind=erp["kind"],
@@ -261,15 +269,23 @@ class Stack:
     def _intake_port(self) -> int:
         return self._ports.get(_INTAKE)
 
-    def _write_org_settings(self) -> None:
+    def _push_settings(self) -> list[str]:
         """Let the org push every deal that is won, changed or reopened to intake, and publish no event."""
-        self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         table, path = ("outbound_messages", "outbound") if self._via is Via.OUTBOUND else ("callouts", "callouts")
         lines = ["flows = []", "", f"[[{table}]]", 'name = "won-deals"', 'field = "IsWon"', "becomes = true"]
         lines.append('or_changes = ["IsWon", "Amount", "AccountId"]')
         lines.append(f'endpoint = "http://localhost:{self._intake_port}/{path}/won-deals"')
         if self._via is Via.CALLOUT:
             lines.append(f'key = "{self._callout_key}"')
+        return lines
+
+    def _write_org_settings(self, lines: Sequence[str]) -> None:
+        self.org.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self.org.data_dir / "org.toml"
         file.touch(mode=0o600)
         file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _stream_settings(stream: Stream, org: Mapping[str, Any]) -> str:
+    """What `[[orgs]]` says of the way in which events are read."""
+    return f'stream = "{stream}"' + (f'\npubsub_url = "{org["pubsub_url"]}"' if stream is Stream.PUBSUB else "")

@@ -115,7 +115,7 @@ def reader(org: Org, channel: str, state: ChannelState, settings: Settings, *, n
     return Reader(
         org=org,
         channel=channel,
-        state=_state(state, settings, proved_at, now=now),
+        state=_state(state, settings, org, proved_at, now=now),
         proved_at=proved_at,
         event_at=state.cursor.event_time if state.cursor else None,
         problem=state.problem,
@@ -123,7 +123,9 @@ def reader(org: Org, channel: str, state: ChannelState, settings: Settings, *, n
     )
 
 
-def _state(state: ChannelState, settings: Settings, proved_at: datetime | None, *, now: datetime) -> ReaderState:
+def _state(
+    state: ChannelState, settings: Settings, org: Org, proved_at: datetime | None, *, now: datetime
+) -> ReaderState:
     if not state.is_started:
         return ReaderState.NO_SUBSCRIPTION
     if state.unclaimed_since is not None:
@@ -133,10 +135,10 @@ def _state(state: ChannelState, settings: Settings, proved_at: datetime | None, 
     is_silent = state.heartbeat is not None and now - state.heartbeat > _SILENT * settings.subscriber.heartbeat_timeout
     if is_silent and not state.backs_off:
         return ReaderState.NO_READER
-    return _connection(state, settings, proved_at, now=now)
+    return _connection(state, settings.subscriber.silence_of(org), proved_at, now=now)
 
 
-def _connection(state: ChannelState, settings: Settings, proved_at: datetime | None, *, now: datetime) -> ReaderState:
+def _connection(state: ChannelState, silence: timedelta, proved_at: datetime | None, *, now: datetime) -> ReaderState:
     """Of a reader that lives, or that is to try again."""
     cursor = state.cursor or Cursor()
     if cursor.connecting_since is not None:
@@ -145,7 +147,7 @@ def _connection(state: ChannelState, settings: Settings, proved_at: datetime | N
         return failed if tried_for > _CONNECTING else ReaderState.CONNECTING
     if proved_at is None:
         return ReaderState.CONNECTING
-    is_silent = now - proved_at > settings.subscriber.silence + _HEARTBEATS
+    is_silent = now - proved_at > silence + _HEARTBEATS
     return ReaderState.CUT_OFF if is_silent else ReaderState.READING
 
 

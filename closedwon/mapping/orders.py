@@ -29,6 +29,7 @@ __all__ = [
     "order_of",
     "qualifies",
     "record_id_of",
+    "records_of",
     "summary_in",
     "summary_of",
     "verdict",
@@ -123,6 +124,28 @@ def record_id_of(route: Route, payload: dict[str, Any]) -> RecordId:
     """Find the record that an event is about. Raises `MappingError` with the reason `invalid-message`."""
     reader = open_reader(route, payload, AttentionReason.INVALID_MESSAGE)
     return reader.need(reader.record_id, "record_id", route.record_id)
+
+
+def records_of(route: Route, payload: dict[str, Any]) -> tuple[RecordId, ...]:
+    """Find all records that an event is about, without repetition. Raises `MappingError` as `record_id_of` does.
+
+    Salesforce merges equal changes of one transaction into one change event, whose header names every record
+    (`recordIds`; Change Data Capture guide, "Change Event Header Fields"). If the route's `record_id` is one of these,
+    the event is about all of them.
+    """
+    named = record_id_of(route, payload)
+    header = payload.get("ChangeEventHeader")
+    listed = header.get("recordIds") if isinstance(header, dict) else None
+    try:
+        merged = tuple(dict.fromkeys(RecordId(str(one)) for one in listed)) if isinstance(listed, list) else ()
+    except InvalidIdError:
+        problem = "the change event lists an id that is not a Salesforce id"
+        raise MappingError(route, "record_id", problem, reason=AttentionReason.INVALID_MESSAGE) from None
+    if named not in merged:
+        return (named,)
+    for record in merged:
+        check_prefix(route, record)
+    return merged
 
 
 def deleted_record_of(route: Route, tombstone: Tombstone, fields: dict[str, Any]) -> RecordId:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
@@ -117,6 +117,10 @@ class Retry(GrowingIntervals):
     maximum_interval: Duration = timedelta(minutes=15)
 
 
+_SILENCE: Final = {"cometd": timedelta(seconds=130), "pubsub": timedelta(seconds=300)}
+"""Longer than Salesforce holds a poll (110 s), or sends nothing in a stream (270 s)."""
+
+
 class Subscriber(Section):
     """The event bus reader."""
 
@@ -127,8 +131,13 @@ class Subscriber(Section):
     heartbeat_timeout: Duration = timedelta(seconds=27)
     """Time without a heartbeat after which another worker takes over, within 30 seconds of a crash. An idle reader
     sends one every 20 seconds."""
-    silence: Duration = timedelta(seconds=130)
-    """Time without anything from the bus, even an empty poll, after which the reader reconnects."""
+    silence: Duration | None = None
+    """Time without anything from the bus, even an empty poll, after which the reader reconnects. Unset: 130 seconds
+    with CometD, 300 with the Pub/Sub API, which may be quiet for 270."""
+
+    def silence_of(self, org: Org) -> timedelta:
+        """Return `silence`, or what fits the org's stream."""
+        return self.silence or _SILENCE[org.stream]
 
 
 class Workers(Section):

@@ -54,11 +54,16 @@ class Org(Section):
     name: Name
     id: OrgId
     url: Url
-    """The My Domain address. Tokens are sent to this host only, never to an address inside a message."""
+    """The My Domain address. Tokens are sent to this host, and to that of
+    `pubsub_url`, never to an address inside a message."""
     api_version: Annotated[str, shaped(r"\d{2}\.0", 'a version of the Salesforce API, as in "67.0"')] = "67.0"
     auth: Annotated[ClientCredentials | JwtBearer, Field(discriminator="flow")]
     timeout: _SalesforceTimeout = timedelta(seconds=30)
     """The longest that one call may take."""
+    stream: Literal["cometd", "pubsub"] = "cometd"
+    """How events are read: by the Streaming API (CometD) or by the Pub/Sub API (gRPC)."""
+    pubsub_url: Url = "https://api.pubsub.salesforce.com:7443"
+    """The Pub/Sub API, if `stream` says so; some orgs have a regional host. Tokens are sent there, too."""
 
 
 class Webhook(Section):

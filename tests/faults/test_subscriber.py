@@ -12,6 +12,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, Remove
 from temporalio.service import RPCError, RPCStatusCode
 
 from closedwon import names
+from closedwon.demo import Stream
 from closedwon.demo.temporal import NAMESPACE
 from tests.support.siege import Siege, siege
 from tests.support.visibility import exists
@@ -21,30 +22,33 @@ _OUTAGE = 60.0
 
 
 @pytest.mark.slow
-async def test_a_thousand_events_survive_the_death_of_their_reader(tmp_path: Path) -> None:
-    """Four SIGKILLs at random moments: a thousand deals won, a thousand workflows, and no gap."""
+@pytest.mark.parametrize(
+    ("stream", "count", "kills"), [(Stream.COMETD, 1000, 4), (Stream.PUBSUB, 200, 2)], ids=["cometd", "pubsub"]
+)
+async def test_events_survive_the_death_of_their_reader(tmp_path: Path, stream: Stream, count: int, kills: int) -> None:
+    """SIGKILLs at random moments: so many deals won, so many workflows, and no gap."""
     pace = {"CLOSEDWON_SUBSCRIBER__CONCURRENT_STARTS": "4", "CLOSEDWON_SUBSCRIBER__HEARTBEAT_TIMEOUT": "2s"}
-    async with siege(tmp_path, workers=0, environment=pace) as world:
-        deals = await world.add_deals(1000)
+    async with siege(tmp_path, workers=0, stream=stream, environment=pace) as world:
+        deals = await world.add_deals(count)
         (subscriber,) = world.stack.subscribers
         began = time.monotonic()
         started = 0
         async with world.alongside(world.sell(deals)):
-            for moment in sorted(world.chance.sample(range(20, 800), 4)):
+            for moment in sorted(world.chance.sample(range(20, count * 4 // 5), kills)):
                 await world.until_started(max(moment, started + 10))  # the next reader has begun
                 await world.kill(subscriber)
                 started = await world.started()
                 world.note(f"{started} order workflows")
-                assert started < 1000  # in the middle
-            await world.until_started(1000)
-        world.note(f"a thousand events took {time.monotonic() - began:.1f} s")
+                assert started < count  # in the middle
+            await world.until_started(count)
+        world.note(f"{count} events took {time.monotonic() - began:.1f} s")
 
         found = [one.id for one in await world.order_workflows()]
         assert sorted(map(world.workflow_id, deals)) == sorted(found)
         await world.standing(subscriber)
         subscription = (await world.client()).get_workflow_handle(world.subscription_id)
         assert [] == await subscription.query("gaps")
-        assert {subscriber.name: 4} == world.kills
+        assert {subscriber.name: kills} == world.kills
 
 
 @pytest.mark.slow

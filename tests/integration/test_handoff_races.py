@@ -224,6 +224,22 @@ async def test_the_newer_of_two_events_makes_the_order_however_they_are_started(
         assert [15000.0] == [float(order["amount"]) for order in world.erp.orders()]
 
 
+async def test_every_record_of_a_merged_change_event_is_ordered() -> None:
+    """Equal changes of one transaction are one event that lists three records: three orders, none of them lost."""
+    async with handoff(record_id="ChangeEventHeader.recordIds[0]", org_id=None) as world:
+        world.org.seed(3)
+        won = world.org.win_next(3)
+        messages = MessageActivities(world.settings, world.client, Metrics(MetricMeter.noop))
+        header = {"entityName": "Opportunity", "changeType": "UPDATE", "recordIds": [*won, won[0].short]}
+        raw = {"payload": {"ChangeEventHeader": header, "StageName": "Closed Won"}, "event": {}}
+        route, now = world.settings.routes[0], datetime.now(UTC)
+        await messages.accept(route, world.org.org_id, raw, event_id=None, source=CHANNEL, at=now)
+        async with world.working(subscriber=False):
+            await world.until_written_back(*won)
+
+        assert 3 == len(world.erp.orders())
+
+
 class _Refusing:
     """A bus that refuses every position, also the earliest one."""
 

@@ -20,6 +20,7 @@ from closedwon import names
 from closedwon.acceptance import order_start
 from closedwon.audit.compare import AuditReport
 from closedwon.emulators.erp.stub import StubErp
+from closedwon.emulators.salesforce.config import OrgConfig, PubSubConfig
 from closedwon.emulators.salesforce.server import SalesforceEmulator
 from closedwon.ids import RecordId
 from closedwon.mapping.orders import map_order
@@ -92,6 +93,8 @@ def settings_for(
                 name=f"org-{place}",
                 id=org.org_id,
                 url=org.url,
+                stream="pubsub" if org.pubsub_url else "cometd",
+                pubsub_url=org.pubsub_url or "http://localhost:1",
                 auth=ClientCredentials(
                     flow="client-credentials", client_id=org.client_id, client_secret=SecretStr(org.client_secret)
                 ),
@@ -254,14 +257,19 @@ async def handoff(
     temporal_server: WorkflowEnvironment | None = None,
     orgs: Sequence[SalesforceEmulator] | None = None,
     encryption: Encryption = PLAIN,
+    stream: str = "cometd",
     **route: Any,
 ) -> AsyncIterator[Handoff]:
-    """A world of its own: a Temporal server, an org and a stub ERP that no other test uses."""
+    """A world of its own: a Temporal server, an org and a stub ERP that no other test uses.
+
+    `stream` is how the org's events are read: `cometd` or `pubsub`.
+    """
     async with AsyncExitStack() as stack:
         server = temporal_server
         if server is None:
             server = await stack.enter_async_context(await start_temporal())
-        there = orgs or [await stack.enter_async_context(SalesforceEmulator.running())]
+        config = OrgConfig(pubsub=PubSubConfig(port=0 if stream == "pubsub" else None))
+        there = orgs or [await stack.enter_async_context(SalesforceEmulator.running(config=config))]
         erp = await stack.enter_async_context(StubErp.running())
         client = with_keys(server.client, encryption)
         world = Handoff(client, settings_for(there, erp, encryption=encryption, **route), there, erp)

@@ -28,7 +28,7 @@ from temporalio.service import RPCError
 
 from closedwon import names
 from closedwon.audit.compare import AuditReport
-from closedwon.demo import ErpKind, TemporalKind, Via
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via
 from closedwon.demo.deals import SalesforceRecords
 from closedwon.demo.parts import Part, State
 from closedwon.demo.stack import Stack
@@ -377,6 +377,7 @@ async def siege(
     *,
     erp: ErpKind = ErpKind.STUB,
     via: Via = Via.EVENT,
+    stream: Stream = Stream.COMETD,
     temporal: TemporalKind = TemporalKind.DEVELOPMENT,
     workers: int = 1,
     subscribers: int = 1,
@@ -388,6 +389,7 @@ async def siege(
         data_dir,
         erp=erp,
         via=via,
+        stream=stream,
         temporal=temporal,
         workers=workers,
         subscribers=subscribers if via is Via.EVENT else 0,

@@ -72,6 +72,9 @@ _ARMED = (
     OrgFaults.unauthorized,
     OrgFaults.edge_page,
     OrgFaults.mute,
+    OrgFaults.pubsub_unavailable,
+    OrgFaults.schema_not_found,
+    OrgFaults.stop_keepalives,
     OrgFaults.cometd_unauthorized,
     OrgFaults.cometd_error,
     OrgFaults.broken_json,
@@ -94,6 +97,9 @@ class Admin:
         armed: dict[str, Callable[..., Any]] = {one.__name__: getattr(org.faults, one.__name__) for one in _ARMED}
         actions: dict[str, Callable[..., Any]] = {
             "cut_polls": org.cometd.cut_polls,
+            "reset_streams": org.pubsub.reset_streams,
+            "end_streams": org.pubsub.end_streams,
+            "change_schema": org.pubsub.change_schema,
             "unknown_client": org.cometd.forget_clients,
             "kick": org.cometd.kick,
             "expire_tokens": org.oauth.expire_all,

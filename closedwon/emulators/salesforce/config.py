@@ -208,6 +208,21 @@ class Rights(_Setting):
     """Whether `/limits` is answered."""
 
 
+class PubSubConfig(_Setting):
+    """How the org serves the Pub/Sub API."""
+
+    port: int | None = None
+    """None: it is not served. 0: a free port, which stays the same until the process ends."""
+    tls: bool = False
+    """Serve TLS with a certificate that is made at each start; otherwise plain text."""
+    keepalive: Duration = timedelta(seconds=270)
+    """A stream without events gets an empty response within this time (Pub/Sub API guide, "Subscribe RPC Method")."""
+    credit_timeout: Duration = timedelta(seconds=60)
+    """A stream whose client has not asked for more events is ended after this time."""
+    answers_at_once: bool = True
+    """Whether a new stream gets an empty response at once. Clients have reported both."""
+
+
 class OrgConfig(_Setting):
     """The whole configuration of one org."""
 
@@ -252,6 +267,7 @@ class OrgConfig(_Setting):
     """Time-out of one callout (Apex Developer Guide, "Callout Limits and Limitations")."""
     outbound_maximum_interval: Duration = timedelta(hours=1)
     """Between attempts. The integration patterns guide says 60 minutes, the SOAP API guide 2 hours."""
+    pubsub: PubSubConfig = PubSubConfig()
     retention: Duration = timedelta(hours=72)
     """How long the bus keeps events: 72 hours for high-volume platform events."""
     daily_api_requests: int = 100_000

@@ -21,6 +21,8 @@ class Connection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str
+    pubsub_url: str | None = None
+    """The address of the Pub/Sub API, where it is served."""
     org_id: OrgId
     client_id: str
     client_secret: str

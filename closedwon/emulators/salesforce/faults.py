@@ -37,6 +37,8 @@ class Fault(StrEnum):
     BROKEN_JSON = "broken_json"
     LOST_LOCATOR = "lost_locator"
     EDGE_PAGE = "edge_page"
+    PUBSUB_UNAVAILABLE = "pubsub_unavailable"
+    SCHEMA_NOT_FOUND = "schema_not_found"
     LOST_ACK = "lost_ack"
     DUPLICATE_MESSAGE = "duplicate_message"
     OVERTAKEN_MESSAGE = "overtaken_message"
@@ -66,7 +68,7 @@ class OrgFaults:
         self.is_splitting = False
         self.read_lag_seconds = self.slow_write_seconds = 0.0
         self.advice_interval_ms = 0
-        self.is_forgetful = self.is_read_only = False
+        self.is_forgetful = self.is_read_only = self.lacks_keepalives = False
         self.page_size = 0
 
     # What can be armed
@@ -107,7 +109,7 @@ class OrgFaults:
         self._left[Fault.LOST_ANSWER] = times
 
     def lose_events(self, times: int = 1) -> None:
-        """The next `times` CometD responses with events are lost: the connection is dropped."""
+        """The next `times` responses with events are lost: the connection is dropped, or the stream is reset."""
         self._left[Fault.LOST_EVENTS] = times
 
     def drop_events(self, times: int = 1) -> None:
@@ -183,11 +185,23 @@ class OrgFaults:
         self._left[Fault.EDGE_PAGE] = times
 
     def mute(self, *, on: bool = True) -> None:
-        """CometD accepts requests and does not respond (a half-open network), until `on` is false."""
+        """CometD and subscriptions accept requests and do not respond (a half-open network), until `on` is false."""
         if on:
             self._audible.clear()
         else:
             self._audible.set()
+
+    def pubsub_unavailable(self, times: int = 1) -> None:
+        """The next `times` calls of the Pub/Sub API fail with `service.unavailable`."""
+        self._left[Fault.PUBSUB_UNAVAILABLE] = times
+
+    def schema_not_found(self, times: int = 1) -> None:
+        """The next `times` requests for the schema of an event are refused."""
+        self._left[Fault.SCHEMA_NOT_FOUND] = times
+
+    def stop_keepalives(self, *, on: bool = True) -> None:
+        """Streams of the Pub/Sub API without events get no empty responses, until `on` is false."""
+        self.lacks_keepalives = on
 
     def cometd_unauthorized(self, times: int = 1) -> None:
         """The response to the next `times` CometD requests is HTTP 401 with a REST error list."""
@@ -219,7 +233,7 @@ class OrgFaults:
         self._left.clear()
         self._audible.set()
         self.is_down = self.is_unauthorized = self.is_splitting = self.is_forgetful = False
-        self.is_read_only = False
+        self.is_read_only = self.lacks_keepalives = False
         self.page_size = 0
         self._automation = None
         self.read_lag_seconds = self.slow_write_seconds = 0.0
@@ -282,6 +296,7 @@ class OrgFaults:
             "forgetful": self.is_forgetful,
             "read_only": self.is_read_only,
             "page_size": self.page_size,
+            "lacks_keepalives": self.lacks_keepalives,
             "read_lag_seconds": self.read_lag_seconds,
             "slow_write_seconds": self.slow_write_seconds,
             "advice_interval_ms": self.advice_interval_ms,

@@ -25,6 +25,7 @@ from closedwon.emulators.salesforce.data.store import Row, Store, random_id, rec
 from closedwon.emulators.salesforce.errors import ApiError
 from closedwon.emulators.salesforce.faults import OrgFaults
 from closedwon.emulators.salesforce.metadata import with_metadata
+from closedwon.emulators.salesforce.pubsub.service import PubSub
 from closedwon.emulators.salesforce.push.courier import Courier
 from closedwon.emulators.salesforce.push.outbound import Outbox
 from closedwon.ids import OrgId, RecordId
@@ -109,6 +110,15 @@ class EmulatedOrg:
             poll_timeout_s=self.config.poll_timeout.total_seconds(),
             session_idle_s=self.config.session_idle.total_seconds(),
         )
+        self.pubsub = PubSub(
+            schema=self.schema,
+            store=self.store,
+            bus=self.bus,
+            oauth=self.oauth,
+            faults=self.faults,
+            config=self.config.pubsub,
+            org_id=self.org_id,
+        )
         self.rest = RestApi(
             self.records,
             Queries(self.records, self.clock, self.faults, self.config.largest_page),
@@ -191,11 +201,12 @@ class EmulatedOrg:
 
     def limits(self) -> dict[str, Any]:
         """The body of `/limits`."""
+        delivered = self.cometd.events_sent + self.pubsub.events_sent
         used = {
             "DailyApiRequests": (self.config.daily_api_requests, self.api_calls.total()),
             "HourlyPublishedPlatformEvents": (self.config.hourly_published_events, self.bus.published),
-            "DailyDeliveredPlatformEvents": (self.config.daily_delivered_events, self.cometd.events_sent),
-            "MonthlyPlatformEventsUsageEntitlement": (self.config.monthly_delivered_events, self.cometd.events_sent),
+            "DailyDeliveredPlatformEvents": (self.config.daily_delivered_events, delivered),
+            "MonthlyPlatformEventsUsageEntitlement": (self.config.monthly_delivered_events, delivered),
         }
         return {name: {"Max": most, "Remaining": max(most - now, 0)} for name, (most, now) in used.items()}
 
@@ -265,9 +276,10 @@ class EmulatedOrg:
     # Faults that touch several parts
 
     def revoke_tokens(self) -> None:
-        """Revoke every token. Held polls end at once."""
+        """Revoke every token. Held polls and streams end at once."""
         self.oauth.expire_all()
         self.cometd.recheck_polls()
+        self.pubsub.recheck_tokens()
 
     def _session_id(self) -> str:
         """A session id of the user who sends outbound messages; the same one while it is valid."""
@@ -277,11 +289,13 @@ class EmulatedOrg:
 
     def _cut_polls(self) -> None:
         self.cometd.cut_polls()
+        self.pubsub.reset_streams()
 
     def move_bus(self) -> None:
-        """Move the org: every replay id becomes invalid, and every CometD session is removed."""
+        """Move the org: every replay id becomes invalid, and every session and stream ends."""
         self.bus.move()
         self.cometd.forget_clients()
+        self.pubsub.reset_streams()
 
 
 def _granted(config: OrgConfig) -> tuple[PermissionSet, ...]:

@@ -27,6 +27,7 @@ from closedwon.emulators.salesforce.connection import (
 )
 from closedwon.emulators.salesforce.data.seed import seed
 from closedwon.emulators.salesforce.org import Credentials, EmulatedOrg
+from closedwon.emulators.salesforce.pubsub.server import PubSubServer
 from closedwon.ids import RecordId
 
 DEFAULT_PORT = 8080
@@ -56,6 +57,11 @@ class SalesforceEmulator(EmulatedOrg):
         public_key = _public_key(private_key) if private_key else None
         super().__init__(config=config, credentials=credentials, path=path, org_id=org_id, public_key=public_key)
         self._host, self._port = host, port
+        streams = self.config.pubsub
+        self.pubsub_server = (
+            None if streams.port is None else PubSubServer(self.pubsub, port=streams.port, tls=streams.tls)
+        )
+        """None: the Pub/Sub API is not served."""
         self._runner: web.AppRunner | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -96,8 +102,15 @@ class SalesforceEmulator(EmulatedOrg):
             self.set_public_key(_public_key(self._private_key))
         return self._private_key
 
+    @property
+    def pubsub_url(self) -> str | None:
+        """The address of the Pub/Sub API; None where it is not served."""
+        return self.pubsub_server.url if self.pubsub_server is not None else None
+
     async def start(self) -> None:
         """Listen. Raises `OSError` if the port is in use, `ValueError` if `host` is not an address of this machine."""
+        if self.pubsub_server is not None:
+            await self.pubsub_server.start()
         listener = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -123,7 +136,9 @@ class SalesforceEmulator(EmulatedOrg):
         self._sending = asyncio.create_task(self.courier.run(self.url))
 
     async def stop(self) -> None:
-        """Stop listening and remove the CometD sessions; records, events and tokens are kept."""
+        """Stop listening and remove the sessions and streams; records, events and tokens are kept."""
+        if self.pubsub_server is not None:
+            await self.pubsub_server.stop()
         self.cometd.cut_polls()
         self.cometd.forget_clients()
         if self._sending is not None:
@@ -143,6 +158,7 @@ class SalesforceEmulator(EmulatedOrg):
         """The content of `connection.json`."""
         return Connection(
             url=self.url,
+            pubsub_url=self.pubsub_url,
             org_id=self.org_id,
             client_id=self.client_id,
             client_secret=self.client_secret,

@@ -59,6 +59,8 @@ class EventBatch(Frozen):
     """Events that arrived together, in the order of the bus. An empty batch is an empty poll of a live connection."""
 
     events: tuple[Event, ...] = ()
+    position: str | None = None
+    """Only in an empty batch: a later replay id than that of the last event. Nothing of the channel is between them."""
 
 
 class EventStream(Protocol):

@@ -11,6 +11,7 @@ from closedwon.emulators.salesforce import OrgConfig, SalesforceEmulator
 from closedwon.errors import RetryError
 from closedwon.salesforce.api.auth import TokenSource
 from closedwon.salesforce.bus.events import EARLIEST, Event, EventStream
+from closedwon.salesforce.bus.pubsub.stream import PubSubStream
 from closedwon.salesforce.bus.streaming import CometdStream
 from closedwon.settings import Org
 from tests.support.salesforce import org_at
@@ -20,8 +21,17 @@ CHANNEL: Final = "/event/Order_Requested__e"
 
 
 def settings_of(org: SalesforceEmulator, *, timeout: float = 10.0) -> Org:
-    """The settings of a Salesforce emulator, as in `closedwon.toml`."""
-    return org_at(org.url, org_id=org.org_id, client_id=org.client_id, secret=org.client_secret, timeout=timeout)
+    """The settings of a Salesforce emulator, as in `closedwon.toml`: with the Pub/Sub API if it serves that."""
+    found = org_at(org.url, org_id=org.org_id, client_id=org.client_id, secret=org.client_secret, timeout=timeout)
+    if org.pubsub_url is None:
+        return found
+    return found.model_copy(update={"stream": "pubsub", "pubsub_url": org.pubsub_url})
+
+
+def open_stream(org: Org, tokens: TokenSource, **settings: Any) -> EventStream:
+    """A stream by `org.stream`; `settings` are those of its class."""
+    kind: Callable[..., EventStream] = CometdStream if org.stream == "cometd" else PubSubStream
+    return kind(org, tokens, **settings)
 
 
 @asynccontextmanager
@@ -42,8 +52,8 @@ class Reader:
     """After every error, reads on a new connection from the position that it has committed."""
 
     def __init__(self, org: Org, tokens: TokenSource, *, position: str = EARLIEST, **settings: Any) -> None:
-        """`settings` are those of `CometdStream`."""
-        self._new_stream: Callable[[], CometdStream] = lambda: CometdStream(org, tokens, **settings)
+        """`settings` are those of the stream's class."""
+        self._new_stream: Callable[[], EventStream] = lambda: open_stream(org, tokens, **settings)
         self.position = position
         self.events: list[Event] = []
         self.troubles: list[RetryError] = []
@@ -62,7 +72,7 @@ class Reader:
                 async for batch in stream.batches():
                     self.events += batch.events
                     ids = (event.replay_id for event in reversed(batch.events))
-                    self.position = next(filter(None, ids), self.position)
+                    self.position = next(filter(None, ids), batch.position or self.position)
                     if condition():
                         break
             except RetryError as trouble:

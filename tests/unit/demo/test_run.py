@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.demo import ErpKind, TemporalKind, Via, run, show
+from closedwon.demo import ErpKind, Stream, TemporalKind, Via, run, show
 from closedwon.demo.run import Options, demo
 from closedwon.tasks import StoppedError
 
@@ -46,7 +46,9 @@ async def test_ctrl_c_counts_whatever_the_call_does_that_it_cuts_off(
     monkeypatch.setattr(run, "Stack", lambda *_args, **_options: stack)
     monkeypatch.setattr(run, "_win_and_count", cut_off)
     monkeypatch.setattr(show, "where_to_look", lambda *_args, **_options: "")
-    options = Options(1, ErpKind.STUB, Via.EVENT, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path)
+    options = Options(
+        1, ErpKind.STUB, Via.EVENT, Stream.COMETD, TemporalKind.DEVELOPMENT, kill=False, keep=False, data_dir=tmp_path
+    )
     task = asyncio.create_task(demo(options))
     await waiting.wait()
     signal.raise_signal(signal.SIGTERM)
