@@ -88,9 +88,11 @@ def _to_retry(error: RetryError, attempt: Attempt | None, pause: timedelta | Non
     if attempt:
         attempt.record_end()
     benign = isinstance(error, BenignError)
+    # By one name: readers of a pending activity ask whether it is in doubt (`closedwon.temporal.channels`).
+    kind = DoubtfulError if isinstance(error, DoubtfulError) else type(error)
     return ApplicationError(
         str(error),
-        type=type(error).__name__,
+        type=kind.__name__,
         next_retry_delay=pause,
         category=ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED,
     )

@@ -191,15 +191,16 @@ async def serve(
     os.umask(0o077)  # SQLite's other files contain tokens, too
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - before anything is served
     with only_server(data_dir):
-        await _serve(data_dir, port, org_id, on_ready, memory=memory)
+        await _serve(data_dir, on_ready, host=host, port=port, org_id=org_id, memory=memory)
 
 
 async def _serve(
     data_dir: Path,
-    port: int | None,
-    org_id: str | None,
     on_ready: Callable[[SalesforceEmulator], None] | None,
     *,
+    host: str,
+    port: int | None,
+    org_id: str | None,
     memory: bool,
 ) -> None:
     earlier = read_connection(data_dir)

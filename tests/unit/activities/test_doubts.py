@@ -12,8 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from activities import failures
 from activities.doubts import Doubts
 from activities.failures import errors_as_failures
-from closedwon.errors import ClosedwonError, RetryError
-from closedwon.salesforce.errors import Refusal, classify
+from closedwon.errors import ClosedwonError, DoubtfulError, RetryError
+from closedwon.salesforce.errors import CallRefusedError, ConfigurationError, Refusal, classify
 from closedwon.streaks import WHILE
 
 
@@ -106,3 +106,10 @@ def test_a_doubt_of_a_later_day_is_a_new_one(clock: Clock) -> None:
     clock.now += timedelta(days=1).total_seconds()
 
     assert timedelta(seconds=1) == failure_of(error).next_retry_delay
+
+
+def test_every_doubt_has_one_name_in_temporal() -> None:
+    """A pending activity says by it that Salesforce refuses; `doctor` reads it, whatever kind of doubt it is."""
+    with pytest.raises(ApplicationError) as raised, errors_as_failures():
+        raise CallRefusedError(ConfigurationError("x", hint="y"))
+    assert DoubtfulError.__name__ == raised.value.type
