@@ -47,6 +47,9 @@ from activities.heartbeats import HEARTBEAT_TIMEOUT
 from closedwon.erp.errors import LostAttemptError
 from closedwon.model.erp_calls import EndedAttempt
 
+_TAKEN_UP_WITHIN: Final = timedelta(minutes=1)
+"""How long a busy worker may take to begin an attempt that was given to it: a doubt must not begin before the write was
+abandoned. Our clock is not believed beyond that."""
 _PROOF_LASTS: Final = HEARTBEAT_TIMEOUT / 2
 """The other half is left for the write's own way to the ERP."""
 
@@ -112,7 +115,8 @@ class Attempt:
 
     def unanswered(self) -> None:
         """Record that a write was abandoned without a definite answer."""
-        self.in_doubt_since = self._given_at + self._began.age()
+        counted, now = self._given_at + self._began.age(), datetime.now(UTC)
+        self.in_doubt_since = now if timedelta(0) <= now - counted <= _TAKEN_UP_WITHIN else counted
 
     def record_end(self) -> None:
         """State that this attempt has failed and writes no more; the next one reads it."""

@@ -69,7 +69,7 @@ def test_only_the_statement_of_the_attempt_before_is_believed(
     assert expected == environment(attempt=attempt, details=details).run(lambda: Attempt().in_doubt_since)
 
 
-@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(hours=-1)])
+@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(hours=-1), timedelta(minutes=-2)])
 def test_r6_a_doubt_begins_by_temporals_clock(off: timedelta) -> None:
     """The time until which it lasts is compared with Temporal's: behind it, no one would wait for the late effect."""
     started = datetime.now(UTC) - off
@@ -82,6 +82,20 @@ def test_r6_a_doubt_begins_by_temporals_clock(off: timedelta) -> None:
     since = environment(started=started).run(doubt)
     assert since is not None
     assert started <= since < started + timedelta(minutes=1)
+
+
+def test_a_doubt_does_not_begin_before_a_busy_worker_has_begun_the_attempt() -> None:
+    """Temporal gave the attempt out some seconds earlier: by that the in-doubt time would be over too soon."""
+
+    def doubt() -> datetime | None:
+        attempt = Attempt()
+        attempt.unanswered()
+        return attempt.in_doubt_since
+
+    now = datetime.now(UTC)
+    since = environment(started=now - timedelta(seconds=20)).run(doubt)
+    assert since is not None
+    assert now <= since
 
 
 @pytest.mark.parametrize("details", [(), ended(1), ended(4)])
