@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
         org_id=org["org_id"],
         org_url=org["url"],
         client_id=org["client_id"],
+        stream='stream = "cometd"',
         erp="stub",
         erp_kind="rest",
         erp_url=erp["url"],
