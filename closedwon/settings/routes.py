@@ -201,8 +201,8 @@ class Route(PolicyOptions, _RouteMapping):
         select = with_stamps(self.select.strip()) if self.select and self.quiet else (self.select or "").strip()
         names = {name.lower() for name in selected(select)}
         needed = ("Id", "CreatedDate", "SystemModstamp", *self.write_back.fields)
-        more = [field for field in needed if field.lower() not in names]
-        return ", ".join([select, *more] if select else more)
+        more = {field.lower(): field for field in needed if field.lower() not in names}  # SOQL takes each name once
+        return ", ".join([select, *more.values()] if select else more.values())
 
     @property
     def policies(self) -> Policies:

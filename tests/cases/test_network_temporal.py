@@ -171,7 +171,7 @@ async def test_n7_a_running_process_connects_again_with_the_rotated_certificate(
     """Without a restart, and before the old certificate has expired; then it stops as usual."""
     monkeypatch.setattr(renewal, "_EVERY", timedelta(seconds=0.2))
     old, new = ours.issue("old"), ours.issue("new")
-    org = SimpleNamespace(org_id=ORG_ID, url="http://localhost:1", client_id="id", client_secret="no")
+    org = SimpleNamespace(org_id=ORG_ID, url="http://localhost:1", client_id="id", client_secret="no", pubsub_url=None)
     erp = SimpleNamespace(url="http://localhost:1", token="token")
     settings = settings_for([cast("SalesforceEmulator", org)], cast("StubErp", erp)).model_copy(
         update={"telemetry": TelemetrySettings(port=0), "subscriber": Subscriber()}

@@ -40,7 +40,9 @@ async def test_r9_a_reader_that_is_to_stop_while_it_connects_returns_its_cursor_
     before = Cursor(replay_id="42", count=7)
     stopping = asyncio.Event()
     with black_hole() as port:
-        org = SimpleNamespace(org_id=ORG_ID, url=f"http://127.0.0.1:{port}", client_id="id", client_secret="no")
+        org = SimpleNamespace(
+            org_id=ORG_ID, url=f"http://127.0.0.1:{port}", client_id="id", client_secret="no", pubsub_url=None
+        )
         erp = SimpleNamespace(url=f"http://127.0.0.1:{port}", token="token")
         settings = settings_for([cast("SalesforceEmulator", org)], cast("StubErp", erp))
         login = _CountedLogin(settings.orgs[0].model_copy(update={"timeout": settings.orgs[0].timeout * 2}))

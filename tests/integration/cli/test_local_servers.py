@@ -134,6 +134,7 @@ async def test_every_fault_of_the_org_has_its_command(tmp_path: Path) -> None:
         "slow-writes": ["0.5"],
         "cometd-error": ["/meta/connect", "403::Oops"],
         "advice-interval": ["5"],
+        "small-pages": ["200"],
     }
     async with SalesforceEmulator.running() as org, OrgClient.open(org.connection()) as client:
         (tmp_path / "connection.json").write_text(org.connection().model_dump_json())
