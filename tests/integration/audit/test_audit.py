@@ -381,9 +381,7 @@ async def test_a_followed_order_is_compared_as_well(world: Handoff) -> None:
 async def test_one_route_is_compared_alone(world: Handoff) -> None:
     """Two routes share an object: records of the other route are neither reported nor mistaken for errors."""
     (route,) = world.settings.routes
-    large = route.model_copy(
-        update={"name": "large", "qualify": "IsWon && Amount >= `0`", "select": f"{route.select}, Amount"}
-    )
+    large = route.model_copy(update={"name": "large", "qualify": "IsWon && Amount >= `0`"})
     none = route.model_copy(update={"name": "none", "qualify": "`false`"})
     world.settings = world.settings.model_copy(update={"routes": (none, large)})
     await sold(world, 2)
