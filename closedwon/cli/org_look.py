@@ -33,7 +33,7 @@ def list_deals(
         typer.echo(json.dumps([_plain(deal) for deal in deals], indent=2))
         return
     if not deals:
-        typer.echo("There is no such Opportunity. Add some with: closedwon org seed")
+        typer.echo("No Opportunity found. Add some with: closedwon org seed")
         return
     from rich.markup import escape  # noqa: PLC0415 - `closedwon --help` stays instant
     from rich.table import Table  # noqa: PLC0415

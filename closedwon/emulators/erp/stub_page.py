@@ -122,7 +122,7 @@ class StubPage:
                 self._erp.faults = ErpFaults()
                 done = "All faults are off"
         except (KeyError, ValueError, OverflowError, stub_orders.StaleVersionError):
-            return self._site.redirect(Notice("Not done: there is no such order, status or fault", is_error=True), "/")
+            return self._site.redirect(Notice("Not done: unknown order, status or fault", is_error=True), "/")
         return self._site.after(request, Notice(done), goes_to, "stub_live.html", **self._values())
 
     def _values(self) -> dict[str, Any]:

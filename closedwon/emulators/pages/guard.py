@@ -99,7 +99,7 @@ def warning(host: str) -> str:
         return ""
     return (
         f"Warning: {host} may be reached from other machines. Anyone who reaches this port can change everything here: "
-        "there is no login."
+        "it asks for no login."
     )
 
 

@@ -303,7 +303,7 @@ def _granted(config: OrgConfig) -> tuple[PermissionSet, ...]:
     known = {one.name: one for one in config.permission_sets}
     unknown = [name for name in config.rights.permission_sets if name not in known]
     if unknown:
-        raise ValueError(f"rights.permission_sets: there is no permission set {unknown[0]}; known: {sorted(known)}")
+        raise ValueError(f"rights.permission_sets: unknown permission set {unknown[0]}; known: {sorted(known)}")
     return tuple(known[name] for name in config.rights.permission_sets)
 
 

@@ -46,7 +46,7 @@ async def test_deals_are_listed_with_what_was_written_back(tmp_path: Path) -> No
     code, output = await _run(tmp_path, "list", "--stage", "closed won", "--limit", "1")
     assert "SO-4711" not in output
     assert "1 more" in output
-    assert "There is no such Opportunity" in (await _run(tmp_path, "list", "--stage", "Nothing"))[1]
+    assert "No Opportunity found" in (await _run(tmp_path, "list", "--stage", "Nothing"))[1]
     code, output = await _run(tmp_path, "list", "--json")
     assert ["SO-4711"] == [deal["ERP_Order_Number__c"] for deal in json.loads(output) if deal["ERP_Order_Number__c"]]
 

@@ -195,5 +195,5 @@ def test_metadata_that_cannot_be_used_is_refused_with_its_file(tmp_path: Path) -
     (tmp_path / "flows" / "Wrong.flow-meta.xml").write_text("<Flow", encoding="utf-8")
     with pytest.raises(ValueError, match=r"Wrong\.flow-meta\.xml"):
         with_metadata(OrgConfig(), tmp_path)
-    with pytest.raises(ValueError, match="there is no permission set Missing"):
+    with pytest.raises(ValueError, match="unknown permission set Missing"):
         EmulatedOrg(config=OrgConfig(rights=Rights(permission_sets=("Missing",))))

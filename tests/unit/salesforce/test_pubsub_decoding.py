@@ -82,7 +82,7 @@ def test_an_event_of_an_unknown_schema_is_kept() -> None:
     event = to_event("/event/X__e", consumed(encoded(), "other"), {"s": SCHEMA})
 
     assert event.payload is None
-    assert "there is no such schema" == event.raw["undecodable"]
+    assert "Salesforce does not know its schema" == event.raw["undecodable"]
 
 
 @settings(max_examples=200, deadline=None)

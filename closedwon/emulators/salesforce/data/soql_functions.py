@@ -33,7 +33,7 @@ def is_aggregate(name: str) -> bool:
 
 
 def call_sql(name: str, argument: tuple[str, SField] | None) -> tuple[str, SField] | None:
-    """The SQL of a function of a column, and the field that its value is like; None if there is no such function.
+    """The SQL of a function of a column, and the field that its value is like; None for an unknown function.
 
     `argument` is None for `COUNT()`. A function that the field's type does not have is None, too.
     """

@@ -42,7 +42,7 @@ def win(org: EmulatedOrg, form: Form) -> str:
         return f"Closed as won: {_name(org, record)}"
     count = _count(form)
     won = org.win_next(count)
-    return f"Closed as won: {len(won)}" if won else "There is no open deal; add some first"
+    return f"Closed as won: {len(won)}" if won else "No deal is open; add some first"
 
 
 def add(org: EmulatedOrg, form: Form) -> str:
@@ -134,7 +134,7 @@ def arm(faults: Mapping[str, Callable[..., Any]], form: Form) -> str:
     """Turn a fault on or off, with the arguments that the form names. Raises `ValueError`."""
     name = form.get("fault", "")
     if name not in faults:
-        raise ValueError(f"there is no fault {name}")
+        raise ValueError(f"unknown fault: {name}")
     faults[name](**{key: value for key, value in form.items() if key != "fault" and value != ""})
     return "All faults are off" if name == "clear" else f"Done: {name}"
 

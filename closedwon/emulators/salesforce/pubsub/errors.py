@@ -46,18 +46,18 @@ def headers_invalid(name: str) -> CallError:
 
 
 def topic_not_found(topic: str) -> CallError:
-    """There is no such channel."""
+    """The org has no such channel."""
     return CallError(StatusCode.NOT_FOUND, "topic.not.found", f"The topic {topic} cannot be found.")
 
 
 def schema_not_found() -> CallError:
-    """There is no such schema."""
+    """The org has no such schema."""
     text = "The schema cannot be found."
     return CallError(StatusCode.INVALID_ARGUMENT, "schema.validation.failed", text)
 
 
 def replay_id_corrupted() -> CallError:
-    """The position is not one of this bus, or is no longer retained."""
+    """The position belongs to another bus, or its retention has ended."""
     text = "The Replay ID validation failed. Ensure that the Replay ID is valid."
     return CallError(StatusCode.INVALID_ARGUMENT, "subscription.fetch.replayid.corrupted", text)
 

@@ -100,7 +100,7 @@ class PubSub:
         return self._end_all(None)
 
     def recheck_tokens(self) -> None:
-        """End the streams whose token is no longer valid."""
+        """End the streams whose token was revoked or has expired."""
         for one in self.subscriptions:
             if self._oauth.user_of(one.token) is None:
                 one.end = errors.unauthenticated()

@@ -61,7 +61,7 @@ def to_event(channel: str, consumed: pb.ConsumerEvent, schemas: Mapping[str, Sch
     about = {"EventUuid": produced.id, "replayId": positions.to_text(consumed.replay_id)}
     raw: dict[str, Any] = {"schema": produced.schema_id, "event": about}
     schema = schemas.get(produced.schema_id)
-    problem = "there is no such schema"
+    problem = "Salesforce does not know its schema"
     if schema is not None:
         try:
             return parse_event(channel, raw | {"payload": schema.decode(produced.payload)})

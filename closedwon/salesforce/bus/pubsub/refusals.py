@@ -45,7 +45,7 @@ class Meaning(StrEnum):
     SETTING = "setting"
     """A person must correct a setting or a right, if it lasts."""
     NO_SCHEMA = "no schema"
-    """There is no such schema: the event is parked. It says nothing about the position."""
+    """The schema is unknown: the event is parked. It says nothing about the position."""
 
 
 MEANINGS: Final[Mapping[str, Meaning]] = {
