@@ -31,12 +31,11 @@ from closedwon.network.http import Http
 from closedwon.salesforce.api.auth import AccessToken, TokenSource
 from closedwon.salesforce.bus.bayeux import Message
 from closedwon.salesforce.bus.cometd import OneConnection
+from closedwon.salesforce.bus.ending import ended_by
 from closedwon.salesforce.bus.events import EventBatch, parse_event
 from closedwon.salesforce.errors import (
     ReplayIdRejectedError,
-    SessionExpiredError,
     StreamInterruptedError,
-    UnavailableError,
 )
 from closedwon.settings import Org
 
@@ -160,25 +159,11 @@ class CometdStream:
     def _end_with(self, error: BaseException) -> None:
         """End the stream. The first error counts; later ones are ignored."""
         if self._error is None:
-            self._error = self._as_own(error)
+            self._silent = self._silent or isinstance(error, NetworkError)
+            self._error = ended_by(error, self._tokens, self._token)
         if self._disconnecting is None:
             self._disconnecting = asyncio.create_task(self._disconnect())
         self._changed.set()
-
-    def _as_own(self, error: BaseException) -> ClosedwonError:
-        if isinstance(error, SessionExpiredError) and self._token is not None:
-            self._tokens.invalidate(self._token)
-        if isinstance(error, SessionExpiredError | UnavailableError):
-            return StreamInterruptedError(str(error))
-        if isinstance(error, ClosedwonError):
-            return error
-        text = f"The connection to the event bus broke: {type(error).__name__}"
-        if isinstance(error, NetworkError):
-            self._silent = True
-            text = f"The event bus cannot be read: {error}"
-        interrupted = StreamInterruptedError(text)
-        interrupted.__cause__ = error
-        return interrupted
 
     async def _disconnect(self) -> None:
         try:

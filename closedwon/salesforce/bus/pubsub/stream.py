@@ -33,11 +33,12 @@ import grpc
 from closedwon.errors import ClosedwonError
 from closedwon.pubsub_api import eventbus_pb2 as pb
 from closedwon.salesforce.api.auth import AccessToken, TokenSource
+from closedwon.salesforce.bus.ending import ended_by
 from closedwon.salesforce.bus.events import EventBatch
 from closedwon.salesforce.bus.pubsub import decoding, positions
 from closedwon.salesforce.bus.pubsub.calls import Calls, Place
 from closedwon.salesforce.bus.pubsub.refusals import SchemaNotFoundError
-from closedwon.salesforce.errors import SessionExpiredError, StreamInterruptedError, UnavailableError
+from closedwon.salesforce.errors import StreamInterruptedError
 from closedwon.settings import Org
 
 KEEPALIVE: Final = timedelta(seconds=270)
@@ -208,21 +209,10 @@ class PubSubStream:
     def _end_with(self, error: BaseException) -> None:
         """End the stream. The first error counts; later ones are ignored."""
         if self._error is None:
-            self._error = self._as_own(error)
+            self._error = ended_by(error, self._tokens, self._token)
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         self._changed.set()
-
-    def _as_own(self, error: BaseException) -> ClosedwonError:
-        if isinstance(error, SessionExpiredError) and self._token is not None:
-            self._tokens.invalidate(self._token)
-        if isinstance(error, SessionExpiredError | UnavailableError):
-            return StreamInterruptedError(str(error))
-        if isinstance(error, ClosedwonError):
-            return error
-        interrupted = StreamInterruptedError(f"The connection to the event bus broke: {type(error).__name__}")
-        interrupted.__cause__ = error
-        return interrupted
 
     async def _close(self) -> None:
         for task in self._tasks:
