@@ -11,7 +11,7 @@ from closedwon.salesforce.errors import SessionExpiredError, StreamInterruptedEr
 def ended_by(error: BaseException, tokens: TokenSource, token: AccessToken | None) -> ClosedwonError:
     """Return the error of the stream; a token that Salesforce does not accept is not used again.
 
-    What a new connection may cure is a `StreamInterruptedError`: also an error of a library that we do not know.
+    What may end with a new connection is a `StreamInterruptedError`: also an unknown error of a library.
     """
     if isinstance(error, SessionExpiredError) and token is not None:
         tokens.invalidate(token)
